@@ -1,0 +1,700 @@
+//! The store's control records: one append-only file, so that one fsync covers all targets.
+//!
+//! Every record is whole in itself and absolute: a later one of the same kind and target replaces
+//! an earlier one, so a reader may lose one record to damage and go on. The checksum is keyed by
+//! the journal's generation and the record's offset: bytes that an older journal left in
+//! preallocated space are never taken for records.
+
+use crate::{
+    DecodeError, DecodeKind, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
+    checksum,
+    codec::{Decoder, Encoder, Get, Put},
+    layout::{
+        JOURNAL_ALIGN, JOURNAL_MAGIC, VERSION, align_up, journal_head as head,
+        journal_record as at,
+    },
+};
+
+/// Length of a journal's head.
+pub const HEAD: usize = head::SIZE;
+
+/// No record is longer: 1 MiB, enough for a sync point over 40,000 targets.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// Whose journal it is, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The store.
+    pub store: StoreId,
+    /// Counts the journals of the store: each rotation writes the next.
+    pub generation: u64,
+}
+
+impl Head {
+    /// The bytes of the head.
+    pub fn encode(&self) -> [u8; HEAD] {
+        let mut bytes = [0; HEAD];
+        let mut put = Put(&mut bytes);
+        put.bytes(head::MAGIC, JOURNAL_MAGIC);
+        put.u16(head::VERSION, VERSION);
+        put.bytes(head::STORE, self.store.as_bytes());
+        put.u64(head::GENERATION, self.generation);
+        let crc = head_crc(&bytes);
+        Put(&mut bytes).u32(head::CRC, crc);
+        bytes
+    }
+
+    /// Reads the head of a journal.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let get = Get::new(bytes, HEAD)?;
+        if get.bytes(head::MAGIC) != JOURNAL_MAGIC {
+            return Err(DecodeError::new(0, DecodeKind::Magic));
+        }
+        let computed = head_crc(bytes.get(..HEAD).unwrap_or_default());
+        let stored = get.u32(head::CRC);
+        if stored != computed {
+            let kind = DecodeKind::Checksum { stored, computed };
+            return Err(DecodeError::new(head::CRC.offset, kind));
+        }
+        let version = get.u16(head::VERSION);
+        if version > VERSION {
+            let kind = DecodeKind::Foreign { version, bits: 0 };
+            return Err(DecodeError::new(head::VERSION.offset, kind));
+        }
+        Ok(Self {
+            store: StoreId::from_bytes(get.id(head::STORE)),
+            generation: get.u64(head::GENERATION),
+        })
+    }
+}
+
+fn head_crc(bytes: &[u8]) -> u32 {
+    let (before, rest) = bytes.split_at(head::CRC.offset.min(bytes.len()));
+    checksum::extend(checksum::crc(before), rest.get(head::CRC.size..).unwrap_or_default())
+}
+
+/// How a hint's life ends. Every accepted hint ends in exactly one of these ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// Its target acknowledged it.
+    Delivered,
+    /// Its deadline came.
+    Expired,
+    /// A fence says that it does not matter any more.
+    Fenced,
+    /// A newer hint of the same collapse key made it pointless.
+    Superseded,
+    /// Its target rejected it for good: it became a dead letter.
+    Rejected,
+    /// An operator discarded it.
+    Discarded,
+    /// Damage took it.
+    Damaged,
+    /// A crash took it, before it was synced.
+    Lost,
+}
+
+impl End {
+    /// Every way to end, in the order of the files.
+    pub const ALL: [Self; 8] = [
+        Self::Delivered,
+        Self::Expired,
+        Self::Fenced,
+        Self::Superseded,
+        Self::Rejected,
+        Self::Discarded,
+        Self::Damaged,
+        Self::Lost,
+    ];
+
+    /// The word for it, as tools and metrics print it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Expired => "expired",
+            Self::Fenced => "fenced",
+            Self::Superseded => "superseded",
+            Self::Rejected => "rejected",
+            Self::Discarded => "discarded",
+            Self::Damaged => "damaged",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// How many hints ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends([u64; End::ALL.len()]);
+
+impl Ends {
+    /// The count of one end.
+    pub fn get(&self, end: End) -> u64 {
+        self.0.get(end as usize).copied().unwrap_or(0)
+    }
+
+    /// Adds to the count of one end.
+    pub fn add(&mut self, end: End, count: u64) {
+        if let Some(place) = self.0.get_mut(end as usize) {
+            *place += count;
+        }
+    }
+
+    /// Adds all counts of another.
+    pub fn join(&mut self, other: &Self) {
+        for end in End::ALL {
+            self.add(end, other.get(end));
+        }
+    }
+
+    /// The sum over all ends.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// A range of sequences, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first.
+    pub first: Sequence,
+    /// The last.
+    pub last: Sequence,
+}
+
+/// How far a target has acknowledged, and how its hints ended: one record, so that position and
+/// books can never part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The target.
+    pub target: TargetId,
+    /// Every hint up to here has ended, but for the holes.
+    pub up_to: Sequence,
+    /// Hints below `up_to` that have not ended; ascending, at most 64.
+    pub holes: Vec<Range>,
+    /// Hints above `up_to` that have ended all the same; ascending.
+    pub beyond: Vec<Range>,
+    /// How the hints ended, all of them since the store was made.
+    pub ends: Ends,
+}
+
+/// A control record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record {
+    /// The windows in force: the bound on what a crash can take, in bytes.
+    Windows {
+        /// Accepted, not yet handed to the kernel.
+        unflushed_bytes: u64,
+        /// Handed to the kernel, not yet synced.
+        unsynced_bytes: u64,
+    },
+    /// How far a target has acknowledged.
+    Checkpoint(Checkpoint),
+    /// A segment whose hints have all ended: its file may go.
+    Retire {
+        /// The target.
+        target: TargetId,
+        /// The segment.
+        segment: SegmentId,
+        /// How those hints ended that no checkpoint covers.
+        ends: Ends,
+    },
+    /// Nothing of this namespace that is older matters.
+    Fence {
+        /// The namespace.
+        namespace: Namespace,
+        /// Hints created before are dead.
+        before: UnixMillis,
+    },
+    /// The state of a target, as the embedder said it.
+    TargetState {
+        /// The target.
+        target: TargetId,
+        /// 0 active, 1 gone.
+        state: u8,
+    },
+    /// Hints of one target are to go to another.
+    ReAddress {
+        /// The target they are for.
+        from: TargetId,
+        /// The target they go to.
+        to: TargetId,
+        /// Hints up to here.
+        up_to: Sequence,
+    },
+    /// An operator discarded hints: readers honour it while a segment holds such hints.
+    Discard(Discard),
+    /// The clock was confirmed.
+    ClockConfirmed {
+        /// Wall time.
+        wall: UnixMillis,
+        /// Time since boot, in ms.
+        boot_ms: u64,
+        /// Which boot.
+        boot: [u8; 16],
+    },
+    /// Hints are gone that nobody delivered.
+    Loss {
+        /// The target.
+        target: TargetId,
+        /// Where they would have been.
+        range: Range,
+        /// At most this many.
+        count: u64,
+        /// How.
+        end: End,
+        /// When it was noticed.
+        at: UnixMillis,
+    },
+    /// A point that a caller waits for.
+    SyncPoint {
+        /// Its token.
+        id: [u8; 16],
+        /// Up to where each target is to be delivered.
+        positions: Vec<(TargetId, Sequence)>,
+    },
+}
+
+/// What an operator discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discard {
+    /// The target.
+    pub target: TargetId,
+    /// Hints up to here; later ones are not touched.
+    pub up_to: Sequence,
+    /// Only hints of this namespace.
+    pub namespace: Option<Namespace>,
+    /// Only hints created before.
+    pub created_before: Option<UnixMillis>,
+    /// How many hints it ended when it was made.
+    pub count: u64,
+}
+
+impl Discard {
+    /// Whether the discard covers a hint.
+    pub fn covers(&self, sequence: Sequence, namespace: Namespace, created: UnixMillis) -> bool {
+        sequence <= self.up_to
+            && self.namespace.is_none_or(|only| only == namespace)
+            && self.created_before.is_none_or(|before| created < before)
+    }
+}
+
+/// A reader that does not know the record's type must not open the store for writing.
+pub const FLAG_REFUSE_UNKNOWN: u16 = 1;
+
+impl Record {
+    fn code(&self) -> u16 {
+        match self {
+            Self::Windows { .. } => 1,
+            Self::Checkpoint(_) => 2,
+            Self::Retire { .. } => 3,
+            Self::Fence { .. } => 4,
+            Self::TargetState { .. } => 5,
+            Self::ReAddress { .. } => 6,
+            Self::Discard(_) => 7,
+            Self::ClockConfirmed { .. } => 8,
+            Self::Loss { .. } => 9,
+            Self::SyncPoint { .. } => 10,
+        }
+    }
+
+    /// Whether one who does not know this type must refuse the store: where passing it over would
+    /// deliver dead hints or lose the position.
+    fn flags(&self) -> u16 {
+        match self {
+            Self::Windows { .. } | Self::Loss { .. } | Self::SyncPoint { .. } => 0,
+            _ => FLAG_REFUSE_UNKNOWN,
+        }
+    }
+
+    /// Appends the record to the image of a journal of this generation; `out` is that image from
+    /// offset `base` on.
+    pub fn encode(&self, generation: u64, base: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        let offset = base + start as u64;
+        out.resize(start + at::SIZE, 0);
+        let mut body = Encoder(std::mem::take(out));
+        self.encode_body(&mut body);
+        *out = body.0;
+        let length = out.len() - start - at::SIZE;
+        let record = out.get_mut(start..).unwrap_or_default();
+        let mut put = Put(record);
+        put.u32(at::LENGTH, length as u32);
+        put.u16(at::TYPE, self.code());
+        put.u16(at::FLAGS, self.flags());
+        let crc = record_crc(record, generation, offset);
+        Put(record).u32(at::CRC, crc);
+        out.resize(align_up(out.len() as u64 + base, JOURNAL_ALIGN) as usize - base as usize, 0);
+    }
+
+    fn encode_body(&self, out: &mut Encoder) {
+        match self {
+            Self::Windows { unflushed_bytes, unsynced_bytes } => {
+                out.u64(*unflushed_bytes).u64(*unsynced_bytes);
+            }
+            Self::Checkpoint(checkpoint) => {
+                out.bytes(checkpoint.target.as_bytes()).u64(checkpoint.up_to.get());
+                encode_ranges(&checkpoint.holes, out);
+                encode_ranges(&checkpoint.beyond, out);
+                encode_ends(&checkpoint.ends, out);
+            }
+            Self::Retire { target, segment, ends } => {
+                out.bytes(target.as_bytes()).u64(segment.get());
+                encode_ends(ends, out);
+            }
+            Self::Fence { namespace, before } => {
+                out.bytes(namespace.as_bytes()).i64(before.get());
+            }
+            Self::TargetState { target, state } => {
+                out.bytes(target.as_bytes()).u8(*state);
+            }
+            Self::ReAddress { from, to, up_to } => {
+                out.bytes(from.as_bytes()).bytes(to.as_bytes()).u64(up_to.get());
+            }
+            Self::Discard(discard) => {
+                out.bytes(discard.target.as_bytes()).u64(discard.up_to.get());
+                out.u8(discard.namespace.is_some().into());
+                out.bytes(discard.namespace.unwrap_or(Namespace::NONE).as_bytes());
+                out.i64(discard.created_before.unwrap_or(UnixMillis::MAX).get());
+                out.u64(discard.count);
+            }
+            Self::ClockConfirmed { wall, boot_ms, boot } => {
+                out.i64(wall.get()).u64(*boot_ms).bytes(boot);
+            }
+            Self::Loss { target, range, count, end, at } => {
+                out.bytes(target.as_bytes()).u64(range.first.get()).u64(range.last.get());
+                out.u64(*count).u8(*end as u8).i64(at.get());
+            }
+            Self::SyncPoint { id, positions } => {
+                out.bytes(id).u32(positions.len() as u32);
+                for (target, sequence) in positions {
+                    out.bytes(target.as_bytes()).u64(sequence.get());
+                }
+            }
+        }
+    }
+
+    fn decode_body(code: u16, bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let mut from = Decoder::new(bytes);
+        let record = match code {
+            1 => Self::Windows { unflushed_bytes: from.u64()?, unsynced_bytes: from.u64()? },
+            2 => Self::Checkpoint(Checkpoint {
+                target: TargetId::from_bytes(from.id()?),
+                up_to: Sequence::new(from.u64()?),
+                holes: decode_ranges(&mut from)?,
+                beyond: decode_ranges(&mut from)?,
+                ends: decode_ends(&mut from)?,
+            }),
+            3 => Self::Retire {
+                target: TargetId::from_bytes(from.id()?),
+                segment: SegmentId::new(from.u64()?),
+                ends: decode_ends(&mut from)?,
+            },
+            4 => Self::Fence {
+                namespace: Namespace::from_bytes(from.id()?),
+                before: UnixMillis::new(from.i64()?),
+            },
+            5 => {
+                Self::TargetState { target: TargetId::from_bytes(from.id()?), state: from.u8()? }
+            }
+            6 => Self::ReAddress {
+                from: TargetId::from_bytes(from.id()?),
+                to: TargetId::from_bytes(from.id()?),
+                up_to: Sequence::new(from.u64()?),
+            },
+            7 => {
+                let target = TargetId::from_bytes(from.id()?);
+                let up_to = Sequence::new(from.u64()?);
+                let named = from.u8()? != 0;
+                let namespace = Namespace::from_bytes(from.id()?);
+                let before = UnixMillis::new(from.i64()?);
+                Self::Discard(Discard {
+                    target,
+                    up_to,
+                    namespace: named.then_some(namespace),
+                    created_before: (before != UnixMillis::MAX).then_some(before),
+                    count: from.u64()?,
+                })
+            }
+            8 => Self::ClockConfirmed {
+                wall: UnixMillis::new(from.i64()?),
+                boot_ms: from.u64()?,
+                boot: from.id()?,
+            },
+            9 => Self::Loss {
+                target: TargetId::from_bytes(from.id()?),
+                range: Range {
+                    first: Sequence::new(from.u64()?),
+                    last: Sequence::new(from.u64()?),
+                },
+                count: from.u64()?,
+                end: decode_end(&mut from)?,
+                at: UnixMillis::new(from.i64()?),
+            },
+            10 => {
+                let id = from.id()?;
+                let mut positions = Vec::with_capacity(from.count("positions", 24)?);
+                while positions.len() < positions.capacity() && from.left() >= 24 {
+                    let target = TargetId::from_bytes(from.id()?);
+                    positions.push((target, Sequence::new(from.u64()?)));
+                }
+                Self::SyncPoint { id, positions }
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(record))
+    }
+}
+
+fn encode_ranges(ranges: &[Range], out: &mut Encoder) {
+    out.u32(ranges.len() as u32);
+    for range in ranges {
+        out.u64(range.first.get()).u64(range.last.get());
+    }
+}
+
+fn decode_ranges(from: &mut Decoder<'_>) -> Result<Vec<Range>, DecodeError> {
+    let count = from.count("ranges", 16)?;
+    let mut ranges = Vec::with_capacity(count);
+    for _ in 0..count {
+        let first = Sequence::new(from.u64()?);
+        ranges.push(Range { first, last: Sequence::new(from.u64()?) });
+    }
+    Ok(ranges)
+}
+
+fn encode_ends(ends: &Ends, out: &mut Encoder) {
+    for end in End::ALL {
+        out.u64(ends.get(end));
+    }
+}
+
+fn decode_ends(from: &mut Decoder<'_>) -> Result<Ends, DecodeError> {
+    let mut ends = Ends::default();
+    for end in End::ALL {
+        ends.add(end, from.u64()?);
+    }
+    Ok(ends)
+}
+
+fn decode_end(from: &mut Decoder<'_>) -> Result<End, DecodeError> {
+    let at = from.offset();
+    let code = from.u8()?;
+    let known = End::ALL.get(usize::from(code)).copied();
+    known.ok_or(DecodeError::field(at, "end", code.into()))
+}
+
+fn record_crc(record: &[u8], generation: u64, offset: u64) -> u32 {
+    let place = checksum::place(SegmentId::new(generation), offset);
+    let (length, rest) = record.split_at(at::CRC.offset.min(record.len()));
+    let crc = checksum::extend(place, length);
+    checksum::extend(crc, rest.get(at::CRC.size..).unwrap_or_default())
+}
+
+/// What a walk over a journal meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A record.
+    Record(Record),
+    /// A whole record of a type this build does not know.
+    Unknown {
+        /// Its type.
+        code: u16,
+        /// Whether its writer said that whoever does not know it must not write to the store.
+        refuse: bool,
+    },
+    /// Bytes between records that are none: a torn write, or damage.
+    Bad {
+        /// How many bytes.
+        bytes: u64,
+    },
+}
+
+/// Walks the bytes of a journal, from its head on. Behind bytes that are no record the walk
+/// searches on in steps of 8: what comes later is absolute, and counts.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    bytes: &'a [u8],
+    generation: u64,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk over the whole image of a journal of this generation.
+    pub fn new(bytes: &'a [u8], generation: u64) -> Self {
+        Self { bytes, generation, at: HEAD, end: HEAD }
+    }
+
+    /// Where the last whole record ended: the next may be appended here, or later.
+    pub fn end(&self) -> u64 {
+        self.end as u64
+    }
+
+    fn item_at(&self, offset: usize) -> Option<(Item, usize)> {
+        let rest = self.bytes.get(offset..)?;
+        let get = Get::new(rest, at::SIZE).ok()?;
+        let (code, length) = (get.u16(at::TYPE), get.u32(at::LENGTH) as usize);
+        if code == 0 || length > RECORD_BYTES_MAX {
+            return None;
+        }
+        let record = rest.get(..at::SIZE + length)?;
+        if get.u32(at::CRC) != record_crc(record, self.generation, offset as u64) {
+            return None;
+        }
+        let body = record.get(at::SIZE..)?;
+        let refuse = get.u16(at::FLAGS) & FLAG_REFUSE_UNKNOWN != 0;
+        // A record whose checksum holds and whose body does not decode was written by a later
+        // version of its type: unknown, by its own flags.
+        let item = match Record::decode_body(code, body) {
+            Ok(Some(record)) => Item::Record(record),
+            Ok(None) | Err(_) => Item::Unknown { code, refuse },
+        };
+        let end = align_up((offset + record.len()) as u64, JOURNAL_ALIGN) as usize;
+        Some((item, end))
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        if let Some((item, end)) = self.item_at(self.at) {
+            (self.at, self.end) = (end, end);
+            return Some(item);
+        }
+        let from = self.at;
+        let left = self.bytes.get(from..)?;
+        if left.iter().all(|byte| *byte == 0) {
+            self.at = self.bytes.len();
+            return None;
+        }
+        let step = JOURNAL_ALIGN as usize;
+        self.at = (from + step..self.bytes.len())
+            .step_by(step)
+            .find(|at| self.item_at(*at).is_some())
+            .unwrap_or(self.bytes.len());
+        Some(Item::Bad { bytes: (self.at - from) as u64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<Record> {
+        let target = TargetId::from_u128(1);
+        let range = |first, last| Range { first: Sequence::new(first), last: Sequence::new(last) };
+        let mut ends = Ends::default();
+        for (count, end) in End::ALL.into_iter().enumerate() {
+            ends.add(end, count as u64 + 1);
+        }
+        vec![
+            Record::Windows { unflushed_bytes: 1, unsynced_bytes: 2 },
+            Record::Checkpoint(Checkpoint {
+                target,
+                up_to: Sequence::new(9),
+                holes: vec![range(1, 2), range(4, 4)],
+                beyond: vec![range(11, 12)],
+                ends,
+            }),
+            Record::Retire { target, segment: SegmentId::new(3), ends },
+            Record::Fence { namespace: Namespace::from_u128(4), before: UnixMillis::new(5) },
+            Record::TargetState { target, state: 1 },
+            Record::ReAddress { from: target, to: target, up_to: Sequence::new(6) },
+            Record::Discard(Discard {
+                target,
+                up_to: Sequence::new(7),
+                namespace: Some(Namespace::from_u128(4)),
+                created_before: None,
+                count: 8,
+            }),
+            Record::Discard(Discard {
+                target,
+                up_to: Sequence::MAX,
+                namespace: None,
+                created_before: Some(UnixMillis::new(3)),
+                count: 8,
+            }),
+            Record::ClockConfirmed { wall: UnixMillis::new(1), boot_ms: 2, boot: [3; 16] },
+            Record::Loss {
+                target,
+                range: range(1, 5),
+                count: 5,
+                end: End::Lost,
+                at: UnixMillis::new(6),
+            },
+            Record::SyncPoint { id: [1; 16], positions: vec![(target, Sequence::new(4))] },
+        ]
+    }
+
+    fn image(records: &[Record]) -> Vec<u8> {
+        let head = Head { store: StoreId::from_u128(1), generation: 4 };
+        let mut bytes = head.encode().to_vec();
+        for record in records {
+            record.encode(4, 0, &mut bytes);
+        }
+        bytes
+    }
+
+    #[test]
+    fn records_read_back() {
+        let bytes = image(&samples());
+        assert_eq!(Head::decode(&bytes).unwrap().generation, 4);
+        let items: Vec<Item> = Walk::new(&bytes, 4).collect();
+        assert_eq!(items, samples().into_iter().map(Item::Record).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn records_of_another_generation_or_place_are_none() {
+        let bytes = image(&samples());
+        let items: Vec<Item> = Walk::new(&bytes, 5).collect();
+        assert!(matches!(items[..], [Item::Bad { .. }]), "{items:?}");
+        let mut moved = bytes[..HEAD].to_vec();
+        moved.extend_from_slice(&[0; 8]);
+        moved.extend_from_slice(&bytes[HEAD..]);
+        assert!(Walk::new(&moved, 4).all(|item| matches!(item, Item::Bad { .. })));
+    }
+
+    #[test]
+    fn any_flipped_bit_costs_one_record_and_any_cut_the_rest() {
+        let records = samples();
+        let good = image(&records);
+        for bit in HEAD * 8..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let read = Walk::new(&bytes, 4).filter(|item| matches!(item, Item::Record(_))).count();
+            // Padding belongs to no record.
+            assert!(read >= records.len() - 1, "bit {bit}: {read}");
+        }
+        for cut in HEAD..good.len() {
+            let mut walk = Walk::new(&good[..cut], 4);
+            let read = walk.by_ref().filter(|item| matches!(item, Item::Record(_))).count();
+            assert!(read <= records.len() && walk.end() <= cut as u64 + 7, "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_record_says_whether_it_may_be_passed_over() {
+        for refuse in [false, true] {
+            let mut bytes = image(&samples()[..1]);
+            Put(&mut bytes[HEAD..]).u16(at::TYPE, 999);
+            Put(&mut bytes[HEAD..]).u16(at::FLAGS, refuse.into());
+            let end = HEAD + at::SIZE + 16;
+            let crc = record_crc(&bytes[HEAD..end], 4, HEAD as u64);
+            Put(&mut bytes[HEAD..]).u32(at::CRC, crc);
+            let items: Vec<Item> = Walk::new(&bytes, 4).collect();
+            assert_eq!(items, [Item::Unknown { code: 999, refuse }]);
+        }
+    }
+
+    #[test]
+    fn preallocated_zeros_end_the_walk() {
+        let mut bytes = image(&samples()[..2]);
+        let end = bytes.len();
+        bytes.resize(end + 4096, 0);
+        let mut walk = Walk::new(&bytes, 4);
+        assert_eq!(walk.by_ref().count(), 2);
+        assert_eq!(walk.end(), end as u64);
+    }
+}
