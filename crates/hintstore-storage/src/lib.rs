@@ -1,1 +1,22 @@
-//! x
+//! FILES: the seam between the engine and the disk.
+//!
+//! [`Storage`] is one store directory, [`File`] one file in it. The operating system is behind
+//! them in production ([`OsStorage`]), a simulated disk in tests. [`Mapping`] is a read-only map
+//! whose faults do not end the process ([`install_guard`]), [`SharedBuffer`] a buffer that many
+//! threads fill at once. Nothing here knows a hint. This is the only crate with `unsafe`.
+
+mod buffer;
+mod error;
+mod guard;
+mod lock;
+mod map;
+mod os;
+mod storage;
+
+pub use buffer::{Exclusive, Filled, Refused, Reservation, SharedBuffer};
+pub use error::{Op, StorageError};
+pub use guard::{guard_installed, install_guard};
+pub use lock::{Lock, LockError};
+pub use map::Mapping;
+pub use os::OsStorage;
+pub use storage::{Entry, Existing, File, Info, Result, Storage};

@@ -1,0 +1,95 @@
+//! Why the disk said no: which operation, on which path, and the system's own answer.
+
+use std::{fmt, io, path::PathBuf};
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each is the operation of its name")]
+pub enum Op {
+    Open,
+    Create,
+    MakeDirectory,
+    List,
+    Read,
+    Write,
+    Inspect,
+    SetLength,
+    Allocate,
+    Sync,
+    SyncDirectory,
+    Rename,
+    Unlink,
+    Map,
+    Lock,
+}
+
+impl Op {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Create => "create",
+            Self::MakeDirectory => "make the directory",
+            Self::List => "list",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Inspect => "inspect",
+            Self::SetLength => "set the length of",
+            Self::Allocate => "allocate space for",
+            Self::Sync => "sync",
+            Self::SyncDirectory => "sync the directory",
+            Self::Rename => "rename",
+            Self::Unlink => "unlink",
+            Self::Map => "map",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+/// An operation that failed.
+#[derive(Debug)]
+pub struct StorageError {
+    /// What was tried.
+    pub op: Op,
+    /// On what.
+    pub path: PathBuf,
+    /// The system's answer.
+    pub source: io::Error,
+}
+
+impl StorageError {
+    /// An operation on a path, and the answer to it.
+    pub fn new(op: Op, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self { op, path: path.into(), source }
+    }
+
+    /// The file or directory is not there.
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// A file of that name is there already.
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AlreadyExists
+    }
+
+    /// The device, the quota or the directory has no room: a state, not damage.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}", self.op.words(), self.path.display())
+    }
+}
+
+impl std::error::Error for StorageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
