@@ -171,8 +171,6 @@ pub struct Checkpoint {
     pub up_to: Sequence,
     /// Hints below `up_to` that have not ended; ascending, at most 64.
     pub holes: Vec<Range>,
-    /// Hints above `up_to` that have ended all the same; ascending.
-    pub beyond: Vec<Range>,
     /// How the hints ended, all of them since the store was made.
     pub ends: Ends,
 }
@@ -335,7 +333,6 @@ impl Record {
             Self::Checkpoint(checkpoint) => {
                 out.bytes(checkpoint.target.as_bytes()).u64(checkpoint.up_to.get());
                 encode_ranges(&checkpoint.holes, out);
-                encode_ranges(&checkpoint.beyond, out);
                 encode_ends(&checkpoint.ends, out);
             }
             Self::Retire { target, segment, ends } => {
@@ -382,7 +379,6 @@ impl Record {
                 target: TargetId::from_bytes(from.id()?),
                 up_to: Sequence::new(from.u64()?),
                 holes: decode_ranges(&mut from)?,
-                beyond: decode_ranges(&mut from)?,
                 ends: decode_ends(&mut from)?,
             }),
             3 => Self::Retire {
@@ -595,7 +591,6 @@ mod tests {
                 target,
                 up_to: Sequence::new(9),
                 holes: vec![range(1, 2), range(4, 4)],
-                beyond: vec![range(11, 12)],
                 ends,
             }),
             Record::Retire { target, segment: SegmentId::new(3), ends },

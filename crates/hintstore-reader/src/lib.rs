@@ -1,1 +1,22 @@
-//! x
+//! The read path: bytes → blocks → frames → hints, in order, past whatever damage there is.
+//!
+//! [`Source`] gives the bytes of a file, mapped or by `pread`; [`Walk`] finds the blocks of a
+//! segment and what lies between them; [`Frames`] the frames of a block, resynchronising where one
+//! is broken; [`Page`] holds checked hints for delivery. [`inspect`] tells what a file is before it
+//! is walked, and [`survey`] adds up one that has no footer. Nothing here writes.
+
+#![forbid(unsafe_code)]
+
+mod frames;
+mod inspect;
+mod page;
+mod source;
+mod survey;
+mod walk;
+
+pub use frames::{FrameItem, Frames};
+pub use inspect::{Inspected, inspect, read_footer};
+pub use page::{Faulted, HintRef, Key, Page, PageHint};
+pub use source::{MapSource, PreadSource, Source, Window};
+pub use survey::{Survey, survey};
+pub use walk::{Block, Hole, Item, Walk};

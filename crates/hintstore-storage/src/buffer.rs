@@ -90,10 +90,12 @@ pub struct Reservation<'a> {
     bytes: &'a mut [u8],
 }
 
-/// A buffer that is the caller's alone, until it is dropped.
+/// A buffer that is the caller's alone, until it is dropped: then it is again what it was before,
+/// idle or closed.
 pub struct Exclusive<'a> {
     buffer: &'a SharedBuffer,
     filled: u32,
+    then: Mode,
 }
 
 /// A closed buffer: how much was reserved in it.
@@ -142,7 +144,7 @@ impl SharedBuffer {
         self.change(|state| {
             (state.mode == Mode::Idle).then_some(State { mode: Mode::Owned, ..state })
         })?;
-        Some(Exclusive { buffer: self, filled: 0 })
+        Some(Exclusive { buffer: self, filled: 0, then: Mode::Idle })
     }
 
     /// Reserves a place of `length` bytes in the buffer's use `generation`.
@@ -214,7 +216,7 @@ impl SharedBuffer {
             (state.mode == Mode::Closed && state.generation == generation)
                 .then_some(State { mode: Mode::Owned, ..state })
         })?;
-        Some(Exclusive { buffer: self, filled: state.offset })
+        Some(Exclusive { buffer: self, filled: state.offset, then: Mode::Closed })
     }
 }
 
@@ -297,6 +299,11 @@ impl Exclusive<'_> {
         self.buffer.capacity.store(capacity as u64, SeqCst);
     }
 
+    /// Lets go of the buffer, and of what is in it: it is idle again.
+    pub fn release(mut self) {
+        self.then = Mode::Idle;
+    }
+
     /// Opens the buffer for reservations behind its first `skip` bytes, and lets go of it. Returns
     /// the generation that reservations name.
     ///
@@ -316,7 +323,7 @@ impl Exclusive<'_> {
 
 impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
-        self.buffer.change(|state| Some(State { mode: Mode::Idle, ..state }));
+        self.buffer.change(|state| Some(State { mode: self.then, ..state }));
     }
 }
 
@@ -398,7 +405,7 @@ mod tests {
         let buffer = SharedBuffer::new();
         let first = open(&buffer, 16, 0);
         buffer.close(first);
-        drop(buffer.collect(first).unwrap());
+        buffer.collect(first).unwrap().release();
         let second = open(&buffer, 16, 0);
         assert_eq!(buffer.reserve(first, 1).unwrap_err(), Refused::NotOpen);
         assert!(buffer.reserve(second, 1).is_ok());

@@ -1,1 +1,28 @@
-//! x
+//! The write path: append → slab → flush → sync → roll → seal.
+//!
+//! In the order of the data flow: [`Hint`] is what a caller hands over; `pool` has the slabs;
+//! `target` reserves a place and copies the hint into it; `flush` hands full slabs to the kernel;
+//! `segment` is the open hint file of a target; `sync` makes it durable, for many callers at once,
+//! and moves what a failed sync left in doubt; `seal` ends a file with its footer; `spare` prepares
+//! the next. [`Writer`] composes them and owns their background steps. The reader is told of
+//! segments through [`SegmentEvents`] and never called.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod flush;
+mod hint;
+mod pool;
+mod seal;
+mod segment;
+mod spare;
+mod steps;
+mod sync;
+mod target;
+mod writer;
+
+pub use config::{Bytes, WriterConfig};
+pub use hint::{AppendError, Hint, Level, Receipt, Refusal};
+pub use segment::{Segment, SegmentEvents};
+pub use target::TargetWriter;
+pub use writer::{Batch, Parts, TargetStart, Writer};

@@ -1,0 +1,59 @@
+//! What a file is, before it is walked.
+
+use hintstore_format::{
+    DecodeError,
+    descriptor::Descriptor,
+    footer::{self, Footer, SUMMARY, Summary},
+    layout,
+};
+use hintstore_storage::{File, Info, Result};
+
+/// A descriptor is at most this long: 255 replaced segments, padded.
+const DESCRIPTOR_MAX: usize = layout::descriptor::SIZE + 256 * 8;
+
+/// What the two ends of a file say.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// Its length and space.
+    pub info: Info,
+    /// Its descriptor, or why there is none.
+    pub descriptor: std::result::Result<Descriptor, DecodeError>,
+    /// Its summary, where it ends in one that belongs to its descriptor.
+    pub summary: Option<Summary>,
+}
+
+/// Reads both ends of a file.
+pub fn inspect(file: &dyn File) -> Result<Inspected> {
+    let info = file.info()?;
+    let mut head = vec![0; DESCRIPTOR_MAX.min(info.length as usize)];
+    let read = file.read_at(&mut head, 0)?;
+    head.truncate(read);
+    let descriptor = Descriptor::decode(&head);
+    let summary = read_summary(file, info)?.filter(|summary| match &descriptor {
+        Ok(descriptor) => {
+            summary.segment == descriptor.segment
+                && summary.store == descriptor.store
+                && summary.target == descriptor.target
+        }
+        // A broken descriptor does not make the summary wrong: it names the segment as well.
+        Err(error) => !error.is_foreign(),
+    });
+    Ok(Inspected { info, descriptor, summary })
+}
+
+fn read_summary(file: &dyn File, info: Info) -> Result<Option<Summary>> {
+    let Some(at) = info.length.checked_sub(SUMMARY as u64) else { return Ok(None) };
+    let mut tail = [0; SUMMARY];
+    let read = file.read_at(&mut tail, at)?;
+    let tail = tail.get(..read).unwrap_or_default();
+    Ok(Summary::decode(tail, info.length).ok())
+}
+
+/// Reads the whole footer of a sealed segment; `None` where its tables are broken.
+pub fn read_footer(file: &dyn File, summary: &Summary) -> Result<Option<Footer>> {
+    let length = summary.file_length.saturating_sub(summary.footer_at);
+    let mut bytes = vec![0; length.min(64 << 20) as usize];
+    let read = file.read_at(&mut bytes, summary.footer_at)?;
+    bytes.truncate(read);
+    Ok(footer::Footer::decode(&bytes, summary.segment, summary.footer_at).ok())
+}

@@ -1,0 +1,141 @@
+//! The checking walk over a segment without a footer: what is there, and what is not.
+
+use std::sync::Arc;
+
+use hintstore_format::{
+    Sequence,
+    descriptor::Descriptor,
+    footer::{Builder, Footer, Summary},
+};
+use hintstore_storage::{File, Result};
+
+use crate::{Block, FrameItem, Frames, Hole, Item, PreadSource, Walk, Window};
+
+/// What a walk over a whole segment found.
+#[derive(Debug)]
+pub struct Survey {
+    /// What its whole blocks add up to, by their headers.
+    pub builder: Builder,
+    /// The footer that the walk met, if it did: the segment counts as sealed.
+    pub footer: Option<Footer>,
+    /// Where the last block ends.
+    pub end: u64,
+    /// The greatest `synced_to` that any block states: below it nothing can be torn.
+    pub synced_to: u64,
+    /// Holes, in order.
+    pub holes: Vec<Hole>,
+    /// Hints in blocks whose profile table is broken: there, counted, and not to be read.
+    pub unreadable: u64,
+    /// Broken frames above `synced_to`, in blocks that are there.
+    pub broken: u64,
+    /// Sequences below `synced_to` that are missing: lost to damage.
+    pub damaged: u64,
+    /// Sequences above `synced_to` that are missing before others: torn or damaged, nobody can tell.
+    pub in_doubt: u64,
+}
+
+/// No more holes than this are listed; further ones are only counted.
+const HOLES_MAX: usize = 1024;
+
+impl Survey {
+    /// What the segment adds up to.
+    pub fn summary(&self) -> &Summary {
+        self.footer.as_ref().map_or(self.builder.summary(), |footer| &footer.summary)
+    }
+}
+
+/// Walks a segment from its first block to the end of its file. Hops from header to header; where
+/// no later block says that a block was synced, its frames are checked.
+pub fn survey(file: &Arc<dyn File>, descriptor: &Descriptor) -> Result<Survey> {
+    let length = file.info()?.length;
+    let source = Box::new(PreadSource::hopping(file.clone()));
+    let mut walk =
+        Walk::new(source, descriptor.segment, descriptor.length() as u64, length);
+    let mut survey = Survey {
+        builder: Builder::new(descriptor),
+        footer: None,
+        end: descriptor.length() as u64,
+        synced_to: 0,
+        holes: Vec::new(),
+        unreadable: 0,
+        broken: 0,
+        damaged: 0,
+        in_doubt: 0,
+    };
+    let mut blocks: Vec<Block> = Vec::new();
+    while let Some(item) = walk.next_item()? {
+        match item {
+            Item::Block(block) => {
+                survey.synced_to = survey.synced_to.max(block.header.position.synced_to);
+                survey.end = block.header.end();
+                blocks.push(block);
+                // What is known synced by now needs no check, and no memory.
+                survey.settle(&mut blocks, &mut walk, false)?;
+            }
+            Item::Hole(hole) if survey.holes.len() < HOLES_MAX => survey.holes.push(hole),
+            Item::Hole(_) => {}
+            Item::Footer(footer) => {
+                survey.synced_to = footer.summary.footer_at;
+                survey.footer = Some(*footer);
+            }
+        }
+    }
+    survey.settle(&mut blocks, &mut walk, true)?;
+    Ok(survey)
+}
+
+impl Survey {
+    /// Adds blocks that lie below `synced_to`, and at the end the others, checked.
+    fn settle(&mut self, blocks: &mut Vec<Block>, walk: &mut Walk, end: bool) -> Result<()> {
+        let known = |block: &Block| block.header.end() <= self.synced_to;
+        let settled = if end {
+            blocks.len()
+        } else {
+            blocks.iter().take_while(|block| known(block)).count()
+        };
+        for block in blocks.drain(..settled) {
+            let synced = block.header.end() <= self.synced_to;
+            self.count_gap(block.header.start.first, synced);
+            let Some(entries) = &block.entries else {
+                self.unreadable += u64::from(block.header.count);
+                self.note(&block);
+                continue;
+            };
+            if !synced {
+                let frames = walk.frames(&block)?;
+                let intact = intact(&block, &frames);
+                self.broken += u64::from(block.header.count) - intact;
+            }
+            self.builder.add(&block.header, entries);
+        }
+        Ok(())
+    }
+
+    /// Counts the sequences between the last block and the next.
+    fn count_gap(&mut self, first: Sequence, synced: bool) {
+        let summary = self.builder.summary();
+        let expected = if summary.blocks == 0 { summary.first } else { summary.last.plus(1) };
+        // Epochs differ only between segments, so a gap within one is a number of hints.
+        let gap = first.get().saturating_sub(expected.get());
+        if gap > 0 && first.epoch() == expected.epoch() {
+            if synced {
+                self.damaged += gap;
+            } else {
+                self.in_doubt += gap;
+            }
+        }
+    }
+
+    fn note(&mut self, block: &Block) {
+        if self.holes.len() < HOLES_MAX {
+            let position = block.header.position;
+            self.holes.push(Hole { offset: position.offset, length: block.header.length() });
+        }
+    }
+}
+
+fn intact(block: &Block, frames: &Window) -> u64 {
+    let intact = |item: &FrameItem| matches!(item, FrameItem::Intact { .. });
+    (Frames::new(&block.header, frames).filter(intact).count() as u64)
+        .min(block.header.count.into())
+}

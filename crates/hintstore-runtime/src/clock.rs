@@ -1,0 +1,90 @@
+//! What time it is: by the wall, and since boot.
+
+use std::{
+    fmt, fs,
+    hash::{BuildHasher as _, RandomState},
+    ops::Add,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hintstore_format::UnixMillis;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time since boot, suspend included: it never steps and never runs backwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Boot(Duration);
+
+impl Boot {
+    /// The moment this long after boot.
+    pub const fn new(since_boot: Duration) -> Self {
+        Self(since_boot)
+    }
+
+    /// How long after boot.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+
+    /// How long after `earlier`; zero where it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Boot {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+/// The clocks of one machine.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The time of day. May step, forwards and backwards.
+    fn wall(&self) -> UnixMillis;
+
+    /// The time since boot.
+    fn boot(&self) -> Boot;
+
+    /// Which boot: differs from one start of the machine to the next.
+    fn boot_id(&self) -> [u8; 16];
+
+    /// A number that nobody else has drawn: for identities and salts, not for secrets.
+    fn entropy(&self) -> u64;
+}
+
+/// The clocks of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> UnixMillis {
+        #[expect(clippy::disallowed_methods, reason = "this is the Clock it points to")]
+        let now = SystemTime::now();
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        UnixMillis::new(match now.duration_since(UNIX_EPOCH) {
+            Ok(after) => millis(after),
+            Err(before) => -millis(before.duration()),
+        })
+    }
+
+    fn boot(&self) -> Boot {
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        Boot(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0)))
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        // Where it cannot be read, every start counts as the same boot: the steps of the clock
+        // that are then noticed are held until confirmed, which is the careful side.
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let id = text.trim().parse().unwrap_or(hintstore_format::StoreId::from_u128(0));
+        *id.as_bytes()
+    }
+
+    fn entropy(&self) -> u64 {
+        // A fresh RandomState has its own keys from the operating system.
+        RandomState::new().hash_one(self.boot().get())
+    }
+}

@@ -1,0 +1,107 @@
+//! Synchronisation primitives: one place, so that a model checker can stand in for them.
+
+use std::{
+    fmt,
+    sync::{Condvar, PoisonError},
+    time::Duration,
+};
+
+pub use std::sync::{
+    Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+
+/// A mutex that goes on after a panic of its holder: each of our critical sections leaves its data
+/// whole at every step.
+#[derive(Default)]
+pub struct Mutex<T>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// A mutex around a value.
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    /// Waits for the mutex. Only for critical sections that themselves never wait.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mutex, if it is free.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A reader-writer lock that goes on after a panic of its holder.
+#[derive(Default, Debug)]
+pub struct RwLock<T>(std::sync::RwLock<T>);
+
+impl<T> RwLock<T> {
+    /// A lock around a value.
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::RwLock::new(value))
+    }
+
+    /// Shared access.
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exclusive access.
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An event that others wait for: a count that only grows.
+#[derive(Default, Debug)]
+pub struct Signal {
+    count: Mutex<u64>,
+    grown: Condvar,
+}
+
+impl Signal {
+    /// A signal that was never raised.
+    pub const fn new() -> Self {
+        Self { count: Mutex::new(0), grown: Condvar::new() }
+    }
+
+    /// How often it was raised.
+    pub fn count(&self) -> u64 {
+        *self.count.lock()
+    }
+
+    /// Raises it and wakes all who wait.
+    pub fn raise(&self) {
+        *self.count.lock() += 1;
+        self.grown.notify_all();
+    }
+
+    /// Waits until it was raised more often than `seen`, or for `at_most`. Only for runners:
+    /// everybody else waits through [`crate::Runner::wait_until`].
+    pub(crate) fn wait(&self, seen: u64, at_most: Option<Duration>) {
+        let count = self.count.lock();
+        let unraised = |count: &mut u64| *count == seen;
+        match at_most {
+            None => drop(
+                self.grown.wait_while(count, unraised).unwrap_or_else(PoisonError::into_inner),
+            ),
+            Some(at_most) => drop(
+                self.grown
+                    .wait_timeout_while(count, at_most, unraised)
+                    .unwrap_or_else(PoisonError::into_inner),
+            ),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The runner of production: a thread a step.
+
+use std::{fmt, io, thread};
+
+use crate::{
+    Boot, Clock, Next, Runner, Step, Waker,
+    sync::{Arc, AtomicBool, Mutex, Ordering, Signal},
+};
+
+/// Runs each step on a thread of its own.
+pub struct Threads {
+    clock: Arc<dyn Clock>,
+    stopping: Arc<AtomicBool>,
+    running: Mutex<Vec<(Waker, thread::JoinHandle<()>)>>,
+}
+
+impl Threads {
+    /// A runner without steps.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, stopping: Arc::default(), running: Mutex::default() }
+    }
+}
+
+impl Runner for Threads {
+    fn start(&self, step: Arc<dyn Step>, waker: Waker, first: Next) -> io::Result<()> {
+        let (clock, stopping, wakes) =
+            (self.clock.clone(), self.stopping.clone(), waker.clone());
+        let run = move || {
+            let mut seen = 0;
+            let mut next = first;
+            loop {
+                let at_most = match next {
+                    Next::After(duration) => Some(duration),
+                    Next::WhenWoken => None,
+                };
+                wakes.signal().wait(seen, at_most);
+                seen = wakes.signal().count();
+                if stopping.load(Ordering::SeqCst) {
+                    return;
+                }
+                next = step.step(clock.boot());
+            }
+        };
+        let name = format!("hintstore-{}", self.running.lock().len());
+        let thread = thread::Builder::new().name(name).spawn(run)?;
+        self.running.lock().push((waker, thread));
+        Ok(())
+    }
+
+    fn wait_until(
+        &self,
+        signal: &Signal,
+        deadline: Option<Boot>,
+        done: &mut dyn FnMut() -> bool,
+    ) -> bool {
+        loop {
+            // Before looking: what is raised in between ends the wait at once.
+            let seen = signal.count();
+            if done() {
+                return true;
+            }
+            let left = deadline.map(|deadline| deadline.since(self.clock.boot()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            signal.wait(seen, left);
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let running = std::mem::take(&mut *self.running.lock());
+        for (waker, _) in &running {
+            waker.wake();
+        }
+        for (_, thread) in running {
+            // A step that panicked has said so on its own thread.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Threads({})", self.running.lock().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{SystemClock, sync::AtomicU64};
+
+    #[derive(Debug, Default)]
+    struct Count {
+        runs: AtomicU64,
+        ran: Signal,
+    }
+
+    impl Step for Count {
+        fn name(&self) -> &'static str {
+            "count"
+        }
+
+        fn step(&self, _: Boot) -> Next {
+            self.runs.fetch_add(1, Ordering::SeqCst);
+            self.ran.raise();
+            Next::WhenWoken
+        }
+    }
+
+    #[test]
+    fn a_step_runs_when_woken_and_a_wait_ends() {
+        let clock = Arc::new(SystemClock);
+        let threads = Threads::new(clock.clone());
+        let (step, waker) = (Arc::new(Count::default()), Waker::default());
+        threads.start(step.clone(), waker.clone(), Next::WhenWoken).unwrap();
+        waker.wake();
+        let ran = |least| step.runs.load(Ordering::SeqCst) >= least;
+        assert!(threads.wait_until(&step.ran, None, &mut || ran(1)));
+        let soon = clock.boot() + Duration::from_millis(20);
+        assert!(!threads.wait_until(&step.ran, Some(soon), &mut || ran(2)));
+        threads.stop();
+        waker.wake();
+        assert!(!ran(2));
+    }
+}

@@ -1,0 +1,80 @@
+//! What the write path can be told. Each default is argued in `docs/adr/`.
+
+use std::{fmt, time::Duration};
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(u64);
+
+impl Bytes {
+    /// This many bytes.
+    pub const fn new(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// This many KiB.
+    pub const fn kib(count: u64) -> Self {
+        Self(count << 10)
+    }
+
+    /// This many MiB.
+    pub const fn mib(count: u64) -> Self {
+        Self(count << 20)
+    }
+
+    /// As a number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+/// Settings of the write path.
+#[derive(Clone, Debug)]
+pub struct WriterConfig {
+    /// All slabs together take no more memory than this, however many targets there are.
+    pub memory: Bytes,
+    /// A larger hint is refused.
+    pub hint_bytes_max: Bytes,
+    /// A segment is rolled when it is this long.
+    pub segment_bytes: Bytes,
+    /// A segment of at least [`WriterConfig::roll_bytes_min`] is rolled at this age.
+    pub roll_age: Duration,
+    /// See [`WriterConfig::roll_age`].
+    pub roll_bytes_min: Bytes,
+    /// Any segment is rolled at this age.
+    pub roll_age_max: Duration,
+    /// A hint waits no longer in memory before it is handed to the kernel.
+    pub flush_interval: Duration,
+    /// A hint waits no longer in the kernel before it is synced.
+    pub sync_interval: Duration,
+    /// No more than this is in the kernel unsynced: what goes beyond waits for a sync.
+    pub unsynced_bytes_max: Bytes,
+    /// An append gives up after this long, unless it is given a deadline of its own.
+    pub append_timeout: Duration,
+    /// Whether space is reserved ahead of the writes.
+    pub preallocate: bool,
+}
+
+impl Default for WriterConfig {
+    fn default() -> Self {
+        Self {
+            memory: Bytes::mib(64),
+            hint_bytes_max: Bytes::mib(16),
+            segment_bytes: Bytes::mib(128),
+            roll_age: Duration::from_secs(600),
+            roll_bytes_min: Bytes::mib(1),
+            roll_age_max: Duration::from_secs(3600),
+            flush_interval: Duration::from_millis(200),
+            sync_interval: Duration::from_secs(1),
+            unsynced_bytes_max: Bytes::mib(256),
+            append_timeout: Duration::from_secs(2),
+            preallocate: true,
+        }
+    }
+}

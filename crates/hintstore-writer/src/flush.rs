@@ -1,0 +1,288 @@
+//! From memory to the kernel: closed blocks go out in order, several in one write.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use hintstore_format::{Sequence, UnixMillis};
+use hintstore_runtime::{
+    Boot,
+    sync::{
+        MutexGuard,
+        Ordering::{Release, SeqCst},
+    },
+};
+use hintstore_storage::StorageError;
+
+use crate::{
+    hint::Refusal,
+    segment::{Open, Ready, Segment},
+    target::{Closed, TargetWriter},
+    writer::Trouble,
+};
+
+/// One write hands at most this much to the kernel, a single larger hint apart.
+const WRITE_MAX: u64 = 1 << 20;
+
+/// A target's file and what goes into it; behind one lock, held by whoever writes or rolls.
+#[derive(Debug)]
+pub(crate) struct FileState {
+    pub(crate) open: Option<Open>,
+    /// Segments with bytes that no sync covers yet, in order; the open one is the last.
+    pub(crate) unsynced: VecDeque<Arc<Segment>>,
+    /// Blocks that were taken off the queue and are not written yet: a failed write leaves them.
+    held: VecDeque<Closed>,
+    pub(crate) last_created: UnixMillis,
+    /// The last segment was filled, not rolled by age.
+    busy: bool,
+}
+
+impl FileState {
+    pub(crate) fn new(last_created: UnixMillis) -> Self {
+        Self {
+            open: None,
+            unsynced: VecDeque::new(),
+            held: VecDeque::new(),
+            last_created,
+            busy: false,
+        }
+    }
+
+    /// Ends the open segment; it will be sealed in the background.
+    pub(crate) fn roll(&mut self, target: &Arc<TargetWriter>, busy: bool) {
+        if let Some(open) = self.open.take() {
+            self.busy = busy;
+            target.shared.hand_to_sealer(target, open.segment);
+        }
+    }
+}
+
+/// The lock of a target's file; letting go of it wakes who waits for it.
+pub(crate) struct FileGuard<'a> {
+    target: &'a TargetWriter,
+    state: Option<MutexGuard<'a, FileState>>,
+}
+
+impl std::ops::Deref for FileGuard<'_> {
+    type Target = FileState;
+
+    fn deref(&self) -> &FileState {
+        match &self.state {
+            Some(state) => state,
+            None => unreachable!("the lock is held until the guard is dropped"),
+        }
+    }
+}
+
+impl std::ops::DerefMut for FileGuard<'_> {
+    fn deref_mut(&mut self) -> &mut FileState {
+        match &mut self.state {
+            Some(state) => state,
+            None => unreachable!("the lock is held until the guard is dropped"),
+        }
+    }
+}
+
+impl Drop for FileGuard<'_> {
+    fn drop(&mut self) {
+        self.state = None;
+        self.target.progress.raise();
+    }
+}
+
+impl TargetWriter {
+    pub(crate) fn try_file(&self) -> Option<FileGuard<'_>> {
+        let state = self.file.try_lock()?;
+        Some(FileGuard { target: self, state: Some(state) })
+    }
+
+    /// The file, unless others keep it until the deadline.
+    pub(crate) fn wait_file(&self, deadline: Boot) -> Option<FileGuard<'_>> {
+        let mut guard = self.try_file();
+        if guard.is_none() {
+            self.shared.runner.wait_until(&self.progress, Some(deadline), &mut || {
+                guard = self.try_file();
+                guard.is_some()
+            });
+        }
+        guard
+    }
+
+    /// Writes what is complete, unless somebody else does: then they will take this along.
+    pub(crate) fn help(self: &Arc<Self>) {
+        self.flush_wanted.store(true, SeqCst);
+        while self.flush_wanted.load(SeqCst) {
+            let Some(mut file) = self.try_file() else { return };
+            self.flush_wanted.store(false, SeqCst);
+            if self.drain(&mut file).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a sequence is with the kernel.
+    pub(crate) fn flush_to(
+        self: &Arc<Self>,
+        sequence: Sequence,
+        deadline: Boot,
+    ) -> Result<(), Trouble> {
+        loop {
+            if self.flushed() > sequence {
+                return Ok(());
+            }
+            self.close_upto(sequence);
+            let drained = match self.wait_file(deadline) {
+                Some(mut file) => self.drain(&mut file),
+                None => return Err(Trouble::Late),
+            };
+            if self.flushed() > sequence {
+                return Ok(());
+            }
+            drained.map_err(|_| Trouble::Write)?;
+            // Others are still copying into the slab: the last of them hands it over.
+            let flushed = || self.flushed() > sequence || self.front_is_complete();
+            let mut done = flushed;
+            if !self.shared.runner.wait_until(&self.progress, Some(deadline), &mut done) {
+                return Err(Trouble::Late);
+            }
+        }
+    }
+
+    fn front_is_complete(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.queue.front().is_some_and(|closed| self.is_complete(closed))
+    }
+
+    fn is_complete(&self, closed: &Closed) -> bool {
+        match closed {
+            Closed::Slab { slab, .. } => self.shared.pool.slab(*slab).buffer.is_complete(),
+            Closed::Lone { .. } => true,
+        }
+    }
+
+    /// Writes closed blocks, in order, as long as the first is complete.
+    pub(crate) fn drain(self: &Arc<Self>, file: &mut FileState) -> Result<(), StorageError> {
+        loop {
+            self.take_batch(file);
+            if file.held.is_empty() {
+                return Ok(());
+            }
+            self.keep_window(file);
+            self.write_held(file)?;
+        }
+    }
+
+    fn take_batch(&self, file: &mut FileState) {
+        let mut bytes: u64 = file.held.iter().map(Closed::bytes).sum();
+        let mut inner = self.inner.lock();
+        while let Some(closed) = inner.queue.front() {
+            let fits = file.held.is_empty() || bytes + closed.bytes() <= WRITE_MAX;
+            if !fits || !self.is_complete(closed) {
+                break;
+            }
+            bytes += closed.bytes();
+            file.held.extend(inner.queue.pop_front());
+        }
+    }
+
+    /// Keeps the window of unsynced bytes: what would go beyond it waits for a sync here. A sync
+    /// that fails is dealt with by the next one that somebody waits for.
+    fn keep_window(self: &Arc<Self>, file: &mut FileState) {
+        let more: u64 = file.held.iter().map(Closed::bytes).sum();
+        if self.shared.unsynced_bytes() + more > self.shared.config.unsynced_bytes_max.get() {
+            if self.sync_locked(file).is_err() {
+                self.shared.list_unsynced(self);
+            }
+            self.shared.wake_sync();
+        }
+    }
+
+    /// Writes the held blocks, into a new segment where the open one is full or fails.
+    fn write_held(self: &Arc<Self>, file: &mut FileState) -> Result<(), StorageError> {
+        let full = |open: &Open| open.segment.written() >= self.shared.config.segment_bytes.get();
+        if file.open.as_ref().is_some_and(full) {
+            file.roll(self, true);
+        }
+        match self.try_write(file) {
+            Ok(()) => {}
+            Err(_) if file.open.is_some() => {
+                // Behind a failed write nothing is written: the segment ends at its last good
+                // block, and what failed goes first into the next.
+                file.roll(self, false);
+                self.try_write(file).inspect_err(|error| self.shared.write_failed(error))?;
+            }
+            Err(error) => {
+                self.shared.write_failed(&error);
+                return Err(error);
+            }
+        }
+        self.shared.write_succeeded();
+        let next = file.held.back().map(Closed::next);
+        for closed in file.held.drain(..) {
+            match closed {
+                Closed::Slab { slab, .. } => {
+                    if let Some(full) = self.shared.pool.slab(slab).buffer.collect(slab.generation)
+                    {
+                        full.release();
+                    }
+                    self.shared.pool.release(slab);
+                }
+                Closed::Lone { bytes, .. } => self.shared.pool.give(bytes.len() as u64),
+            }
+        }
+        if let Some(next) = next {
+            self.flushed.store(next.get(), Release);
+        }
+        self.progress.raise();
+        self.shared.list_unsynced(self);
+        self.shared.events.flushed(self.id);
+        Ok(())
+    }
+
+    fn try_write(self: &Arc<Self>, file: &mut FileState) -> Result<(), StorageError> {
+        let shared = &self.shared;
+        if file.open.is_none() {
+            let first = self.flushed();
+            let created = &mut file.last_created;
+            let open = Open::create(shared, self.id, first, created, file.busy)?;
+            file.unsynced.push_back(open.segment.clone());
+            file.open = Some(open);
+        }
+        let Some(open) = &mut file.open else { return Ok(()) };
+        let before = open.segment.written();
+        let mut slabs = Vec::with_capacity(file.held.len());
+        let mut lones = Vec::new();
+        // Slabs are taken for ourselves one by one; dropped without `release` they are closed
+        // again, so a failed write leaves them as they were.
+        for closed in &mut file.held {
+            match closed {
+                Closed::Slab { slab, .. } => {
+                    let of = shared.pool.slab(*slab);
+                    if let Some(exclusive) = of.buffer.collect(slab.generation) {
+                        slabs.push((of.start(), of.profiles(), exclusive));
+                    }
+                }
+                Closed::Lone { start, profile, bytes } => lones.push((*start, *profile, bytes)),
+            }
+        }
+        let from_slabs = slabs.iter_mut().map(|(start, profiles, exclusive)| Ready {
+            start: *start,
+            profiles: std::mem::take(profiles),
+            bytes: &mut *exclusive,
+        });
+        let from_lones = lones.into_iter().map(|(start, profile, bytes)| Ready {
+            start,
+            profiles: vec![profile],
+            bytes: bytes.as_mut_slice(),
+        });
+        let mut blocks: Vec<Ready<'_>> = from_slabs.chain(from_lones).collect();
+        blocks.sort_by_key(|block| block.start.first);
+        open.write(shared, &mut blocks)?;
+        shared.add_unsynced(open.segment.written() - before);
+        Ok(())
+    }
+}
+
+impl From<&StorageError> for Refusal {
+    fn from(error: &StorageError) -> Self {
+        if error.is_disk_full() { Self::Full } else { Self::StorageFailed }
+    }
+}

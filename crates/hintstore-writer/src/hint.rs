@@ -1,0 +1,189 @@
+//! What a caller hands over, and what it gets back.
+
+use std::{error, fmt, time::Duration};
+
+use hintstore_format::{
+    MutationId, Namespace, Sequence, TargetId, UnixMillis,
+    expiry::Lifetime,
+    frame::{Body, Collapse, Origin},
+    profile::Profile,
+};
+
+use crate::Bytes;
+
+/// One undelivered mutation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint<'a> {
+    /// The node it is for.
+    pub target: TargetId,
+    /// The table or keyspace it belongs to.
+    pub namespace: Namespace,
+    /// The caller's version of the payload.
+    pub payload_version: u32,
+    /// How long it may live: `gc_grace` now, and discard-after where that is safe.
+    pub lifetime: Lifetime,
+    /// Creation time, ids and payload.
+    pub body: Body<'a>,
+}
+
+impl<'a> Hint<'a> {
+    /// A hint for `target`: a write that was made at `created`, whose tombstones are kept for
+    /// `gc_grace`, and whose bytes are `payload`.
+    pub fn new(
+        target: TargetId,
+        created: UnixMillis,
+        gc_grace: Duration,
+        payload: &'a [u8],
+    ) -> Self {
+        Self {
+            target,
+            namespace: Namespace::NONE,
+            payload_version: 0,
+            lifetime: Lifetime { gc_grace, ttl: None },
+            body: Body::new(created, payload),
+        }
+    }
+
+    /// The table or keyspace it belongs to.
+    #[must_use]
+    pub fn namespace(self, namespace: Namespace) -> Self {
+        Self { namespace, ..self }
+    }
+
+    /// The caller's version of the payload.
+    #[must_use]
+    pub fn payload_version(self, payload_version: u32) -> Self {
+        Self { payload_version, ..self }
+    }
+
+    /// Discards the hint this long after its creation. Only where the mutation can shadow
+    /// nothing: dropping an expiring write lets the value under it live on.
+    #[must_use]
+    pub fn discard_after(mut self, ttl: Duration) -> Self {
+        self.lifetime.ttl = Some(ttl);
+        self
+    }
+
+    /// The caller's own id of the mutation.
+    #[must_use]
+    pub fn mutation_id(mut self, id: MutationId) -> Self {
+        self.body.mutation_id = Some(id);
+        self
+    }
+
+    /// The routing token of the mutation's key.
+    #[must_use]
+    pub fn token(mut self, token: i64) -> Self {
+        self.body.token = Some(token);
+        self
+    }
+
+    /// Of hints with the same key, target and namespace only the one of the greatest version matters.
+    #[must_use]
+    pub fn collapse(mut self, key: &'a [u8], version: u64) -> Self {
+        self.body.collapse = Some(Collapse { key, version });
+        self
+    }
+
+    /// Where the hint was first accepted, if not here.
+    #[must_use]
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.body.origin = Some(origin);
+        self
+    }
+
+    /// Delivering the hint twice is not the same as once.
+    #[must_use]
+    pub fn not_idempotent(mut self) -> Self {
+        self.body.idempotent = false;
+        self
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        Profile::new(self.namespace, self.payload_version, self.lifetime)
+    }
+}
+
+/// How safe a hint is when `append` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// In the engine's memory: lost with the process, for at most the flush interval.
+    Buffered,
+    /// Handed to the kernel: survives `kill -9`, not a power cut.
+    Os,
+    /// An fdatasync covers the hint and its directory entry: survives a power cut.
+    Durable,
+}
+
+/// Proof of an accepted hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The node the hint is for.
+    pub target: TargetId,
+    /// Its place in the target's order; with store and target the hint's idempotence key.
+    pub sequence: Sequence,
+    /// The level that was reached, never less than was asked for.
+    pub level: Level,
+}
+
+/// Why a hint was not accepted. No sequence was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is larger than hints may be here.
+    TooLarge {
+        /// The limit on payload and optional fields.
+        limit: Bytes,
+    },
+    /// The disk has no room, and what waits for it is in the way.
+    Full,
+    /// The slabs were in use until the deadline: the disk is slower than the callers.
+    Busy,
+    /// Neither the present segment nor a new one can be written.
+    StorageFailed,
+    /// The store is closed.
+    Closed,
+    /// The target's sequences of this epoch are used up; opening the store again starts the next.
+    EpochUsedUp,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { limit } => write!(f, "the hint is larger than {limit}"),
+            Self::Full => f.write_str("the disk is full"),
+            Self::Busy => f.write_str("the store is busy: no slab came free before the deadline"),
+            Self::StorageFailed => f.write_str("the store cannot write to its files"),
+            Self::Closed => f.write_str("the store is closed"),
+            Self::EpochUsedUp => f.write_str("the epoch is used up: open the store again"),
+        }
+    }
+}
+
+/// An append that did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendError<'a> {
+    /// It was not accepted, and here it is.
+    Refused {
+        /// The hint, as it was given.
+        hint: Hint<'a>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// It was accepted and may be delivered, but the level asked for was not reached in time. It
+    /// can be waited for again.
+    InDoubt(Receipt),
+}
+
+impl fmt::Display for AppendError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { reason, .. } => write!(f, "the hint was refused: {reason}"),
+            Self::InDoubt(receipt) => {
+                write!(f, "the hint {} was accepted and is not yet safe", receipt.sequence)
+            }
+        }
+    }
+}
+
+impl error::Error for AppendError<'_> {}

@@ -1,0 +1,54 @@
+//! The end of a segment: the footer, built by reading headers and profile tables back.
+
+use hintstore_format::{
+    block::{self, Header},
+    footer::{Builder, Summary},
+    layout::{SECTOR, align_up},
+    profile,
+};
+use hintstore_storage::{Op, Result, StorageError};
+use std::io::{self, IoSlice};
+
+use crate::segment::Segment;
+
+/// Adds up a segment from what is on disk.
+pub(crate) fn read_back(segment: &Segment) -> Result<Builder> {
+    let mut builder = Builder::new(&segment.descriptor);
+    let mut at = segment.descriptor.length() as u64;
+    while at < segment.written() {
+        let (header, entries) = read_block(segment, at)?;
+        builder.add(&header, &entries);
+        at = header.end();
+    }
+    Ok(builder)
+}
+
+/// Reads what the footer needs of the block at `at`, or at the next sector.
+fn read_block(segment: &Segment, at: u64) -> Result<(Header, Vec<profile::Entry>)> {
+    for at in [at, align_up(at, SECTOR)] {
+        let mut head = [0; block::HEADER];
+        segment.file.read_at(&mut head, at)?;
+        let Ok(header) = Header::decode(&head, segment.id(), at) else { continue };
+        let mut table = vec![0; header.table_length as usize];
+        segment.file.read_at(&mut table, header.table_at())?;
+        if let Ok(entries) = profile::decode_table(&table, segment.id(), at) {
+            return Ok((header, entries));
+        }
+    }
+    let text = format!("no block at {at}, where one was written");
+    let error = io::Error::new(io::ErrorKind::InvalidData, text);
+    Err(StorageError::new(Op::Read, segment.name.clone(), error))
+}
+
+/// Writes the footer, cuts the file behind it and syncs both.
+pub(crate) fn write_footer(segment: &Segment, builder: Builder) -> Result<Summary> {
+    // The blocks before are synced: the footer starts a sector of its own.
+    let footer = builder.build(align_up(segment.written(), SECTOR));
+    let bytes = footer.encode();
+    segment.file.write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)?;
+    // A crash before this leaves zeros behind the footer: whoever meets it in the walk takes the
+    // segment for sealed all the same.
+    segment.file.set_length(footer.summary.file_length)?;
+    segment.file.sync()?;
+    Ok(footer.summary)
+}

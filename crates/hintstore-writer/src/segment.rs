@@ -1,0 +1,274 @@
+//! One hint file while it is written: created, filled front to back, ended.
+
+use std::{io::IoSlice, sync::Arc};
+
+use hintstore_format::{
+    SegmentId, Sequence, TargetId, UnixMillis,
+    block::{self, Position, Start},
+    descriptor::{Descriptor, Kind},
+    file_name,
+    footer::Summary,
+    layout::{ALIGN, SECTOR, align_up},
+    profile::Profile,
+};
+use hintstore_runtime::{
+    Boot,
+    sync::{
+        AtomicBool, AtomicU64,
+        Ordering::{Acquire, Release, SeqCst},
+    },
+};
+use hintstore_storage::{Existing, File, Result};
+
+use crate::writer::Shared;
+
+/// A segment, as writer, catalog and readers share it.
+#[derive(Debug)]
+pub struct Segment {
+    /// Its descriptor.
+    pub descriptor: Descriptor,
+    /// Its file name in the store directory.
+    pub name: String,
+    /// The open file.
+    pub file: Arc<dyn File>,
+    written: AtomicU64,
+    synced_to: AtomicU64,
+    last: AtomicU64,
+    count: AtomicU64,
+    payload_bytes: AtomicU64,
+    poisoned: AtomicBool,
+    entry_synced: AtomicBool,
+}
+
+impl Segment {
+    /// The node its hints are for.
+    pub fn target(&self) -> TargetId {
+        self.descriptor.target
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> SegmentId {
+        self.descriptor.segment
+    }
+
+    /// The end of the blocks that were handed to the kernel: readers go no further.
+    pub fn written(&self) -> u64 {
+        self.written.load(Acquire)
+    }
+
+    /// The end of its synced prefix.
+    pub fn synced_to(&self) -> u64 {
+        self.synced_to.load(Acquire)
+    }
+
+    /// The last sequence handed to the kernel; below the descriptor's first where there is none.
+    pub fn last(&self) -> Sequence {
+        Sequence::new(self.last.load(Acquire))
+    }
+
+    /// How many hints were handed to the kernel.
+    pub fn count(&self) -> u64 {
+        self.count.load(Acquire)
+    }
+
+    /// Whether a sync of it failed: it is never synced or written again.
+    pub fn poisoned(&self) -> bool {
+        self.poisoned.load(Acquire)
+    }
+
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, SeqCst);
+    }
+
+    pub(crate) fn set_synced_to(&self, end: u64) {
+        self.synced_to.fetch_max(end, SeqCst);
+    }
+
+    /// Makes the segment's name durable, once.
+    pub(crate) fn sync_entry(&self, shared: &Shared) -> Result<()> {
+        if !self.entry_synced.load(SeqCst) {
+            shared.storage.sync_directory("")?;
+            self.entry_synced.store(true, SeqCst);
+        }
+        Ok(())
+    }
+}
+
+/// Whoever keeps the list of segments: told by the writer, never asked. Called under the lock of
+/// the target's file, so that the calls for one target come in order.
+pub trait SegmentEvents: Send + Sync + std::fmt::Debug {
+    /// A segment was made. Nothing of it can be read yet.
+    fn opened(&self, segment: &Arc<Segment>);
+
+    /// More of an open segment can be read.
+    fn flushed(&self, target: TargetId);
+
+    /// Nothing more will be written to a segment. `sealed` where its footer was.
+    fn closed(&self, segment: &Arc<Segment>, summary: &Summary, sealed: bool);
+
+    /// A sync of a segment failed. Its hints from `from` on are to be taken from `by`, and
+    /// `damaged` of them could not be read back.
+    fn replaced(
+        &self,
+        poisoned: &Arc<Segment>,
+        by: Option<&Arc<Segment>>,
+        from: Sequence,
+        damaged: u64,
+    );
+}
+
+/// A block that is ready to be written but for its place.
+pub(crate) struct Ready<'a> {
+    pub(crate) start: Start,
+    pub(crate) profiles: Vec<Profile>,
+    pub(crate) bytes: &'a mut [u8],
+}
+
+/// The segment of a target that is open for writing.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) opened: Boot,
+    /// Where the last block ended.
+    end: u64,
+    allocated: u64,
+    /// A sync was begun since the last write: the next block starts a sector.
+    pub(crate) synced: bool,
+    writeback_from: u64,
+}
+
+/// An open segment grows by this much ahead at least, and at most.
+const AHEAD: std::ops::RangeInclusive<u64> = 1 << 20..=8 << 20;
+/// Below this a segment is a trickle, and nothing is reserved for it.
+const TRICKLE: u64 = 256 << 10;
+/// Write-back is asked for whenever so much is new.
+const WRITEBACK: u64 = 8 << 20;
+
+impl Open {
+    /// Makes a segment for hints of `target` from `first` on. `busy` where the one before was
+    /// filled: then a prepared file is taken, if there is one.
+    pub(crate) fn create(
+        shared: &Shared,
+        target: TargetId,
+        first: Sequence,
+        last_created: &mut UnixMillis,
+        busy: bool,
+    ) -> Result<Self> {
+        let mut spare = if busy { shared.spares.take() } else { None };
+        let (created, name, file, allocated) = loop {
+            let next = UnixMillis::new(last_created.get().saturating_add(1));
+            let created = shared.clock.wall().max(next);
+            *last_created = created;
+            let name = file_name::segment(target, created);
+            let made = match &spare {
+                Some(spare) => shared
+                    .storage
+                    .rename(&spare.name, &name, Existing::Keep)
+                    .map(|()| (spare.file.clone(), spare.allocated)),
+                None => shared.storage.create(&name).map(|file| (file, 0)),
+            };
+            match made {
+                Ok((file, allocated)) => break (created, name, file, allocated),
+                Err(error) if error.is_taken() => {}
+                // The spare is gone or cannot be renamed: do without.
+                Err(_) if spare.is_some() => spare = None,
+                Err(error) => return Err(error),
+            }
+        };
+        let descriptor = Descriptor {
+            store: shared.store,
+            target,
+            segment: shared.next_segment(),
+            created,
+            first,
+            kind: Kind::Hints,
+            codec: 0,
+            cipher: 0,
+            replaces: Vec::new(),
+        };
+        let bytes = descriptor.encode();
+        if let Err(error) = file.write_at(&[IoSlice::new(&bytes)], 0) {
+            // Nothing of it counts yet; a name that stays behind is removed at the next open.
+            drop(shared.storage.unlink(&name));
+            return Err(error);
+        }
+        let end = bytes.len() as u64;
+        let segment = Arc::new(Segment {
+            descriptor,
+            name,
+            file,
+            written: AtomicU64::new(end),
+            synced_to: AtomicU64::new(0),
+            last: AtomicU64::new(first.before().get()),
+            count: AtomicU64::new(0),
+            payload_bytes: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
+            entry_synced: AtomicBool::new(false),
+        });
+        shared.events.opened(&segment);
+        let opened = shared.clock.boot();
+        Ok(Self { segment, opened, end, allocated, synced: false, writeback_from: 0 })
+    }
+
+    /// Writes blocks, one behind the other, in one call to the kernel. On an error the segment
+    /// ends where it ended before.
+    pub(crate) fn write(&mut self, shared: &Shared, blocks: &mut [Ready<'_>]) -> Result<()> {
+        let start = align_up(self.end, if self.synced { SECTOR } else { ALIGN });
+        let mut end = start;
+        let mut tables = Vec::with_capacity(blocks.len());
+        let mut count = 0;
+        let mut payload_bytes = 0;
+        let mut last = self.segment.last();
+        for block in blocks.iter_mut() {
+            let position = Position {
+                segment: self.segment.id(),
+                offset: end,
+                synced_to: self.segment.synced_to(),
+            };
+            let mut table = Vec::new();
+            let header =
+                block::seal(block.start, position, &block.profiles, block.bytes, &mut table);
+            tables.push(table);
+            end = header.end();
+            count += u64::from(header.count);
+            payload_bytes += u64::from(header.frames_length)
+                - u64::from(header.count) * hintstore_format::frame::HEADER as u64;
+            last = last.max(header.last());
+        }
+        self.reserve_ahead(shared, end);
+        let parts: Vec<IoSlice<'_>> = blocks
+            .iter()
+            .zip(&tables)
+            .flat_map(|(block, table)| [IoSlice::new(block.bytes), IoSlice::new(table)])
+            .collect();
+        self.segment.file.write_at(&parts, start)?;
+        self.end = end;
+        self.synced = false;
+        self.segment.last.store(last.get(), Release);
+        self.segment.count.fetch_add(count, Release);
+        self.segment.payload_bytes.fetch_add(payload_bytes, Release);
+        self.segment.written.store(end, Release);
+        if end - self.writeback_from >= WRITEBACK {
+            shared.ask_writeback(&self.segment, self.writeback_from, end);
+            self.writeback_from = end;
+        }
+        Ok(())
+    }
+
+    /// Reserves space by the rate that the segment has shown: nothing for a trickle, then from 1
+    /// to 8 MiB ahead. A full disk is not an error here: the write itself finds out.
+    fn reserve_ahead(&mut self, shared: &Shared, end: u64) {
+        if !shared.config.preallocate || end <= self.allocated || end < TRICKLE {
+            return;
+        }
+        let limit = shared.config.segment_bytes.get();
+        let ahead = end.clamp(*AHEAD.start(), *AHEAD.end()).min(limit.saturating_sub(end));
+        let to = end + ahead;
+        if self.segment.file.allocate(self.end, to - self.end).is_ok() {
+            self.allocated = to;
+        }
+        if end > limit / 4 {
+            shared.want_spare();
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Files prepared ahead: space for the next segment of a busy target is reserved in the background,
+//! where nobody waits for it.
+
+use std::sync::Arc;
+
+use hintstore_format::file_name;
+use hintstore_runtime::sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst};
+use hintstore_storage::File;
+
+use crate::writer::Shared;
+
+/// A file with reserved space and no target.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) name: String,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) allocated: u64,
+}
+
+/// The spare files of a store: at most one, made when somebody is near to need it.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    ready: Mutex<Option<Spare>>,
+    pub(crate) wanted: AtomicBool,
+    made: AtomicU64,
+}
+
+impl Spares {
+    pub(crate) fn take(&self) -> Option<Spare> {
+        self.ready.lock().take()
+    }
+
+    /// Makes one, if one is wanted and none is there. A full disk makes none.
+    pub(crate) fn prepare(&self, shared: &Shared) {
+        if !self.wanted.swap(false, SeqCst) || self.ready.lock().is_some() {
+            return;
+        }
+        let name = file_name::spare(self.made.fetch_add(1, SeqCst));
+        let Ok(file) = shared.storage.create(&name) else { return };
+        let allocated = shared.config.segment_bytes.get();
+        if file.allocate(0, allocated).is_ok() {
+            *self.ready.lock() = Some(Spare { name, file, allocated });
+        } else {
+            drop(shared.storage.unlink(&name));
+        }
+    }
+
+    /// Removes what was prepared for nothing.
+    pub(crate) fn discard(&self, shared: &Shared) {
+        if let Some(spare) = self.take() {
+            // Left behind, it is discarded at the next open.
+            drop(shared.storage.unlink(&spare.name));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The background steps of the write path: flush, sync, seal, prepare.
+
+use std::{sync::Arc, time::Duration};
+
+use hintstore_runtime::{Boot, Next, Step};
+
+use crate::{segment::Segment, target::TargetWriter, writer::Shared};
+
+/// Hands full slabs to the kernel as they come, and all others once an interval.
+#[derive(Debug)]
+pub(crate) struct Flush(pub(crate) Arc<Shared>);
+
+impl Step for Flush {
+    fn name(&self) -> &'static str {
+        "flush"
+    }
+
+    fn step(&self, now: Boot) -> Next {
+        let shared = &self.0;
+        while let Some(target) = shared.next_ready() {
+            target.help();
+        }
+        let Some(older_than) = shared.flush_due(now) else {
+            return shared.next_flush(now);
+        };
+        for target in shared.take_dirty() {
+            target.close_older(older_than);
+            target.help();
+            if !target.is_idle() {
+                shared.list_dirty(&target);
+            }
+        }
+        shared.next_flush(now)
+    }
+}
+
+/// Syncs what was flushed, once an interval, and has write-back begin early.
+#[derive(Debug)]
+pub(crate) struct Sync(pub(crate) Arc<Shared>);
+
+impl Step for Sync {
+    fn name(&self) -> &'static str {
+        "sync"
+    }
+
+    fn step(&self, now: Boot) -> Next {
+        let shared = &self.0;
+        shared.start_writeback();
+        if !shared.sync_due(now) {
+            return shared.next_sync(now);
+        }
+        for target in shared.take_unsynced() {
+            let Some(_lead) = target.lead.try_lock() else {
+                // Somebody syncs it right now; there may be more by the time they are done.
+                shared.list_unsynced(&target);
+                continue;
+            };
+            let Some(mut file) = target.try_file() else {
+                shared.list_unsynced(&target);
+                continue;
+            };
+            let plan = target.plan(&mut file);
+            drop(file);
+            target.sync_in_background(&plan);
+        }
+        shared.next_sync(now)
+    }
+}
+
+/// Ends rolled segments with their footers, and rolls those that are old.
+#[derive(Debug)]
+pub(crate) struct Seal(pub(crate) Arc<Shared>);
+
+/// How often ages are looked at.
+const AGES: Duration = Duration::from_secs(10);
+
+impl Step for Seal {
+    fn name(&self) -> &'static str {
+        "seal"
+    }
+
+    fn step(&self, now: Boot) -> Next {
+        let shared = &self.0;
+        for target in shared.all_targets() {
+            roll_if_old(&target, now);
+        }
+        while let Some((target, segment)) = shared.next_to_seal() {
+            seal(&target, &segment);
+        }
+        Next::After(AGES)
+    }
+}
+
+fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) {
+    let config = &target.shared.config;
+    let Some(mut file) = target.try_file() else { return };
+    let Some(open) = &file.open else { return };
+    let age = now.since(open.opened);
+    let large = open.segment.written() >= config.roll_bytes_min.get();
+    if age >= config.roll_age_max || (large && age >= config.roll_age) {
+        file.roll(target, false);
+    }
+}
+
+/// Ends one segment. What fails leaves it without a footer, to be read by the walk, and to be
+/// sealed when the store is next opened.
+pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
+    let shared = &target.shared;
+    let deadline = shared.clock.boot() + shared.config.append_timeout;
+    // First the hints: a failed sync must find the file as its last good block left it.
+    let synced = segment.count() == 0 || target.sync_to(segment.last(), deadline).is_ok();
+    if segment.poisoned() {
+        return;
+    }
+    let Ok(builder) = crate::seal::read_back(segment) else { return };
+    let summary = *builder.summary();
+    let sealed = if synced { crate::seal::write_footer(segment, builder).ok() } else { None };
+    shared.events.closed(segment, &sealed.unwrap_or(summary), sealed.is_some());
+}
+
+/// Prepares the next file of a busy target.
+#[derive(Debug)]
+pub(crate) struct Prepare(pub(crate) Arc<Shared>);
+
+impl Step for Prepare {
+    fn name(&self) -> &'static str {
+        "prepare"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        self.0.spares.prepare(&self.0);
+        Next::WhenWoken
+    }
+}

@@ -1,0 +1,285 @@
+//! From the kernel to the disk: one fdatasync for all who wait.
+//!
+//! One caller leads, the others follow: they find their hints synced when the leader is done, or
+//! lead the next round. A sync that fails poisons its file: it is never synced or written again.
+//! What it left in doubt is read back through the page cache, checked, and written under its old
+//! sequences as a new segment, which stands before anything newer.
+
+use std::sync::Arc;
+
+use hintstore_format::{
+    Sequence,
+    block::{self, Header},
+    frame,
+    layout::{SECTOR, align_up},
+    profile,
+};
+use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
+use hintstore_storage::{File, StorageError};
+
+use crate::{
+    flush::FileState,
+    segment::{Open, Ready, Segment},
+    target::TargetWriter,
+    writer::Trouble,
+};
+
+/// So many poisoned files in a row, and a waiting append is told that it is in doubt.
+const POISONED_MAX: u32 = 3;
+
+impl TargetWriter {
+    /// Waits until a sequence is durable.
+    pub(crate) fn sync_to(
+        self: &Arc<Self>,
+        sequence: Sequence,
+        deadline: Boot,
+    ) -> Result<(), Trouble> {
+        let mut poisoned = 0;
+        loop {
+            if self.synced() > sequence {
+                return Ok(());
+            }
+            let mut lead = None;
+            let led = self.shared.runner.wait_until(&self.progress, Some(deadline), &mut || {
+                lead = self.lead.try_lock();
+                lead.is_some() || self.synced() > sequence
+            });
+            if !led {
+                return Err(Trouble::Late);
+            }
+            let Some(lead) = lead else { continue };
+            let done = self.sync_round(sequence, deadline);
+            drop(lead);
+            self.progress.raise();
+            match done {
+                Err(Trouble::Sync) if poisoned < POISONED_MAX => poisoned += 1,
+                done => done?,
+            }
+        }
+    }
+
+    /// One round: flush, note how far that went, sync, tell.
+    fn sync_round(self: &Arc<Self>, sequence: Sequence, deadline: Boot) -> Result<(), Trouble> {
+        self.flush_to(sequence, deadline)?;
+        let Some(mut file) = self.wait_file(deadline) else { return Err(Trouble::Late) };
+        let plan = self.plan(&mut file);
+        // Others may write on while the disk works; the next block starts a new sector.
+        drop(file);
+        match self.sync_planned(&plan) {
+            Ok(()) => {
+                if let Some(mut file) = self.wait_file(deadline) {
+                    self.forget_synced(&mut file);
+                }
+                Ok(())
+            }
+            Err(failed) => {
+                let Some(mut file) = self.wait_file(deadline) else { return Err(Trouble::Late) };
+                self.replace(&mut file, failed)?;
+                Err(Trouble::Sync)
+            }
+        }
+    }
+
+    /// A round by one who holds the file: others wait meanwhile.
+    pub(crate) fn sync_locked(self: &Arc<Self>, file: &mut FileState) -> Result<(), Trouble> {
+        let plan = self.plan(file);
+        match self.sync_planned(&plan) {
+            Ok(()) => {
+                self.forget_synced(file);
+                Ok(())
+            }
+            Err(failed) => {
+                self.replace(file, failed)?;
+                Err(Trouble::Sync)
+            }
+        }
+    }
+
+    /// What is to be synced: segments, how far each is written, and the sequence reached by all.
+    pub(crate) fn plan(&self, file: &mut FileState) -> Plan {
+        if let Some(open) = &mut file.open {
+            open.synced = true;
+        }
+        Plan {
+            segments: file.unsynced.iter().map(|s| (s.clone(), s.written())).collect(),
+            next: self.flushed(),
+        }
+    }
+
+    /// A round in the background, by one who has the lead and waits for nobody.
+    pub(crate) fn sync_in_background(self: &Arc<Self>, plan: &Plan) {
+        let deadline = self.shared.clock.boot() + self.shared.config.append_timeout;
+        match self.sync_planned(plan) {
+            Ok(()) => {
+                if let Some(mut file) = self.try_file() {
+                    self.forget_synced(&mut file);
+                }
+            }
+            Err(failed) => {
+                let moved = match self.wait_file(deadline) {
+                    Some(mut file) => self.replace(&mut file, failed),
+                    None => Err(Trouble::Late),
+                };
+                // What cannot be moved is told to whoever appends or waits next.
+                if moved != Err(Trouble::Write) {
+                    self.shared.list_unsynced(self);
+                }
+            }
+        }
+    }
+
+    fn sync_planned(&self, plan: &Plan) -> Result<(), Failed> {
+        for (segment, written) in &plan.segments {
+            // Synced already, by another round.
+            if segment.synced_to() >= *written {
+                continue;
+            }
+            // A name that is not durable is tried again: nothing is lost by a failed attempt.
+            segment.sync_entry(&self.shared).map_err(|_| Failed::Entry)?;
+            match segment.file.sync() {
+                Ok(()) => {
+                    let before = segment.synced_to();
+                    segment.set_synced_to(*written);
+                    self.shared.sub_unsynced(written.saturating_sub(before));
+                }
+                Err(_) => return Err(Failed::Data(segment.clone())),
+            }
+        }
+        self.synced.fetch_max(plan.next.get(), SeqCst);
+        self.progress.raise();
+        Ok(())
+    }
+
+    /// Takes segments that are synced and done off the list.
+    fn forget_synced(&self, file: &mut FileState) {
+        let open = file.open.as_ref().map(|open| open.segment.id());
+        file.unsynced.retain(|segment| {
+            Some(segment.id()) == open || segment.synced_to() < segment.written()
+        });
+    }
+
+    /// Deals with a failed sync: moves what it left in doubt.
+    fn replace(self: &Arc<Self>, file: &mut FileState, failed: Failed) -> Result<(), Trouble> {
+        let Failed::Data(segment) = failed else { return Err(Trouble::Sync) };
+        if segment.poisoned() {
+            return Ok(());
+        }
+        segment.poison();
+        file.unsynced.retain(|other| other.id() != segment.id());
+        let was_open = file.open.as_ref().is_some_and(|open| open.segment.id() == segment.id());
+        if was_open {
+            file.open = None;
+        }
+        let in_doubt = segment.written() - segment.synced_to();
+        self.shared.sub_unsynced(in_doubt);
+        let moved = self.move_unsynced(file, &segment);
+        let (by, from, damaged) = match moved {
+            Ok(moved) => moved,
+            Err(error) => {
+                self.shared.write_failed(&error);
+                // Neither the file nor a new one can be written: what is in doubt stays where it
+                // can still be read.
+                self.shared.events.replaced(&segment, None, Sequence::MAX, 0);
+                return Err(Trouble::Write);
+            }
+        };
+        self.shared.events.replaced(&segment, by.as_ref().map(|by| &by.segment), from, damaged);
+        if let Some(by) = by {
+            file.unsynced.push_front(by.segment.clone());
+            if was_open {
+                file.open = Some(by);
+            } else {
+                self.shared.hand_to_sealer(self, by.segment);
+            }
+            self.shared.list_unsynced(self);
+        }
+        Ok(())
+    }
+
+    /// Copies the blocks above `synced_to` into a new segment. Returns it, the first sequence it
+    /// stands for, and how many hints could not be read back.
+    fn move_unsynced(
+        self: &Arc<Self>,
+        file: &mut FileState,
+        from: &Arc<Segment>,
+    ) -> Result<(Option<Open>, Sequence, u64), StorageError> {
+        let mut by: Option<Open> = None;
+        let mut first = Sequence::MAX;
+        let mut damaged = 0;
+        let mut at = from.synced_to().max(from.descriptor.length() as u64);
+        while at < from.written() {
+            let Some((header, mut bytes, entries)) = read_block(from, at)? else {
+                damaged += 1;
+                at = align_up(at + 1, SECTOR);
+                continue;
+            };
+            at = header.end();
+            let intact = frames_intact(&header, &bytes);
+            if !intact || entries.is_empty() {
+                damaged += u64::from(header.count);
+                continue;
+            }
+            first = first.min(header.start.first);
+            if by.is_none() {
+                let created = &mut file.last_created;
+                by = Some(Open::create(&self.shared, self.id, first, created, false)?);
+            }
+            if let Some(by) = &mut by {
+                let before = by.segment.written();
+                let profiles = entries.iter().map(|entry| entry.profile).collect();
+                let ready = Ready { start: header.start, profiles, bytes: &mut bytes };
+                by.write(&self.shared, &mut [ready])?;
+                self.shared.add_unsynced(by.segment.written() - before);
+            }
+        }
+        Ok((by, first, damaged))
+    }
+}
+
+pub(crate) struct Plan {
+    segments: Vec<(Arc<Segment>, u64)>,
+    next: Sequence,
+}
+
+enum Failed {
+    /// The directory could not be synced.
+    Entry,
+    /// A segment could not be synced.
+    Data(Arc<Segment>),
+}
+
+type Block = (Header, Vec<u8>, Vec<profile::Entry>);
+
+/// Reads the block at `at`, or at the next sector: there may be a gap where a sync was begun.
+fn read_block(segment: &Segment, at: u64) -> Result<Option<Block>, StorageError> {
+    let file: &dyn File = &*segment.file;
+    for at in [at, align_up(at, SECTOR)] {
+        let mut head = [0; block::HEADER];
+        if file.read_at(&mut head, at)? < head.len() {
+            return Ok(None);
+        }
+        let Ok(header) = Header::decode(&head, segment.id(), at) else { continue };
+        let mut bytes = vec![0; header.length() as usize];
+        if file.read_at(&mut bytes, at)? < bytes.len() {
+            return Ok(None);
+        }
+        let table = bytes.split_off((header.table_at() - at) as usize);
+        let entries = profile::decode_table(&table, segment.id(), at).unwrap_or_default();
+        return Ok(Some((header, bytes, entries)));
+    }
+    Ok(None)
+}
+
+fn frames_intact(header: &Header, bytes: &[u8]) -> bool {
+    let Some(frames) = bytes.get(block::HEADER..) else { return false };
+    let mut at = 0;
+    let mut count = 0;
+    while at < frames.len() {
+        match frame::check(frames, at, header.start.salt) {
+            Ok((_, end)) => at = end,
+            Err(_) => return false,
+        }
+        count += 1;
+    }
+    count == header.count
+}

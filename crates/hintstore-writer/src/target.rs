@@ -1,0 +1,349 @@
+//! One target's side of the write path: reserve a place, copy, leave; close a slab and bind the next.
+
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+use hintstore_format::{
+    Sequence, TargetId, UnixMillis,
+    block::{self, Start},
+    frame::Draft,
+    profile::Profile,
+};
+use hintstore_runtime::{
+    Boot,
+    sync::{
+        AtomicBool, AtomicU64, Mutex,
+        Ordering::{Acquire, Release, SeqCst},
+        Signal,
+    },
+};
+
+use crate::{
+    Refusal,
+    flush::FileState,
+    hint::Hint,
+    pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
+    writer::Shared,
+};
+
+/// A closed block that waits to be written.
+#[derive(Debug)]
+pub(crate) enum Closed {
+    /// A slab.
+    Slab {
+        /// Which.
+        slab: SlabRef,
+        /// One behind its last sequence.
+        next: Sequence,
+        /// Its bytes so far.
+        bytes: u64,
+    },
+    /// A hint that fits no slab.
+    Lone {
+        /// What was fixed when its sequence was taken.
+        start: Start,
+        /// Its profile.
+        profile: Profile,
+        /// The block up to its profile table.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Closed {
+    pub(crate) fn next(&self) -> Sequence {
+        match self {
+            Self::Slab { next, .. } => *next,
+            Self::Lone { start, .. } => start.first.plus(1),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Slab { bytes, .. } => *bytes,
+            Self::Lone { bytes, .. } => bytes.len() as u64,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// The sequence that the next slab begins with.
+    next: Sequence,
+    /// The size class of the next slab: larger the faster the last ones filled.
+    class: u8,
+    /// When the present slab was bound.
+    bound: Boot,
+    pub(crate) queue: VecDeque<Closed>,
+    /// Whether the target is on the list of those that have something to flush.
+    pub(crate) listed: bool,
+}
+
+/// The writer of one target. All of its methods take `&self` and may be called from any thread.
+pub struct TargetWriter {
+    pub(crate) id: TargetId,
+    pub(crate) shared: Arc<Shared>,
+    /// The present slab as one word; 0 is none.
+    current: AtomicU64,
+    pub(crate) inner: Mutex<Inner>,
+    pub(crate) file: Mutex<FileState>,
+    /// Somebody wanted the file flushed while it was taken.
+    pub(crate) flush_wanted: AtomicBool,
+    /// All sequences below are with the kernel.
+    pub(crate) flushed: AtomicU64,
+    /// All sequences below are durable.
+    pub(crate) synced: AtomicU64,
+    /// Raised when either grows, and when the file or the lead of a sync comes free.
+    pub(crate) progress: Signal,
+    /// Held by the one caller that syncs for all.
+    pub(crate) lead: Mutex<()>,
+    /// Whether the target is on the list of those that have something to sync.
+    pub(crate) sync_listed: AtomicBool,
+}
+
+/// More closed blocks than this, and the appender that closes another one helps to write them.
+const HELP_ABOVE: usize = 4;
+/// An epoch ends this many sequences before its 40 bits do.
+const EPOCH_MARGIN: u64 = 1 << 24;
+
+/// What [`TargetWriter::turn_over`] found.
+enum Turned {
+    /// There is a slab to try.
+    Again,
+    /// All memory is in use.
+    NoMemory,
+    /// The epoch is used up.
+    UsedUp,
+}
+
+impl TargetWriter {
+    pub(crate) fn new(shared: &Arc<Shared>, id: TargetId, last_created: UnixMillis) -> Self {
+        let first = Sequence::first_of(shared.epoch);
+        Self {
+            id,
+            shared: shared.clone(),
+            current: AtomicU64::new(0),
+            inner: Mutex::new(Inner {
+                next: first,
+                class: 0,
+                bound: Boot::default(),
+                queue: VecDeque::new(),
+                listed: false,
+            }),
+            file: Mutex::new(FileState::new(last_created)),
+            flush_wanted: AtomicBool::new(false),
+            flushed: AtomicU64::new(first.get()),
+            synced: AtomicU64::new(first.get()),
+            progress: Signal::new(),
+            lead: Mutex::new(()),
+            sync_listed: AtomicBool::new(false),
+        }
+    }
+
+    /// The node that its hints are for.
+    pub fn id(&self) -> TargetId {
+        self.id
+    }
+
+    /// One behind the last sequence that was given out.
+    pub fn next(&self) -> Sequence {
+        let inner = self.inner.lock();
+        let open = SlabRef::unpack(self.current.load(Acquire)).and_then(|slab_ref| {
+            let slab = self.shared.pool.slab(slab_ref);
+            let filled = slab.buffer.filled(slab_ref.generation)?;
+            Some(slab.start().first.plus(filled.count.into()))
+        });
+        open.unwrap_or(inner.next)
+    }
+
+    /// How many hints the target accepted in this epoch.
+    pub fn accepted(&self) -> u64 {
+        self.next().get() - Sequence::first_of(self.shared.epoch).get()
+    }
+
+    /// All sequences below are with the kernel.
+    pub fn flushed(&self) -> Sequence {
+        Sequence::new(self.flushed.load(Acquire))
+    }
+
+    /// All sequences below are durable.
+    pub fn synced(&self) -> Sequence {
+        Sequence::new(self.synced.load(Acquire))
+    }
+
+    /// Takes a hint into memory and gives it its sequence.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        draft: &Draft<'_>,
+        hint: &Hint<'_>,
+        deadline: Boot,
+    ) -> Result<Sequence, Refusal> {
+        let profile = hint.profile();
+        // The longest it can get: a slab may need the creation time in full.
+        let longest = draft.length(UnixMillis::MIN).max(draft.length(UnixMillis::MAX));
+        if longest > FRAME_MAX {
+            return self.append_lone(draft, hint, profile, deadline);
+        }
+        loop {
+            let word = self.current.load(Acquire);
+            if let Some(slab_ref) = SlabRef::unpack(word) {
+                let slab = self.shared.pool.slab(slab_ref);
+                match slab.write(slab_ref.generation, draft, &profile) {
+                    Ok((sequence, last_out)) => {
+                        if last_out {
+                            self.shared.hand_to_flusher(self);
+                        }
+                        return Ok(sequence);
+                    }
+                    Err(NotWritten::Moved) if self.current.load(Acquire) != word => continue,
+                    Err(NotWritten::Moved | NotWritten::NoRoom) => {}
+                }
+            }
+            self.shared.may_append()?;
+            match self.turn_over(word, hint.body.created, longest) {
+                Turned::Again => {}
+                Turned::NoMemory => {
+                    self.shared.wait_for_memory(self, longest as u64, deadline)?;
+                }
+                Turned::UsedUp => return Err(Refusal::EpochUsedUp),
+            }
+        }
+    }
+
+    /// Closes the slab that the caller saw, and binds the next.
+    #[cold]
+    fn turn_over(self: &Arc<Self>, seen: u64, created: UnixMillis, frame: usize) -> Turned {
+        let mut inner = self.inner.lock();
+        if self.current.load(Acquire) != seen {
+            return Turned::Again;
+        }
+        let now = self.shared.clock.boot();
+        if SlabRef::unpack(seen).is_some() {
+            // It filled up. If that took less than a flush interval, the next is larger.
+            if now.since(inner.bound) < self.shared.config.flush_interval && inner.class < 3 {
+                inner.class += 1;
+            }
+            self.close_in(&mut inner);
+        }
+        if self.used_up(&inner) {
+            return Turned::UsedUp;
+        }
+        let start = self.shared.start(inner.next, created);
+        let least = Pool::class_for(frame);
+        let class = inner.class.max(least);
+        let Some(slab) = self.shared.pool.acquire(class, least, start) else {
+            return Turned::NoMemory;
+        };
+        inner.bound = now;
+        self.current.store(slab.pack(), Release);
+        let list = !std::mem::replace(&mut inner.listed, true);
+        let crowded = inner.queue.len() > HELP_ABOVE;
+        drop(inner);
+        if list {
+            self.shared.list_dirty(self);
+        }
+        if crowded {
+            self.help();
+        }
+        Turned::Again
+    }
+
+    fn used_up(&self, inner: &Inner) -> bool {
+        let count = inner.next.get() - Sequence::first_of(self.shared.epoch).get();
+        count > (1 << Sequence::COUNT_BITS) - EPOCH_MARGIN
+    }
+
+    /// Closes the present slab, if there is one; its last hint's sequence is then known.
+    fn close_in(self: &Arc<Self>, inner: &mut Inner) {
+        let Some(slab_ref) = SlabRef::unpack(self.current.swap(0, SeqCst)) else { return };
+        let slab = self.shared.pool.slab(slab_ref);
+        let Some(filled) = slab.buffer.close(slab_ref.generation) else { return };
+        if filled.count == 0 {
+            if let Some(exclusive) = slab.buffer.collect(slab_ref.generation) {
+                exclusive.release();
+                self.shared.pool.release(slab_ref);
+            }
+            return;
+        }
+        inner.next = slab.start().first.plus(filled.count.into());
+        let bytes = filled.bytes.into();
+        inner.queue.push_back(Closed::Slab { slab: slab_ref, next: inner.next, bytes });
+        if slab.buffer.is_complete() {
+            self.shared.hand_to_flusher(self);
+        }
+    }
+
+    /// Closes the present slab if it holds hints at or below `upto`.
+    pub(crate) fn close_upto(self: &Arc<Self>, upto: Sequence) {
+        let mut inner = self.inner.lock();
+        if let Some(slab_ref) = SlabRef::unpack(self.current.load(Acquire))
+            && self.shared.pool.slab(slab_ref).start().first <= upto
+        {
+            self.close_in(&mut inner);
+        }
+    }
+
+    /// Closes the present slab if it was bound no later than `bound_by`.
+    pub(crate) fn close_older(self: &Arc<Self>, bound_by: Boot) {
+        let mut inner = self.inner.lock();
+        let Some(slab_ref) = SlabRef::unpack(self.current.load(Acquire)) else { return };
+        if inner.bound > bound_by {
+            return;
+        }
+        // It did not fill within the interval. If it is nearly empty, a smaller one will do.
+        let filled = self.shared.pool.slab(slab_ref).buffer.filled(slab_ref.generation);
+        let quarter = crate::pool::CLASSES.get(usize::from(inner.class)).map_or(0, |c| c / 4);
+        if filled.is_some_and(|filled| (filled.bytes as usize) < quarter) {
+            inner.class = inner.class.saturating_sub(1);
+        }
+        self.close_in(&mut inner);
+    }
+
+    /// Whether the target has nothing in memory; it then comes off the list.
+    pub(crate) fn is_idle(&self) -> bool {
+        let mut inner = self.inner.lock();
+        // What a failed write left behind is below `next` and not flushed.
+        let idle = self.current.load(Acquire) == 0 && self.flushed() >= inner.next;
+        if idle {
+            inner.listed = false;
+        }
+        idle
+    }
+
+    fn append_lone(
+        self: &Arc<Self>,
+        draft: &Draft<'_>,
+        hint: &Hint<'_>,
+        profile: Profile,
+        deadline: Boot,
+    ) -> Result<Sequence, Refusal> {
+        self.shared.may_append()?;
+        let mut start = self.shared.start(Sequence::ZERO, hint.body.created);
+        let length = (block::HEADER + draft.length(start.base_created)) as u64;
+        while !self.shared.pool.take(length) {
+            self.shared.wait_for_memory(self, length, deadline)?;
+        }
+        let bytes = block::lone(draft, start);
+        let mut inner = self.inner.lock();
+        self.close_in(&mut inner);
+        if self.used_up(&inner) {
+            drop(inner);
+            self.shared.pool.give(length);
+            return Err(Refusal::EpochUsedUp);
+        }
+        start.first = inner.next;
+        inner.next = inner.next.plus(1);
+        inner.queue.push_back(Closed::Lone { start, profile, bytes });
+        let list = !std::mem::replace(&mut inner.listed, true);
+        drop(inner);
+        if list {
+            self.shared.list_dirty(self);
+        }
+        self.shared.hand_to_flusher(self);
+        Ok(start.first)
+    }
+}
+
+impl fmt::Debug for TargetWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TargetWriter({})", self.id)
+    }
+}

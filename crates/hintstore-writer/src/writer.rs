@@ -1,0 +1,573 @@
+//! The write path composed: all targets, what they share, and the background steps.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    io,
+    sync::Arc,
+};
+
+use hintstore_format::{
+    SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Start, frame::Draft,
+};
+use hintstore_runtime::{
+    Boot, Clock, Next, Runner, Step, Waker,
+    sync::{
+        AtomicBool, AtomicU64, Mutex,
+        Ordering::{Acquire, Relaxed, SeqCst},
+        RwLock,
+    },
+};
+use hintstore_storage::{Storage, StorageError};
+
+use crate::{
+    AppendError, Hint, Level, Receipt, Refusal, Segment, SegmentEvents, WriterConfig,
+    config::Bytes,
+    pool::{CLASSES, Pool},
+    spare::Spares,
+    steps::{self, Flush, Prepare, Seal, Sync},
+    target::TargetWriter,
+};
+
+/// What the write path stands on.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The disk.
+    pub storage: Arc<dyn Storage>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who runs the background steps.
+    pub runner: Arc<dyn Runner>,
+    /// Who is told of segments.
+    pub events: Arc<dyn SegmentEvents>,
+}
+
+/// What is known of a target before its first append.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetStart {
+    /// No segment of the target has a later creation time in its name.
+    pub last_created: UnixMillis,
+}
+
+/// Why a level was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The deadline came.
+    Late,
+    /// Neither the open segment nor a new one could be written.
+    Write,
+    /// A sync failed; what it left in doubt was moved.
+    Sync,
+}
+
+/// Identifiers are random or counted; either way a multiplication spreads them.
+#[derive(Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Targets = HashMap<TargetId, Arc<TargetWriter>, BuildHasherDefault<IdHasher>>;
+
+/// What all targets of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) events: Arc<dyn SegmentEvents>,
+    pub(crate) config: WriterConfig,
+    pub(crate) store: StoreId,
+    pub(crate) epoch: u32,
+    pub(crate) pool: Pool,
+    pub(crate) spares: Spares,
+    targets: RwLock<Targets>,
+    segments: AtomicU64,
+    salt: AtomicU64,
+    unsynced_bytes: AtomicU64,
+    closed: AtomicBool,
+    failing: AtomicBool,
+    failure: Mutex<Option<Refusal>>,
+    pressure: AtomicBool,
+    lists: Mutex<Lists>,
+    wakers: Wakers,
+}
+
+/// Who waits for which step. Behind one lock, which is taken once a slab or file, not once a hint.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Have complete slabs.
+    ready: VecDeque<Arc<TargetWriter>>,
+    /// Have hints in memory.
+    dirty: Vec<Arc<TargetWriter>>,
+    flush_at: Option<Boot>,
+    /// Have bytes in the kernel that no sync covers.
+    unsynced: Vec<Arc<TargetWriter>>,
+    sync_at: Option<Boot>,
+    writeback: Vec<(Arc<Segment>, u64, u64)>,
+    sealing: VecDeque<(Arc<TargetWriter>, Arc<Segment>)>,
+}
+
+#[derive(Debug, Default)]
+struct Wakers {
+    flush: Waker,
+    sync: Waker,
+    seal: Waker,
+    prepare: Waker,
+}
+
+impl Shared {
+    pub(crate) fn next_segment(&self) -> SegmentId {
+        let count = self.segments.fetch_add(1, SeqCst);
+        SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
+    }
+
+    /// What is fixed for a slab that begins with this sequence and this hint's time.
+    pub(crate) fn start(&self, first: Sequence, created: UnixMillis) -> Start {
+        let salt = self.salt.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        let salt = (salt ^ salt >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Start {
+            first,
+            salt: (salt >> 32) as u32,
+            base_created: created,
+            accepted: self.clock.wall(),
+        }
+    }
+
+    pub(crate) fn may_append(&self) -> Result<(), Refusal> {
+        if self.closed.load(Acquire) {
+            return Err(Refusal::Closed);
+        }
+        if self.failing.load(Acquire) {
+            return self.failure.lock().map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write_failed(&self, error: &StorageError) {
+        *self.failure.lock() = Some(error.into());
+        self.failing.store(true, SeqCst);
+        // Who waits for memory is to hear of it.
+        self.pool.freed.raise();
+    }
+
+    pub(crate) fn write_succeeded(&self) {
+        if self.failing.load(Acquire) {
+            *self.failure.lock() = None;
+            self.failing.store(false, SeqCst);
+        }
+    }
+
+    /// Waits for memory; what is in the way is flushed first.
+    pub(crate) fn wait_for_memory(
+        &self,
+        target: &Arc<TargetWriter>,
+        frame: u64,
+        deadline: Boot,
+    ) -> Result<(), Refusal> {
+        target.help();
+        let smallest = CLASSES.first().copied().unwrap_or(0) as u64;
+        let bytes = frame.max(smallest);
+        self.pressure.store(true, SeqCst);
+        self.wakers.flush.wake();
+        let mut room = || {
+            self.failing.load(Acquire) || self.closed.load(Acquire) || self.pool.has_room(bytes)
+        };
+        let waited = self.runner.wait_until(&self.pool.freed, Some(deadline), &mut room);
+        self.may_append()?;
+        if waited { Ok(()) } else { Err(Refusal::Busy) }
+    }
+
+    pub(crate) fn hand_to_flusher(&self, target: &Arc<TargetWriter>) {
+        self.lists.lock().ready.push_back(target.clone());
+        self.wakers.flush.wake();
+        target.progress.raise();
+    }
+
+    pub(crate) fn next_ready(&self) -> Option<Arc<TargetWriter>> {
+        self.lists.lock().ready.pop_front()
+    }
+
+    pub(crate) fn list_dirty(&self, target: &Arc<TargetWriter>) {
+        let mut lists = self.lists.lock();
+        lists.dirty.push(target.clone());
+        let first = lists.dirty.len() == 1;
+        drop(lists);
+        if first {
+            self.wakers.flush.wake();
+        }
+    }
+
+    pub(crate) fn take_dirty(&self) -> Vec<Arc<TargetWriter>> {
+        std::mem::take(&mut self.lists.lock().dirty)
+    }
+
+    /// Whether slabs are to be flushed for their age, and those bound by when. Looked at twice an
+    /// interval: what is half an interval old now would be too old next time.
+    pub(crate) fn flush_due(&self, now: Boot) -> Option<Boot> {
+        if self.pressure.swap(false, SeqCst) {
+            return Some(now);
+        }
+        let half = self.config.flush_interval / 2;
+        let mut lists = self.lists.lock();
+        let due = lists.flush_at.is_some_and(|at| at <= now);
+        if due {
+            lists.flush_at = None;
+        }
+        due.then(|| Boot::new(now.get().saturating_sub(half)))
+    }
+
+    pub(crate) fn next_flush(&self, now: Boot) -> Next {
+        let half = self.config.flush_interval / 2;
+        let mut lists = self.lists.lock();
+        if lists.dirty.is_empty() {
+            return Next::WhenWoken;
+        }
+        let at = *lists.flush_at.get_or_insert(now + half);
+        Next::After(at.since(now))
+    }
+
+    pub(crate) fn list_unsynced(&self, target: &Arc<TargetWriter>) {
+        if target.sync_listed.swap(true, SeqCst) {
+            return;
+        }
+        let mut lists = self.lists.lock();
+        lists.unsynced.push(target.clone());
+        let first = lists.unsynced.len() == 1;
+        drop(lists);
+        if first {
+            self.wakers.sync.wake();
+        }
+    }
+
+    pub(crate) fn take_unsynced(&self) -> Vec<Arc<TargetWriter>> {
+        let taken = std::mem::take(&mut self.lists.lock().unsynced);
+        for target in &taken {
+            target.sync_listed.store(false, SeqCst);
+        }
+        taken
+    }
+
+    pub(crate) fn sync_due(&self, now: Boot) -> bool {
+        let mut lists = self.lists.lock();
+        let over = self.unsynced_bytes() > self.config.unsynced_bytes_max.get() / 2;
+        let due = over || lists.sync_at.is_some_and(|at| at <= now);
+        if due {
+            lists.sync_at = None;
+        }
+        due
+    }
+
+    pub(crate) fn next_sync(&self, now: Boot) -> Next {
+        let mut lists = self.lists.lock();
+        if lists.unsynced.is_empty() {
+            return Next::WhenWoken;
+        }
+        // Half: a hint may wait that long in memory of the kernel before the clock starts.
+        let at = *lists.sync_at.get_or_insert(now + self.config.sync_interval / 2);
+        Next::After(at.since(now))
+    }
+
+    pub(crate) fn wake_sync(&self) {
+        self.wakers.sync.wake();
+    }
+
+    pub(crate) fn ask_writeback(&self, segment: &Arc<Segment>, from: u64, to: u64) {
+        self.lists.lock().writeback.push((segment.clone(), from, to));
+        self.wakers.sync.wake();
+    }
+
+    pub(crate) fn start_writeback(&self) {
+        let asked = std::mem::take(&mut self.lists.lock().writeback);
+        for (segment, from, to) in asked.into_iter().filter(|(segment, ..)| !segment.poisoned()) {
+            // A hint to the kernel; the sync that follows is what counts.
+            drop(segment.file.start_writeback(from, to - from));
+        }
+    }
+
+    pub(crate) fn hand_to_sealer(&self, target: &Arc<TargetWriter>, segment: Arc<Segment>) {
+        self.lists.lock().sealing.push_back((target.clone(), segment));
+        self.wakers.seal.wake();
+    }
+
+    pub(crate) fn next_to_seal(&self) -> Option<(Arc<TargetWriter>, Arc<Segment>)> {
+        self.lists.lock().sealing.pop_front()
+    }
+
+    pub(crate) fn want_spare(&self) {
+        if !self.spares.wanted.swap(true, SeqCst) {
+            self.wakers.prepare.wake();
+        }
+    }
+
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes.load(SeqCst)
+    }
+
+    pub(crate) fn add_unsynced(&self, bytes: u64) {
+        self.unsynced_bytes.fetch_add(bytes, SeqCst);
+    }
+
+    pub(crate) fn sub_unsynced(&self, bytes: u64) {
+        self.unsynced_bytes.fetch_sub(bytes, SeqCst);
+    }
+
+    pub(crate) fn all_targets(&self) -> Vec<Arc<TargetWriter>> {
+        self.targets.read().values().cloned().collect()
+    }
+}
+
+/// The outcome of [`Writer::append_batch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// A receipt for each hint of the accepted prefix, in order, with the level it reached.
+    pub receipts: Vec<Receipt>,
+    /// Why the hint behind the prefix was refused; it and those behind it are the caller's again.
+    pub refused: Option<Refusal>,
+}
+
+/// The write path of a store.
+#[derive(Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// A writer for this epoch of a store. Its background steps run from now on.
+    pub fn start(
+        parts: Parts,
+        config: WriterConfig,
+        store: StoreId,
+        epoch: u32,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            pool: Pool::new(config.memory.get()),
+            salt: AtomicU64::new(parts.clock.entropy()),
+            storage: parts.storage,
+            clock: parts.clock,
+            runner: parts.runner,
+            events: parts.events,
+            config,
+            store,
+            epoch,
+            spares: Spares::default(),
+            targets: RwLock::default(),
+            segments: AtomicU64::new(0),
+            unsynced_bytes: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            pressure: AtomicBool::new(false),
+            lists: Mutex::default(),
+            wakers: Wakers::default(),
+        });
+        let wakers = &shared.wakers;
+        let steps: [(Arc<dyn Step>, &Waker); 4] = [
+            (Arc::new(Flush(shared.clone())), &wakers.flush),
+            (Arc::new(Sync(shared.clone())), &wakers.sync),
+            (Arc::new(Seal(shared.clone())), &wakers.seal),
+            (Arc::new(Prepare(shared.clone())), &wakers.prepare),
+        ];
+        for (step, waker) in steps {
+            shared.runner.start(step, waker.clone(), Next::WhenWoken)?;
+        }
+        // Ages are looked at on a clock of its own.
+        shared.wakers.seal.wake();
+        Ok(Self { shared })
+    }
+
+    /// The writer of a target; made where there is none, from what `start` knows.
+    pub fn target(&self, id: TargetId, start: impl FnOnce() -> TargetStart) -> Arc<TargetWriter> {
+        if let Some(target) = self.known(id) {
+            return target;
+        }
+        let mut targets = self.shared.targets.write();
+        let make = || {
+            Arc::new(TargetWriter::new(&self.shared, id, start().last_created))
+        };
+        targets.entry(id).or_insert_with(make).clone()
+    }
+
+    /// The writer of a target that has one.
+    pub fn known(&self, id: TargetId) -> Option<Arc<TargetWriter>> {
+        self.shared.targets.read().get(&id).cloned()
+    }
+
+    /// Takes a hint, and returns when it has reached `level`, at the latest at `deadline`.
+    pub fn append<'a>(
+        &self,
+        target: &Arc<TargetWriter>,
+        hint: Hint<'a>,
+        level: Level,
+        deadline: Option<Boot>,
+    ) -> Result<Receipt, AppendError<'a>> {
+        let deadline = self.deadline(deadline);
+        let taken = self.take(target, &hint, deadline);
+        let sequence = taken.map_err(|reason| AppendError::Refused { hint, reason })?;
+        let receipt = Receipt { target: hint.target, sequence, level: Level::Buffered };
+        self.reach(target, receipt, level, deadline)
+    }
+
+    /// Takes hints in order until one is refused, then brings all that were taken to `level`.
+    ///
+    /// `target` finds the writer of a hint's target.
+    pub fn append_batch(
+        &self,
+        hints: &[Hint<'_>],
+        level: Level,
+        deadline: Option<Boot>,
+        target: impl Fn(TargetId) -> Arc<TargetWriter>,
+    ) -> Batch {
+        let deadline = self.deadline(deadline);
+        let mut batch = Batch { receipts: Vec::with_capacity(hints.len()), refused: None };
+        // The last receipt of each target: what is before it in its order is as safe as it.
+        let mut lasts: Vec<(Arc<TargetWriter>, Receipt)> = Vec::new();
+        for hint in hints {
+            let place = lasts.iter().position(|(writer, _)| writer.id == hint.target);
+            let writer = match place.and_then(|place| lasts.get(place)) {
+                Some((writer, _)) => writer.clone(),
+                None => target(hint.target),
+            };
+            match self.take(&writer, hint, deadline) {
+                Ok(sequence) => {
+                    let receipt =
+                        Receipt { target: hint.target, sequence, level: Level::Buffered };
+                    batch.receipts.push(receipt);
+                    match place.and_then(|place| lasts.get_mut(place)) {
+                        Some((_, last)) => *last = receipt,
+                        None => lasts.push((writer, receipt)),
+                    }
+                }
+                Err(reason) => {
+                    batch.refused = Some(reason);
+                    break;
+                }
+            }
+        }
+        for (writer, last) in lasts {
+            if let Ok(reached) = self.reach(&writer, last, level, deadline) {
+                for receipt in batch.receipts.iter_mut().filter(|r| r.target == reached.target) {
+                    receipt.level = reached.level;
+                }
+            }
+        }
+        batch
+    }
+
+    /// Waits until a hint that was accepted has reached `level`.
+    pub fn wait(
+        &self,
+        receipt: Receipt,
+        level: Level,
+        deadline: Option<Boot>,
+    ) -> Result<Receipt, AppendError<'static>> {
+        let Some(target) = self.known(receipt.target) else {
+            return Err(AppendError::InDoubt(receipt));
+        };
+        self.reach(&target, receipt, level, self.deadline(deadline))
+    }
+
+    fn deadline(&self, given: Option<Boot>) -> Boot {
+        given.unwrap_or_else(|| self.shared.clock.boot() + self.shared.config.append_timeout)
+    }
+
+    fn take(
+        &self,
+        target: &Arc<TargetWriter>,
+        hint: &Hint<'_>,
+        deadline: Boot,
+    ) -> Result<Sequence, Refusal> {
+        let limit = self.shared.config.hint_bytes_max;
+        let body = &hint.body;
+        let key = body.collapse.map_or(0, |collapse| collapse.key.len());
+        if (body.payload.len() + key) as u64 > limit.get() {
+            return Err(Refusal::TooLarge { limit });
+        }
+        let draft = Draft::new(*body);
+        if !draft.fits() {
+            return Err(Refusal::TooLarge { limit: Bytes::new(u16::MAX.into()) });
+        }
+        // Before anything is reserved; a slab that is open already takes the hint all the same.
+        self.shared.may_append()?;
+        target.append(&draft, hint, deadline)
+    }
+
+    fn reach(
+        &self,
+        target: &Arc<TargetWriter>,
+        receipt: Receipt,
+        level: Level,
+        deadline: Boot,
+    ) -> Result<Receipt, AppendError<'static>> {
+        let done = match level {
+            Level::Buffered => Ok(()),
+            Level::Os => target.flush_to(receipt.sequence, deadline),
+            Level::Durable => target.sync_to(receipt.sequence, deadline),
+        };
+        match done {
+            Ok(()) => Ok(Receipt { level, ..receipt }),
+            Err(_) => Err(AppendError::InDoubt(receipt)),
+        }
+    }
+
+    /// Makes all that a target accepted durable.
+    pub fn sync(&self, target: &Arc<TargetWriter>) -> bool {
+        let deadline = self.deadline(None);
+        let next = target.next();
+        let last = next.before();
+        next.get() == Sequence::first_of(self.shared.epoch).get()
+            || target.sync_to(last, deadline).is_ok()
+    }
+
+    /// Ends the open segment of a target, so that it can be retired.
+    pub fn roll(&self, target: &Arc<TargetWriter>) {
+        let deadline = self.deadline(None);
+        if let Some(mut file) = target.wait_file(deadline) {
+            file.roll(target, false);
+        }
+    }
+
+    /// Memory in slabs, and bytes in the kernel that no sync covers.
+    pub fn windows(&self) -> (Bytes, Bytes) {
+        let shared = &self.shared;
+        (Bytes::new(shared.pool.used()), Bytes::new(shared.unsynced_bytes()))
+    }
+
+    /// Whether appends are refused for the disk's sake, and why.
+    pub fn trouble(&self) -> Option<Refusal> {
+        self.shared.may_append().err()
+    }
+
+    /// Refuses further appends, then makes everything durable and seals all segments. Returns
+    /// false where something could not be made durable.
+    pub fn close(&self) -> bool {
+        self.shared.closed.store(true, SeqCst);
+        self.shared.pool.freed.raise();
+        let mut all = true;
+        for target in self.shared.all_targets() {
+            all &= self.sync(&target);
+            self.roll(&target);
+        }
+        while let Some((target, segment)) = self.shared.next_to_seal() {
+            steps::seal(&target, &segment);
+        }
+        self.shared.spares.discard(&self.shared);
+        all
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Writer(epoch {})", self.shared.epoch)
+    }
+}
