@@ -365,7 +365,7 @@ fn decode_namespace(raw: &[u8]) -> Result<NamespaceEntry, DecodeError> {
 
 /// Gathers a footer from block headers and profile tables, in file order. Its memory is bounded:
 /// an index entry for each 64 KiB of file, 64 namespaces and one for the rest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Builder {
     footer: Footer,
     other: Option<NamespaceEntry>,

@@ -196,6 +196,8 @@ pub enum Record {
         segment: SegmentId,
         /// How those hints ended that no checkpoint covers.
         ends: Ends,
+        /// Damage was met in it: the file is to be set aside, not unlinked.
+        damaged: bool,
     },
     /// Nothing of this namespace that is older matters.
     Fence {
@@ -335,9 +337,10 @@ impl Record {
                 encode_ranges(&checkpoint.holes, out);
                 encode_ends(&checkpoint.ends, out);
             }
-            Self::Retire { target, segment, ends } => {
+            Self::Retire { target, segment, ends, damaged } => {
                 out.bytes(target.as_bytes()).u64(segment.get());
                 encode_ends(ends, out);
+                out.u8((*damaged).into());
             }
             Self::Fence { namespace, before } => {
                 out.bytes(namespace.as_bytes()).i64(before.get());
@@ -385,6 +388,7 @@ impl Record {
                 target: TargetId::from_bytes(from.id()?),
                 segment: SegmentId::new(from.u64()?),
                 ends: decode_ends(&mut from)?,
+                damaged: from.u8()? != 0,
             },
             4 => Self::Fence {
                 namespace: Namespace::from_bytes(from.id()?),
@@ -593,7 +597,7 @@ mod tests {
                 holes: vec![range(1, 2), range(4, 4)],
                 ends,
             }),
-            Record::Retire { target, segment: SegmentId::new(3), ends },
+            Record::Retire { target, segment: SegmentId::new(3), ends, damaged: true },
             Record::Fence { namespace: Namespace::from_u128(4), before: UnixMillis::new(5) },
             Record::TargetState { target, state: 1 },
             Record::ReAddress { from: target, to: target, up_to: Sequence::new(6) },

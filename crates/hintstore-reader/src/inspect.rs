@@ -3,7 +3,7 @@
 use hintstore_format::{
     DecodeError,
     descriptor::Descriptor,
-    footer::{self, Footer, SUMMARY, Summary},
+    footer::{Footer, SUMMARY, Summary},
     layout,
 };
 use hintstore_storage::{File, Info, Result};
@@ -55,5 +55,5 @@ pub fn read_footer(file: &dyn File, summary: &Summary) -> Result<Option<Footer>>
     let mut bytes = vec![0; length.min(64 << 20) as usize];
     let read = file.read_at(&mut bytes, summary.footer_at)?;
     bytes.truncate(read);
-    Ok(footer::Footer::decode(&bytes, summary.segment, summary.footer_at).ok())
+    Ok(Footer::decode(&bytes, summary.segment, summary.footer_at).ok())
 }

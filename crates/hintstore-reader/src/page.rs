@@ -60,17 +60,16 @@ impl std::error::Error for Faulted {}
 /// Checked hints of one target, in order, borrowed from the file or from one copy of it.
 #[derive(Debug)]
 pub struct Page {
-    store: StoreId,
     target: TargetId,
-    blocks: Vec<(Block, Window)>,
+    blocks: Vec<(StoreId, Block, Window)>,
     hints: Vec<PageHint>,
     bytes: u64,
 }
 
 impl Page {
     /// An empty page.
-    pub fn new(store: StoreId, target: TargetId) -> Self {
-        Self { store, target, blocks: Vec::new(), hints: Vec::new(), bytes: 0 }
+    pub fn new(target: TargetId) -> Self {
+        Self { target, blocks: Vec::new(), hints: Vec::new(), bytes: 0 }
     }
 
     /// The node the hints are for.
@@ -98,9 +97,9 @@ impl Page {
         self.bytes
     }
 
-    /// Begins with the hints of another block.
-    pub fn add_block(&mut self, block: Block, frames: Window) {
-        self.blocks.push((block, frames));
+    /// Begins with the hints of another block, which `store` accepted.
+    pub fn add_block(&mut self, store: StoreId, block: Block, frames: Window) {
+        self.blocks.push((store, block, frames));
     }
 
     /// Adds a hint of the block that was added last.
@@ -112,12 +111,12 @@ impl Page {
 
     /// Reads a hint of the page.
     pub fn hint(&self, place: &PageHint) -> Option<HintRef<'_>> {
-        let (block, window) = self.blocks.get(place.block as usize)?;
+        let (store, block, window) = self.blocks.get(place.block as usize)?;
         let frame = frames::read(&block.header, window, place.at as usize)?;
         let profile: &Profile =
             &block.entries.as_ref()?.get(usize::from(place.profile))?.profile;
         Some(HintRef {
-            key: Key { store: self.store, target: self.target, sequence: place.sequence },
+            key: Key { store: *store, target: self.target, sequence: place.sequence },
             namespace: profile.namespace,
             payload_version: profile.payload_version,
             lifetime: profile.lifetime(),
@@ -132,7 +131,7 @@ impl Page {
 
     /// Whether the page comes from a map that could not be read in full.
     pub fn faulted(&self) -> bool {
-        self.blocks.iter().any(|(_, window)| window.faulted())
+        self.blocks.iter().any(|(.., window)| window.faulted())
     }
 
     /// Uses the hints, and tells whether what was used was all there.

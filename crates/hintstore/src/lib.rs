@@ -1,1 +1,72 @@
-//! x
+//! A hint storage engine for replicated stores.
+//!
+//! A replicated store takes a write while one replica is down. The node that coordinates the write
+//! keeps a *hint* for that replica and hands it over when the replica is back. This crate is that
+//! part: it keeps hints durably, one open file per target, and replays them in order.
+//!
+//! ```
+//! use std::time::Duration;
+//! use hintstore::{Answer, Config, Hint, HintStore, Level, Namespace, TargetId, UnixMillis};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = std::env::temp_dir().join(format!("hintstore-doc-{}", std::process::id()));
+//! let store = HintStore::open(Config::new(&directory))?;
+//!
+//! // A write for a replica that is down: its mutation, when it was made, how long it matters.
+//! let replica = TargetId::from_u128(0x9a35_5670);
+//! let users = Namespace::from_u128(1);
+//! let now = UnixMillis::new(1_800_000_000_000);
+//! # let now = hintstore::Clock::wall(&hintstore::SystemClock);
+//! let gc_grace = Duration::from_secs(864_000);
+//! let hint = Hint::new(replica, now, gc_grace, b"put k v").namespace(users);
+//! let receipt = store.append(hint, Level::Durable)?;
+//! assert_eq!(receipt.level, Level::Durable);
+//!
+//! // The replica is back: take a page of hints, deliver them, say what became of them.
+//! while let Some(page) = store.page(replica)? {
+//!     for hint in page.hints() {
+//!         println!("{}: {} bytes", hint.key.sequence, hint.body.payload.len());
+//!     }
+//!     store.acknowledge(page, Answer::delivered())?;
+//! }
+//! let books = store.ledger();
+//! assert_eq!((books.accepted, books.pending()), (1, 0));
+//! store.close()?;
+//! # std::fs::remove_dir_all(directory)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The promises behind these calls are numbered P1 to P10 in `docs/architecture.md`.
+
+#![forbid(unsafe_code)]
+
+mod catalog;
+mod config;
+mod dispatch;
+mod error;
+mod expiry;
+mod journal;
+mod ledger;
+mod recover;
+mod store;
+mod truncate;
+
+pub use config::{Config, Environment};
+pub use dispatch::{Answer, Completion, Delivery, Page};
+pub use error::{Error, Result};
+pub use hintstore_format::{
+    MutationId, Namespace, Sequence, StoreId, TargetId, UnixMillis,
+    frame::{Body, Collapse, Origin},
+    journal::{End, Ends},
+};
+pub use hintstore_reader::{Faulted, HintRef, Key};
+pub use hintstore_runtime::{Boot, Clock, Runner, SystemClock, Threads};
+pub use hintstore_storage::{OsStorage, Storage, StorageError, install_guard};
+pub use hintstore_writer::{
+    AppendError, Batch, Bytes, Hint, Level, Receipt, Refusal, WriterConfig,
+};
+pub use ledger::{Ledger, TargetLedger};
+pub use recover::{Foreign, OpenReport};
+pub use store::HintStore;
+pub use truncate::{Discarded, Truncate};

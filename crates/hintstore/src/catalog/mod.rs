@@ -1,0 +1,72 @@
+//! The catalog: target → its segments. The one place where writing and delivery meet.
+//!
+//! The writer tells it of segments, recovery fills it, delivery and sweep look things up. It does
+//! no I/O, and its locks are held for moments only: the writer calls it while it holds a file.
+
+mod queue;
+mod ranges;
+mod segment;
+
+use std::{collections::HashMap, sync::Arc};
+
+use hintstore_format::{Sequence, TargetId, footer::Summary};
+use hintstore_runtime::{Waker, sync::RwLock};
+use hintstore_writer::{Segment, SegmentEvents};
+
+pub(crate) use queue::Queue;
+pub(crate) use ranges::Ranges;
+pub(crate) use segment::{Closed, Entry, State};
+
+/// All targets of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    queues: RwLock<HashMap<TargetId, Arc<Queue>>>,
+    /// Wakes delivery.
+    pub(crate) deliver: Waker,
+}
+
+impl Catalog {
+    pub(crate) fn get(&self, target: TargetId) -> Option<Arc<Queue>> {
+        self.queues.read().get(&target).cloned()
+    }
+
+    pub(crate) fn get_or_add(&self, target: TargetId) -> Arc<Queue> {
+        if let Some(queue) = self.get(target) {
+            return queue;
+        }
+        let mut queues = self.queues.write();
+        queues.entry(target).or_insert_with(|| Arc::new(Queue::new(target))).clone()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
+        self.queues.read().values().cloned().collect()
+    }
+}
+
+impl SegmentEvents for Catalog {
+    fn opened(&self, segment: &Arc<Segment>) {
+        self.get_or_add(segment.target()).insert(Entry::open(segment));
+    }
+
+    fn flushed(&self, target: TargetId) {
+        if self.get(target).is_some_and(|queue| queue.is_up()) {
+            self.deliver.wake();
+        }
+    }
+
+    fn closed(&self, segment: &Arc<Segment>, summary: &Summary, sealed: bool) {
+        let entry = Entry::written(segment, summary, sealed);
+        self.get_or_add(segment.target()).insert(entry);
+    }
+
+    fn replaced(
+        &self,
+        poisoned: &Arc<Segment>,
+        _by: Option<&Arc<Segment>>,
+        from: Sequence,
+        _damaged: u64,
+    ) {
+        // What could not be read back is found missing when delivery has passed the segments.
+        self.get_or_add(poisoned.target()).insert(Entry::poisoned(poisoned, from));
+    }
+}

@@ -1,0 +1,98 @@
+//! One target: its segments in order, and how far delivery has come.
+
+use std::sync::Arc;
+
+use hintstore_format::{SegmentId, Sequence, TargetId};
+use hintstore_runtime::sync::{
+    AtomicBool, AtomicU64, Mutex, OnceLock,
+    Ordering::{Acquire, Release, SeqCst},
+};
+use hintstore_writer::TargetWriter;
+
+use super::{Entry, State};
+use crate::{dispatch::Progress, ledger::TargetLedger};
+
+/// One target.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) target: TargetId,
+    /// In the order of their first sequences. Held for moments only.
+    segments: Mutex<Vec<Arc<Entry>>>,
+    /// How far delivery has come. Held while hints are read; taken before `segments`.
+    pub(crate) progress: Mutex<Progress>,
+    /// The write path of the target, once something was appended.
+    pub(crate) writer: OnceLock<Arc<TargetWriter>>,
+    /// Hints that were accepted before this process.
+    pub(crate) found: AtomicU64,
+    up: AtomicBool,
+}
+
+impl Queue {
+    pub(crate) fn new(target: TargetId) -> Self {
+        Self {
+            target,
+            segments: Mutex::default(),
+            progress: Mutex::default(),
+            writer: OnceLock::new(),
+            found: AtomicU64::new(0),
+            up: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Acquire)
+    }
+
+    pub(crate) fn set_up(&self, up: bool) {
+        self.up.store(up, Release);
+    }
+
+    /// Adds a segment, or puts what is known of it now in its place. One that was retired in
+    /// between does not come back.
+    pub(crate) fn insert(&self, entry: Entry) {
+        let mut segments = self.segments.lock();
+        let known = segments.iter_mut().find(|known| known.id == entry.id);
+        match (known, &entry.state) {
+            (Some(known), _) => *known = Arc::new(entry),
+            (None, State::Open(_)) => Self::place(&mut segments, entry),
+            (None, State::Closed(_)) => {}
+        }
+    }
+
+    /// Adds a segment that was found at open.
+    pub(crate) fn recover(&self, entry: Entry) {
+        Self::place(&mut self.segments.lock(), entry);
+    }
+
+    fn place(segments: &mut Vec<Arc<Entry>>, entry: Entry) {
+        let at = segments.partition_point(|known| (known.first, known.id) < (entry.first, entry.id));
+        segments.insert(at, Arc::new(entry));
+    }
+
+    pub(crate) fn remove(&self, id: SegmentId) {
+        self.segments.lock().retain(|entry| entry.id != id);
+    }
+
+    /// All segments, in order.
+    pub(crate) fn segments(&self) -> Vec<Arc<Entry>> {
+        self.segments.lock().clone()
+    }
+
+    /// The first segment that has hints behind `sequence`.
+    pub(crate) fn segment_after(&self, sequence: Sequence) -> Option<Arc<Entry>> {
+        let segments = self.segments.lock();
+        segments.iter().find(|entry| entry.last() > sequence).cloned()
+    }
+
+    /// Hints accepted since the store was made, as far as they can be known.
+    pub(crate) fn accepted(&self) -> u64 {
+        let here = self.writer.get().map_or(0, |writer| writer.accepted());
+        self.found.load(SeqCst) + here
+    }
+
+    pub(crate) fn ledger(&self) -> TargetLedger {
+        // First the ends: a hint that ends in between was accepted before.
+        let ends = self.progress.lock().ends;
+        TargetLedger { target: self.target, accepted: self.accepted(), ends }
+    }
+}

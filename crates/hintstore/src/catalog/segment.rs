@@ -1,0 +1,108 @@
+//! What the catalog keeps of a segment: no more than its summary.
+
+use std::sync::Arc;
+
+use hintstore_format::{SegmentId, Sequence, StoreId, footer::Summary};
+use hintstore_writer::Segment;
+
+/// A segment of a target.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: SegmentId,
+    /// The store that accepted its hints: another than this after a restore.
+    pub(crate) store: StoreId,
+    pub(crate) name: String,
+    /// The sequence of its first hint; its place in the order.
+    pub(crate) first: Sequence,
+    pub(crate) state: State,
+}
+
+/// How far a segment has come.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// It is written to: what is behind its `written` is nobody's yet.
+    Open(Arc<Segment>),
+    /// Nothing more will be written to it.
+    Closed(Closed),
+}
+
+/// A segment that is done with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closed {
+    /// The sequence of the last hint that counts: those behind it are in another segment.
+    pub(crate) last: Sequence,
+    /// Hints up to `last`.
+    pub(crate) count: u64,
+    /// Where its blocks end.
+    pub(crate) end: u64,
+    /// Below this, what is missing was damaged; above it, it may have been lost at a crash.
+    pub(crate) synced_to: u64,
+    /// Its summary, where it has a footer.
+    pub(crate) sealed: Option<Summary>,
+    /// Where the file begins with the descriptor, its length.
+    pub(crate) blocks_at: u64,
+    /// Damage is known: to be set aside, not unlinked.
+    pub(crate) damaged: bool,
+}
+
+impl Entry {
+    pub(crate) fn open(segment: &Arc<Segment>) -> Self {
+        Self::with(segment, State::Open(segment.clone()))
+    }
+
+    fn with(segment: &Segment, state: State) -> Self {
+        Self {
+            id: segment.id(),
+            store: segment.descriptor.store,
+            name: segment.name.clone(),
+            first: segment.descriptor.first,
+            state,
+        }
+    }
+
+    /// A segment that this process wrote to its end.
+    pub(crate) fn written(segment: &Segment, summary: &Summary, sealed: bool) -> Self {
+        let closed = Closed {
+            last: summary.last,
+            count: summary.count,
+            end: segment.written(),
+            synced_to: segment.synced_to(),
+            sealed: sealed.then_some(*summary),
+            blocks_at: segment.descriptor.length() as u64,
+            damaged: false,
+        };
+        Self::with(segment, State::Closed(closed))
+    }
+
+    /// A segment whose sync failed: only what is before `from` counts.
+    pub(crate) fn poisoned(segment: &Segment, from: Sequence) -> Self {
+        let last = segment.last().min(from.before());
+        let first = segment.descriptor.first;
+        let closed = Closed {
+            last,
+            // What one process wrote into one segment has no gaps.
+            count: last.plus(1).get().saturating_sub(first.get()),
+            end: segment.written(),
+            synced_to: segment.synced_to(),
+            sealed: None,
+            blocks_at: segment.descriptor.length() as u64,
+            damaged: false,
+        };
+        Self::with(segment, State::Closed(closed))
+    }
+
+    /// The last sequence that can be read of it now; below `first` where there is none.
+    pub(crate) fn last(&self) -> Sequence {
+        match &self.state {
+            State::Open(segment) => segment.last(),
+            State::Closed(closed) => closed.last,
+        }
+    }
+
+    pub(crate) fn closed(&self) -> Option<&Closed> {
+        match &self.state {
+            State::Open(_) => None,
+            State::Closed(closed) => Some(closed),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a store can be told. Each default is argued in `docs/adr/`.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use hintstore_format::expiry::Policy;
+use hintstore_runtime::{Clock, Runner, SystemClock, Threads};
+use hintstore_storage::{OsStorage, Storage};
+use hintstore_writer::{Bytes, WriterConfig};
+
+/// Settings of a store.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory. Made where it is not there; best on a partition of its own.
+    pub directory: PathBuf,
+    /// Settings of the write path.
+    pub writer: WriterConfig,
+    /// What expires, besides by what each hint says itself.
+    pub expiry: Policy,
+    /// What was acknowledged is checkpointed at least this often: what a crash can repeat.
+    pub checkpoint_interval: Duration,
+    /// A page holds about this many bytes of hints.
+    pub page_bytes: Bytes,
+    /// How long a target rests when it answered that hints are to be retried.
+    pub retry_delay: Duration,
+    /// How often segments are looked at for expiry.
+    pub sweep_interval: Duration,
+    /// Sealed segments are mapped, where [`crate::install_guard`] was called.
+    pub map: bool,
+    /// No more than this is kept of hints that targets rejected for good.
+    pub dead_letter_bytes: Bytes,
+}
+
+impl Config {
+    /// A store in `directory`, with the defaults.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            writer: WriterConfig::default(),
+            expiry: Policy::default(),
+            checkpoint_interval: Duration::from_secs(1),
+            page_bytes: Bytes::kib(512),
+            retry_delay: Duration::from_secs(1),
+            sweep_interval: Duration::from_secs(60),
+            map: true,
+            dead_letter_bytes: Bytes::mib(64),
+        }
+    }
+}
+
+/// What a store stands on: exchanged in simulations.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The disk; it decides where the directory is.
+    pub storage: Arc<dyn Storage>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who runs the background steps.
+    pub runner: Arc<dyn Runner>,
+}
+
+impl Environment {
+    /// The operating system.
+    pub fn system(config: &Config) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self {
+            storage: Arc::new(OsStorage::new(&config.directory)),
+            runner: Arc::new(Threads::new(clock.clone())),
+            clock,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Books what became of a page.
+
+use std::sync::Arc;
+
+use hintstore_format::{
+    Sequence,
+    journal::End,
+};
+
+use super::Page;
+use crate::{Result, catalog::Ranges, store::Engine};
+
+/// What a target said to a page: every hint that is not named was delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    retry: Vec<Sequence>,
+    retry_all: bool,
+    reject: Vec<Sequence>,
+}
+
+impl Answer {
+    /// All were delivered.
+    pub fn delivered() -> Self {
+        Self::default()
+    }
+
+    /// None was delivered: all are to be sent again.
+    pub fn retry_all() -> Self {
+        Self { retry_all: true, ..Self::default() }
+    }
+
+    /// This one is to be sent again: the target could not take it now ("I do not know this table").
+    #[must_use]
+    pub fn retry(mut self, sequence: Sequence) -> Self {
+        self.retry.push(sequence);
+        self
+    }
+
+    /// This one will never be taken: it becomes a dead letter.
+    #[must_use]
+    pub fn reject(mut self, sequence: Sequence) -> Self {
+        self.reject.push(sequence);
+        self
+    }
+
+    /// Whether any hint is to be sent again.
+    pub fn has_retries(&self) -> bool {
+        self.retry_all || !self.retry.is_empty()
+    }
+}
+
+impl Engine {
+    pub(crate) fn acknowledge(self: &Arc<Self>, mut page: Page, answer: &Answer) -> Result<()> {
+        let queue = self.queue(page.target())?;
+        let mut delivered = page.sequences();
+        let mut again = Ranges::default();
+        if answer.retry_all {
+            again = delivered.take();
+        }
+        let named = |sequences: &[Sequence]| {
+            let mut ranges = Ranges::default();
+            for place in page.places().iter().filter(|p| sequences.contains(&p.sequence)) {
+                ranges.add(place.sequence);
+            }
+            ranges
+        };
+        again.join(&named(&answer.retry));
+        let mut rejected = named(&answer.reject);
+        rejected.subtract(&again);
+        delivered.subtract(&again);
+        delivered.subtract(&rejected);
+        // Before the books say so: a dead letter is durable before any checkpoint passes it.
+        if !rejected.is_empty() {
+            let kept = self.keep_dead_letters(&page, &rejected);
+            if let Err(error) = kept {
+                // The page goes back as it was.
+                return Err(error.into());
+            }
+        }
+        page.settle();
+        let mut progress = queue.progress.lock();
+        progress.in_flight -= 1;
+        progress.again.join(&again);
+        progress.end(&queue, &delivered, End::Delivered);
+        progress.end(&queue, &rejected, End::Rejected);
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Delivery as submit and complete: a hung target pins no thread.
+
+use std::{fmt, sync::Arc};
+
+use hintstore_runtime::{Boot, Next, Step};
+
+use super::{Answer, Page};
+use crate::{Result, store::Engine};
+
+/// Sends pages to targets. Implemented by the embedder.
+pub trait Delivery: Send + Sync + fmt::Debug {
+    /// Begins to deliver a page, and returns at once. When the target has answered, or will not,
+    /// call [`Completion::complete`], from any thread.
+    fn deliver(&self, page: Page, completion: Completion);
+}
+
+/// Ends the delivery of a page.
+#[derive(Debug)]
+pub struct Completion {
+    engine: Arc<Engine>,
+}
+
+impl Completion {
+    /// Gives the page back with the target's answer. Dropping both instead has the page sent again.
+    pub fn complete(self, page: Page, answer: &Answer) -> Result<()> {
+        let target = page.target();
+        let done = self.engine.acknowledge(page, answer);
+        if answer.has_retries()
+            && let Some(queue) = self.engine.catalog.get(target)
+        {
+            let rest = self.engine.clock.boot() + self.engine.config.retry_delay;
+            queue.progress.lock().rest_until = rest;
+        }
+        self.engine.catalog.deliver.wake();
+        done
+    }
+}
+
+/// The loop: hands a page to every target that is up, has hints and has none out.
+#[derive(Debug)]
+pub(crate) struct Deliver {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) delivery: Arc<dyn Delivery>,
+}
+
+impl Step for Deliver {
+    fn name(&self) -> &'static str {
+        "deliver"
+    }
+
+    fn step(&self, now: Boot) -> Next {
+        let engine = &self.engine;
+        let mut next = Next::WhenWoken;
+        for queue in engine.catalog.all().into_iter().filter(|queue| queue.is_up()) {
+            {
+                let progress = queue.progress.lock();
+                if progress.in_flight > 0 {
+                    continue;
+                }
+                if progress.rest_until > now {
+                    let rest = progress.rest_until.since(now);
+                    next = match next {
+                        Next::After(sooner) => Next::After(sooner.min(rest)),
+                        Next::WhenWoken => Next::After(rest),
+                    };
+                    continue;
+                }
+            }
+            match engine.read_page(&queue) {
+                Ok(Some(page)) => {
+                    let completion = Completion { engine: engine.clone() };
+                    self.delivery.deliver(page, completion);
+                }
+                Ok(None) => {}
+                // The disk may answer again; other targets go on.
+                Err(_) => {
+                    queue.progress.lock().rest_until = now + engine.config.retry_delay;
+                    next = Next::After(engine.config.retry_delay);
+                }
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,57 @@
+//! A page of hints as a caller holds it.
+
+use std::{
+    ops::Deref,
+    sync::{Arc, Weak},
+};
+
+use hintstore_reader as reader;
+
+use crate::catalog::{Queue, Ranges};
+
+/// Checked hints of one target, in order: to be delivered, and given back to
+/// [`crate::HintStore::acknowledge`]. A page that is dropped instead counts as not delivered: its
+/// hints are handed out again.
+#[derive(Debug)]
+pub struct Page {
+    page: reader::Page,
+    home: Option<Weak<Queue>>,
+}
+
+impl Page {
+    pub(crate) fn new(page: reader::Page, home: &Arc<Queue>) -> Self {
+        Self { page, home: Some(Arc::downgrade(home)) }
+    }
+
+    /// The sequences of its hints.
+    pub(crate) fn sequences(&self) -> Ranges {
+        let mut ranges = Ranges::default();
+        for place in self.page.places() {
+            ranges.add(place.sequence);
+        }
+        ranges
+    }
+
+    /// Takes the page off its target's account: the caller books what became of it.
+    pub(crate) fn settle(&mut self) {
+        self.home = None;
+    }
+}
+
+impl Deref for Page {
+    type Target = reader::Page;
+
+    fn deref(&self) -> &reader::Page {
+        &self.page
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        if let Some(queue) = self.home.take().and_then(|home| home.upgrade()) {
+            let mut progress = queue.progress.lock();
+            progress.in_flight -= 1;
+            progress.again.join(&self.sequences());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! How far delivery of one target has come.
+
+use std::collections::{HashMap, HashSet};
+
+use hintstore_format::{
+    SegmentId, Sequence,
+    journal::{self, Discard, End, Ends, Range},
+};
+use hintstore_runtime::Boot;
+
+use super::cursor::Cursor;
+use crate::catalog::{Entry, Queue, Ranges};
+
+/// How far delivery of one target has come. The books: every hint at or below the frontier has
+/// ended, or is in `unended`; every hint above it is pending, but for segments that were dropped
+/// whole and are in the catalog no more.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Hints up to here were handed out or have ended.
+    pub(crate) frontier: Sequence,
+    /// Those of them that have not ended.
+    pub(crate) unended: Ranges,
+    /// Those of them that are to be handed out again.
+    pub(crate) again: Ranges,
+    /// Those of them that are dead by one of two clocks.
+    pub(crate) held: Ranges,
+    /// The clock's confirmations when they were held.
+    pub(crate) held_at: u64,
+    /// How hints ended since the store was made.
+    pub(crate) ends: Ends,
+    /// What an operator discarded by namespace or age.
+    pub(crate) discards: Vec<Discard>,
+    /// How many hints of each segment ended.
+    pub(crate) ended_in: HashMap<SegmentId, u64>,
+    /// Segments in which damage was met.
+    pub(crate) damaged: HashSet<SegmentId>,
+    /// Pages that are out.
+    pub(crate) in_flight: usize,
+    /// Reads on from the frontier.
+    pub(crate) ahead: Cursor,
+    /// Reads what is to be handed out again.
+    pub(crate) back: Cursor,
+    /// Something changed since the last checkpoint.
+    pub(crate) dirty: bool,
+    /// The target rests until then.
+    pub(crate) rest_until: Boot,
+}
+
+impl Progress {
+    /// Starts where a checkpoint left off.
+    pub(crate) fn resume(&mut self, checkpoint: &journal::Checkpoint) {
+        self.frontier = checkpoint.up_to;
+        self.unended = Ranges::of(&checkpoint.holes);
+        self.again = self.unended.clone();
+        self.ends = checkpoint.ends;
+    }
+
+    /// Books the end of hints that were handed out, or are behind the frontier by now.
+    pub(crate) fn end(&mut self, queue: &Queue, ended: &Ranges, end: End) {
+        if ended.is_empty() {
+            return;
+        }
+        self.ends.add(end, ended.count());
+        self.unended.subtract(ended);
+        for entry in queue.segments() {
+            let count = ended.count_within(entry.first, entry.last());
+            self.count_in(entry.id, count);
+        }
+        self.dirty = true;
+    }
+
+    pub(crate) fn count_in(&mut self, segment: SegmentId, count: u64) {
+        if count > 0 {
+            *self.ended_in.entry(segment).or_default() += count;
+        }
+    }
+
+    /// Hints of a closed segment that have not ended, handed out or not.
+    pub(crate) fn pending_in(&self, entry: &Entry) -> u64 {
+        let count = entry.closed().map_or(0, |closed| closed.count);
+        count.saturating_sub(self.ended_in.get(&entry.id).copied().unwrap_or(0))
+    }
+
+    /// Whether damage was met in a segment, now or before.
+    pub(crate) fn is_damaged(&self, entry: &Entry) -> bool {
+        self.damaged.contains(&entry.id) || entry.closed().is_some_and(|closed| closed.damaged)
+    }
+
+    /// The frontier has passed a closed segment: what of it neither ended nor is handed out was
+    /// not there to be read.
+    pub(crate) fn finish(&mut self, entry: &Entry) {
+        let Some(closed) = entry.closed() else { return };
+        let out = self.unended.count_within(entry.first, closed.last);
+        let missing = self.pending_in(entry).saturating_sub(out);
+        if missing > 0 {
+            // Above what was known synced nothing tells a torn write from damage.
+            let known = self.damaged.contains(&entry.id) || closed.sealed.is_some();
+            self.ends.add(if known { End::Damaged } else { End::Lost }, missing);
+            self.count_in(entry.id, missing);
+            if known {
+                self.damaged.insert(entry.id);
+            }
+        }
+        self.frontier = self.frontier.max(closed.last);
+        self.dirty = true;
+    }
+
+    /// Books the end of all of a segment at once, whether read or not; none of it is handed out.
+    pub(crate) fn end_whole(&mut self, entry: &Entry, end: End) -> u64 {
+        let Some(closed) = entry.closed() else { return 0 };
+        let count = self.pending_in(entry);
+        self.ends.add(end, count);
+        self.count_in(entry.id, count);
+        let range = Range { first: entry.first, last: closed.last };
+        for ranges in [&mut self.unended, &mut self.again, &mut self.held] {
+            ranges.remove(range);
+        }
+        if self.frontier.plus(1) >= entry.first {
+            self.frontier = self.frontier.max(closed.last);
+        }
+        self.dirty = true;
+        count
+    }
+
+    /// What was held is judged anew when the clock was confirmed.
+    pub(crate) fn release_held(&mut self, confirmations: u64) {
+        if !self.held.is_empty() && self.held_at != confirmations {
+            let held = self.held.take();
+            self.again.join(&held);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Why the store did not do what it was asked: each error says what to do next.
+
+use std::{fmt, io, path::PathBuf};
+
+use hintstore_format::{DecodeError, TargetId};
+use hintstore_storage::StorageError;
+
+/// The result of a call to the store.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call to the store failed. (A refused append is [`crate::AppendError`].)
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process, or another handle of this one, has the directory open for writing.
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// What the holder wrote into it: its pid.
+        owner: String,
+    },
+    /// The disk refused an operation.
+    Storage(StorageError),
+    /// The directory was written by a newer version of this engine.
+    Newer {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        source: DecodeError,
+    },
+    /// The journal holds a record of an unknown type that must not be passed over.
+    UnknownRecord {
+        /// The journal.
+        path: PathBuf,
+        /// The type.
+        code: u16,
+    },
+    /// The system gave no thread for a background step.
+    Threads(io::Error),
+    /// There is no such target.
+    UnknownTarget(TargetId),
+    /// Pages of the target are out for delivery; the call needs them back.
+    InFlight(TargetId),
+    /// Some hints could not be made durable before the store was closed.
+    NotDurable,
+    /// The store is closed.
+    Closed,
+}
+
+impl Error {
+    /// Another has the directory open.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+
+    /// The disk has no room.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_disk_full())
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { path, owner } => write!(
+                f,
+                "{} is locked by {owner}: stop that process, or read the directory with hintctl, \
+                 which needs no lock",
+                path.display()
+            ),
+            Self::Storage(error) => error.fmt(f),
+            Self::Newer { path, .. } => write!(
+                f,
+                "{} was written by a newer version: open it with that version",
+                path.display()
+            ),
+            Self::UnknownRecord { path, code } => write!(
+                f,
+                "{} holds a record of type {code}, which a newer version wrote and which must not \
+                 be passed over: open it with that version",
+                path.display()
+            ),
+            Self::Threads(_) => f.write_str("the system gave no thread for a background step"),
+            Self::UnknownTarget(target) => write!(f, "there are no hints for target {target}"),
+            Self::InFlight(target) => write!(
+                f,
+                "pages of target {target} are out for delivery: acknowledge or drop them first"
+            ),
+            Self::NotDurable => {
+                f.write_str("some hints could not be made durable before the store was closed")
+            }
+            Self::Closed => f.write_str("the store is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage(error) => error.source(),
+            Self::Newer { source, .. } => Some(source),
+            Self::Threads(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The store's control records on disk: append → sync → rotate.
+//!
+//! What the journal says is also in memory (`state`): when it grows long, and when a sync of it
+//! fails, it is written anew from there under another name, synced, and renamed over the old one.
+//! Its space is reserved ahead, and so is that of the next one, so that checkpoints, retiring and
+//! truncation work on a full disk.
+
+mod state;
+
+use std::{io::IoSlice, sync::Arc};
+
+use hintstore_format::{
+    DecodeError, StoreId, file_name,
+    journal::{HEAD, Head, Item, Record, Walk},
+};
+use hintstore_storage::{Existing, File, Result, Storage};
+
+pub(crate) use state::{JournalState, TargetRecords};
+
+/// Length at which a journal is written anew, and the space reserved for each.
+const LENGTH: u64 = 1 << 20;
+
+/// The journal of an open store.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    storage: Arc<dyn Storage>,
+    store: StoreId,
+    file: Option<Arc<dyn File>>,
+    generation: u64,
+    end: u64,
+    /// The next journal, with its space reserved; named `JOURNAL_NEW`.
+    spare: Option<Arc<dyn File>>,
+    pub(crate) state: JournalState,
+}
+
+/// What was found in a journal.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) state: JournalState,
+    /// Bytes that are no record.
+    pub(crate) bad_bytes: u64,
+    /// The head could not be read, and so nothing of it.
+    pub(crate) unreadable: Option<DecodeError>,
+    /// A record of this type must not be passed over.
+    pub(crate) refused: Option<u16>,
+    pub(crate) generation: u64,
+}
+
+/// Reads the journal of a store, if there is one.
+pub(crate) fn read(storage: &dyn Storage) -> Result<Found> {
+    let file = match storage.open(file_name::JOURNAL, false) {
+        Ok(file) => file,
+        Err(error) if error.is_missing() => return Ok(Found::default()),
+        Err(error) => return Err(error),
+    };
+    // A journal is rotated near 1 MiB; one record more may be in it, and nothing longer is ours.
+    let length = file.info()?.length.min(64 << 20) as usize;
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(parse(&bytes))
+}
+
+/// Reads the bytes of a journal.
+pub(crate) fn parse(bytes: &[u8]) -> Found {
+    let mut found = Found::default();
+    let head = match Head::decode(bytes) {
+        Ok(head) => head,
+        Err(error) => {
+            found.unreadable = Some(error);
+            return found;
+        }
+    };
+    found.generation = head.generation;
+    for item in Walk::new(bytes, head.generation) {
+        match item {
+            Item::Record(record) => found.state.apply(&record),
+            Item::Unknown { code, refuse: true } => found.refused = Some(code),
+            Item::Unknown { .. } => {}
+            Item::Bad { bytes } => found.bad_bytes += bytes,
+        }
+    }
+    found
+}
+
+impl Journal {
+    /// Begins a new journal from what an older one said. `generation` is greater than that of any
+    /// before.
+    pub(crate) fn begin(
+        storage: Arc<dyn Storage>,
+        store: StoreId,
+        generation: u64,
+        state: JournalState,
+    ) -> Result<Self> {
+        match storage.unlink(file_name::JOURNAL_NEW) {
+            Err(error) if !error.is_missing() => return Err(error),
+            _ => {}
+        }
+        let mut journal =
+            Self { storage, store, file: None, generation, end: 0, spare: None, state };
+        journal.rotate()?;
+        Ok(journal)
+    }
+
+    /// Goes on with the journal that is there: where there is no space for a new one.
+    pub(crate) fn go_on(
+        storage: Arc<dyn Storage>,
+        store: StoreId,
+        found: Found,
+    ) -> Result<Self> {
+        let file = storage.open(file_name::JOURNAL, true)?;
+        let mut bytes = vec![0; file.info()?.length as usize];
+        let read = file.read_at(&mut bytes, 0)?;
+        let mut walk = Walk::new(bytes.get(..read).unwrap_or_default(), found.generation);
+        walk.by_ref().for_each(drop);
+        Ok(Self {
+            storage,
+            store,
+            file: Some(file),
+            generation: found.generation,
+            end: walk.end(),
+            spare: None,
+            state: found.state,
+        })
+    }
+
+    /// Appends records and syncs them. On an error some of them may have become durable, in order.
+    pub(crate) fn append(&mut self, records: &[Record]) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for record in records {
+            self.state.apply(record);
+        }
+        if self.end > LENGTH {
+            return self.rotate();
+        }
+        let written = match &self.file {
+            Some(file) => {
+                let mut bytes = Vec::new();
+                for record in records {
+                    record.encode(self.generation, self.end, &mut bytes);
+                }
+                file.write_at(&[IoSlice::new(&bytes)], self.end)
+                    .and_then(|()| file.sync())
+                    .map(|()| bytes.len() as u64)
+            }
+            // An earlier rotation failed half-way; only a new one helps.
+            None => return self.rotate(),
+        };
+        match written {
+            Ok(length) => {
+                self.end += length;
+                Ok(())
+            }
+            // A failed sync is never tried again on the same file.
+            Err(_) => {
+                self.file = None;
+                self.rotate()
+            }
+        }
+    }
+
+    /// Writes the journal anew.
+    fn rotate(&mut self) -> Result<()> {
+        // Names that were unlinked are gone for good from here on; their retire records may go.
+        self.storage.sync_directory("")?;
+        self.state.forget_unlinked();
+        let file = match self.spare.take() {
+            Some(file) => file,
+            None => self.prepare()?,
+        };
+        self.generation += 1;
+        let head = Head { store: self.store, generation: self.generation };
+        let mut bytes = head.encode().to_vec();
+        debug_assert_eq!(bytes.len(), HEAD);
+        for record in self.state.records() {
+            record.encode(self.generation, 0, &mut bytes);
+        }
+        let (from, to) = (file_name::JOURNAL_NEW, file_name::JOURNAL);
+        let renamed = file
+            .write_at(&[IoSlice::new(&bytes)], 0)
+            .and_then(|()| file.sync())
+            .and_then(|()| self.storage.rename(from, to, Existing::Replace));
+        if let Err(error) = renamed {
+            // It may hold anything; the next attempt begins with another.
+            drop(self.storage.unlink(from));
+            return Err(error);
+        }
+        self.end = bytes.len() as u64;
+        self.file = Some(file);
+        // Until the name is durable the old journal counts after a crash, and nothing that the new
+        // one says beyond it may be relied on.
+        if let Err(error) = self.storage.sync_directory("") {
+            self.file = None;
+            return Err(error);
+        }
+        // Without a spare the next rotation needs free space; nothing else does.
+        self.spare = self.prepare().ok();
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<Arc<dyn File>> {
+        let file = match self.storage.create(file_name::JOURNAL_NEW) {
+            Err(error) if error.is_taken() => {
+                self.storage.unlink(file_name::JOURNAL_NEW)?;
+                self.storage.create(file_name::JOURNAL_NEW)?
+            }
+            created => created?,
+        };
+        match file.allocate(0, LENGTH + LENGTH / 4) {
+            Err(error) if !error.is_disk_full() => return Err(error),
+            _ => {}
+        }
+        Ok(file)
+    }
+}

@@ -1,0 +1,57 @@
+//! The books: every hint accepted ends exactly once, and the sums agree at every moment.
+
+use hintstore_format::{
+    TargetId,
+    journal::{End, Ends},
+};
+
+/// The books of one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetLedger {
+    /// The target.
+    pub target: TargetId,
+    /// Its hints since the store was made.
+    pub accepted: u64,
+    /// How those ended that did.
+    pub ends: Ends,
+}
+
+impl TargetLedger {
+    /// Hints that have not ended.
+    pub fn pending(&self) -> u64 {
+        self.accepted.saturating_sub(self.ends.total())
+    }
+}
+
+/// The books of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Hints since the store was made.
+    pub accepted: u64,
+    /// How those ended that did.
+    pub ends: Ends,
+    /// The same by target, in order of their ids.
+    pub targets: Vec<TargetLedger>,
+}
+
+impl Ledger {
+    pub(crate) fn of(mut targets: Vec<TargetLedger>) -> Self {
+        targets.sort_by_key(|books| books.target);
+        let mut ledger = Self { targets, ..Self::default() };
+        for books in &ledger.targets {
+            ledger.accepted += books.accepted;
+            ledger.ends.join(&books.ends);
+        }
+        ledger
+    }
+
+    /// Hints that have not ended.
+    pub fn pending(&self) -> u64 {
+        self.accepted.saturating_sub(self.ends.total())
+    }
+
+    /// How many hints ended in this way.
+    pub fn ended(&self, end: End) -> u64 {
+        self.ends.get(end)
+    }
+}

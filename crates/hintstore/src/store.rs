@@ -1,0 +1,341 @@
+//! The handle, and the engine behind it: the parts wired together.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use hintstore_format::{
+    Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
+};
+use hintstore_runtime::{
+    Boot, Clock, Next, Runner, Waker,
+    sync::{AtomicU64, Mutex, Ordering::SeqCst},
+};
+use hintstore_storage::{Lock, Storage};
+use hintstore_writer::{
+    AppendError, Batch, Bytes, Hint, Level, Parts, Receipt, Refusal, TargetStart, TargetWriter,
+    Writer,
+};
+
+use crate::{
+    Answer, Config, Delivery, Discarded, Environment, Error, Ledger, OpenReport, Page, Result,
+    Truncate,
+    catalog::{Catalog, Entry, Queue},
+    dispatch::{Checkpoint, Deliver},
+    expiry::TrustedClock,
+    journal::Journal,
+    recover::{Recovered, each_hint, recover},
+};
+
+/// The clock is persisted when it was last persisted so long ago.
+const CLOCK_MILLIS: i64 = 60_000;
+
+/// What an open store is made of.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: Config,
+    pub(crate) store: StoreId,
+    pub(crate) epoch: u32,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) writer: Writer,
+    /// Taken before any target's progress.
+    pub(crate) journal: Mutex<Journal>,
+    pub(crate) time: TrustedClock,
+    runner: Arc<dyn Runner>,
+    last_created: HashMap<TargetId, UnixMillis>,
+    report: OpenReport,
+    sweep_at: Mutex<Boot>,
+    aside_segments: AtomicU64,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Engine {
+    pub(crate) fn queue(&self, target: TargetId) -> Result<Arc<Queue>> {
+        self.catalog.get(target).ok_or(Error::UnknownTarget(target))
+    }
+
+    fn writer_of(&self, target: TargetId) -> Arc<TargetWriter> {
+        if let Some(writer) = self.writer.known(target) {
+            return writer;
+        }
+        let last_created = self.last_created.get(&target).copied();
+        let start = TargetStart { last_created: last_created.unwrap_or(UnixMillis::MIN) };
+        let queue = self.catalog.get_or_add(target);
+        queue.writer.get_or_init(|| self.writer.target(target, || start)).clone()
+    }
+
+    /// An id for a segment that is made outside of the write path: from the upper half of the epoch.
+    pub(crate) fn aside_segment(&self) -> SegmentId {
+        let count = self.aside_segments.fetch_add(1, SeqCst) | 1 << (Sequence::COUNT_BITS - 1);
+        SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
+    }
+
+    pub(crate) fn sweep_due(&self, now: Boot) -> bool {
+        let mut at = self.sweep_at.lock();
+        let due = *at <= now;
+        if due {
+            *at = now + self.config.sweep_interval;
+        }
+        due
+    }
+
+    /// The clock, where it is confirmed and was last persisted a while ago.
+    pub(crate) fn clock_record(&self, journal: &Journal) -> Option<Record> {
+        let (wall, boot) = self.time.confirmed()?;
+        let last = journal.state.clock.map_or(i64::MIN, |(wall, ..)| wall.get());
+        let old = wall.get().abs_diff(last) >= CLOCK_MILLIS.unsigned_abs();
+        let boot_ms = u64::try_from(boot.get().as_millis()).unwrap_or(u64::MAX);
+        old.then(|| Record::ClockConfirmed { wall, boot_ms, boot: self.clock.boot_id() })
+    }
+
+    /// Calls back for each intact hint of a segment, open or closed.
+    pub(crate) fn each_in(
+        &self,
+        entry: &Entry,
+        call: impl FnMut(Sequence, Namespace, UnixMillis),
+    ) -> Result<()> {
+        Ok(each_hint(&*self.storage, entry, call)?)
+    }
+
+    fn shut(&self) -> Result<()> {
+        // Whoever comes first shuts; the lock goes last.
+        let Some(lock) = self.lock.lock().take() else { return Ok(()) };
+        self.runner.stop();
+        let durable = self.writer.close();
+        let done = self.checkpoint();
+        drop(lock);
+        done?;
+        if durable { Ok(()) } else { Err(Error::NotDurable) }
+    }
+}
+
+/// An open store. Cheap to clone; all clones are the same store.
+///
+/// Dropping the last one closes the store as well as it can; [`HintStore::close`] also says how
+/// that went.
+#[derive(Clone)]
+pub struct HintStore {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    engine: Arc<Engine>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Nobody is left to be told; `close` is for those who ask.
+        drop(self.engine.shut());
+    }
+}
+
+impl HintStore {
+    /// Opens the store in a directory, making it where it is not there. Ready on return.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another process has it open; [`Error::Newer`] where a newer version
+    /// wrote it; [`Error::Storage`] where the directory cannot be used. A damaged file is no
+    /// error: see [`HintStore::open_report`].
+    pub fn open(config: Config) -> Result<Self> {
+        let environment = Environment::system(&config);
+        Self::open_in(environment, config)
+    }
+
+    /// Opens a store that stands on other than the operating system: in simulations.
+    pub fn open_in(environment: Environment, config: Config) -> Result<Self> {
+        let recovered = recover(&environment, &config)?;
+        let Recovered { lock, store, epoch, catalog, journal, report, last_created } = recovered;
+        let Environment { storage, clock, runner } = environment;
+        let parts = Parts {
+            storage: storage.clone(),
+            clock: clock.clone(),
+            runner: runner.clone(),
+            events: catalog.clone(),
+        };
+        let writer = Writer::start(parts, config.writer.clone(), store, epoch)
+            .map_err(Error::Threads)?;
+        let persisted = journal.state.clock.filter(|(.., boot)| *boot == clock.boot_id());
+        let persisted = persisted.map(|(wall, boot_ms, _)| {
+            (wall, Boot::new(std::time::Duration::from_millis(boot_ms)))
+        });
+        let interval = config.checkpoint_interval;
+        let engine = Arc::new(Engine {
+            time: TrustedClock::new(&*clock, persisted),
+            sweep_at: Mutex::new(clock.boot()),
+            storage,
+            clock,
+            config,
+            store,
+            epoch,
+            catalog,
+            writer,
+            journal: Mutex::new(journal),
+            runner: runner.clone(),
+            last_created,
+            report,
+            aside_segments: AtomicU64::new(0),
+            lock: Mutex::new(Some(lock)),
+        });
+        let step = Arc::new(Checkpoint(engine.clone()));
+        runner
+            .start(step, Waker::default(), Next::After(interval))
+            .map_err(Error::Threads)?;
+        Ok(Self { handle: Arc::new(Handle { engine }) })
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        &self.handle.engine
+    }
+
+    /// What opening found and did.
+    pub fn open_report(&self) -> &OpenReport {
+        &self.engine().report
+    }
+
+    /// The identity of the store: with target and sequence, the key of a hint.
+    pub fn id(&self) -> StoreId {
+        self.engine().store
+    }
+
+    /// Takes a hint, and returns when it has reached `level` (P1), or when the configured time is
+    /// over.
+    ///
+    /// # Errors
+    /// [`AppendError::Refused`] gives the hint back, and no sequence was taken.
+    /// [`AppendError::InDoubt`]: the hint was accepted and may be delivered, but the level was not
+    /// reached; it can be waited for again.
+    pub fn append<'a>(
+        &self,
+        hint: Hint<'a>,
+        level: Level,
+    ) -> std::result::Result<Receipt, AppendError<'a>> {
+        let engine = self.engine();
+        engine.writer.append(&engine.writer_of(hint.target), hint, level, None)
+    }
+
+    /// As [`HintStore::append`], giving up at `deadline`, a time since boot.
+    pub fn append_until<'a>(
+        &self,
+        hint: Hint<'a>,
+        level: Level,
+        deadline: Boot,
+    ) -> std::result::Result<Receipt, AppendError<'a>> {
+        let engine = self.engine();
+        engine.writer.append(&engine.writer_of(hint.target), hint, level, Some(deadline))
+    }
+
+    /// Takes hints in order, for any targets, until one is refused: the accepted prefix has
+    /// receipts, the rest is the caller's. One sync a target covers the batch.
+    pub fn append_batch(&self, hints: &[Hint<'_>], level: Level) -> Batch {
+        let engine = self.engine();
+        engine.writer.append_batch(hints, level, None, |target| engine.writer_of(target))
+    }
+
+    /// Waits again for a hint that was accepted to reach `level`.
+    pub fn wait(
+        &self,
+        receipt: Receipt,
+        level: Level,
+    ) -> std::result::Result<Receipt, AppendError<'static>> {
+        self.engine().writer.wait(receipt, level, None)
+    }
+
+    /// The next page of a target's hints, in order (P2); `None` where nothing is ready. Hints in
+    /// memory come after their flush.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`]; [`Error::Storage`] where a segment cannot be read.
+    pub fn page(&self, target: TargetId) -> Result<Option<Page>> {
+        let queue = self.engine().queue(target)?;
+        Ok(self.engine().read_page(&queue)?)
+    }
+
+    /// Books what became of a page. Rejected hints are dead letters, and durable as such, on
+    /// return; the rest is durable with the next checkpoint.
+    pub fn acknowledge(&self, page: Page, answer: Answer) -> Result<()> {
+        self.engine().acknowledge(page, &answer)
+    }
+
+    /// Makes acknowledgements durable now, and removes the files of segments that are done.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.engine().checkpoint()
+    }
+
+    /// Has pages delivered by `delivery` to every target that is up, from now on.
+    pub fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
+        let engine = self.engine();
+        let waker = engine.catalog.deliver.clone();
+        let step = Arc::new(Deliver { engine: engine.clone(), delivery });
+        waker.wake();
+        engine.runner.start(step, waker, Next::WhenWoken).map_err(Error::Threads)
+    }
+
+    /// The target can be reached: its hints are delivered, in the background.
+    pub fn target_up(&self, target: TargetId) {
+        self.engine().catalog.get_or_add(target).set_up(true);
+        self.engine().catalog.deliver.wake();
+    }
+
+    /// The target cannot be reached: no further page is handed to delivery.
+    pub fn target_down(&self, target: TargetId) {
+        self.engine().catalog.get_or_add(target).set_up(false);
+    }
+
+    /// Hands everything that a target accepted to the disk. False where that failed.
+    pub fn sync(&self, target: TargetId) -> Result<bool> {
+        let queue = self.engine().queue(target)?;
+        Ok(queue.writer.get().is_none_or(|writer| self.engine().writer.sync(writer)))
+    }
+
+    /// What [`HintStore::truncate`] would discard.
+    pub fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
+        self.engine().plan_truncate(what)
+    }
+
+    /// Discards hints: durable on return, their files gone where nothing else is in them.
+    ///
+    /// # Errors
+    /// [`Error::InFlight`] where pages of a target are out.
+    pub fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
+        self.engine().truncate(what)
+    }
+
+    /// Drops segments in which every hint is dead. Happens by itself once in a while.
+    pub fn sweep(&self) -> Result<()> {
+        self.engine().sweep()
+    }
+
+    /// Says that the clock is right, after a step: hints that were held for it are judged anew.
+    pub fn confirm_clock(&self) {
+        self.engine().time.confirm(&*self.engine().clock);
+    }
+
+    /// The books (P8): exact at every moment.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(self.engine().catalog.all().iter().map(|queue| queue.ledger()).collect())
+    }
+
+    /// Memory in slabs, and bytes in the kernel that no sync covers yet.
+    pub fn windows(&self) -> (Bytes, Bytes) {
+        self.engine().writer.windows()
+    }
+
+    /// Why appends are refused at present, if they are.
+    pub fn refusing(&self) -> Option<Refusal> {
+        self.engine().writer.trouble()
+    }
+
+    /// Flushes, syncs, seals and checkpoints everything, and lets go of the directory.
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`] where some hints did not reach the disk.
+    pub fn close(self) -> Result<()> {
+        self.engine().shut()
+    }
+}
+
+impl fmt::Debug for HintStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HintStore({})", self.engine().store)
+    }
+}
