@@ -65,6 +65,10 @@ pub trait Source: Send + fmt::Debug {
     /// The bytes at `offset`, fewer than `length` where the file ends.
     fn at(&mut self, offset: u64, length: usize) -> Result<Window>;
 
+    /// Nothing behind `end` is to be read for now: it may be written at this moment, and what was
+    /// read of it must not be kept.
+    fn limit(&mut self, end: u64);
+
     /// The next range at or behind `offset` that may hold something else than zeros.
     fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>>;
 }
@@ -88,6 +92,10 @@ impl Source for MapSource {
         Ok(Window::part(&self.memory, offset, length))
     }
 
+    fn limit(&mut self, _: u64) {
+        // A mapped file is written no more.
+    }
+
     fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>> {
         let end = self.memory.len() as u64;
         Ok((offset < end).then_some((offset, end)))
@@ -100,6 +108,7 @@ pub struct PreadSource {
     file: Arc<dyn File>,
     /// How much is read at once, at least.
     piece: usize,
+    limit: u64,
     start: u64,
     memory: Arc<Memory>,
 }
@@ -116,7 +125,7 @@ impl PreadSource {
     }
 
     fn new(file: Arc<dyn File>, piece: usize) -> Self {
-        Self { file, piece, start: 0, memory: Arc::new(Memory::Heap(Vec::new())) }
+        Self { file, piece, limit: u64::MAX, start: 0, memory: Arc::new(Memory::Heap(Vec::new())) }
     }
 }
 
@@ -127,7 +136,8 @@ impl Source for PreadSource {
         if offset < have.start || end > have.end {
             // What is asked for may come out of the file's own length fields, so no more is
             // allocated than the file has.
-            let left = self.file.info()?.length.saturating_sub(offset);
+            let end = self.file.info()?.length.min(self.limit);
+            let left = end.saturating_sub(offset);
             let want = (length.max(self.piece) as u64).min(left);
             let mut bytes = vec![0; want as usize];
             let read = self.file.read_at(&mut bytes, offset)?;
@@ -137,6 +147,10 @@ impl Source for PreadSource {
         }
         let start = offset.saturating_sub(self.start) as usize;
         Ok(Window::part(&self.memory, start, length))
+    }
+
+    fn limit(&mut self, end: u64) {
+        self.limit = end;
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>> {

@@ -59,7 +59,13 @@ pub struct Walk {
 
 impl Walk {
     /// A walk from `at`, where a block begins or began, to `limit`.
-    pub fn new(source: Box<dyn Source>, segment: SegmentId, at: u64, limit: u64) -> Self {
+    pub fn new(
+        mut source: Box<dyn Source>,
+        segment: SegmentId,
+        at: u64,
+        limit: u64,
+    ) -> Self {
+        source.limit(limit);
         Self { source, segment, at, limit, ended: false }
     }
 
@@ -72,6 +78,7 @@ impl Walk {
     pub fn extend(&mut self, limit: u64) {
         if limit > self.limit {
             self.limit = limit;
+            self.source.limit(limit);
             self.ended = false;
         }
     }

@@ -205,6 +205,7 @@ impl Open {
             poisoned: AtomicBool::new(false),
             entry_synced: AtomicBool::new(false),
         });
+        shared.add_unsynced(end);
         shared.events.opened(&segment);
         let opened = shared.clock.boot();
         Ok(Self { segment, opened, end, allocated, synced: false, writeback_from: 0 })

@@ -12,6 +12,8 @@ use crate::catalog::{Entry, Queue, State};
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     reading: Option<Reading>,
+    /// It stands behind this sequence: what comes before it is found only by beginning anew.
+    behind: Sequence,
     /// A map failed: the rest of that segment is read by `pread`.
     unmapped: Option<SegmentId>,
 }
@@ -44,8 +46,7 @@ pub(crate) enum Found {
 }
 
 impl Cursor {
-    /// Goes on behind `after`. What was read before need not be repeated in order, but is cheap
-    /// only when it is.
+    /// Goes on behind `after`. Cheap only where calls come in order.
     pub(crate) fn next(
         &mut self,
         storage: &dyn Storage,
@@ -54,6 +55,10 @@ impl Cursor {
         map: bool,
     ) -> Result<Found> {
         let Some(entry) = queue.segment_after(after) else { return Ok(Found::Nothing) };
+        if after < self.behind {
+            self.reading = None;
+        }
+        self.behind = after;
         let same = |reading: &Reading| reading.segment == entry.id;
         if !self.reading.as_ref().is_some_and(same) {
             let map = map && self.unmapped != Some(entry.id);
@@ -89,6 +94,11 @@ impl Cursor {
                 }
             }
         }
+    }
+
+    /// What is up to this sequence was read.
+    pub(crate) fn pass(&mut self, upto: Sequence) {
+        self.behind = self.behind.max(upto);
     }
 
     /// Leaves a block with frames unread; the next call goes on there.

@@ -163,6 +163,7 @@ impl Engine {
                     let stop = self.read_block(
                         progress, draft, &entry, &block, &frames, at, last, now,
                     );
+                    cursor.pass(draft.upto);
                     if let Some(at) = stop {
                         cursor.leave(block, frames, at);
                     }
@@ -215,6 +216,8 @@ impl Engine {
                 continue;
             }
             if sequence > last {
+                // Nothing up to `last` is left.
+                draft.upto = last;
                 return Some(at);
             }
             if draft.is_full() {

@@ -1,0 +1,72 @@
+//! A clock that moves only when told.
+
+use std::time::Duration;
+
+use hintstore_format::UnixMillis;
+use hintstore_runtime::{
+    Boot, Clock,
+    sync::{AtomicU64, Mutex, Ordering::SeqCst},
+};
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    wall: UnixMillis,
+    boot: Boot,
+    boots: u8,
+}
+
+/// A clock that moves only when told.
+#[derive(Debug)]
+pub struct SimClock {
+    times: Mutex<Times>,
+    entropy: AtomicU64,
+}
+
+impl SimClock {
+    /// A clock that stands at `wall`, a minute after boot.
+    pub fn new(wall: UnixMillis) -> Self {
+        let boot = Boot::new(Duration::from_secs(60));
+        Self {
+            times: Mutex::new(Times { wall, boot, boots: 1 }),
+            entropy: AtomicU64::new(0x1234_5678),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        let mut times = self.times.lock();
+        times.wall = times.wall.saturating_add(by);
+        times.boot = times.boot + by;
+    }
+
+    /// Steps the wall clock, as an operator or a time server would.
+    pub fn step_to(&self, wall: UnixMillis) {
+        self.times.lock().wall = wall;
+    }
+
+    /// Boots the machine anew, after `down`.
+    pub fn reboot(&self, down: Duration) {
+        let mut times = self.times.lock();
+        times.wall = times.wall.saturating_add(down);
+        times.boot = Boot::new(Duration::from_secs(5));
+        times.boots = times.boots.wrapping_add(1);
+    }
+}
+
+impl Clock for SimClock {
+    fn wall(&self) -> UnixMillis {
+        self.times.lock().wall
+    }
+
+    fn boot(&self) -> Boot {
+        self.times.lock().boot
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        [self.times.lock().boots; 16]
+    }
+
+    fn entropy(&self) -> u64 {
+        self.entropy.fetch_add(0x9e37_79b9_7f4a_7c15, SeqCst)
+    }
+}

@@ -1,0 +1,100 @@
+//! Seeded random operations, reopening and crashes among them, against the model in `world`.
+
+use std::time::Duration;
+
+use hintstore::{Level, Truncate};
+use hintstore_sim::{Broken, Crash, Random};
+
+use crate::world::{World, namespace, small_config, target};
+
+pub(crate) const TARGETS: u128 = 3;
+
+/// One random operation.
+pub(crate) fn operate(world: &mut World, random: &mut Random) {
+    let to = u128::from(random.below(TARGETS as u64));
+    let level = [Level::Buffered, Level::Os, Level::Durable][random.below(3) as usize];
+    match random.below(24) {
+        0..=8 => {
+            let length = match random.below(20) {
+                0 => 5_000,
+                1 => 300_000,
+                _ => random.below(300) as usize,
+            };
+            world.append(to, length, level);
+        }
+        9 => {
+            world.append_living(to, 20, level, Duration::from_secs(1 + random.below(20)));
+        }
+        10..=11 => world.append_batch(1 + random.below(40), TARGETS, level),
+        12..=15 => {
+            let (retry, reject) = (random.below(9), random.below(29));
+            world.deliver(to, |n| n % 9 == retry && retry < 3, |n| n % 29 == reject);
+        }
+        16 => {
+            drop(world.store().page(target(to)));
+        }
+        17..=18 => world.checkpoint(),
+        19..=21 => world.runner.advance(Duration::from_millis(random.below(1500))),
+        22 => drop(world.store().sweep()),
+        _ => {
+            if random.one_in(4) {
+                let what = match random.below(3) {
+                    0 => Truncate { target: Some(target(to)), ..Truncate::default() },
+                    1 => Truncate {
+                        target: Some(target(to)),
+                        namespace: Some(namespace(u128::from(random.below(3)))),
+                        ..Truncate::default()
+                    },
+                    _ => Truncate::default(),
+                };
+                world.truncate(what);
+            }
+        }
+    }
+}
+
+fn run(seed: u64, broken: Option<Broken>, operations: u64) -> World {
+    let mut random = Random::new(seed);
+    let mut world = World::new(small_config());
+    world.broken = broken;
+    world.open().unwrap();
+    for _ in 0..operations {
+        operate(&mut world, &mut random);
+        if random.one_in(40) {
+            match random.below(3) {
+                0 => {
+                    world.close_and_open();
+                    continue;
+                }
+                1 => world.crash(Crash::Kill),
+                _ => world.crash(Crash::Power { seed: random.bits() }),
+            }
+            if let Err(error) = world.open() {
+                world.wrong.push(format!("the store does not open: {error}"));
+                return world;
+            }
+        }
+        if !world.wrong.is_empty() {
+            return world;
+        }
+    }
+    world.drain(TARGETS);
+    world
+}
+
+#[test]
+fn random_operations_and_crashes_agree_with_the_model() {
+    for seed in 0..150 {
+        let world = run(seed, None, 150);
+        assert!(world.wrong.is_empty(), "seed {seed}: {:#?}", world.wrong);
+    }
+}
+
+/// The test of the test: an engine with a mistake in it is caught.
+#[test]
+fn broken_engines_are_caught() {
+    for broken in [Broken::NoDataSync, Broken::NoDirectorySync] {
+        let caught = (0..40).find(|seed| !run(*seed, Some(broken), 150).wrong.is_empty());
+        assert!(caught.is_some(), "{broken:?} was not noticed");
+    }
+}

@@ -1,0 +1,402 @@
+//! A store on a simulated disk, and the model that it is held against.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use hintstore::{
+    Answer, AppendError, Bytes, Config, End, Environment, Error, Hint, HintStore, Level, Namespace,
+    Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
+};
+use hintstore_runtime::Clock as _;
+use hintstore_sim::{Broken, BrokenStorage, Crash, Heard, Manual, Random, SimClock, SimStorage, SimTarget};
+
+pub(crate) const START: UnixMillis = UnixMillis::new(1_800_000_000_000);
+pub(crate) const LONG: Duration = Duration::from_secs(864_000);
+
+pub(crate) fn target(number: u128) -> TargetId {
+    TargetId::from_u128(number + 1)
+}
+
+pub(crate) fn namespace(number: u128) -> Namespace {
+    Namespace::from_u128(number + 1)
+}
+
+/// Small everywhere, so that a short run rolls, seals and retires.
+pub(crate) fn small_config() -> Config {
+    let mut config = Config::new("sim");
+    config.writer.memory = Bytes::mib(1);
+    config.writer.segment_bytes = Bytes::kib(8);
+    config.writer.hint_bytes_max = Bytes::kib(600);
+    config.writer.unsynced_bytes_max = Bytes::kib(64);
+    config.page_bytes = Bytes::kib(2);
+    config
+}
+
+/// What became of a hint, as far as the caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is to be delivered.
+    Pending,
+    /// It was acknowledged; a crash may forget that.
+    Acknowledged,
+    /// It was acknowledged, and a checkpoint since then returned.
+    Ended,
+    /// The operator discarded it.
+    Discarded,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) target: TargetId,
+    pub(crate) sequence: Option<Sequence>,
+    /// What the caller was told; nothing where the append failed or was refused.
+    pub(crate) level: Option<Level>,
+    pub(crate) deadline: UnixMillis,
+    pub(crate) fate: Fate,
+    /// It was acknowledged once; whether that survived a crash is the checkpoint's business.
+    pub(crate) acknowledged: bool,
+}
+
+/// A store on a simulated disk, and all that was asked of it.
+pub(crate) struct World {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) runner: Arc<Manual>,
+    pub(crate) disk: SimStorage,
+    pub(crate) broken: Option<Broken>,
+    pub(crate) store: Option<HintStore>,
+    pub(crate) attempts: BTreeMap<u64, Attempt>,
+    ears: HashMap<TargetId, SimTarget>,
+    next: u64,
+    /// What was found wrong, for runs that are expected to be.
+    pub(crate) wrong: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(config: Config) -> Self {
+        Self::on(SimStorage::new(), config)
+    }
+
+    pub(crate) fn on(disk: SimStorage, config: Config) -> Self {
+        let clock = Arc::new(SimClock::new(START));
+        Self {
+            config,
+            runner: Arc::new(Manual::new(clock.clone())),
+            clock,
+            disk,
+            broken: None,
+            store: None,
+            attempts: BTreeMap::new(),
+            ears: HashMap::new(),
+            next: 1,
+            wrong: Vec::new(),
+        }
+    }
+
+    pub(crate) fn opened(config: Config) -> Self {
+        let mut world = Self::new(config);
+        world.open().unwrap();
+        world
+    }
+
+    pub(crate) fn open(&mut self) -> hintstore::Result<()> {
+        self.runner = Arc::new(Manual::new(self.clock.clone()));
+        let storage: Arc<dyn Storage> = Arc::new(self.disk.clone());
+        let storage = match self.broken {
+            Some(how) => Arc::new(BrokenStorage::new(storage, how)),
+            None => storage,
+        };
+        let environment = Environment {
+            storage,
+            clock: self.clock.clone(),
+            runner: self.runner.clone(),
+        };
+        self.store = Some(HintStore::open_in(environment, self.config.clone())?);
+        // Order is promised within a life of the process; what comes again after it, comes again.
+        self.ears.clear();
+        Ok(())
+    }
+
+    pub(crate) fn store(&self) -> &HintStore {
+        self.store.as_ref().unwrap()
+    }
+
+    fn complain(&mut self, what: String) {
+        self.wrong.push(what);
+    }
+
+    /// Panics with what was found wrong.
+    pub(crate) fn assert_right(&self) {
+        assert!(self.wrong.is_empty(), "{:#?}", self.wrong);
+    }
+
+    pub(crate) fn payload(number: u64, length: usize) -> Vec<u8> {
+        let mut random = Random::new(number);
+        let mut bytes = number.to_string().into_bytes();
+        bytes.push(b' ');
+        bytes.extend((0..length).map(|_| random.bits() as u8));
+        bytes
+    }
+
+    fn number(payload: &[u8]) -> u64 {
+        let text = payload.split(|byte| *byte == b' ').next().unwrap();
+        std::str::from_utf8(text).unwrap().parse().unwrap()
+    }
+
+    /// Appends one hint; true where it was accepted at its level.
+    pub(crate) fn append(&mut self, to: u128, length: usize, level: Level) -> bool {
+        self.append_living(to, length, level, LONG)
+    }
+
+    pub(crate) fn append_living(
+        &mut self,
+        to: u128,
+        length: usize,
+        level: Level,
+        gc_grace: Duration,
+    ) -> bool {
+        let (number, payload) = self.attempt(to, length, gc_grace);
+        let hint = Hint::new(target(to), self.clock.wall(), gc_grace, &payload)
+            .namespace(namespace(u128::from(number % 3)));
+        let result = self.store().append(hint, level);
+        let attempt = self.attempts.get_mut(&number).unwrap();
+        match result {
+            Ok(receipt) => {
+                assert!(receipt.level >= level);
+                Self::told(attempt, receipt);
+                true
+            }
+            Err(AppendError::InDoubt(receipt)) => {
+                attempt.sequence = Some(receipt.sequence);
+                false
+            }
+            Err(AppendError::Refused { hint: back, .. }) => {
+                assert_eq!(back, hint);
+                // Refused: it must never be seen.
+                self.attempts.remove(&number);
+                false
+            }
+        }
+    }
+
+    fn told(attempt: &mut Attempt, receipt: Receipt) {
+        attempt.sequence = Some(receipt.sequence);
+        attempt.level = Some(receipt.level);
+    }
+
+    fn attempt(&mut self, to: u128, length: usize, gc_grace: Duration) -> (u64, Vec<u8>) {
+        let number = self.next;
+        self.next += 1;
+        let deadline = self.clock.wall().saturating_add(gc_grace);
+        self.attempts.insert(
+            number,
+            Attempt {
+                target: target(to),
+                sequence: None,
+                level: None,
+                deadline,
+                fate: Fate::Pending,
+                acknowledged: false,
+            },
+        );
+        (number, Self::payload(number, length))
+    }
+
+    pub(crate) fn append_batch(&mut self, count: u64, targets: u128, level: Level) {
+        let made: Vec<(u128, u64, Vec<u8>)> = (0..count)
+            .map(|n| {
+                let to = u128::from(n) % targets;
+                let (number, payload) = self.attempt(to, (n * 7 % 90) as usize, LONG);
+                (to, number, payload)
+            })
+            .collect();
+        let now = self.clock.wall();
+        let hints: Vec<Hint<'_>> = made
+            .iter()
+            .map(|(to, number, payload)| {
+                Hint::new(target(*to), now, LONG, payload)
+                    .namespace(namespace(u128::from(number % 3)))
+            })
+            .collect();
+        let batch = self.store().append_batch(&hints, level);
+        assert!(batch.refused.is_some() || batch.receipts.len() == hints.len());
+        for (at, (_, number, _)) in made.iter().enumerate() {
+            match batch.receipts.get(at) {
+                Some(receipt) => {
+                    Self::told(self.attempts.get_mut(number).unwrap(), *receipt);
+                }
+                None => drop(self.attempts.remove(number)),
+            }
+        }
+    }
+
+    /// Takes a page and answers it: `retry` and `reject` say which of its hints.
+    pub(crate) fn deliver(
+        &mut self,
+        to: u128,
+        retry: impl Fn(u64) -> bool,
+        reject: impl Fn(u64) -> bool,
+    ) -> usize {
+        let page = match self.store().page(target(to)) {
+            Ok(Some(page)) => page,
+            Ok(None) | Err(Error::UnknownTarget(_)) => return 0,
+            Err(_) if self.disk.is_cut() => return 0,
+            Err(error) => {
+                self.complain(format!("no page: {error:?}"));
+                return 0;
+            }
+        };
+        let mut answer = Answer::delivered();
+        let mut done = Vec::new();
+        let heard: Vec<(Sequence, Vec<u8>, TargetId)> = page
+            .hints()
+            .map(|hint| (hint.key.sequence, hint.body.payload.to_vec(), hint.key.target))
+            .collect();
+        assert_eq!(heard.len(), page.len());
+        for (sequence, payload, of) in &heard {
+            let number = Self::number(payload);
+            self.check_delivered(number, *sequence, payload, *of);
+            let ear = self.ears.entry(*of).or_default();
+            if ear.hear(*sequence, payload) == Heard::OutOfOrder {
+                self.complain(format!("hint {number} came out of order"));
+            }
+            if retry(number) {
+                answer = answer.retry(*sequence);
+                self.ears.entry(*of).or_default().put_off(*sequence);
+            } else {
+                if reject(number) {
+                    answer = answer.reject(*sequence);
+                }
+                done.push(number);
+            }
+        }
+        if self.store().acknowledge(page, answer).is_ok() {
+            for number in done {
+                let attempt = self.attempts.get_mut(&number).unwrap();
+                attempt.fate = Fate::Acknowledged;
+                attempt.acknowledged = true;
+            }
+        } else {
+            for (sequence, _, of) in &heard {
+                self.ears.entry(*of).or_default().put_off(*sequence);
+            }
+        }
+        heard.len()
+    }
+
+    fn check_delivered(&mut self, number: u64, sequence: Sequence, payload: &[u8], of: TargetId) {
+        let now = self.clock.wall();
+        let Some(attempt) = self.attempts.get(&number) else {
+            return self.complain(format!("hint {number} was never accepted, or refused"));
+        };
+        let attempt = attempt.clone();
+        if attempt.target != of || attempt.sequence.is_some_and(|known| known != sequence) {
+            self.complain(format!("hint {number} came as {sequence} of {of}: {attempt:?}"));
+        }
+        let length = payload.len() - number.to_string().len() - 1;
+        if payload != Self::payload(number, length) {
+            self.complain(format!("hint {number} came with other bytes"));
+        }
+        if matches!(attempt.fate, Fate::Ended | Fate::Discarded) {
+            self.complain(format!("hint {number} came after its end: {attempt:?}"));
+        }
+        if attempt.deadline <= now {
+            self.complain(format!("hint {number} came after its deadline"));
+        }
+    }
+
+    pub(crate) fn checkpoint(&mut self) {
+        if self.store().checkpoint().is_ok() {
+            for attempt in self.attempts.values_mut() {
+                if attempt.fate == Fate::Acknowledged {
+                    attempt.fate = Fate::Ended;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn truncate(&mut self, what: Truncate) {
+        if self.store().truncate(&what).is_err() {
+            // It may have happened or not: neither is wrong from here on.
+            for attempt in self.attempts.values_mut() {
+                attempt.level = None;
+            }
+            return;
+        }
+        for (number, attempt) in &mut self.attempts {
+            let of_target = what.target.is_none_or(|only| only == attempt.target);
+            let of_namespace =
+                what.namespace.is_none_or(|only| only == namespace(u128::from(number % 3)));
+            if of_target && of_namespace && attempt.fate == Fate::Pending {
+                attempt.fate = Fate::Discarded;
+            }
+        }
+    }
+
+    /// Goes down and comes up again.
+    pub(crate) fn crash(&mut self, crash: Crash) {
+        let disk = self.disk.after(crash);
+        // What the dying process still does, it does to the old disk.
+        self.disk.cut_at(0);
+        self.store = None;
+        self.disk = disk;
+        if crash != Crash::Kill {
+            self.clock.reboot(Duration::from_secs(30));
+        }
+        self.forget(crash);
+    }
+
+    /// What a crash may take.
+    fn forget(&mut self, crash: Crash) {
+        let safe = if crash == Crash::Kill { Level::Os } else { Level::Durable };
+        for attempt in self.attempts.values_mut() {
+            if attempt.fate == Fate::Acknowledged {
+                attempt.fate = Fate::Pending;
+            }
+            attempt.level = attempt.level.filter(|level| *level >= safe);
+        }
+    }
+
+    pub(crate) fn close_and_open(&mut self) {
+        let store = self.store.take().unwrap();
+        store.close().unwrap();
+        for attempt in self.attempts.values_mut() {
+            if attempt.fate == Fate::Acknowledged {
+                attempt.fate = Fate::Ended;
+            }
+            attempt.level = attempt.level.map(|_| Level::Durable);
+        }
+        self.open().unwrap();
+    }
+
+    /// Delivers all there is, and checks that nothing is missing.
+    pub(crate) fn drain(&mut self, targets: u128) {
+        self.runner.advance(Duration::from_secs(3));
+        for to in 0..targets {
+            while self.deliver(to, |_| false, |_| false) > 0 {}
+        }
+        self.checkpoint();
+        let now = self.clock.wall();
+        let missing: Vec<String> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| attempt.level.is_some() && attempt.fate == Fate::Pending)
+            .filter(|(_, attempt)| attempt.deadline > now && !attempt.acknowledged)
+            .map(|(number, attempt)| format!("hint {number} was lost: {attempt:?}"))
+            .collect();
+        self.wrong.extend(missing);
+        let books = self.store().ledger();
+        if !self.wrong.is_empty() {
+            self.complain(format!("the books: {books:?}; {:?}", self.store().open_report()));
+        }
+        if books.pending() != 0 {
+            self.complain(format!("the books say that {} hints are pending", books.pending()));
+        }
+        for end in [End::Fenced, End::Superseded] {
+            assert_eq!(books.ended(end), 0);
+        }
+    }
+}
