@@ -114,6 +114,7 @@ struct Lists {
     /// Have bytes in the kernel that no sync covers.
     unsynced: Vec<Arc<TargetWriter>>,
     sync_at: Option<Boot>,
+    synced_at: Boot,
     writeback: Vec<(Arc<Segment>, u64, u64)>,
     sealing: VecDeque<(Arc<TargetWriter>, Arc<Segment>)>,
 }
@@ -260,10 +261,13 @@ impl Shared {
 
     pub(crate) fn sync_due(&self, now: Boot) -> bool {
         let mut lists = self.lists.lock();
+        // Half a window is synced early, but never again and again where the disk refuses.
+        let rested = now.since(lists.synced_at) >= self.config.sync_interval / 16;
         let over = self.unsynced_bytes() > self.config.unsynced_bytes_max.get() / 2;
-        let due = over || lists.sync_at.is_some_and(|at| at <= now);
+        let due = (over && rested) || lists.sync_at.is_some_and(|at| at <= now);
         if due {
             lists.sync_at = None;
+            lists.synced_at = now;
         }
         due
     }

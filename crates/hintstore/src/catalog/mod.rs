@@ -9,11 +9,11 @@ mod segment;
 
 use std::{collections::HashMap, sync::Arc};
 
-use hintstore_format::{Sequence, TargetId, footer::Summary};
+use hintstore_format::{Sequence, TargetId, footer::Summary, journal::Range};
 use hintstore_runtime::{Waker, sync::RwLock};
 use hintstore_writer::{Segment, SegmentEvents};
 
-pub(crate) use queue::Queue;
+pub(crate) use queue::{Moved, Queue};
 pub(crate) use ranges::Ranges;
 pub(crate) use segment::{Closed, Entry, State};
 
@@ -62,11 +62,17 @@ impl SegmentEvents for Catalog {
     fn replaced(
         &self,
         poisoned: &Arc<Segment>,
-        _by: Option<&Arc<Segment>>,
+        by: Option<&Arc<Segment>>,
         from: Sequence,
         _damaged: u64,
     ) {
         // What could not be read back is found missing when delivery has passed the segments.
-        self.get_or_add(poisoned.target()).insert(Entry::poisoned(poisoned, from));
+        let moved = by.map(|by| Moved {
+            from: poisoned.id(),
+            by: by.id(),
+            range: Range { first: from, last: poisoned.last() },
+        });
+        let queue = self.get_or_add(poisoned.target());
+        queue.replace(Entry::poisoned(poisoned, from), moved);
     }
 }

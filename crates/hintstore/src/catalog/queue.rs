@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{SegmentId, Sequence, TargetId};
+use hintstore_format::{SegmentId, Sequence, TargetId, journal::Range};
 use hintstore_runtime::sync::{
     AtomicBool, AtomicU64, Mutex, OnceLock,
     Ordering::{Acquire, Release, SeqCst},
@@ -12,12 +12,22 @@ use hintstore_writer::TargetWriter;
 use super::{Entry, State};
 use crate::{dispatch::Progress, ledger::TargetLedger};
 
+/// Hints that a failed sync moved from one segment to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moved {
+    pub(crate) from: SegmentId,
+    pub(crate) by: SegmentId,
+    pub(crate) range: Range,
+}
+
 /// One target.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) target: TargetId,
     /// In the order of their first sequences. Held for moments only.
     segments: Mutex<Vec<Arc<Entry>>>,
+    /// Moves that the books do not know yet.
+    moved: Mutex<Vec<Moved>>,
     /// How far delivery has come. Held while hints are read; taken before `segments`.
     pub(crate) progress: Mutex<Progress>,
     /// The write path of the target, once something was appended.
@@ -32,6 +42,7 @@ impl Queue {
         Self {
             target,
             segments: Mutex::default(),
+            moved: Mutex::default(),
             progress: Mutex::default(),
             writer: OnceLock::new(),
             found: AtomicU64::new(0),
@@ -57,6 +68,18 @@ impl Queue {
             (None, State::Open(_)) => Self::place(&mut segments, entry),
             (None, State::Closed(_)) => {}
         }
+    }
+
+    /// Puts what is left of a segment in its place, and notes what was moved out of it.
+    pub(crate) fn replace(&self, entry: Entry, moved: Option<Moved>) {
+        let mut moves = self.moved.lock();
+        self.insert(entry);
+        moves.extend(moved);
+    }
+
+    /// Moves that the books do not know yet.
+    pub(crate) fn take_moved(&self) -> Vec<Moved> {
+        std::mem::take(&mut self.moved.lock())
     }
 
     /// Adds a segment that was found at open.

@@ -15,12 +15,15 @@ use hintstore_runtime::{Boot, Next, Step};
 use hintstore_storage::Existing;
 
 use crate::{
-    Result,
+    Error, Result,
     catalog::{Entry, Queue},
     expiry::{Now, Verdict},
     journal::Journal,
     store::Engine,
 };
+
+/// A target's checkpoint, and its segments that are done, damaged or not.
+type Settled = (journal::Checkpoint, Vec<(Arc<Entry>, bool)>);
 
 /// Checkpoints once an interval, and sweeps at its own.
 #[derive(Debug)]
@@ -48,8 +51,17 @@ impl Engine {
         let mut records = Vec::new();
         let mut retired = Vec::new();
         let mut cleaned = Vec::new();
+        let mut failed = None;
         for queue in self.catalog.all() {
-            let Some((record, done)) = self.settle(&queue) else { continue };
+            let (record, done) = match self.settle(&queue) {
+                Ok(Some(settled)) => settled,
+                Ok(None) => continue,
+                // Other targets are checkpointed all the same; the caller is told.
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
             let target = queue.target;
             records.push(Record::Checkpoint(record));
             for (entry, damaged) in done {
@@ -71,40 +83,29 @@ impl Engine {
         for (queue, entry) in retired {
             self.retire(&mut journal, &queue, &entry);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
-    /// What there is to checkpoint of a target, and which of its segments are done. Its state is
-    /// clean then; it is made dirty again if the record does not become durable.
-    fn settle(&self, queue: &Queue) -> Option<(journal::Checkpoint, Vec<(Arc<Entry>, bool)>)> {
-        let frontier = {
-            let progress = queue.progress.lock();
-            if !progress.dirty {
-                return None;
-            }
-            progress.frontier
-        };
+    /// What there is to checkpoint of a target, and which of its segments are done, damaged or
+    /// not. Its state is clean then; it is made dirty again if the record does not become durable.
+    fn settle(&self, queue: &Queue) -> Result<Option<Settled>> {
+        let mut progress = queue.progress.lock();
+        if !progress.dirty {
+            return Ok(None);
+        }
         if let Some(writer) = queue.writer.get()
-            && writer.synced() <= frontier
-            && frontier.epoch() == self.epoch
+            && progress.frontier.epoch() == self.epoch
+            && writer.synced() <= progress.frontier
             && !self.writer.sync(writer)
         {
-            return None;
+            return Err(Error::NotDurable);
         }
-        let mut progress = queue.progress.lock();
-        // More may have been read meanwhile than was synced: next time.
-        let unsynced = queue.writer.get().is_some_and(|writer| {
-            progress.frontier.epoch() == self.epoch && writer.synced() <= progress.frontier
-        });
-        if unsynced {
-            return None;
-        }
+        progress.finish_passed(queue);
         progress.dirty = false;
         let done = queue
             .segments()
             .into_iter()
-            .filter(|entry| entry.closed().is_some_and(|c| c.last <= progress.frontier))
-            .filter(|entry| progress.pending_in(entry) == 0)
+            .filter(|entry| progress.is_done(entry))
             .map(|entry| (entry.clone(), progress.is_damaged(&entry)))
             .collect();
         let record = journal::Checkpoint {
@@ -113,7 +114,7 @@ impl Engine {
             holes: progress.unended.ranges().to_vec(),
             ends: progress.ends,
         };
-        Some((record, done))
+        Ok(Some((record, done)))
     }
 
     /// Removes a segment whose retire record is durable: set aside where it is damaged. A failure
@@ -184,12 +185,13 @@ impl Engine {
         if progress.in_flight > 0 {
             return Ok(());
         }
+        progress.finish_passed(queue);
         let mut ends = Ends::default();
         ends.add(journal::End::Expired, progress.pending_in(entry));
         let damaged = progress.is_damaged(entry);
         let record = Record::Retire { target: queue.target, segment: entry.id, ends, damaged };
         journal.append(&[record])?;
-        progress.end_whole(entry, journal::End::Expired);
+        progress.end_whole(queue, entry, journal::End::Expired);
         progress.ahead.reset();
         drop(progress);
         self.retire(&mut journal, queue, entry);

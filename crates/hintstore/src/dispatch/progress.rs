@@ -60,6 +60,7 @@ impl Progress {
         if ended.is_empty() {
             return;
         }
+        self.apply_moves(queue);
         self.ends.add(end, ended.count());
         self.unended.subtract(ended);
         for entry in queue.segments() {
@@ -67,6 +68,19 @@ impl Progress {
             self.count_in(entry.id, count);
         }
         self.dirty = true;
+    }
+
+    /// Moves the count of ended hints along with hints that a failed sync moved. Comes before
+    /// anything else ends: until then all that ended of them was booked on the old segment.
+    fn apply_moves(&mut self, queue: &Queue) {
+        for moved in queue.take_moved() {
+            let Range { first, last } = moved.range;
+            let passed = (last.min(self.frontier).get() + 1).saturating_sub(first.get());
+            let ended = passed.saturating_sub(self.unended.count_within(first, last));
+            let from = self.ended_in.entry(moved.from).or_default();
+            *from = from.saturating_sub(ended);
+            self.count_in(moved.by, ended);
+        }
     }
 
     pub(crate) fn count_in(&mut self, segment: SegmentId, count: u64) {
@@ -86,28 +100,48 @@ impl Progress {
         self.damaged.contains(&entry.id) || entry.closed().is_some_and(|closed| closed.damaged)
     }
 
-    /// The frontier has passed a closed segment: what of it neither ended nor is handed out was
+    /// Whether all of a closed segment has ended.
+    pub(crate) fn is_done(&self, entry: &Entry) -> bool {
+        entry.closed().is_some_and(|closed| {
+            closed.last <= self.frontier
+                && self.unended.count_within(entry.first, closed.last) == 0
+                && self.pending_in(entry) == 0
+        })
+    }
+
+    /// What neither ended nor is handed out of closed segments that the frontier has passed was
     /// not there to be read.
-    pub(crate) fn finish(&mut self, entry: &Entry) {
+    pub(crate) fn finish_passed(&mut self, queue: &Queue) {
+        self.apply_moves(queue);
+        let frontier = self.frontier;
+        for entry in queue.segments().iter().take_while(|entry| entry.first <= frontier) {
+            if entry.closed().is_some_and(|closed| closed.last <= frontier) {
+                self.finish(entry);
+            }
+        }
+    }
+
+    fn finish(&mut self, entry: &Entry) {
         let Some(closed) = entry.closed() else { return };
         let out = self.unended.count_within(entry.first, closed.last);
         let missing = self.pending_in(entry).saturating_sub(out);
-        if missing > 0 {
-            // Above what was known synced nothing tells a torn write from damage.
-            let known = self.damaged.contains(&entry.id) || closed.sealed.is_some();
-            self.ends.add(if known { End::Damaged } else { End::Lost }, missing);
-            self.count_in(entry.id, missing);
-            if known {
-                self.damaged.insert(entry.id);
-            }
+        if missing == 0 {
+            return;
         }
-        self.frontier = self.frontier.max(closed.last);
+        // Above what was known synced nothing tells a torn write from damage.
+        let known = self.damaged.contains(&entry.id) || closed.sealed.is_some();
+        self.ends.add(if known { End::Damaged } else { End::Lost }, missing);
+        self.count_in(entry.id, missing);
+        if known {
+            self.damaged.insert(entry.id);
+        }
         self.dirty = true;
     }
 
     /// Books the end of all of a segment at once, whether read or not; none of it is handed out.
-    pub(crate) fn end_whole(&mut self, entry: &Entry, end: End) -> u64 {
-        let Some(closed) = entry.closed() else { return 0 };
+    pub(crate) fn end_whole(&mut self, queue: &Queue, entry: &Entry, end: End) {
+        self.apply_moves(queue);
+        let Some(closed) = entry.closed() else { return };
         let count = self.pending_in(entry);
         self.ends.add(end, count);
         self.count_in(entry.id, count);
@@ -119,7 +153,6 @@ impl Progress {
             self.frontier = self.frontier.max(closed.last);
         }
         self.dirty = true;
-        count
     }
 
     /// What was held is judged anew when the clock was confirmed.

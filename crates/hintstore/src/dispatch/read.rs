@@ -30,7 +30,6 @@ struct Draft {
     handed: Ranges,
     held: Ranges,
     expired: Ranges,
-    finished: Vec<Arc<Entry>>,
     damaged: Vec<Arc<Entry>>,
 }
 
@@ -68,7 +67,6 @@ impl Engine {
             handed: Ranges::default(),
             held: Ranges::default(),
             expired: Ranges::default(),
-            finished: Vec::new(),
             damaged: Vec::new(),
         }
     }
@@ -137,8 +135,6 @@ impl Engine {
             }
             progress.end(queue, &gone, End::Damaged);
         }
-        // Finished segments are the business of the way ahead.
-        draft.finished.clear();
         draft.upto = frontier;
         progress.back = cursor;
         Ok(())
@@ -168,10 +164,7 @@ impl Engine {
                         cursor.leave(block, frames, at);
                     }
                 }
-                Found::Finished(entry) => {
-                    draft.upto = draft.upto.max(entry.last());
-                    draft.finished.push(entry);
-                }
+                Found::Finished(entry) => draft.upto = draft.upto.max(entry.last()),
                 Found::Damage(entry) => draft.damaged.push(entry),
                 Found::Nothing => break,
             }
@@ -296,9 +289,7 @@ impl Engine {
         for entry in &draft.damaged {
             progress.damaged.insert(entry.id);
         }
-        for entry in &draft.finished {
-            progress.finish(entry);
-        }
+        progress.finish_passed(queue);
         progress.dirty |= moved;
     }
 }

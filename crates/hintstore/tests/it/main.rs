@@ -7,13 +7,7 @@
     reason = "tests say what went wrong by panicking"
 )]
 
-mod append;
-mod books;
 mod cuts;
-mod damage;
-mod delivery;
-mod expiry;
 mod model;
-mod open;
 mod sync_failure;
 mod world;
