@@ -1,2 +1,33 @@
-//! x
-fn main() {}
+//! `hintctl`: the operator's tool for a directory of hints, native or Cassandra's own.
+//!
+//! What was typed is in `args`; `input` says what a path holds and walks it, one hint at a time;
+//! each verb is a file in `command`; `output` prints, for people or as JSON Lines; `exit` has the
+//! codes. Reading verbs take no lock and change nothing.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod command;
+mod exit;
+mod input;
+mod output;
+
+use clap::Parser as _;
+
+use crate::{args::Args, exit::Exit, output::Output};
+
+fn main() -> std::process::ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help goes to stdout and is no error; a usage error is 2.
+            let usage = error.use_stderr();
+            drop(error.print());
+            return if usage { Exit::Usage.into() } else { Exit::Clean.into() };
+        }
+    };
+    let mut output = Output::new(args.json, args.no_progress);
+    let result = command::run(args.command, &mut output);
+    let result = output.finish(result);
+    exit::report(result).into()
+}

@@ -46,6 +46,7 @@ mod config;
 mod dispatch;
 mod error;
 mod expiry;
+pub mod inspect;
 mod journal;
 mod ledger;
 mod recover;

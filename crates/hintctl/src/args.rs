@@ -1,0 +1,236 @@
+//! What was typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
+use hintstore::{Namespace, Sequence, TargetId, UnixMillis};
+
+/// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
+/// those of Apache Cassandra 3.0 to 5.x.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Print JSON Lines: one object a line, the last of kind "summary"
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Show no progress bars
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hintctl ls /var/lib/cassandra/hints          which files, how many hints, how old
+  hintctl verify /var/lib/cassandra/hints      what is damaged, and where
+  hintctl --json dump FILE | head              the hints of one file
+  hintctl convert HINTS --to native STORE      make a native store of a node's hints
+  hintctl quickstart                           see the engine at work
+
+Exit codes: 0 clean, 1 problems found or plan not applied, 2 usage, 3 I/O error, 4 locked,
+5 timed out, 6 unknown format version.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List files: target, state, hints, bytes, ages
+    #[command(after_help = "\
+Examples:
+  hintctl ls STORE
+  hintctl ls /var/lib/cassandra/hints
+  hintctl --json ls STORE | jq 'select(.kind==\"file\" and .state!=\"sealed\")'")]
+    Ls(Paths),
+    /// Show what a file says of itself: descriptor, footer, namespaces, blocks
+    #[command(after_help = "\
+Examples:
+  hintctl stat STORE/9a355670-9212-4932-96bd-55417aa90974-1795380788969-n1.hints
+  hintctl stat STORE")]
+    Stat(Paths),
+    /// Print hints, one a line, and bad regions where they lie
+    #[command(after_help = "\
+Examples:
+  hintctl dump FILE
+  hintctl --json dump STORE --target 9a355670-9212-4932-96bd-55417aa90974 --limit 10
+  hintctl --json dump FILE --value hex")]
+    Dump(Dump),
+    /// Check every checksum, and say what is damaged, and where
+    #[command(after_help = "\
+Examples:
+  hintctl verify STORE
+  hintctl verify /var/lib/cassandra/hints && echo clean
+  hintctl --json verify FILE | jq 'select(.kind==\"bad\")'")]
+    Verify(Paths),
+    /// Discard hints of a native store: plans, and acts only with --apply
+    #[command(after_help = "\
+Examples:
+  hintctl truncate STORE --target 9a355670-9212-4932-96bd-55417aa90974
+  hintctl truncate STORE --namespace 10000000-0000-4000-8000-000000000001 --apply
+  hintctl truncate STORE --older-than 2026-11-01T00:00:00Z --apply")]
+    Truncate(Truncate),
+    /// Make a native store of a Cassandra node's hint directory
+    #[command(after_help = "\
+Examples:
+  hintctl convert /var/lib/cassandra/hints --to native STORE
+  hintctl --json convert FILE --to native STORE")]
+    Convert(Convert),
+    /// Give out hints in order, past what is dead
+    #[command(after_help = "\
+Examples:
+  hintctl replay STORE --to stdout
+  hintctl replay STORE --to OUT                 one file a target
+  hintctl replay HINTS --to stdout --as-of 2026-11-22T12:00:00Z")]
+    Replay(Replay),
+    /// See the engine at work: convert, append, be killed, recover, replay, check
+    #[command(after_help = "\
+Examples:
+  hintctl quickstart
+  hintctl quickstart --hints 100000 --keep /tmp/hints")]
+    Quickstart(Quickstart),
+    /// The child of quickstart, to be killed
+    #[command(hide = true)]
+    QuickstartChild(QuickstartChild),
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Paths {
+    /// Directories of hints, or single files
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Which hints.
+#[derive(Clone, Debug, Default, Arguments)]
+pub(crate) struct Select {
+    /// Only hints for this target
+    #[arg(long, value_name = "UUID")]
+    pub(crate) target: Option<TargetId>,
+    /// Only hints of this namespace (Cassandra: table id)
+    #[arg(long, value_name = "UUID")]
+    pub(crate) namespace: Option<Namespace>,
+    /// Only hints created at or after this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) since: Option<UnixMillis>,
+    /// Only hints created before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) until: Option<UnixMillis>,
+    /// No more than this many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Value {
+    /// Only its length and hash
+    #[default]
+    Size,
+    /// In hex
+    Hex,
+    /// As text, where it is some
+    Utf8,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Dump {
+    /// Directories of hints, or single files
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// How to show the payload: user data, and not shown unless asked for
+    #[arg(long, value_enum, default_value = "size")]
+    pub(crate) value: Value,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Truncate {
+    /// The directory of a native store
+    pub(crate) directory: PathBuf,
+    /// Only hints for this target
+    #[arg(long, value_name = "UUID")]
+    pub(crate) target: Option<TargetId>,
+    /// Only hints of this namespace
+    #[arg(long, value_name = "UUID")]
+    pub(crate) namespace: Option<Namespace>,
+    /// Only hints created before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) older_than: Option<UnixMillis>,
+    /// Only hints up to this sequence; needs --target
+    #[arg(long, value_name = "N", value_parser = sequence, requires = "target")]
+    pub(crate) up_to: Option<Sequence>,
+    /// Discard everything
+    #[arg(long, conflicts_with_all = ["target", "namespace", "older_than"])]
+    pub(crate) all: bool,
+    /// Do it: without this nothing is changed
+    #[arg(long)]
+    pub(crate) apply: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A store of hintstore
+    Native,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Convert {
+    /// A directory of Cassandra's hint files, or one of them
+    pub(crate) from: PathBuf,
+    /// What to make
+    #[arg(long, value_enum)]
+    pub(crate) to: Format,
+    /// Where: a directory that is empty, not there, or a store already
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Replay {
+    /// Directories of hints, or single files
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// `stdout`, or a directory for one file a target
+    #[arg(long, value_name = "stdout|DIR")]
+    pub(crate) to: String,
+    /// Judge what is dead at this time instead of now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) as_of: Option<UnixMillis>,
+    /// Also hints that were delivered before, as far as their files are still there
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
+}
+
+#[derive(Clone, Debug, Arguments)]
+pub(crate) struct Quickstart {
+    /// How many hints to append
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) hints: u64,
+    /// Cassandra's hint files to convert first [default: those in the repository]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) golden: Vec<PathBuf>,
+    /// Where to make the store, and keep it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct QuickstartChild {
+    pub(crate) store: PathBuf,
+    pub(crate) hints: u64,
+    pub(crate) threads: u64,
+}
+
+/// A time: RFC 3339, or ms since 1970.
+fn time(text: &str) -> Result<UnixMillis, String> {
+    if let Ok(millis) = text.parse() {
+        return Ok(UnixMillis::new(millis));
+    }
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Ok(UnixMillis::new(time.as_millisecond())),
+        Err(_) => Err("expected a time such as 2026-11-22T12:00:00Z, or ms since 1970".to_owned()),
+    }
+}
+
+fn sequence(text: &str) -> Result<Sequence, std::num::ParseIntError> {
+    text.parse().map(Sequence::new)
+}

@@ -1,0 +1,197 @@
+//! `dump`: hints one a line, and bad regions where they lie.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    args::{self, Dump, Select},
+    input::{Bad, CassandraFile, Flow, From, HintView, Input, NativeFile, Visitor, What},
+    output::{Output, time},
+};
+
+pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
+    let (mut hints, mut bad) = (0, 0);
+    let mut left = dump.select.limit.unwrap_or(u64::MAX);
+    for path in &dump.paths {
+        let input = Input::open(path)?;
+        for file in &input.files {
+            let mut printer =
+                Printer { output, file: &file.name, dump, hints: 0, bad: 0, left };
+            let walked = match file.what {
+                What::Native => NativeFile::open(&input.storage, &file.name)
+                    .and_then(|file| file.walk(&mut printer)),
+                What::Cassandra => CassandraFile::open(&input.storage, &file.name)
+                    .and_then(|file| file.walk(&mut printer)),
+                _ => continue,
+            };
+            hints += printer.hints;
+            bad += printer.bad;
+            left = printer.left;
+            super::verify::tell(walked, &file.name, output)?;
+        }
+    }
+    output.text(&format!("{hints} hints, {bad} bad regions"))?;
+    output.sum("hints", hints);
+    output.sum("bad", bad);
+    Ok(())
+}
+
+struct Printer<'a> {
+    output: &'a mut Output,
+    file: &'a str,
+    dump: &'a Dump,
+    hints: u64,
+    bad: u64,
+    left: u64,
+}
+
+impl Visitor for Printer<'_> {
+    fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
+        if self.left == 0 {
+            return Ok(Flow::Stop);
+        }
+        if !selected(&self.dump.select, hint) {
+            return Ok(Flow::Go);
+        }
+        self.hints += 1;
+        self.left -= 1;
+        if self.output.is_json() {
+            let mut fields = fields(self.file, hint);
+            add_value(&mut fields, self.dump.value, hint.payload);
+            self.output.line("hint", fields)?;
+        } else {
+            self.output.text(&text(hint, self.dump.value))?;
+        }
+        Ok(Flow::Go)
+    }
+
+    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+        self.bad += 1;
+        if !bad.harmless {
+            self.output.problem();
+        }
+        self.output.line("bad", bad.json(self.file))?;
+        self.output.text(&format!("BAD {} at byte {}: {}", self.file, bad.position, bad.text))
+    }
+}
+
+/// Whether a hint was asked for.
+pub(crate) fn selected(select: &Select, hint: &HintView<'_>) -> bool {
+    select.target.is_none_or(|only| only == hint.target)
+        && select.namespace.is_none_or(|only| only == hint.namespace)
+        && select.since.is_none_or(|since| hint.created_ms >= since.get())
+        && select.until.is_none_or(|until| hint.created_ms < until.get())
+}
+
+/// The fields of a hint's line, without its value. For Cassandra's files the names and meanings
+/// are those of its own dump of a file.
+pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
+    let hash = hex(&Sha256::digest(hint.payload));
+    match &hint.from {
+        From::Cassandra { body_bytes, gcgs_s, updates, table_id } => json!({
+            "file": file,
+            "index": hint.index,
+            "position": hint.position,
+            "body_bytes": body_bytes,
+            "creation_time_ms": hint.created_ms,
+            "gcgs_s": gcgs_s,
+            "expires_at_ms": hint.expires_at_ms(),
+            "mutation_sha256": hash,
+            "target": hint.target.to_string(),
+            "updates": updates,
+            "table_id": hintstore::Namespace::from_bytes(*table_id).to_string(),
+        }),
+        From::Native { sequence, body } => {
+            let lifetime = hint.lifetime;
+            let millis = |duration: std::time::Duration| {
+                json!(hintstore_format::profile::millis(duration))
+            };
+            let mut fields = json!({
+                "file": file,
+                "index": hint.index,
+                "position": hint.position,
+                "target": hint.target.to_string(),
+                "sequence": sequence.to_string(),
+                "namespace": hint.namespace.to_string(),
+                "payload_version": hint.payload_version,
+                "payload_bytes": hint.payload.len(),
+                "created_ms": hint.created_ms,
+                "gc_grace_ms": millis(lifetime.gc_grace),
+                "discard_after_ms": lifetime.ttl.map(millis),
+                "expires_at_ms": hint.expires_at_ms(),
+                "idempotent": body.idempotent,
+                "payload_sha256": hash,
+            });
+            let mut add = |name: &str, value: Value| {
+                if let Value::Object(map) = &mut fields {
+                    map.insert(name.to_owned(), value);
+                }
+            };
+            if let Some(id) = body.mutation_id {
+                add("mutation_id", json!(id.to_string()));
+            }
+            if let Some(token) = body.token {
+                add("token", json!(token.to_string()));
+            }
+            if let Some(collapse) = body.collapse {
+                add("collapse_key", json!(hex(collapse.key)));
+                add("collapse_version", json!(collapse.version.to_string()));
+            }
+            if let Some(origin) = body.origin {
+                add(
+                    "origin",
+                    json!({
+                        "store": origin.store.to_string(),
+                        "target": origin.target.to_string(),
+                        "sequence": origin.sequence.to_string(),
+                    }),
+                );
+            }
+            fields
+        }
+    }
+}
+
+/// Adds the payload, as far as it was asked for.
+pub(crate) fn add_value(fields: &mut Value, how: args::Value, payload: &[u8]) {
+    let value = match how {
+        args::Value::Size => return,
+        args::Value::Hex => hex(payload),
+        args::Value::Utf8 => String::from_utf8_lossy(payload).into_owned(),
+    };
+    if let Value::Object(map) = fields {
+        map.insert("payload".to_owned(), json!(value));
+    }
+}
+
+fn text(hint: &HintView<'_>, value: args::Value) -> String {
+    let place = match &hint.from {
+        From::Cassandra { .. } => format!("#{}", hint.index),
+        From::Native { sequence, .. } => sequence.to_string(),
+    };
+    let value = match value {
+        args::Value::Size => String::new(),
+        args::Value::Hex => format!("  {}", hex(hint.payload)),
+        args::Value::Utf8 => format!("  {}", String::from_utf8_lossy(hint.payload)),
+    };
+    format!(
+        "{place}  at {}  for {}  of {}  created {}  dead from {}  {} bytes{value}",
+        hint.position,
+        hint.target,
+        hint.namespace,
+        time(hint.created_ms),
+        time(hint.expires_at_ms()),
+        hint.payload.len(),
+    )
+}
+
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        drop(write!(text, "{byte:02x}"));
+        text
+    })
+}

@@ -1,0 +1,27 @@
+//! One file a verb.
+
+mod convert;
+mod dump;
+mod ls;
+mod quickstart;
+mod replay;
+mod stat;
+mod truncate;
+mod verify;
+
+use crate::{args::Command, output::Output};
+
+/// Runs what was asked.
+pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
+    match command {
+        Command::Ls(paths) => ls::run(&paths, output),
+        Command::Stat(paths) => stat::run(&paths, output),
+        Command::Dump(dump) => dump::run(&dump, output),
+        Command::Verify(paths) => verify::run(&paths, output),
+        Command::Truncate(truncate) => truncate::run(&truncate, output),
+        Command::Convert(convert) => convert::run(&convert, output),
+        Command::Replay(replay) => replay::run(&replay, output),
+        Command::Quickstart(quickstart) => quickstart::run(&quickstart, output),
+        Command::QuickstartChild(child) => quickstart::child(&child),
+    }
+}

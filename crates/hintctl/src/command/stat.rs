@@ -1,0 +1,163 @@
+//! `stat`: what files say of themselves.
+
+use serde_json::json;
+
+use crate::{
+    args::Paths,
+    input::{CassandraFile, Found, Input, NativeFile, SideFile, What},
+    output::{Output, bytes, time},
+};
+
+pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
+    let mut files = 0u64;
+    for path in &paths.paths {
+        let input = Input::open(path)?;
+        for found in &input.files {
+            let looked = match found.what {
+                What::Native => native(&input, found, output),
+                What::Cassandra => cassandra(&input, found, output),
+                _ => continue,
+            };
+            files += 1;
+            super::verify::tell(looked, &found.name, output)?;
+        }
+    }
+    output.sum("files", files);
+    Ok(())
+}
+
+fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<()> {
+    let file = NativeFile::open(&input.storage, &found.name)?;
+    output.text(&format!("{} ({}, {})", found.name, file.state(), bytes(found.info.length)))?;
+    match &file.inspected.descriptor {
+        Ok(descriptor) => {
+            output.line(
+                "file",
+                json!({
+                    "file": found.name,
+                    "format": "native",
+                    "state": file.state(),
+                    "bytes": found.info.length,
+                    "store": descriptor.store.to_string(),
+                    "target": descriptor.target.to_string(),
+                    "segment": descriptor.segment.to_string(),
+                    "created_ms": descriptor.created.get(),
+                    "first_sequence": descriptor.first.to_string(),
+                    "replaces": descriptor.replaces.iter().map(ToString::to_string)
+                        .collect::<Vec<_>>(),
+                }),
+            )?;
+            output.text(&format!("  store    {}", descriptor.store))?;
+            output.text(&format!("  target   {}", descriptor.target))?;
+            output.text(&format!("  segment  {}", descriptor.segment))?;
+            output.text(&format!("  created  {}", time(descriptor.created.get())))?;
+        }
+        Err(error) => {
+            output.problem();
+            let text = format!("the descriptor cannot be read: {error}");
+            output.line("bad", json!({ "file": found.name, "what": "descriptor", "text": text }))?;
+            output.text(&format!("  BAD {text}"))?;
+        }
+    }
+    if let Some(summary) = file.summary()? {
+        output.line(
+            "footer",
+            json!({
+                "file": found.name,
+                "sealed": file.inspected.summary.is_some(),
+                "hints": summary.count,
+                "blocks": summary.blocks,
+                "payload_bytes": summary.payload_bytes,
+                "first_sequence": summary.first.to_string(),
+                "last_sequence": summary.last.to_string(),
+                "oldest_created_ms": summary.hints_created.min.get(),
+                "newest_created_ms": summary.hints_created.max.get(),
+                "first_expires_at_ms": summary.deadlines.min.get(),
+                "last_expires_at_ms": summary.deadlines.max.get(),
+            }),
+        )?;
+        output.text(&format!(
+            "  hints    {} in {} blocks, sequences {} to {}, {} of payload",
+            summary.count,
+            summary.blocks,
+            summary.first,
+            summary.last,
+            bytes(summary.payload_bytes)
+        ))?;
+        if summary.count > 0 {
+            output.text(&format!(
+                "  written  {} to {}; dead from {} to {}",
+                time(summary.hints_created.min.get()),
+                time(summary.hints_created.max.get()),
+                time(summary.deadlines.min.get()),
+                time(summary.deadlines.max.get())
+            ))?;
+        }
+    }
+    let Some(footer) = file.footer()? else { return Ok(()) };
+    let mut rows = Vec::new();
+    for entry in &footer.namespaces {
+        let name = entry.namespace.map_or("(others)".to_owned(), |n| n.to_string());
+        output.line(
+            "namespace",
+            json!({
+                "file": found.name,
+                "namespace": name,
+                "hints": entry.count,
+                "payload_bytes": entry.payload_bytes,
+                "oldest_created_ms": entry.created.min.get(),
+                "newest_created_ms": entry.created.max.get(),
+                "min_gc_grace_ms": entry.gc_grace_ms.min,
+                "max_gc_grace_ms": entry.gc_grace_ms.max,
+            }),
+        )?;
+        rows.push(vec![
+            name,
+            entry.count.to_string(),
+            bytes(entry.payload_bytes),
+            time(entry.created.min.get()),
+            time(entry.created.max.get()),
+            format!("{} s", entry.gc_grace_ms.max / 1000),
+        ]);
+    }
+    output.table(&["  NAMESPACE", "HINTS", "PAYLOAD", "OLDEST", "NEWEST", "GC_GRACE"], rows)
+}
+
+fn cassandra(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<()> {
+    let file = CassandraFile::open(&input.storage, &found.name)?;
+    output.text(&format!("{} (Cassandra, {})", found.name, bytes(found.info.length)))?;
+    let descriptor = match &file.descriptor {
+        Ok(descriptor) => descriptor,
+        Err(error) => {
+            output.problem();
+            let text = error.to_string();
+            output.line("bad", json!({ "file": found.name, "what": "descriptor", "text": text }))?;
+            return output.text(&format!("  BAD {text}"));
+        }
+    };
+    let side = match file.side_file() {
+        SideFile::Stored(crc) => format!("{crc:08x}"),
+        SideFile::Missing => "none: the file is open, or its node crashed".to_owned(),
+        SideFile::Unreadable => "unreadable".to_owned(),
+    };
+    let target = hintstore::TargetId::from_bytes(descriptor.host_id).to_string();
+    output.line(
+        "file",
+        json!({
+            "file": found.name,
+            "format": "cassandra",
+            "bytes": found.info.length,
+            "version": descriptor.version,
+            "timestamp_ms": descriptor.timestamp_ms,
+            "target": target,
+            "parameters": descriptor.parameters,
+            "descriptor_bytes": descriptor.length,
+            "crc32": side,
+        }),
+    )?;
+    output.text(&format!("  version     {}", descriptor.version))?;
+    output.text(&format!("  target      {target}"))?;
+    output.text(&format!("  created     {}", time(descriptor.timestamp_ms)))?;
+    output.text(&format!("  parameters  {}", descriptor.parameters))?;
+    output.text(&format!("  .crc32      {side}"))
+}

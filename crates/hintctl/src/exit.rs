@@ -1,0 +1,88 @@
+//! Exit codes: stable, documented in `docs/operations.md`, tested.
+
+use std::{fmt, io, process::ExitCode};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// Done, and all is well.
+    Clean = 0,
+    /// Done, and problems were found; or a plan was made and not applied.
+    Problems = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The answer is incomplete: something could not be read or written.
+    Io = 3,
+    /// Another process holds the directory.
+    Locked = 4,
+    /// It took too long.
+    #[expect(dead_code, reason = "no verb waits yet; the code is reserved")]
+    TimedOut = 5,
+    /// Written by a newer version.
+    Version = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that has a code of its own.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    pub(crate) exit: Exit,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Coded {}
+
+/// An error in what was asked.
+pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
+    Coded { exit: Exit::Usage, text: text.into() }.into()
+}
+
+/// Says why a run failed, on stderr, and gives its code. A closed pipe is no error.
+#[expect(clippy::print_stderr, reason = "the one place that prints errors")]
+pub(crate) fn report(result: anyhow::Result<Exit>) -> Exit {
+    let error = match result {
+        Ok(exit) => return exit,
+        Err(error) => error,
+    };
+    if closed_pipe(&error) {
+        return Exit::Clean;
+    }
+    eprintln!("hintctl: {error:#}");
+    code(&error)
+}
+
+fn closed_pipe(error: &anyhow::Error) -> bool {
+    let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(is_pipe)
+}
+
+fn code(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(coded) = cause.downcast_ref::<Coded>() {
+            return coded.exit;
+        }
+        match cause.downcast_ref::<hintstore::Error>() {
+            Some(hintstore::Error::Locked { .. }) => return Exit::Locked,
+            Some(hintstore::Error::Newer { .. } | hintstore::Error::UnknownRecord { .. }) => {
+                return Exit::Version;
+            }
+            _ => {}
+        }
+    }
+    Exit::Io
+}

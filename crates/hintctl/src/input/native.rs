@@ -1,0 +1,171 @@
+//! One segment of a native store: sealed, open, or a copy.
+
+use std::sync::Arc;
+
+use hintstore::{OsStorage, Storage as _, TargetId};
+use hintstore_format::{
+    block, footer::{Footer, Summary}, frame::Frame,
+};
+use hintstore_reader::{
+    FrameItem, Frames, Inspected, Item, PreadSource, Survey, Walk, inspect, read_footer, survey,
+};
+use hintstore_storage::File;
+
+use super::{Bad, Flow, From, HintView, Visitor};
+
+/// A native segment.
+#[derive(Debug)]
+pub(crate) struct NativeFile {
+    pub(crate) inspected: Inspected,
+    file: Arc<dyn File>,
+}
+
+impl NativeFile {
+    pub(crate) fn open(storage: &Arc<OsStorage>, name: &str) -> anyhow::Result<Self> {
+        let file = storage.open(name, false)?;
+        let inspected = inspect(&*file)?;
+        Ok(Self { inspected, file })
+    }
+
+    /// The state of the file, in one word.
+    pub(crate) fn state(&self) -> &'static str {
+        match (&self.inspected.descriptor, &self.inspected.summary) {
+            (_, Some(_)) => "sealed",
+            (Ok(_), None) => "open",
+            (Err(error), None) if error.is_foreign() => "newer",
+            (Err(_), None) => "unreadable",
+        }
+    }
+
+    pub(crate) fn target(&self) -> Option<TargetId> {
+        let descriptor = self.inspected.descriptor.as_ref().ok().map(|d| d.target);
+        descriptor.or(self.inspected.summary.map(|summary| summary.target))
+    }
+
+    /// What the file adds up to, by its footer, or by a walk where it has none.
+    pub(crate) fn summary(&self) -> anyhow::Result<Option<Summary>> {
+        if let Some(summary) = self.inspected.summary {
+            return Ok(Some(summary));
+        }
+        Ok(self.survey()?.map(|survey| *survey.summary()))
+    }
+
+    /// A walk over the headers, where there is a descriptor.
+    pub(crate) fn survey(&self) -> anyhow::Result<Option<Survey>> {
+        match &self.inspected.descriptor {
+            Ok(descriptor) => Ok(Some(survey(&self.file, descriptor)?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The footer, where there is one and its tables hold.
+    pub(crate) fn footer(&self) -> anyhow::Result<Option<Footer>> {
+        match &self.inspected.summary {
+            Some(summary) => Ok(read_footer(&*self.file, summary)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Walks the hints. Never maps: the file may be somebody else's, or still be written.
+    pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
+        let length = self.inspected.info.length;
+        let (segment, start) = match (&self.inspected.descriptor, &self.inspected.summary) {
+            (Ok(descriptor), _) => (descriptor.segment, descriptor.length() as u64),
+            (Err(error), summary) => {
+                visitor.bad(&Bad {
+                    position: error.offset,
+                    bytes: length.min(128),
+                    what: if error.is_foreign() { "version" } else { "descriptor" },
+                    text: format!("the descriptor cannot be read: {error}"),
+                    harmless: false,
+                })?;
+                match summary {
+                    Some(summary) => (summary.segment, 128),
+                    None => return Ok(()),
+                }
+            }
+        };
+        let Some(target) = self.target() else { return Ok(()) };
+        let sealed = self.inspected.summary.is_some();
+        let source = Box::new(PreadSource::sequential(self.file.clone()));
+        let mut walk = Walk::new(source, segment, start, length);
+        let mut index = 0;
+        let mut synced_to = 0;
+        while let Some(item) = walk.next_item()? {
+            let block = match item {
+                Item::Block(block) => block,
+                Item::Hole(hole) => {
+                    // In a file without a footer, what is not known synced may be a write in
+                    // progress, or one that a crash tore.
+                    let harmless = !sealed && hole.offset >= synced_to;
+                    visitor.bad(&Bad {
+                        position: hole.offset,
+                        bytes: hole.length,
+                        what: if harmless { "torn" } else { "hole" },
+                        text: if harmless {
+                            "no block: torn at a crash, or being written".to_owned()
+                        } else {
+                            "no block: damaged".to_owned()
+                        },
+                        harmless,
+                    })?;
+                    continue;
+                }
+                Item::Footer(_) => break,
+            };
+            synced_to = synced_to.max(block.header.position.synced_to);
+            let frames = walk.frames(&block)?;
+            let Some(entries) = &block.entries else {
+                visitor.bad(&Bad {
+                    position: block.header.position.offset,
+                    bytes: block.header.length(),
+                    what: "profiles",
+                    text: format!(
+                        "the profile table is damaged: {} hints cannot be read",
+                        block.header.count
+                    ),
+                    harmless: false,
+                })?;
+                continue;
+            };
+            let frames_at = block.header.position.offset + block::HEADER as u64;
+            for item in Frames::new(&block.header, &frames) {
+                let (at, sequence, profile) = match item {
+                    FrameItem::Intact { at, sequence, profile, .. } => (at, sequence, profile),
+                    FrameItem::Bad { at, length } => {
+                        visitor.bad(&Bad {
+                            position: frames_at + at as u64,
+                            bytes: length as u64,
+                            what: "frame",
+                            text: "the checksum of a hint is wrong; the next one is found"
+                                .to_owned(),
+                            harmless: false,
+                        })?;
+                        continue;
+                    }
+                };
+                let base = block.header.start.base_created;
+                let frame = Frame::read_checked(&frames, at, base).ok();
+                let Some((frame, entry)) = frame.zip(entries.get(usize::from(profile))) else {
+                    continue;
+                };
+                let view = HintView {
+                    index,
+                    position: frames_at + at as u64,
+                    target,
+                    namespace: entry.profile.namespace,
+                    payload_version: entry.profile.payload_version,
+                    created_ms: frame.body.created.get(),
+                    lifetime: entry.profile.lifetime(),
+                    payload: frame.body.payload,
+                    from: From::Native { sequence, body: frame.body },
+                };
+                index += 1;
+                if visitor.hint(&view)? == Flow::Stop {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

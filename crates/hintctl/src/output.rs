@@ -1,0 +1,169 @@
+//! Printing: tables for people, JSON Lines for programs.
+//!
+//! Every JSON line has `v` (1) and `kind`; the last is always of kind `summary`, so that output
+//! that was cut off is noticed. 64-bit timestamps in µs, sequences and tokens are strings;
+//! positions, sizes, ms and s are numbers. Everything else goes to stderr.
+
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+
+use comfy_table::{Attribute, Cell, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::exit::Exit;
+
+/// Where a verb prints to.
+pub(crate) struct Output {
+    out: BufWriter<Stdout>,
+    json: bool,
+    progress: bool,
+    colours: bool,
+    summary: Map<String, Value>,
+    problems: bool,
+    io_errors: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, no_progress: bool) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            out: BufWriter::new(io::stdout()),
+            json,
+            progress: !no_progress && io::stderr().is_terminal(),
+            colours: !no_color && io::stdout().is_terminal(),
+            summary: Map::new(),
+            problems: false,
+            io_errors: false,
+        }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a line of JSON; nothing where people read.
+    pub(crate) fn line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
+        if self.json {
+            self.write_json(kind, fields)?;
+        }
+        Ok(())
+    }
+
+    /// Prints a line of JSON, whoever reads.
+    pub(crate) fn json_line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
+        self.write_json(kind, fields)
+    }
+
+    fn write_json(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
+        let mut object = Map::new();
+        object.insert("v".to_owned(), json!(1));
+        object.insert("kind".to_owned(), json!(kind));
+        if let Value::Object(fields) = fields {
+            object.extend(fields);
+        }
+        serde_json::to_writer(&mut self.out, &Value::Object(object))?;
+        self.out.write_all(b"\n")?;
+        Ok(())
+    }
+
+    /// Prints a line for people; nothing where programs read.
+    pub(crate) fn text(&mut self, text: &str) -> anyhow::Result<()> {
+        if !self.json {
+            writeln!(self.out, "{text}")?;
+        }
+        Ok(())
+    }
+
+    /// Prints a table for people.
+    pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
+        if self.json || rows.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        let bold = |text: &&str| match self.colours {
+            true => Cell::new(text).add_attribute(Attribute::Bold),
+            false => Cell::new(text),
+        };
+        table.set_header(head.iter().map(bold));
+        for row in rows {
+            table.add_row(row);
+        }
+        writeln!(self.out, "{table}")?;
+        Ok(())
+    }
+
+    /// Adds to the summary that ends the output.
+    pub(crate) fn sum(&mut self, name: &str, value: impl Into<Value>) {
+        self.summary.insert(name.to_owned(), value.into());
+    }
+
+    /// Something is wrong with what was looked at.
+    pub(crate) fn problem(&mut self) {
+        self.problems = true;
+    }
+
+    /// Something could not be looked at.
+    pub(crate) fn io_error(&mut self) {
+        self.io_errors = true;
+    }
+
+    /// Says something beside the output.
+    #[expect(clippy::print_stderr, reason = "the one place for remarks")]
+    pub(crate) fn remark(&self, text: &str) {
+        eprintln!("hintctl: {text}");
+    }
+
+    /// A bar for work of so many bytes, on a terminal only.
+    pub(crate) fn bar(&self, bytes: u64) -> ProgressBar {
+        if !self.progress || bytes < 64 << 20 {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template(
+            "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+        );
+        ProgressBar::new(bytes).with_style(style.unwrap_or(ProgressStyle::default_bar()))
+    }
+
+    /// Ends the output with its summary, and gives the exit code.
+    pub(crate) fn finish(&mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
+        let exit = match (&result, self.io_errors, self.problems) {
+            (Err(_), ..) => None,
+            (_, true, _) => Some(Exit::Io),
+            (_, _, true) => Some(Exit::Problems),
+            _ => Some(Exit::Clean),
+        };
+        if self.json {
+            let complete = exit.is_some_and(|exit| exit != Exit::Io);
+            self.summary.insert("complete".to_owned(), json!(complete));
+            let summary = Value::Object(std::mem::take(&mut self.summary));
+            self.write_json("summary", summary)?;
+        }
+        self.out.flush()?;
+        result?;
+        Ok(exit.unwrap_or(Exit::Io))
+    }
+}
+
+/// A time for people, in UTC.
+pub(crate) fn time(millis: i64) -> String {
+    match Timestamp::from_millisecond(millis) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) if millis == i64::MAX => "never".to_owned(),
+        Err(_) => format!("{millis} ms"),
+    }
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut value = count as f64;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or("B");
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {name}") }
+}

@@ -1,0 +1,44 @@
+//! What a record holds: when the write was made, how long it matters, the mutation.
+
+use byteorder::{BE, ByteOrder as _};
+
+use crate::read_unsigned;
+
+/// The body of a hint. The mutation is opaque but for its first table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HintBody<'a> {
+    /// When the hint was made, in ms since 1970.
+    pub creation_time_ms: i64,
+    /// The least `gc_grace_seconds` of its tables when it was made, in s.
+    pub gcgs_s: u64,
+    /// How many partition updates the mutation has.
+    pub updates: u64,
+    /// The table of the first update.
+    pub table_id: [u8; 16],
+    /// The mutation: what the target is to apply.
+    pub mutation: &'a [u8],
+}
+
+impl<'a> HintBody<'a> {
+    /// Reads the body of a record; `None` where it is too short to be one.
+    pub fn decode(body: &'a [u8]) -> Option<Self> {
+        let (created, rest) = body.split_first_chunk::<8>()?;
+        let (gcgs_s, length) = read_unsigned(rest)?;
+        let mutation = rest.get(length..)?;
+        let (updates, length) = read_unsigned(mutation)?;
+        let table_id = mutation.get(length..)?.first_chunk()?;
+        Some(Self {
+            creation_time_ms: BE::read_i64(created),
+            gcgs_s,
+            updates,
+            table_id: *table_id,
+            mutation,
+        })
+    }
+
+    /// When the hint is dead, by itself: creation time and `gcgs`, in ms since 1970.
+    pub fn expires_at_ms(&self) -> i64 {
+        let millis = i64::try_from(self.gcgs_s).unwrap_or(i64::MAX).saturating_mul(1000);
+        self.creation_time_ms.saturating_add(millis)
+    }
+}

@@ -1,0 +1,210 @@
+//! The header of a hint file: whose hints, and how they are stored.
+//!
+//! The trap in its checksum: the two 64-bit fields are fed to the CRC low word first.
+
+use std::fmt;
+
+use byteorder::{BE, ByteOrder as _};
+use crc32fast::Hasher;
+use serde_json::Value;
+
+const FIXED: usize = 36;
+/// Parameters are a small JSON object; what claims more is not read.
+const PARAMETERS_MAX: usize = 1 << 20;
+
+/// How the records of a file are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// As they are.
+    Plain,
+    /// In blocks of a compressor: its class name.
+    Compressed(String),
+    /// In encrypted blocks.
+    Encrypted,
+}
+
+/// The descriptor of a hint file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// 1 to 3; what a later one means is not known.
+    pub version: i32,
+    /// When the file was made, in ms since 1970.
+    pub timestamp_ms: i64,
+    /// The node its hints are for.
+    pub host_id: [u8; 16],
+    /// The parameters, as they stand in the file.
+    pub parameters: String,
+    /// How the records are stored.
+    pub storage: Storage,
+    /// Length of the descriptor: the first record begins here.
+    pub length: usize,
+}
+
+/// Why a file has no descriptor that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DescriptorError {
+    /// The file ends inside of it: a node renames such a file at start-up. An empty one it deletes.
+    Short {
+        /// Length of the file.
+        length: u64,
+    },
+    /// A checksum is wrong: a node does not start over such a file.
+    Checksum {
+        /// Where the checksum is.
+        offset: usize,
+        /// What it says.
+        stored: u32,
+        /// What the bytes give.
+        computed: u32,
+    },
+    /// The parameters are no JSON object: a node does not start over such a file.
+    Parameters,
+    /// A version this tool does not know.
+    Version(i32),
+}
+
+impl fmt::Display for DescriptorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { length: 0 } => f.write_str("the file is empty"),
+            Self::Short { length } => {
+                write!(f, "at byte {length}: the file ends inside its descriptor")
+            }
+            Self::Checksum { offset, stored, computed } => write!(
+                f,
+                "at byte {offset}: descriptor checksum {stored:08x} stored, {computed:08x} computed"
+            ),
+            Self::Parameters => {
+                write!(f, "at byte {FIXED}: the parameters are no JSON object")
+            }
+            Self::Version(version) => write!(
+                f,
+                "at byte 0: hints version {version} is not known, only 1 to 3 are"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DescriptorError {}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
+    bytes.get(at..)?.first_chunk()
+}
+
+impl Descriptor {
+    /// Reads the descriptor at the start of `bytes`. In this order: the first checksum, so that
+    /// the length of the parameters can be trusted; the second; the parameters; the version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DescriptorError> {
+        let short = DescriptorError::Short { length: bytes.len() as u64 };
+        let fixed: &[u8; FIXED] = field(bytes, 0).ok_or(short.clone())?;
+        let mut crc = Hasher::new();
+        // The order in which Cassandra feeds them.
+        for at in [0, 8, 4, 16, 12, 24, 20, 28] {
+            crc.update(fixed.get(at..at + 4).unwrap_or_default());
+        }
+        let check = |offset: usize, stored: u32, crc: &Hasher| {
+            let computed = crc.clone().finalize();
+            if stored == computed {
+                Ok(())
+            } else {
+                Err(DescriptorError::Checksum { offset, stored, computed })
+            }
+        };
+        check(32, BE::read_u32(&fixed[32..36]), &crc)?;
+        let length = usize::try_from(BE::read_i32(&fixed[28..32]))
+            .ok()
+            .filter(|length| *length <= PARAMETERS_MAX)
+            .ok_or(DescriptorError::Parameters)?;
+        let parameters = bytes.get(FIXED..FIXED + length).ok_or(short.clone())?;
+        let stored: &[u8; 4] = field(bytes, FIXED + length).ok_or(short)?;
+        crc.update(parameters);
+        check(FIXED + length, BE::read_u32(stored), &crc)?;
+        let text = std::str::from_utf8(parameters).map_err(|_utf8| DescriptorError::Parameters)?;
+        let storage = storage(text).ok_or(DescriptorError::Parameters)?;
+        let version = BE::read_i32(&fixed[0..4]);
+        if !(1..=3).contains(&version) {
+            return Err(DescriptorError::Version(version));
+        }
+        let mut host_id = [0; 16];
+        host_id.copy_from_slice(&fixed[12..28]);
+        Ok(Self {
+            version,
+            timestamp_ms: BE::read_i64(&fixed[4..12]),
+            host_id,
+            parameters: text.to_owned(),
+            storage,
+            length: FIXED + length + 4,
+        })
+    }
+
+    /// The messaging version of the mutations: what a receiver must speak.
+    pub fn messaging_version(&self) -> u32 {
+        match self.version {
+            1 => 10,
+            2 => 12,
+            _ => 13,
+        }
+    }
+
+    /// Greatest length of a descriptor that is read.
+    pub const LENGTH_MAX: usize = FIXED + PARAMETERS_MAX + 4;
+}
+
+fn storage(parameters: &str) -> Option<Storage> {
+    let parsed: Value = serde_json::from_str(parameters).ok()?;
+    let object = parsed.as_object()?;
+    if object.contains_key("encryption") {
+        return Some(Storage::Encrypted);
+    }
+    Some(match object.get("compression") {
+        Some(compression) => {
+            let class = compression.get("class_name").and_then(Value::as_str);
+            Storage::Compressed(class.unwrap_or("unnamed").to_owned())
+        }
+        None => Storage::Plain,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worked example of the format's reference, up to the first record.
+    const EXAMPLE: [u8; 42] = [
+        0, 0, 0, 2, 0, 0, 1, 0x9b, 0x76, 0xda, 0xa8, 0, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66,
+        0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0, 0, 0, 2, 0xb8, 0x82, 0x31, 0x24,
+        0x7b, 0x7d, 0x03, 0x90, 0xe6, 0x5d,
+    ];
+
+    #[test]
+    fn the_worked_example_reads() {
+        let descriptor = Descriptor::decode(&EXAMPLE).unwrap();
+        assert_eq!(descriptor.version, 2);
+        assert_eq!(descriptor.timestamp_ms, 1_767_225_600_000);
+        assert_eq!(descriptor.host_id[..3], [0, 0x11, 0x22]);
+        assert_eq!((descriptor.length, descriptor.storage), (42, Storage::Plain));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_seen() {
+        for bit in 0..EXAMPLE.len() * 8 {
+            let mut bytes = EXAMPLE;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Descriptor::decode(&bytes).is_err(), "bit {bit}");
+        }
+        for cut in 0..EXAMPLE.len() {
+            let short = DescriptorError::Short { length: cut as u64 };
+            assert_eq!(Descriptor::decode(&EXAMPLE[..cut]), Err(short));
+        }
+    }
+
+    #[test]
+    fn parameters_say_how_records_are_stored() {
+        let lz4 = r#"{"compression":{"class_name":"LZ4Compressor"}}"#;
+        assert_eq!(storage(lz4), Some(Storage::Compressed("LZ4Compressor".to_owned())));
+        assert_eq!(storage(r#"{"encryption":{}}"#), Some(Storage::Encrypted));
+        assert_eq!(storage(r#"{"unknown":1}"#), Some(Storage::Plain));
+        assert_eq!(storage("[]"), None);
+        assert_eq!(storage(""), None);
+    }
+}

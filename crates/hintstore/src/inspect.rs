@@ -1,0 +1,77 @@
+//! What tools need that only look: the journal of a store that may be open elsewhere.
+
+use hintstore_format::{
+    SegmentId, Sequence, TargetId,
+    journal::{Discard, Ends, Range},
+};
+use hintstore_storage::Storage;
+
+use crate::{Result, journal};
+
+/// What the journal says of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetView {
+    /// The target.
+    pub target: TargetId,
+    /// Every hint up to here has ended, but for the holes.
+    pub up_to: Sequence,
+    /// Hints below that have not ended.
+    pub holes: Vec<Range>,
+    /// How its hints ended.
+    pub ends: Ends,
+    /// What an operator discarded, as long as segments may hold it.
+    pub discards: Vec<Discard>,
+}
+
+impl TargetView {
+    /// Whether a hint is to be delivered, as far as the journal knows.
+    pub fn is_pending(&self, sequence: Sequence) -> bool {
+        let hole = |range: &Range| (range.first..=range.last).contains(&sequence);
+        sequence > self.up_to || self.holes.iter().any(hole)
+    }
+}
+
+/// What a journal says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalView {
+    /// Its targets, in order of their ids.
+    pub targets: Vec<TargetView>,
+    /// Segments that are done, and whose files may still be there.
+    pub retired: Vec<SegmentId>,
+    /// Bytes that are no record.
+    pub bad_bytes: u64,
+    /// Why the journal could not be read, if it could not.
+    pub unreadable: Option<String>,
+}
+
+impl JournalView {
+    /// What the journal says of a target.
+    pub fn target(&self, target: TargetId) -> Option<&TargetView> {
+        self.targets.iter().find(|view| view.target == target)
+    }
+}
+
+/// Reads the journal of a store directory. Takes no lock and changes nothing; where there is no
+/// journal, nothing is known.
+///
+/// # Errors
+/// [`crate::Error::Storage`] where the file is there and cannot be read.
+pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
+    let found = journal::read(storage)?;
+    let targets = found.state.targets.iter().map(|(target, records)| {
+        let present = records.present(*target);
+        TargetView {
+            target: *target,
+            up_to: present.up_to,
+            holes: present.holes,
+            ends: present.ends,
+            discards: records.discards.clone(),
+        }
+    });
+    Ok(JournalView {
+        targets: targets.collect(),
+        retired: found.state.retired.keys().copied().collect(),
+        bad_bytes: found.bad_bytes,
+        unreadable: found.unreadable.map(|error| error.to_string()),
+    })
+}
