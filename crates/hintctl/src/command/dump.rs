@@ -1,7 +1,5 @@
 //! `dump`: hints one a line, and bad regions where they lie.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -189,9 +187,7 @@ fn text(hint: &HintView<'_>, value: args::Value) -> String {
 
 /// Bytes in hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().map_or('?', char::from);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

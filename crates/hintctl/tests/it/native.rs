@@ -1,0 +1,141 @@
+//! Native stores: what the tool prints of them, live, damaged and wrong.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hintstore::{
+    Answer, Clock as _, Config, Hint, HintStore, Level, Namespace, SystemClock, TargetId,
+};
+
+use crate::tool::{Folder, Run, hintctl};
+
+fn target(number: u128) -> TargetId {
+    TargetId::from_u128(number)
+}
+
+fn append(store: &HintStore, to: u128, count: u64) {
+    for number in 0..count {
+        let payload = format!("hint {number}");
+        let created = SystemClock.wall();
+        let hint = Hint::new(target(to), created, Duration::from_secs(864_000), payload.as_bytes())
+            .namespace(Namespace::from_u128(u128::from(number % 2)));
+        store.append(hint, Level::Os).unwrap();
+    }
+}
+
+fn run(verb: &str, path: &Path, more: &[&str]) -> Run {
+    let mut args = vec!["--json", verb, path.to_str().unwrap()];
+    args.extend(more);
+    hintctl(&args)
+}
+
+fn made(folder: &Folder) -> PathBuf {
+    let path = folder.join("store");
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    append(&store, 1, 100);
+    append(&store, 2, 50);
+    store.close().unwrap();
+    path
+}
+
+fn segments(path: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "hints"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_live_store_is_read_without_its_lock() {
+    let folder = Folder::new("live");
+    let path = folder.join("store");
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    append(&store, 1, 100);
+    for (verb, more) in [("ls", &[][..]), ("stat", &[]), ("verify", &[]), ("dump", &[])] {
+        let run = run(verb, &path, more);
+        assert_eq!(run.code, 0, "{verb}: {} {}", run.out, run.err);
+    }
+    assert_eq!(run("dump", &path, &[]).of_kind("hint").len(), 100);
+    assert_eq!(run("ls", &path, &[]).of_kind("file")[0]["state"], "open");
+    let page = store.page(target(1)).unwrap().unwrap();
+    assert_eq!(page.len(), 100);
+    store.acknowledge(page, Answer::delivered()).unwrap();
+    store.checkpoint().unwrap();
+    let replayed = run("replay", &path, &["--to", "stdout"]);
+    assert_eq!(replayed.of_kind("summary")[0]["replayed"], 0);
+    let locked = run("truncate", &path, &["--all"]);
+    assert_eq!(locked.code, 4);
+    assert!(locked.err.contains(&format!("pid {}", std::process::id())), "{}", locked.err);
+}
+
+#[test]
+fn truncate_plans_first_and_acts_when_told() {
+    let folder = Folder::new("truncate");
+    let path = made(&folder);
+    let only = target(1).to_string();
+    let plan = run("truncate", &path, &["--target", &only]);
+    assert_eq!(plan.code, 1);
+    assert_eq!(plan.of_kind("summary")[0]["hints"], 100);
+    assert_eq!(run("dump", &path, &[]).of_kind("hint").len(), 150);
+    let namespace = Namespace::from_u128(0).to_string();
+    let done = run("truncate", &path, &["--target", &only, "--namespace", &namespace, "--apply"]);
+    assert_eq!((done.code, &done.of_kind("summary")[0]["hints"]), (0, &50.into()));
+    // The file still holds them; nobody is given them.
+    let replayed = run("replay", &path, &["--to", "stdout"]).of_kind("summary");
+    assert_eq!(replayed[0]["replayed"], 100);
+    let done = run("truncate", &path, &["--all", "--apply"]);
+    assert_eq!((done.code, &done.of_kind("summary")[0]["hints"]), (0, &100.into()));
+    assert_eq!(segments(&path).len(), 0);
+    assert_eq!(run("truncate", &path, &[]).code, 2);
+    assert_eq!(run("truncate", &folder.0, &["--all"]).code, 2);
+}
+
+#[test]
+fn damage_is_found_and_told_by_place() {
+    let folder = Folder::new("damage");
+    let path = made(&folder);
+    let file = segments(&path).remove(0);
+    let good = fs::read(&file).unwrap();
+    let mut damaged = good.clone();
+    let at = good.windows(7).position(|w| w == b"hint 77").unwrap();
+    damaged[at] ^= 1;
+    fs::write(&file, &damaged).unwrap();
+    let verified = run("verify", &path, &[]);
+    assert_eq!(verified.code, 1);
+    let bad = verified.of_kind("bad");
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    let (position, length) =
+        (bad[0]["position"].as_u64().unwrap(), bad[0]["bytes"].as_u64().unwrap());
+    assert!((position..position + length).contains(&(at as u64)), "{at} in {bad:?}");
+    let dumped = run("dump", &file, &[]);
+    assert_eq!((dumped.code, dumped.of_kind("hint").len()), (1, 99));
+    // A lone copy under any name, and cut short: no damage, a torn tail.
+    let copy = folder.join("copy");
+    fs::write(&copy, &good[..good.len() / 2]).unwrap();
+    assert_eq!(run("verify", &copy, &[]).code, 0);
+    fs::write(&copy, b"hintseg\nbut nothing else").unwrap();
+    assert_eq!(run("verify", &copy, &[]).code, 1);
+}
+
+#[test]
+fn wrong_input_is_told_what_to_do() {
+    let folder = Folder::new("wrong");
+    assert_eq!(hintctl(&["nonsense"]).code, 2);
+    assert_eq!(hintctl(&["--help"]).code, 0);
+    let missing = hintctl(&["ls", "/nowhere/at/all"]);
+    assert_eq!(missing.code, 3);
+    assert!(missing.err.contains("/nowhere/at/all"), "{}", missing.err);
+    let empty = hintctl(&["--json".as_ref(), "ls".as_ref(), folder.0.as_os_str()]);
+    assert_eq!((empty.code, empty.lines().len()), (0, 1));
+    fs::write(folder.join("notes.txt"), "x").unwrap();
+    let foreign = run("ls", &folder.0, &[]).of_kind("file");
+    assert_eq!(foreign[0]["state"], "foreign");
+    let convert = run("convert", &folder.0, &["--to", "native", "/tmp/never-made"]);
+    assert_eq!(convert.code, 2);
+}

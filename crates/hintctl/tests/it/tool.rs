@@ -1,0 +1,116 @@
+//! Running the tool, and folders to run it in.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::Value;
+
+/// A temporary folder, removed when it is dropped.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::SeqCst);
+        let name = format!("hintctl-test-{name}-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// What a run printed, and its exit code.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Run {
+    /// The lines of JSON, checked: each with `v` and `kind`, the last a summary.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let lines: Vec<Value> =
+            self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.iter().all(|line| line["v"] == 1 && line["kind"].is_string()));
+        assert_eq!(lines.last().unwrap()["kind"], "summary", "{}", self.out);
+        lines
+    }
+
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<Value> {
+        self.lines().into_iter().filter(|line| line["kind"] == kind).collect()
+    }
+}
+
+pub(crate) fn hintctl<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Run {
+    let output = command(args).output().unwrap();
+    run(&output)
+}
+
+pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hintctl"));
+    command.args(args);
+    command
+}
+
+fn run(output: &Output) -> Run {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
+}
+
+/// A folder of the test data; where it holds compressed files, a copy with all unpacked.
+pub(crate) fn testdata(name: &str) -> Folder {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+    let folder = Folder::new("data");
+    for entry in fs::read_dir(&from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !path.is_file() {
+            continue;
+        }
+        match name.strip_suffix(".zst") {
+            Some(name) => {
+                let bytes = fs::read(&path).unwrap();
+                let bytes = zstd::bulk::decompress(&bytes, 16 << 20).unwrap();
+                fs::write(folder.join(name), bytes).unwrap();
+            }
+            None => drop(fs::copy(&path, folder.join(name)).unwrap()),
+        }
+    }
+    folder
+}
+
+/// A file of the test data as JSON Lines.
+pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) fn folders(name: &str) -> Vec<String> {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+    let mut names: Vec<String> = fs::read_dir(from)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
