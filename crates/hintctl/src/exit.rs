@@ -45,7 +45,11 @@ impl std::error::Error for Coded {}
 
 /// An error in what was asked.
 pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
-    Coded { exit: Exit::Usage, text: text.into() }.into()
+    Coded {
+        exit: Exit::Usage,
+        text: text.into(),
+    }
+    .into()
 }
 
 /// Says why a run failed, on stderr, and gives its code. A closed pipe is no error.

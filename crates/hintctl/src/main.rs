@@ -23,7 +23,11 @@ fn main() -> std::process::ExitCode {
             // Help goes to stdout and is no error; a usage error is 2.
             let usage = error.use_stderr();
             drop(error.print());
-            return if usage { Exit::Usage.into() } else { Exit::Clean.into() };
+            return if usage {
+                Exit::Usage.into()
+            } else {
+                Exit::Clean.into()
+            };
         }
     };
     let mut output = Output::new(args.json, args.no_progress);

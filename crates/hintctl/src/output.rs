@@ -14,6 +14,10 @@ use serde_json::{Map, Value, json};
 use crate::exit::Exit;
 
 /// Where a verb prints to.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting or a fact of its own"
+)]
 pub(crate) struct Output {
     out: BufWriter<Stdout>,
     json: bool,
@@ -82,9 +86,12 @@ impl Output {
         }
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        let bold = |text: &&str| match self.colours {
-            true => Cell::new(text).add_attribute(Attribute::Bold),
-            false => Cell::new(text),
+        let bold = |text: &&str| {
+            if self.colours {
+                Cell::new(text).add_attribute(Attribute::Bold)
+            } else {
+                Cell::new(text)
+            }
         };
         table.set_header(head.iter().map(bold));
         for row in rows {
@@ -110,7 +117,11 @@ impl Output {
     }
 
     /// Says something beside the output.
-    #[expect(clippy::print_stderr, reason = "the one place for remarks")]
+    #[expect(
+        clippy::print_stderr,
+        clippy::unused_self,
+        reason = "the one place for remarks"
+    )]
     pub(crate) fn remark(&self, text: &str) {
         eprintln!("hintctl: {text}");
     }
@@ -165,5 +176,9 @@ pub(crate) fn bytes(count: u64) -> String {
         unit += 1;
     }
     let name = UNITS.get(unit).copied().unwrap_or("B");
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {name}") }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {name}")
+    }
 }

@@ -38,7 +38,9 @@ impl<'a> HintBody<'a> {
 
     /// When the hint is dead, by itself: creation time and `gcgs`, in ms since 1970.
     pub fn expires_at_ms(&self) -> i64 {
-        let millis = i64::try_from(self.gcgs_s).unwrap_or(i64::MAX).saturating_mul(1000);
+        let millis = i64::try_from(self.gcgs_s)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1000);
         self.creation_time_ms.saturating_add(millis)
     }
 }

@@ -70,7 +70,11 @@ impl fmt::Display for DescriptorError {
             Self::Short { length } => {
                 write!(f, "at byte {length}: the file ends inside its descriptor")
             }
-            Self::Checksum { offset, stored, computed } => write!(
+            Self::Checksum {
+                offset,
+                stored,
+                computed,
+            } => write!(
                 f,
                 "at byte {offset}: descriptor checksum {stored:08x} stored, {computed:08x} computed"
             ),
@@ -95,7 +99,9 @@ impl Descriptor {
     /// Reads the descriptor at the start of `bytes`. In this order: the first checksum, so that
     /// the length of the parameters can be trusted; the second; the parameters; the version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DescriptorError> {
-        let short = DescriptorError::Short { length: bytes.len() as u64 };
+        let short = DescriptorError::Short {
+            length: bytes.len() as u64,
+        };
         let fixed: &[u8; FIXED] = field(bytes, 0).ok_or(short.clone())?;
         let mut crc = Hasher::new();
         // The order in which Cassandra feeds them.
@@ -107,7 +113,11 @@ impl Descriptor {
             if stored == computed {
                 Ok(())
             } else {
-                Err(DescriptorError::Checksum { offset, stored, computed })
+                Err(DescriptorError::Checksum {
+                    offset,
+                    stored,
+                    computed,
+                })
             }
         };
         check(32, BE::read_u32(&fixed[32..36]), &crc)?;
@@ -182,7 +192,10 @@ mod tests {
         assert_eq!(descriptor.version, 2);
         assert_eq!(descriptor.timestamp_ms, 1_767_225_600_000);
         assert_eq!(descriptor.host_id[..3], [0, 0x11, 0x22]);
-        assert_eq!((descriptor.length, descriptor.storage), (42, Storage::Plain));
+        assert_eq!(
+            (descriptor.length, descriptor.storage),
+            (42, Storage::Plain)
+        );
     }
 
     #[test]
@@ -201,7 +214,10 @@ mod tests {
     #[test]
     fn parameters_say_how_records_are_stored() {
         let lz4 = r#"{"compression":{"class_name":"LZ4Compressor"}}"#;
-        assert_eq!(storage(lz4), Some(Storage::Compressed("LZ4Compressor".to_owned())));
+        assert_eq!(
+            storage(lz4),
+            Some(Storage::Compressed("LZ4Compressor".to_owned()))
+        );
         assert_eq!(storage(r#"{"encryption":{}}"#), Some(Storage::Encrypted));
         assert_eq!(storage(r#"{"unknown":1}"#), Some(Storage::Plain));
         assert_eq!(storage("[]"), None);

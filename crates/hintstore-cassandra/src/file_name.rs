@@ -45,7 +45,9 @@ fn is_stem(stem: &str) -> bool {
 
 /// The name of the checksum beside a hint file.
 pub fn side_file(hints: &str) -> Option<String> {
-    hints.strip_suffix(".hints").map(|stem| format!("{stem}.crc32"))
+    hints
+        .strip_suffix(".hints")
+        .map(|stem| format!("{stem}.crc32"))
 }
 
 /// The checksum in a side file: hex digits without leading zeros and without an end of line.

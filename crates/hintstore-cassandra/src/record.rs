@@ -69,7 +69,14 @@ impl<R: Read> Records<R> {
     /// descriptor, to `end`, its length. Both are what nothing in the file can change: a record is
     /// never taken to be longer than what is left.
     pub fn new(from: R, position: u64, end: u64) -> Self {
-        Self { from, position, end, index: 0, body: Vec::new(), ended: false }
+        Self {
+            from,
+            position,
+            end,
+            index: 0,
+            body: Vec::new(),
+            ended: false,
+        }
     }
 
     /// The body of the record that was met last.
@@ -116,7 +123,11 @@ impl<R: Read> Records<R> {
         Ok(Some(if crc.finalize() == BE::read_u32(&end) {
             Item::Intact { index, position }
         } else {
-            Item::BadBody { index, position, length }
+            Item::BadBody {
+                index,
+                position,
+                length,
+            }
         }))
     }
 
@@ -128,7 +139,9 @@ impl<R: Read> Records<R> {
         let mut piece = [0; 4096];
         let mut unread = left - head.len() as u64;
         while unread > 0 {
-            let part = piece.get_mut(..unread.min(4096) as usize).unwrap_or_default();
+            let part = piece
+                .get_mut(..unread.min(4096) as usize)
+                .unwrap_or_default();
             self.from.read_exact(part)?;
             unread -= part.len() as u64;
             if part.iter().any(|byte| *byte != 0) {
@@ -168,28 +181,55 @@ mod tests {
     }
 
     fn intact(items: &[Item]) -> usize {
-        items.iter().filter(|item| matches!(item, Item::Intact { .. })).count()
+        items
+            .iter()
+            .filter(|item| matches!(item, Item::Intact { .. }))
+            .count()
     }
 
     #[test]
     fn records_and_tails_are_told_apart() {
         let two = [record(b"one"), record(b"three")].concat();
-        let first = Item::Intact { index: 0, position: 42 };
-        let second = Item::Intact { index: 1, position: 57 };
+        let first = Item::Intact {
+            index: 0,
+            position: 42,
+        };
+        let second = Item::Intact {
+            index: 1,
+            position: 57,
+        };
         assert_eq!(walk(&two), [first.clone(), second.clone()]);
         for zeros in [1, 3, 8, 5000] {
             let bytes = [&two[..], &vec![0; zeros]].concat();
-            let tail = Item::ZeroTail { position: 74, left: zeros as u64 };
+            let tail = Item::ZeroTail {
+                position: 74,
+                left: zeros as u64,
+            };
             assert_eq!(walk(&bytes), [first.clone(), second.clone(), tail]);
         }
         let garbage = [&two[..], &[0; 100], &[1]].concat();
-        assert_eq!(walk(&garbage)[2], Item::BadLength { position: 74, left: 101 });
-        assert_eq!(walk(&[&two[..], &[7; 3]].concat())[2], Item::Torn { position: 74, left: 3 });
+        assert_eq!(
+            walk(&garbage)[2],
+            Item::BadLength {
+                position: 74,
+                left: 101
+            }
+        );
+        assert_eq!(
+            walk(&[&two[..], &[7; 3]].concat())[2],
+            Item::Torn {
+                position: 74,
+                left: 3
+            }
+        );
         // The first bytes of a length are zeros, and so the tail may be.
         for cut in 19..two.len() {
             let items = walk(&two[..cut]);
             assert_eq!(items[0], first);
-            assert!(matches!(items[1], Item::Torn { position: 57, .. }), "{cut}: {items:?}");
+            assert!(
+                matches!(items[1], Item::Torn { position: 57, .. }),
+                "{cut}: {items:?}"
+            );
         }
     }
 
@@ -215,7 +255,10 @@ mod tests {
             let crc = crc32fast::hash(&bytes[..4]);
             BE::write_u32(&mut bytes[4..], crc);
             let items = walk(&bytes);
-            assert!(matches!(items[..], [Item::Torn { .. } | Item::BadLength { .. }]), "{items:?}");
+            assert!(
+                matches!(items[..], [Item::Torn { .. } | Item::BadLength { .. }]),
+                "{items:?}"
+            );
         }
     }
 }

@@ -5,7 +5,11 @@
 pub fn read_unsigned(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let extra = first.leading_ones() as usize;
-    let mut value = if extra >= 7 { 0 } else { u64::from(first) & (0xff >> (extra + 1)) };
+    let mut value = if extra >= 7 {
+        0
+    } else {
+        u64::from(first) & (0xff >> (extra + 1))
+    };
     for byte in bytes.get(1..=extra)? {
         value = value << 8 | u64::from(*byte);
     }
@@ -26,7 +30,10 @@ mod tests {
             (16_384, &[0xc0, 0x40, 0]),
             (864_000, &[0xcd, 0x2f, 0]),
             (2_147_483_647, &[0xf0, 0x7f, 0xff, 0xff, 0xff]),
-            ((1 << 56) - 1, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            (
+                (1 << 56) - 1,
+                &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            ),
             (1 << 56, &[0xff, 1, 0, 0, 0, 0, 0, 0, 0]),
         ];
         for (value, bytes) in samples {

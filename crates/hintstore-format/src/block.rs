@@ -160,8 +160,14 @@ impl Header {
             last_index,
             frames_length: frames,
             table_length: table,
-            created: Span { min: time(at::MIN_CREATED), max: time(at::MAX_CREATED) },
-            deadlines: Span { min: time(at::EARLIEST), max: time(at::LATEST) },
+            created: Span {
+                min: time(at::MIN_CREATED),
+                max: time(at::MAX_CREATED),
+            },
+            deadlines: Span {
+                min: time(at::EARLIEST),
+                max: time(at::LATEST),
+            },
         })
     }
 }
@@ -187,7 +193,10 @@ pub fn seal(
     let Some((head, frames)) = bytes.split_first_chunk_mut::<HEADER>() else {
         unreachable!("a block begins with its header");
     };
-    let mut entries: Vec<Entry> = profiles.iter().map(|profile| Entry::new(*profile)).collect();
+    let mut entries: Vec<Entry> = profiles
+        .iter()
+        .map(|profile| Entry::new(*profile))
+        .collect();
     let mut count = 0;
     let mut last_index = 0;
     let mut at = 0;
@@ -195,7 +204,11 @@ pub fn seal(
         let plain = header.flags & !flag::NOT_IDEMPOTENT == 0;
         let (created, payload_bytes, token) = if plain {
             let delta = i64::from(header.created_delta);
-            (start.base_created.get() + delta, u64::from(header.length), None)
+            (
+                start.base_created.get() + delta,
+                u64::from(header.length),
+                None,
+            )
         } else {
             match Frame::read_checked(frames, at, start.base_created) {
                 Ok(Frame { body, .. }) => {
@@ -212,12 +225,18 @@ pub fn seal(
         last_index = header.index;
         at = header.end(at);
     }
-    assert!(at == frames.len() && count > 0, "frames of our own do not fill their block");
+    assert!(
+        at == frames.len() && count > 0,
+        "frames of our own do not fill their block"
+    );
     let header = assemble(start, position, &entries, count, last_index, frames.len());
     header.encode(head);
     table.clear();
     profile::encode_table(&entries, position.segment, position.offset, table);
-    table.resize(table.len() + (header.end() - position.offset - header.length()) as usize, 0);
+    table.resize(
+        table.len() + (header.end() - position.offset - header.length()) as usize,
+        0,
+    );
     header
 }
 
@@ -229,7 +248,10 @@ fn assemble(
     last_index: u16,
     frames_length: usize,
 ) -> Header {
-    let mut created = Span { min: UnixMillis::MAX, max: UnixMillis::MIN };
+    let mut created = Span {
+        min: UnixMillis::MAX,
+        max: UnixMillis::MIN,
+    };
     let mut deadlines = created;
     for entry in entries.iter().filter(|entry| entry.count > 0) {
         created.join(entry.created);
@@ -283,11 +305,17 @@ mod tests {
         base_created: UnixMillis::new(50),
         accepted: UnixMillis::new(60),
     };
-    const POSITION: Position =
-        Position { segment: SegmentId::new(9), offset: 128, synced_to: 128 };
+    const POSITION: Position = Position {
+        segment: SegmentId::new(9),
+        offset: 128,
+        synced_to: 128,
+    };
 
     fn profile() -> Profile {
-        let lifetime = Lifetime { gc_grace: Duration::from_millis(10), ttl: None };
+        let lifetime = Lifetime {
+            gc_grace: Duration::from_millis(10),
+            ttl: None,
+        };
         Profile::new(Namespace::NONE, 1, lifetime)
     }
 
@@ -325,7 +353,10 @@ mod tests {
         assert!(Header::decode(&bytes, SegmentId::new(8), 128).is_err());
         for bit in 0..HEADER * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Header::decode(&bytes, SegmentId::new(9), 128).is_err(), "bit {bit}");
+            assert!(
+                Header::decode(&bytes, SegmentId::new(9), 128).is_err(),
+                "bit {bit}"
+            );
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
     }

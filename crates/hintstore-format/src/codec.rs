@@ -145,8 +145,10 @@ impl<'a> Decoder<'a> {
 
     pub(crate) fn take(&mut self, size: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.saturating_add(size);
-        let taken =
-            self.bytes.get(self.at..end).ok_or(DecodeError::short(end, self.bytes.len()))?;
+        let taken = self
+            .bytes
+            .get(self.at..end)
+            .ok_or(DecodeError::short(end, self.bytes.len()))?;
         self.at = end;
         Ok(taken)
     }

@@ -78,7 +78,10 @@ impl Descriptor {
     /// # Panics
     /// If it replaces more than 255 segments.
     pub fn encode(&self) -> Vec<u8> {
-        assert!(self.replaces.len() <= 255, "a segment replaces at most 255 others");
+        assert!(
+            self.replaces.len() <= 255,
+            "a segment replaces at most 255 others"
+        );
         let mut bytes = vec![0; at::SIZE];
         let mut put = Put(&mut bytes);
         put.bytes(at::MAGIC, SEGMENT_MAGIC);
@@ -113,25 +116,29 @@ impl Descriptor {
         }
         let length = usize::from(get.u16(at::LENGTH));
         if length < PREFIX {
-            return Err(DecodeError::field(at::LENGTH.offset, at::LENGTH.name, length as u64));
+            return Err(DecodeError::field(
+                at::LENGTH.offset,
+                at::LENGTH.name,
+                length as u64,
+            ));
         }
-        let whole = bytes.get(..length).ok_or(DecodeError::short(length, bytes.len()))?;
+        let whole = bytes
+            .get(..length)
+            .ok_or(DecodeError::short(length, bytes.len()))?;
         let (stored, computed) = (get.u32(at::CRC), crc(whole));
         if stored != computed {
             let kind = DecodeKind::Checksum { stored, computed };
             return Err(DecodeError::new(at::CRC.offset, kind));
         }
         let version = get.u16(at::VERSION);
-        let foreign = |bits| DecodeError::new(
-            at::VERSION.offset,
-            DecodeKind::Foreign { version, bits },
-        );
+        let foreign =
+            |bits| DecodeError::new(at::VERSION.offset, DecodeKind::Foreign { version, bits });
         if version > VERSION {
             return Err(foreign(0));
         }
         let get = Get::new(whole, at::SIZE)?;
-        let unknown = get.u32(at::INCOMPAT) & !INCOMPAT_KNOWN
-            | get.u32(at::RO_COMPAT) & !RO_COMPAT_KNOWN;
+        let unknown =
+            get.u32(at::INCOMPAT) & !INCOMPAT_KNOWN | get.u32(at::RO_COMPAT) & !RO_COMPAT_KNOWN;
         let (codec, cipher) = (get.u8(at::CODEC), get.u8(at::CIPHER));
         if unknown != 0 || codec != 0 || cipher != 0 {
             return Err(foreign(unknown));
@@ -139,7 +146,11 @@ impl Descriptor {
         let count = usize::from(get.u8(at::REPLACES));
         let list = whole
             .get(at::SIZE..at::SIZE + 8 * count)
-            .ok_or(DecodeError::field(at::REPLACES.offset, at::REPLACES.name, count as u64))?;
+            .ok_or(DecodeError::field(
+                at::REPLACES.offset,
+                at::REPLACES.name,
+                count as u64,
+            ))?;
         let mut list = crate::codec::Decoder::new(list);
         let mut replaces = Vec::with_capacity(count);
         while list.left() > 0 {
@@ -161,7 +172,10 @@ impl Descriptor {
 
 fn crc(bytes: &[u8]) -> u32 {
     let (before, rest) = bytes.split_at(at::CRC.offset.min(bytes.len()));
-    checksum::extend(checksum::crc(before), rest.get(at::CRC.size..).unwrap_or_default())
+    checksum::extend(
+        checksum::crc(before),
+        rest.get(at::CRC.size..).unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]
@@ -206,7 +220,13 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_foreign_and_not_damage() {
-        for field in [at::VERSION, at::INCOMPAT, at::RO_COMPAT, at::CODEC, at::CIPHER] {
+        for field in [
+            at::VERSION,
+            at::INCOMPAT,
+            at::RO_COMPAT,
+            at::CODEC,
+            at::CIPHER,
+        ] {
             let mut bytes = descriptor(0).encode();
             bytes[field.offset] = 9;
             let crc = crc(&bytes);

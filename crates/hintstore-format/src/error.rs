@@ -49,11 +49,20 @@ pub enum DecodeKind {
 
 impl DecodeError {
     pub(crate) fn new(offset: usize, kind: DecodeKind) -> Self {
-        Self { offset: offset as u64, kind }
+        Self {
+            offset: offset as u64,
+            kind,
+        }
     }
 
     pub(crate) fn short(needed: usize, found: usize) -> Self {
-        Self::new(found, DecodeKind::Short { needed: needed as u64, found: found as u64 })
+        Self::new(
+            found,
+            DecodeKind::Short {
+                needed: needed as u64,
+                found: found as u64,
+            },
+        )
     }
 
     pub(crate) fn field(offset: usize, name: &'static str, found: u64) -> Self {

@@ -35,7 +35,11 @@ impl Policy {
         created: UnixMillis,
         lifetime: Lifetime,
     ) -> UnixMillis {
-        let now = self.gc_grace_now.iter().find(|(of, _)| *of == namespace).map(|(_, gc)| *gc);
+        let now = self
+            .gc_grace_now
+            .iter()
+            .find(|(of, _)| *of == namespace)
+            .map(|(_, gc)| *gc);
         let shortest = [now, lifetime.ttl, self.max_lifetime]
             .into_iter()
             .flatten()
@@ -70,11 +74,13 @@ pub fn is_dead(deadline: UnixMillis, now: UnixMillis) -> bool {
 mod tests {
     use super::*;
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
     const TABLE: Namespace = Namespace::from_u128(7);
 
     fn deadline(policy: &Policy, gc_grace: Duration, ttl: Option<Duration>) -> i64 {
-        policy.deadline(TABLE, UnixMillis::new(1_000), Lifetime { gc_grace, ttl }).get()
+        policy
+            .deadline(TABLE, UnixMillis::new(1_000), Lifetime { gc_grace, ttl })
+            .get()
     }
 
     #[test]
@@ -85,8 +91,14 @@ mod tests {
         };
         assert_eq!(deadline(&policy, DAY, None), 1_000 + 86_400_000);
         assert_eq!(deadline(&policy, 9 * DAY, None), 1_000 + 2 * 86_400_000);
-        assert_eq!(deadline(&policy, 9 * DAY, Some(Duration::from_millis(5))), 1_005);
-        let only_max = Policy { gc_grace_now: Vec::new(), ..policy };
+        assert_eq!(
+            deadline(&policy, 9 * DAY, Some(Duration::from_millis(5))),
+            1_005
+        );
+        let only_max = Policy {
+            gc_grace_now: Vec::new(),
+            ..policy
+        };
         assert_eq!(deadline(&only_max, 9 * DAY, None), 1_000 + 3 * 86_400_000);
     }
 
@@ -99,7 +111,13 @@ mod tests {
 
     #[test]
     fn endless_lifetimes_do_not_overflow() {
-        let endless = Lifetime { gc_grace: Duration::MAX, ttl: None };
-        assert_eq!(written_deadline(UnixMillis::new(1), endless), UnixMillis::MAX);
+        let endless = Lifetime {
+            gc_grace: Duration::MAX,
+            ttl: None,
+        };
+        assert_eq!(
+            written_deadline(UnixMillis::new(1), endless),
+            UnixMillis::MAX
+        );
     }
 }

@@ -50,8 +50,14 @@ mod tests {
     fn names_parse_as_built() {
         let target = TargetId::from_u128(0xabc);
         let name = segment(target, UnixMillis::new(1_795_380_788_969));
-        assert_eq!(name, "00000000-0000-0000-0000-000000000abc-1795380788969-n1.hints");
-        assert_eq!(parse_segment(&name), Some((target, UnixMillis::new(1_795_380_788_969))));
+        assert_eq!(
+            name,
+            "00000000-0000-0000-0000-000000000abc-1795380788969-n1.hints"
+        );
+        assert_eq!(
+            parse_segment(&name),
+            Some((target, UnixMillis::new(1_795_380_788_969)))
+        );
         assert!(is_spare(&spare(3)));
     }
 

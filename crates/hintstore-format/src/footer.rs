@@ -2,8 +2,8 @@
 //! fixed length that ends the file, so that opening a sealed segment costs one read.
 
 use crate::{
-    DecodeError, DecodeKind, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
-    block, checksum,
+    DecodeError, DecodeKind, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, block,
+    checksum,
     codec::{Get, Put},
     descriptor::{Descriptor, Kind},
     expiry::Lifetime,
@@ -73,11 +73,19 @@ impl Summary {
         }
         let length = get.u64(at::LENGTH);
         if length != file_length {
-            return Err(DecodeError::field(at::LENGTH.offset, at::LENGTH.name, length));
+            return Err(DecodeError::field(
+                at::LENGTH.offset,
+                at::LENGTH.name,
+                length,
+            ));
         }
         let footer_at = get.u64(at::FOOTER);
         if footer_at > file_length {
-            return Err(DecodeError::field(at::FOOTER.offset, at::FOOTER.name, footer_at));
+            return Err(DecodeError::field(
+                at::FOOTER.offset,
+                at::FOOTER.name,
+                footer_at,
+            ));
         }
         let time = |field| UnixMillis::new(get.i64(field));
         Ok(Self {
@@ -94,8 +102,14 @@ impl Summary {
             count: get.u64(at::COUNT),
             payload_bytes: get.u64(at::BYTES),
             blocks: get.u64(at::BLOCKS),
-            hints_created: Span { min: time(at::MIN_CREATED), max: time(at::MAX_CREATED) },
-            deadlines: Span { min: time(at::EARLIEST), max: time(at::LATEST) },
+            hints_created: Span {
+                min: time(at::MIN_CREATED),
+                max: time(at::MAX_CREATED),
+            },
+            deadlines: Span {
+                min: time(at::EARLIEST),
+                max: time(at::LATEST),
+            },
             accepted: time(at::ACCEPTED),
             damaged: get.u64(at::DAMAGED),
         })
@@ -180,7 +194,10 @@ impl NamespaceEntry {
             namespace: Some(namespace),
             count: entry.count,
             payload_bytes: entry.payload_bytes,
-            sequences: Span { min: header.start.first, max: header.last() },
+            sequences: Span {
+                min: header.start.first,
+                max: header.last(),
+            },
             created: entry.created,
             gc_grace_ms: Span::of(entry.profile.gc_grace_ms),
             ttl_ms: Span::of(entry.profile.ttl_ms),
@@ -271,7 +288,11 @@ impl Footer {
         let whole = usize::try_from(length)
             .ok()
             .and_then(|length| bytes.get(..length))
-            .ok_or(DecodeError::field(head::LENGTH.offset, head::LENGTH.name, length))?;
+            .ok_or(DecodeError::field(
+                head::LENGTH.offset,
+                head::LENGTH.name,
+                length,
+            ))?;
         let body = whole.len().saturating_sub(SUMMARY);
         let (body, summary) = whole.split_at(body);
         let (stored, computed) = (get.u32(head::CRC), body_crc(body, segment, offset));
@@ -283,7 +304,11 @@ impl Footer {
         let namespaces = get.u32(head::NAMESPACES) as usize * namespace_entry::SIZE;
         let tables = body.get(HEAD..).unwrap_or_default();
         if index.saturating_add(namespaces) != tables.len() {
-            return Err(DecodeError::field(head::INDEX.offset, head::INDEX.name, index as u64));
+            return Err(DecodeError::field(
+                head::INDEX.offset,
+                head::INDEX.name,
+                index as u64,
+            ));
         }
         let (index, namespaces) = tables.split_at(index);
         let mut footer = Self {
@@ -349,16 +374,31 @@ fn decode_namespace(raw: &[u8]) -> Result<NamespaceEntry, DecodeError> {
     let flags = get.u64(at::FLAGS);
     let time = |field| UnixMillis::new(get.i64(field));
     let sequence = |field| Sequence::new(get.u64(field));
-    let tokens = Span { min: get.i64(at::MIN_TOKEN), max: get.i64(at::MAX_TOKEN) };
+    let tokens = Span {
+        min: get.i64(at::MIN_TOKEN),
+        max: get.i64(at::MAX_TOKEN),
+    };
     let namespace = Namespace::from_bytes(get.id(at::NAMESPACE));
     Ok(NamespaceEntry {
         namespace: (flags & OTHER == 0).then_some(namespace),
         count: get.u64(at::COUNT),
         payload_bytes: get.u64(at::BYTES),
-        sequences: Span { min: sequence(at::MIN_SEQUENCE), max: sequence(at::MAX_SEQUENCE) },
-        created: Span { min: time(at::MIN_CREATED), max: time(at::MAX_CREATED) },
-        gc_grace_ms: Span { min: get.u64(at::MIN_GC_GRACE), max: get.u64(at::MAX_GC_GRACE) },
-        ttl_ms: Span { min: get.u64(at::MIN_TTL), max: get.u64(at::MAX_TTL) },
+        sequences: Span {
+            min: sequence(at::MIN_SEQUENCE),
+            max: sequence(at::MAX_SEQUENCE),
+        },
+        created: Span {
+            min: time(at::MIN_CREATED),
+            max: time(at::MAX_CREATED),
+        },
+        gc_grace_ms: Span {
+            min: get.u64(at::MIN_GC_GRACE),
+            max: get.u64(at::MAX_GC_GRACE),
+        },
+        ttl_ms: Span {
+            min: get.u64(at::MIN_TTL),
+            max: get.u64(at::MAX_TTL),
+        },
         tokens: (flags & HAS_TOKENS != 0).then_some(tokens),
     })
 }
@@ -374,7 +414,10 @@ pub struct Builder {
 impl Builder {
     /// A footer for the segment with this descriptor, without any block yet.
     pub fn new(descriptor: &Descriptor) -> Self {
-        let none = Span { min: UnixMillis::MAX, max: UnixMillis::MIN };
+        let none = Span {
+            min: UnixMillis::MAX,
+            max: UnixMillis::MIN,
+        };
         let summary = Summary {
             footer_at: 0,
             file_length: 0,
@@ -394,8 +437,15 @@ impl Builder {
             accepted: UnixMillis::MAX,
             damaged: 0,
         };
-        let footer = Footer { index: Vec::new(), namespaces: Vec::new(), summary };
-        Self { footer, other: None }
+        let footer = Footer {
+            index: Vec::new(),
+            namespaces: Vec::new(),
+            summary,
+        };
+        Self {
+            footer,
+            other: None,
+        }
     }
 
     /// Adds a block.
@@ -430,13 +480,18 @@ impl Builder {
 
     fn add_namespace(&mut self, entry: NamespaceEntry) {
         let namespaces = &mut self.footer.namespaces;
-        if let Some(known) = namespaces.iter_mut().find(|known| known.namespace == entry.namespace)
+        if let Some(known) = namespaces
+            .iter_mut()
+            .find(|known| known.namespace == entry.namespace)
         {
             known.join(&entry);
         } else if namespaces.len() < NAMESPACES_MAX {
             namespaces.push(entry);
         } else {
-            let entry = NamespaceEntry { namespace: None, ..entry };
+            let entry = NamespaceEntry {
+                namespace: None,
+                ..entry
+            };
             match &mut self.other {
                 Some(other) => other.join(&entry),
                 none => *none = Some(entry),
@@ -485,7 +540,10 @@ mod tests {
     }
 
     fn add(builder: &mut Builder, number: u64, namespace: u128) {
-        let lifetime = Lifetime { gc_grace: Duration::from_millis(number), ttl: None };
+        let lifetime = Lifetime {
+            gc_grace: Duration::from_millis(number),
+            ttl: None,
+        };
         let profile = Profile::new(Namespace::from_u128(namespace), 0, lifetime);
         let mut entry = Entry::new(profile);
         entry.add(UnixMillis::new(number.cast_signed()), 10, None);
@@ -526,11 +584,17 @@ mod tests {
         let bytes = footer.encode();
         assert_eq!(bytes.len() as u64 + 8192, footer.summary.file_length);
         assert_eq!(Footer::claimed_length(&bytes), Some(bytes.len() as u64));
-        assert_eq!(Footer::decode(&bytes, SegmentId::new(3), 8192).unwrap(), footer);
+        assert_eq!(
+            Footer::decode(&bytes, SegmentId::new(3), 8192).unwrap(),
+            footer
+        );
         assert_eq!(footer.namespaces.len(), 65);
         assert_eq!(footer.index.len(), 51);
         let five = footer.namespaces[5];
-        assert_eq!((five.count, five.gc_grace_ms), (2, Span { min: 5, max: 100 }));
+        assert_eq!(
+            (five.count, five.gc_grace_ms),
+            (2, Span { min: 5, max: 100 })
+        );
         let other = footer.namespaces[64];
         assert_eq!((other.namespace, other.count), (None, 36));
         assert_eq!(footer.summary.count, 101);
@@ -545,11 +609,17 @@ mod tests {
         let mut bytes = builder.build(8192).encode();
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Footer::decode(&bytes, SegmentId::new(3), 8192).is_err(), "bit {bit}");
+            assert!(
+                Footer::decode(&bytes, SegmentId::new(3), 8192).is_err(),
+                "bit {bit}"
+            );
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         for cut in 0..bytes.len() {
-            assert!(Footer::decode(&bytes[..cut], SegmentId::new(3), 8192).is_err(), "cut {cut}");
+            assert!(
+                Footer::decode(&bytes[..cut], SegmentId::new(3), 8192).is_err(),
+                "cut {cut}"
+            );
         }
         assert!(Footer::decode(&bytes, SegmentId::new(3), 4096).is_err());
     }

@@ -106,7 +106,10 @@ impl<'a> Body<'a> {
         add(self.mutation_id.is_some(), 16);
         add(self.token.is_some(), 8);
         add(self.origin.is_some(), 40);
-        add(self.collapse.is_some(), 10 + self.collapse.map_or(0, |c| c.key.len()));
+        add(
+            self.collapse.is_some(),
+            10 + self.collapse.map_or(0, |c| c.key.len()),
+        );
         length
     }
 }
@@ -132,25 +135,37 @@ pub struct Place {
 }
 
 fn delta(created: UnixMillis, base: UnixMillis) -> Option<i32> {
-    created.get().checked_sub(base.get()).and_then(|delta| i32::try_from(delta).ok())
+    created
+        .get()
+        .checked_sub(base.get())
+        .and_then(|delta| i32::try_from(delta).ok())
 }
 
 impl<'a> Draft<'a> {
     /// Checksums the payload: the one pass over it outside any lock.
     pub fn new(body: Body<'a>) -> Self {
-        Self { body, payload_crc: checksum::crc(body.payload) }
+        Self {
+            body,
+            payload_crc: checksum::crc(body.payload),
+        }
     }
 
     /// Whether the frame can be written at all; the limits are those of the length fields.
     pub fn fits(&self) -> bool {
-        self.body.collapse.is_none_or(|c| u16::try_from(c.key.len()).is_ok())
+        self.body
+            .collapse
+            .is_none_or(|c| u16::try_from(c.key.len()).is_ok())
             && self.body.optional_length() + 8 + self.body.payload.len() <= BODY_BYTES_MAX
     }
 
     /// Length of the frame in a block with this base creation time.
     #[inline]
     pub fn length(&self, base_created: UnixMillis) -> usize {
-        let full = if delta(self.body.created, base_created).is_none() { 8 } else { 0 };
+        let full = if delta(self.body.created, base_created).is_none() {
+            8
+        } else {
+            0
+        };
         HEADER + full + self.body.optional_length() + self.body.payload.len()
     }
 
@@ -197,13 +212,18 @@ impl<'a> Draft<'a> {
             encoder.i64(token);
         }
         if let Some(origin) = body.origin {
-            encoder.bytes(origin.store.as_bytes()).bytes(origin.target.as_bytes());
+            encoder
+                .bytes(origin.store.as_bytes())
+                .bytes(origin.target.as_bytes());
             encoder.u64(origin.sequence.get());
         }
         if let Some(collapse) = body.collapse {
             let mut length = [0; 2];
             LE::write_u16(&mut length, collapse.key.len() as u16);
-            encoder.u64(collapse.version).bytes(&length).bytes(collapse.key);
+            encoder
+                .u64(collapse.version)
+                .bytes(&length)
+                .bytes(collapse.key);
         }
         out.copy_from_slice(&encoder.0);
     }
@@ -254,7 +274,8 @@ impl Header {
 
     /// Where the frame that begins at `at` ends.
     pub fn end(&self, at: usize) -> usize {
-        at.saturating_add(HEADER).saturating_add(self.length as usize)
+        at.saturating_add(HEADER)
+            .saturating_add(self.length as usize)
     }
 
     fn words(&self) -> [u32; 3] {
@@ -279,8 +300,9 @@ pub struct Frame<'a> {
 pub fn check(frames: &[u8], at: usize, salt: u32) -> Result<(Header, usize), DecodeError> {
     let header = Header::read(frames, at).ok_or(DecodeError::short(at + HEADER, frames.len()))?;
     let end = header.end(at);
-    let body =
-        frames.get(at + HEADER..end).ok_or(DecodeError::short(end, frames.len()))?;
+    let body = frames
+        .get(at + HEADER..end)
+        .ok_or(DecodeError::short(end, frames.len()))?;
     let crc = if header.flags & !flag::NOT_IDEMPOTENT == 0 {
         checksum::crc(body)
     } else {
@@ -289,7 +311,10 @@ pub fn check(frames: &[u8], at: usize, salt: u32) -> Result<(Header, usize), Dec
     };
     let computed = finish(crc, header.words(), salt);
     if computed != header.crc {
-        let kind = DecodeKind::Checksum { stored: header.crc, computed };
+        let kind = DecodeKind::Checksum {
+            stored: header.crc,
+            computed,
+        };
         return Err(DecodeError::new(at, kind));
     }
     Ok((header, end))
@@ -301,16 +326,24 @@ fn split(flags: u8, body: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     let mut decoder = Decoder::new(body);
     skip_optional(flags, &mut decoder)?;
     let at = decoder.offset();
-    body.split_at_checked(at).ok_or(DecodeError::short(at, body.len()))
+    body.split_at_checked(at)
+        .ok_or(DecodeError::short(at, body.len()))
 }
 
 fn skip_optional(flags: u8, decoder: &mut Decoder<'_>) -> Result<(), DecodeError> {
     if flags & flag::UNKNOWN != 0 {
-        return Err(DecodeError::field(at::FLAGS.offset, at::FLAGS.name, u64::from(flags)));
+        return Err(DecodeError::field(
+            at::FLAGS.offset,
+            at::FLAGS.name,
+            u64::from(flags),
+        ));
     }
-    for (bit, size) in
-        [(flag::CREATED, 8), (flag::MUTATION_ID, 16), (flag::TOKEN, 8), (flag::ORIGIN, 40)]
-    {
+    for (bit, size) in [
+        (flag::CREATED, 8),
+        (flag::MUTATION_ID, 16),
+        (flag::TOKEN, 8),
+        (flag::ORIGIN, 40),
+    ] {
         if flags & bit != 0 {
             decoder.take(size)?;
         }
@@ -350,12 +383,16 @@ impl<'a> Frame<'a> {
         let header =
             Header::read(frames, at).ok_or(DecodeError::short(at + HEADER, frames.len()))?;
         let end = header.end(at);
-        let bytes = frames.get(at + HEADER..end).ok_or(DecodeError::short(end, frames.len()))?;
+        let bytes = frames
+            .get(at + HEADER..end)
+            .ok_or(DecodeError::short(end, frames.len()))?;
         let flags = header.flags;
         let has = |bit| flags & bit != 0;
         let mut body = Body {
             created: UnixMillis::new(
-                base_created.get().saturating_add(i64::from(header.created_delta)),
+                base_created
+                    .get()
+                    .saturating_add(i64::from(header.created_delta)),
             ),
             idempotent: !has(flag::NOT_IDEMPOTENT),
             ..Body::new(base_created, bytes)
@@ -394,7 +431,10 @@ impl<'a> Frame<'a> {
         if has(flag::COLLAPSE) {
             let version = decoder.u64()?;
             let length = decoder.u16()?;
-            body.collapse = Some(Collapse { key: decoder.take(length.into())?, version });
+            body.collapse = Some(Collapse {
+                key: decoder.take(length.into())?,
+                version,
+            });
         }
         body.payload = payload;
         Ok(body)
@@ -406,9 +446,14 @@ mod tests {
     use super::*;
 
     const BASE: UnixMillis = UnixMillis::new(1_000_000);
-    const PLACE: Place = Place { index: 7, profile: 3, salt: 0xdead_beef, base_created: BASE };
+    const PLACE: Place = Place {
+        index: 7,
+        profile: 3,
+        salt: 0xdead_beef,
+        base_created: BASE,
+    };
 
-    fn full<'a>(created: i64, payload: &'a [u8]) -> Body<'a> {
+    fn full(created: i64, payload: &[u8]) -> Body<'_> {
         Body {
             created: UnixMillis::new(created),
             idempotent: false,
@@ -419,7 +464,10 @@ mod tests {
                 target: TargetId::from_u128(2),
                 sequence: Sequence::new(3),
             }),
-            collapse: Some(Collapse { key: b"key", version: 9 }),
+            collapse: Some(Collapse {
+                key: b"key",
+                version: 9,
+            }),
             payload,
         }
     }
@@ -492,7 +540,10 @@ mod tests {
     fn limits_are_those_of_the_length_fields() {
         let key = vec![0; 65_536];
         let body = Body {
-            collapse: Some(Collapse { key: &key, version: 0 }),
+            collapse: Some(Collapse {
+                key: &key,
+                version: 0,
+            }),
             ..Body::new(BASE, b"")
         };
         assert!(!Draft::new(body).fits());

@@ -8,7 +8,9 @@ pub struct ParseIdError;
 
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an identifier: expected a UUID, for example 9a355670-9212-4932-96bd-55417aa90974")
+        f.write_str(
+            "not an identifier: expected a UUID, for example 9a355670-9212-4932-96bd-55417aa90974",
+        )
     }
 }
 
@@ -25,9 +27,12 @@ fn parse(text: &str) -> Result<[u8; 16], ParseIdError> {
         match (dash, byte) {
             (true, b'-') => None,
             (true, _) => Some(Err(ParseIdError)),
-            (false, _) => {
-                Some(char::from(byte).to_digit(16).map(|d| d as u8).ok_or(ParseIdError))
-            }
+            (false, _) => Some(
+                char::from(byte)
+                    .to_digit(16)
+                    .map(|d| d as u8)
+                    .ok_or(ParseIdError),
+            ),
         }
     });
     let mut id = [0; 16];
@@ -213,7 +218,10 @@ mod tests {
         let id: TargetId = text.parse().unwrap();
         assert_eq!(id.to_string(), text);
         assert_eq!(text.replace('-', "").parse(), Ok(id));
-        assert_eq!(TargetId::from_u128(0x9a35_5670_9212_4932_96bd_5541_7aa9_0974), id);
+        assert_eq!(
+            TargetId::from_u128(0x9a35_5670_9212_4932_96bd_5541_7aa9_0974),
+            id
+        );
     }
 
     #[test]
@@ -234,6 +242,9 @@ mod tests {
         let last = Sequence::first_of(1).plus((1 << Sequence::COUNT_BITS) - 1);
         assert!(last < Sequence::first_of(2));
         assert_eq!(last.epoch(), 1);
-        assert_eq!(Sequence::first_of(Sequence::EPOCH_MAX).epoch(), Sequence::EPOCH_MAX);
+        assert_eq!(
+            Sequence::first_of(Sequence::EPOCH_MAX).epoch(),
+            Sequence::EPOCH_MAX
+        );
     }
 }

@@ -10,8 +10,7 @@ use crate::{
     checksum,
     codec::{Decoder, Encoder, Get, Put},
     layout::{
-        JOURNAL_ALIGN, JOURNAL_MAGIC, VERSION, align_up, journal_head as head,
-        journal_record as at,
+        JOURNAL_ALIGN, JOURNAL_MAGIC, VERSION, align_up, journal_head as head, journal_record as at,
     },
 };
 
@@ -70,7 +69,10 @@ impl Head {
 
 fn head_crc(bytes: &[u8]) -> u32 {
     let (before, rest) = bytes.split_at(head::CRC.offset.min(bytes.len()));
-    checksum::extend(checksum::crc(before), rest.get(head::CRC.size..).unwrap_or_default())
+    checksum::extend(
+        checksum::crc(before),
+        rest.get(head::CRC.size..).unwrap_or_default(),
+    )
 }
 
 /// How a hint's life ends. Every accepted hint ends in exactly one of these ways.
@@ -324,20 +326,32 @@ impl Record {
         put.u16(at::FLAGS, self.flags());
         let crc = record_crc(record, generation, offset);
         Put(record).u32(at::CRC, crc);
-        out.resize(align_up(out.len() as u64 + base, JOURNAL_ALIGN) as usize - base as usize, 0);
+        out.resize(
+            align_up(out.len() as u64 + base, JOURNAL_ALIGN) as usize - base as usize,
+            0,
+        );
     }
 
     fn encode_body(&self, out: &mut Encoder) {
         match self {
-            Self::Windows { unflushed_bytes, unsynced_bytes } => {
+            Self::Windows {
+                unflushed_bytes,
+                unsynced_bytes,
+            } => {
                 out.u64(*unflushed_bytes).u64(*unsynced_bytes);
             }
             Self::Checkpoint(checkpoint) => {
-                out.bytes(checkpoint.target.as_bytes()).u64(checkpoint.up_to.get());
+                out.bytes(checkpoint.target.as_bytes())
+                    .u64(checkpoint.up_to.get());
                 encode_ranges(&checkpoint.holes, out);
                 encode_ends(&checkpoint.ends, out);
             }
-            Self::Retire { target, segment, ends, damaged } => {
+            Self::Retire {
+                target,
+                segment,
+                ends,
+                damaged,
+            } => {
                 out.bytes(target.as_bytes()).u64(segment.get());
                 encode_ends(ends, out);
                 out.u8((*damaged).into());
@@ -349,20 +363,35 @@ impl Record {
                 out.bytes(target.as_bytes()).u8(*state);
             }
             Self::ReAddress { from, to, up_to } => {
-                out.bytes(from.as_bytes()).bytes(to.as_bytes()).u64(up_to.get());
+                out.bytes(from.as_bytes())
+                    .bytes(to.as_bytes())
+                    .u64(up_to.get());
             }
             Self::Discard(discard) => {
-                out.bytes(discard.target.as_bytes()).u64(discard.up_to.get());
+                out.bytes(discard.target.as_bytes())
+                    .u64(discard.up_to.get());
                 out.u8(discard.namespace.is_some().into());
                 out.bytes(discard.namespace.unwrap_or(Namespace::NONE).as_bytes());
                 out.i64(discard.created_before.unwrap_or(UnixMillis::MAX).get());
                 out.u64(discard.count);
             }
-            Self::ClockConfirmed { wall, boot_ms, boot } => {
+            Self::ClockConfirmed {
+                wall,
+                boot_ms,
+                boot,
+            } => {
                 out.i64(wall.get()).u64(*boot_ms).bytes(boot);
             }
-            Self::Loss { target, range, count, end, at } => {
-                out.bytes(target.as_bytes()).u64(range.first.get()).u64(range.last.get());
+            Self::Loss {
+                target,
+                range,
+                count,
+                end,
+                at,
+            } => {
+                out.bytes(target.as_bytes())
+                    .u64(range.first.get())
+                    .u64(range.last.get());
                 out.u64(*count).u8(*end as u8).i64(at.get());
             }
             Self::SyncPoint { id, positions } => {
@@ -377,7 +406,10 @@ impl Record {
     fn decode_body(code: u16, bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
         let mut from = Decoder::new(bytes);
         let record = match code {
-            1 => Self::Windows { unflushed_bytes: from.u64()?, unsynced_bytes: from.u64()? },
+            1 => Self::Windows {
+                unflushed_bytes: from.u64()?,
+                unsynced_bytes: from.u64()?,
+            },
             2 => Self::Checkpoint(Checkpoint {
                 target: TargetId::from_bytes(from.id()?),
                 up_to: Sequence::new(from.u64()?),
@@ -394,9 +426,10 @@ impl Record {
                 namespace: Namespace::from_bytes(from.id()?),
                 before: UnixMillis::new(from.i64()?),
             },
-            5 => {
-                Self::TargetState { target: TargetId::from_bytes(from.id()?), state: from.u8()? }
-            }
+            5 => Self::TargetState {
+                target: TargetId::from_bytes(from.id()?),
+                state: from.u8()?,
+            },
             6 => Self::ReAddress {
                 from: TargetId::from_bytes(from.id()?),
                 to: TargetId::from_bytes(from.id()?),
@@ -458,7 +491,10 @@ fn decode_ranges(from: &mut Decoder<'_>) -> Result<Vec<Range>, DecodeError> {
     let mut ranges = Vec::with_capacity(count);
     for _ in 0..count {
         let first = Sequence::new(from.u64()?);
-        ranges.push(Range { first, last: Sequence::new(from.u64()?) });
+        ranges.push(Range {
+            first,
+            last: Sequence::new(from.u64()?),
+        });
     }
     Ok(ranges)
 }
@@ -523,7 +559,12 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// A walk over the whole image of a journal of this generation.
     pub fn new(bytes: &'a [u8], generation: u64) -> Self {
-        Self { bytes, generation, at: HEAD, end: HEAD }
+        Self {
+            bytes,
+            generation,
+            at: HEAD,
+            end: HEAD,
+        }
     }
 
     /// Where the last whole record ended: the next may be appended here, or later.
@@ -574,7 +615,9 @@ impl Iterator for Walk<'_> {
             .step_by(step)
             .find(|at| self.item_at(*at).is_some())
             .unwrap_or(self.bytes.len());
-        Some(Item::Bad { bytes: (self.at - from) as u64 })
+        Some(Item::Bad {
+            bytes: (self.at - from) as u64,
+        })
     }
 }
 
@@ -584,23 +627,41 @@ mod tests {
 
     fn samples() -> Vec<Record> {
         let target = TargetId::from_u128(1);
-        let range = |first, last| Range { first: Sequence::new(first), last: Sequence::new(last) };
+        let range = |first, last| Range {
+            first: Sequence::new(first),
+            last: Sequence::new(last),
+        };
         let mut ends = Ends::default();
         for (count, end) in End::ALL.into_iter().enumerate() {
             ends.add(end, count as u64 + 1);
         }
         vec![
-            Record::Windows { unflushed_bytes: 1, unsynced_bytes: 2 },
+            Record::Windows {
+                unflushed_bytes: 1,
+                unsynced_bytes: 2,
+            },
             Record::Checkpoint(Checkpoint {
                 target,
                 up_to: Sequence::new(9),
                 holes: vec![range(1, 2), range(4, 4)],
                 ends,
             }),
-            Record::Retire { target, segment: SegmentId::new(3), ends, damaged: true },
-            Record::Fence { namespace: Namespace::from_u128(4), before: UnixMillis::new(5) },
+            Record::Retire {
+                target,
+                segment: SegmentId::new(3),
+                ends,
+                damaged: true,
+            },
+            Record::Fence {
+                namespace: Namespace::from_u128(4),
+                before: UnixMillis::new(5),
+            },
             Record::TargetState { target, state: 1 },
-            Record::ReAddress { from: target, to: target, up_to: Sequence::new(6) },
+            Record::ReAddress {
+                from: target,
+                to: target,
+                up_to: Sequence::new(6),
+            },
             Record::Discard(Discard {
                 target,
                 up_to: Sequence::new(7),
@@ -615,7 +676,11 @@ mod tests {
                 created_before: Some(UnixMillis::new(3)),
                 count: 8,
             }),
-            Record::ClockConfirmed { wall: UnixMillis::new(1), boot_ms: 2, boot: [3; 16] },
+            Record::ClockConfirmed {
+                wall: UnixMillis::new(1),
+                boot_ms: 2,
+                boot: [3; 16],
+            },
             Record::Loss {
                 target,
                 range: range(1, 5),
@@ -623,12 +688,18 @@ mod tests {
                 end: End::Lost,
                 at: UnixMillis::new(6),
             },
-            Record::SyncPoint { id: [1; 16], positions: vec![(target, Sequence::new(4))] },
+            Record::SyncPoint {
+                id: [1; 16],
+                positions: vec![(target, Sequence::new(4))],
+            },
         ]
     }
 
     fn image(records: &[Record]) -> Vec<u8> {
-        let head = Head { store: StoreId::from_u128(1), generation: 4 };
+        let head = Head {
+            store: StoreId::from_u128(1),
+            generation: 4,
+        };
         let mut bytes = head.encode().to_vec();
         for record in records {
             record.encode(4, 0, &mut bytes);
@@ -641,7 +712,10 @@ mod tests {
         let bytes = image(&samples());
         assert_eq!(Head::decode(&bytes).unwrap().generation, 4);
         let items: Vec<Item> = Walk::new(&bytes, 4).collect();
-        assert_eq!(items, samples().into_iter().map(Item::Record).collect::<Vec<_>>());
+        assert_eq!(
+            items,
+            samples().into_iter().map(Item::Record).collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -662,14 +736,22 @@ mod tests {
         for bit in HEAD * 8..good.len() * 8 {
             let mut bytes = good.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let read = Walk::new(&bytes, 4).filter(|item| matches!(item, Item::Record(_))).count();
+            let read = Walk::new(&bytes, 4)
+                .filter(|item| matches!(item, Item::Record(_)))
+                .count();
             // Padding belongs to no record.
             assert!(read >= records.len() - 1, "bit {bit}: {read}");
         }
         for cut in HEAD..good.len() {
             let mut walk = Walk::new(&good[..cut], 4);
-            let read = walk.by_ref().filter(|item| matches!(item, Item::Record(_))).count();
-            assert!(read <= records.len() && walk.end() <= cut as u64 + 7, "cut {cut}");
+            let read = walk
+                .by_ref()
+                .filter(|item| matches!(item, Item::Record(_)))
+                .count();
+            assert!(
+                read <= records.len() && walk.end() <= cut as u64 + 7,
+                "cut {cut}"
+            );
         }
     }
 

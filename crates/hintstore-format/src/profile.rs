@@ -68,7 +68,10 @@ pub struct Span<T> {
 impl<T: Ord + Copy> Span<T> {
     /// The span that holds just `value`.
     pub fn of(value: T) -> Self {
-        Self { min: value, max: value }
+        Self {
+            min: value,
+            max: value,
+        }
     }
 
     /// Widens the span to hold `value`.
@@ -102,8 +105,17 @@ pub struct Entry {
 impl Entry {
     /// An entry that no hint has been added to.
     pub fn new(profile: Profile) -> Self {
-        let none = Span { min: UnixMillis::MAX, max: UnixMillis::MIN };
-        Self { profile, count: 0, payload_bytes: 0, created: none, tokens: None }
+        let none = Span {
+            min: UnixMillis::MAX,
+            max: UnixMillis::MIN,
+        };
+        Self {
+            profile,
+            count: 0,
+            payload_bytes: 0,
+            created: none,
+            tokens: None,
+        }
     }
 
     /// Counts one hint.
@@ -158,7 +170,10 @@ pub fn encode_table(entries: &[Entry], segment: SegmentId, offset: u64, out: &mu
 
 fn table_crc(entries: &[u8], end: &[u8], segment: SegmentId, offset: u64) -> u32 {
     let crc = checksum::extend(checksum::place(segment, offset), entries);
-    checksum::extend(crc, end.get(profile_end::COUNT.offset..).unwrap_or_default())
+    checksum::extend(
+        crc,
+        end.get(profile_end::COUNT.offset..).unwrap_or_default(),
+    )
 }
 
 /// Reads the profile table of a block that lies at `offset` of `segment`.
@@ -174,18 +189,28 @@ pub fn decode_table(
     let stored = LE::read_u32(end);
     let computed = table_crc(entries, end, segment, offset);
     if stored != computed {
-        return Err(DecodeError::new(entries.len(), DecodeKind::Checksum { stored, computed }));
+        return Err(DecodeError::new(
+            entries.len(),
+            DecodeKind::Checksum { stored, computed },
+        ));
     }
     let count = Get::new(end, profile_end::SIZE)?.u32(profile_end::COUNT);
     if count as usize > PROFILES_MAX || count as usize * at::SIZE != entries.len() {
-        return Err(DecodeError::field(entries.len(), "profiles", u64::from(count)));
+        return Err(DecodeError::field(
+            entries.len(),
+            "profiles",
+            u64::from(count),
+        ));
     }
     entries.chunks_exact(at::SIZE).map(decode_entry).collect()
 }
 
 fn decode_entry(raw: &[u8]) -> Result<Entry, DecodeError> {
     let get = Get::new(raw, at::SIZE)?;
-    let tokens = Span { min: get.i64(at::MIN_TOKEN), max: get.i64(at::MAX_TOKEN) };
+    let tokens = Span {
+        min: get.i64(at::MIN_TOKEN),
+        max: get.i64(at::MAX_TOKEN),
+    };
     Ok(Entry {
         profile: Profile {
             namespace: Namespace::from_bytes(get.id(at::NAMESPACE)),
@@ -208,11 +233,17 @@ mod tests {
     use super::*;
 
     fn entries() -> Vec<Entry> {
-        let lifetime = Lifetime { gc_grace: Duration::from_secs(9), ttl: None };
+        let lifetime = Lifetime {
+            gc_grace: Duration::from_secs(9),
+            ttl: None,
+        };
         let mut first = Entry::new(Profile::new(Namespace::from_u128(1), 12, lifetime));
         first.add(UnixMillis::new(5), 100, Some(-7));
         first.add(UnixMillis::new(3), 50, Some(9));
-        let mut second = Entry::new(Profile { ttl_ms: 4, ..first.profile });
+        let mut second = Entry::new(Profile {
+            ttl_ms: 4,
+            ..first.profile
+        });
         second.add(UnixMillis::new(1), 1, None);
         vec![first, second]
     }
@@ -224,8 +255,17 @@ mod tests {
         assert_eq!(bytes.len(), table_length(2));
         let read = decode_table(&bytes, SegmentId::new(3), 512).unwrap();
         assert_eq!(read, entries());
-        assert_eq!(read[0].created, Span { min: UnixMillis::new(3), max: UnixMillis::new(5) });
-        assert_eq!(read[1].profile.lifetime().ttl, Some(Duration::from_millis(4)));
+        assert_eq!(
+            read[0].created,
+            Span {
+                min: UnixMillis::new(3),
+                max: UnixMillis::new(5)
+            }
+        );
+        assert_eq!(
+            read[1].profile.lifetime().ttl,
+            Some(Duration::from_millis(4))
+        );
     }
 
     #[test]
@@ -236,11 +276,17 @@ mod tests {
         assert!(decode_table(&bytes, SegmentId::new(4), 512).is_err());
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_table(&bytes, SegmentId::new(3), 512).is_err(), "bit {bit}");
+            assert!(
+                decode_table(&bytes, SegmentId::new(3), 512).is_err(),
+                "bit {bit}"
+            );
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         for cut in 0..bytes.len() {
-            assert!(decode_table(&bytes[..cut], SegmentId::new(3), 512).is_err(), "cut {cut}");
+            assert!(
+                decode_table(&bytes[..cut], SegmentId::new(3), 512).is_err(),
+                "cut {cut}"
+            );
         }
     }
 }

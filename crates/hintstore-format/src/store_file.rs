@@ -55,8 +55,10 @@ impl Slot {
             let kind = DecodeKind::Checksum { stored, computed };
             return Err(DecodeError::new(at::CRC.offset, kind));
         }
-        let (version, bits) =
-            (get.u16(at::VERSION), get.u32(at::INCOMPAT) | get.u32(at::RO_COMPAT));
+        let (version, bits) = (
+            get.u16(at::VERSION),
+            get.u32(at::INCOMPAT) | get.u32(at::RO_COMPAT),
+        );
         if version > VERSION || bits != 0 {
             let kind = DecodeKind::Foreign { version, bits };
             return Err(DecodeError::new(at::VERSION.offset, kind));
@@ -72,7 +74,10 @@ impl Slot {
 
 fn crc(bytes: &[u8]) -> u32 {
     let (before, rest) = bytes.split_at(at::CRC.offset.min(bytes.len()));
-    checksum::extend(checksum::crc(before), rest.get(at::CRC.size..).unwrap_or_default())
+    checksum::extend(
+        checksum::crc(before),
+        rest.get(at::CRC.size..).unwrap_or_default(),
+    )
 }
 
 /// The slot that counts in the bytes of a store file: the valid one of the greater generation.
@@ -93,7 +98,12 @@ mod tests {
     use super::*;
 
     fn slot(generation: u64) -> Slot {
-        Slot { store: StoreId::from_u128(1), epoch: 2, generation, inode: 3 }
+        Slot {
+            store: StoreId::from_u128(1),
+            epoch: 2,
+            generation,
+            inode: 3,
+        }
     }
 
     fn file(slots: &[Slot]) -> Vec<u8> {

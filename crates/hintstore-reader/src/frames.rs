@@ -38,7 +38,7 @@ pub enum FrameItem {
 #[derive(Clone, Debug)]
 pub struct Frames<'a> {
     header: &'a Header,
-    frames: &'a [u8],
+    bytes: &'a [u8],
     at: usize,
     /// No later frame has a lower index.
     index: u32,
@@ -49,7 +49,13 @@ pub struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// The frames of the block with this header.
     pub fn new(header: &'a Header, frames: &'a [u8]) -> Self {
-        Self { header, frames, at: 0, index: 0, budget: 4 * frames.len() }
+        Self {
+            header,
+            bytes: frames,
+            at: 0,
+            index: 0,
+            budget: 4 * frames.len(),
+        }
     }
 
     /// Goes on at a place that an earlier iteration over the same block gave.
@@ -61,7 +67,7 @@ impl<'a> Frames<'a> {
 
     fn intact(&mut self, at: usize) -> Option<FrameItem> {
         let salt = self.header.start.salt;
-        let (header, end) = frame::check(self.frames, at, salt).ok()?;
+        let (header, end) = frame::check(self.bytes, at, salt).ok()?;
         self.index = u32::from(header.index) + 1;
         Some(FrameItem::Intact {
             at,
@@ -72,10 +78,10 @@ impl<'a> Frames<'a> {
     }
 
     fn plausible(&self, at: usize) -> Option<usize> {
-        let header = frame::Header::read(self.frames, at)?;
+        let header = frame::Header::read(self.bytes, at)?;
         let end = header.end(at);
         let index = u32::from(header.index);
-        (end <= self.frames.len()
+        (end <= self.bytes.len()
             && header.flags & frame::flag::UNKNOWN == 0
             && (self.index..=self.header.last_index.into()).contains(&index))
         .then_some(end)
@@ -84,24 +90,26 @@ impl<'a> Frames<'a> {
     /// Where the next intact frame begins, behind the broken one at `self.at`.
     fn resync(&mut self) -> usize {
         if let Some(end) = self.plausible(self.at)
-            && (end == self.frames.len() || self.try_at(end))
+            && (end == self.bytes.len() || self.try_at(end))
         {
             return end;
         }
         let mut at = self.at + 1;
-        while at < self.frames.len() && self.budget > 0 {
+        while at < self.bytes.len() && self.budget > 0 {
             if self.plausible(at).is_some() && self.try_at(at) {
                 return at;
             }
             at += 1;
         }
-        self.frames.len()
+        self.bytes.len()
     }
 
     fn try_at(&mut self, at: usize) -> bool {
-        let Some(end) = self.plausible(at) else { return false };
+        let Some(end) = self.plausible(at) else {
+            return false;
+        };
         self.budget = self.budget.saturating_sub(end - at);
-        frame::check(self.frames, at, self.header.start.salt).is_ok()
+        frame::check(self.bytes, at, self.header.start.salt).is_ok()
     }
 }
 
@@ -110,7 +118,7 @@ impl Iterator for Frames<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<FrameItem> {
-        if self.at >= self.frames.len() {
+        if self.at >= self.bytes.len() {
             return None;
         }
         let at = self.at;
@@ -122,7 +130,10 @@ impl Iterator for Frames<'_> {
         }
         let next = self.resync();
         self.at = next;
-        Some(FrameItem::Bad { at, length: next - at })
+        Some(FrameItem::Bad {
+            at,
+            length: next - at,
+        })
     }
 }
 
@@ -166,9 +177,16 @@ mod tests {
         let profile = Profile::new(
             hintstore_format::Namespace::NONE,
             0,
-            Lifetime { gc_grace: std::time::Duration::ZERO, ttl: None },
+            Lifetime {
+                gc_grace: std::time::Duration::ZERO,
+                ttl: None,
+            },
         );
-        let position = Position { segment: SegmentId::new(1), offset: 128, synced_to: 0 };
+        let position = Position {
+            segment: SegmentId::new(1),
+            offset: 128,
+            synced_to: 0,
+        };
         let header = block::seal(start, position, &[profile], &mut bytes, &mut Vec::new());
         (header, bytes.split_off(block::HEADER))
     }
@@ -215,6 +233,12 @@ mod tests {
         header.frames_length = frames.len() as u32;
         header.last_index = u16::MAX;
         let items: Vec<_> = Frames::new(&header, &frames).collect();
-        assert_eq!(items, [FrameItem::Bad { at: 0, length: 200_000 }]);
+        assert_eq!(
+            items,
+            [FrameItem::Bad {
+                at: 0,
+                length: 200_000
+            }]
+        );
     }
 }

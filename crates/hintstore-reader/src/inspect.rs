@@ -38,11 +38,17 @@ pub fn inspect(file: &dyn File) -> Result<Inspected> {
         // A broken descriptor does not make the summary wrong: it names the segment as well.
         Err(error) => !error.is_foreign(),
     });
-    Ok(Inspected { info, descriptor, summary })
+    Ok(Inspected {
+        info,
+        descriptor,
+        summary,
+    })
 }
 
 fn read_summary(file: &dyn File, info: Info) -> Result<Option<Summary>> {
-    let Some(at) = info.length.checked_sub(SUMMARY as u64) else { return Ok(None) };
+    let Some(at) = info.length.checked_sub(SUMMARY as u64) else {
+        return Ok(None);
+    };
     let mut tail = [0; SUMMARY];
     let read = file.read_at(&mut tail, at)?;
     let tail = tail.get(..read).unwrap_or_default();

@@ -69,7 +69,12 @@ pub struct Page {
 impl Page {
     /// An empty page.
     pub fn new(target: TargetId) -> Self {
-        Self { target, blocks: Vec::new(), hints: Vec::new(), bytes: 0 }
+        Self {
+            target,
+            blocks: Vec::new(),
+            hints: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// The node the hints are for.
@@ -105,7 +110,12 @@ impl Page {
     /// Adds a hint of the block that was added last.
     pub fn add(&mut self, sequence: Sequence, at: usize, length: usize, profile: u8) {
         let block = self.blocks.len().saturating_sub(1) as u32;
-        self.hints.push(PageHint { sequence, block, at: at as u32, profile });
+        self.hints.push(PageHint {
+            sequence,
+            block,
+            at: at as u32,
+            profile,
+        });
         self.bytes += length as u64;
     }
 
@@ -113,10 +123,17 @@ impl Page {
     pub fn hint(&self, place: &PageHint) -> Option<HintRef<'_>> {
         let (store, block, window) = self.blocks.get(place.block as usize)?;
         let frame = frames::read(&block.header, window, place.at as usize)?;
-        let profile: &Profile =
-            &block.entries.as_ref()?.get(usize::from(place.profile))?.profile;
+        let profile: &Profile = &block
+            .entries
+            .as_ref()?
+            .get(usize::from(place.profile))?
+            .profile;
         Some(HintRef {
-            key: Key { store: *store, target: self.target, sequence: place.sequence },
+            key: Key {
+                store: *store,
+                target: self.target,
+                sequence: place.sequence,
+            },
             namespace: profile.namespace,
             payload_version: profile.payload_version,
             lifetime: profile.lifetime(),
@@ -137,6 +154,10 @@ impl Page {
     /// Uses the hints, and tells whether what was used was all there.
     pub fn with<R>(&self, use_hints: impl FnOnce(&Self) -> R) -> Result<R, Faulted> {
         let result = use_hints(self);
-        if self.faulted() { Err(Faulted) } else { Ok(result) }
+        if self.faulted() {
+            Err(Faulted)
+        } else {
+            Ok(result)
+        }
     }
 }

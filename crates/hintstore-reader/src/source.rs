@@ -29,7 +29,11 @@ impl Window {
 
     fn part(memory: &Arc<Memory>, start: usize, length: usize) -> Self {
         let end = start.saturating_add(length).min(memory.len());
-        Self { memory: memory.clone(), start: start.min(end), end }
+        Self {
+            memory: memory.clone(),
+            start: start.min(end),
+            end,
+        }
     }
 }
 
@@ -82,7 +86,9 @@ pub struct MapSource {
 impl MapSource {
     /// Maps the first `length` bytes of a file that nobody writes to.
     pub fn new(file: &dyn File, length: u64) -> Result<Self> {
-        Ok(Self { memory: Arc::new(Memory::Map(file.map(length)?)) })
+        Ok(Self {
+            memory: Arc::new(Memory::Map(file.map(length)?)),
+        })
     }
 }
 
@@ -125,7 +131,13 @@ impl PreadSource {
     }
 
     fn new(file: Arc<dyn File>, piece: usize) -> Self {
-        Self { file, piece, limit: u64::MAX, start: 0, memory: Arc::new(Memory::Heap(Vec::new())) }
+        Self {
+            file,
+            piece,
+            limit: u64::MAX,
+            start: 0,
+            memory: Arc::new(Memory::Heap(Vec::new())),
+        }
     }
 }
 

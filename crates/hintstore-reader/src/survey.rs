@@ -40,7 +40,9 @@ const HOLES_MAX: usize = 1024;
 impl Survey {
     /// What the segment adds up to.
     pub fn summary(&self) -> &Summary {
-        self.footer.as_ref().map_or(self.builder.summary(), |footer| &footer.summary)
+        self.footer
+            .as_ref()
+            .map_or(self.builder.summary(), |footer| &footer.summary)
     }
 }
 
@@ -49,8 +51,12 @@ impl Survey {
 pub fn survey(file: &Arc<dyn File>, descriptor: &Descriptor) -> Result<Survey> {
     let length = file.info()?.length;
     let source = Box::new(PreadSource::hopping(file.clone()));
-    let mut walk =
-        Walk::new(source, descriptor.segment, descriptor.length() as u64, length);
+    let mut walk = Walk::new(
+        source,
+        descriptor.segment,
+        descriptor.length() as u64,
+        length,
+    );
     let mut survey = Survey {
         builder: Builder::new(descriptor),
         footer: None,
@@ -114,7 +120,11 @@ impl Survey {
     /// Counts the sequences between the last block and the next.
     fn count_gap(&mut self, first: Sequence, synced: bool) {
         let summary = self.builder.summary();
-        let expected = if summary.blocks == 0 { summary.first } else { summary.last.plus(1) };
+        let expected = if summary.blocks == 0 {
+            summary.first
+        } else {
+            summary.last.plus(1)
+        };
         // Epochs differ only between segments, so a gap within one is a number of hints.
         let gap = first.get().saturating_sub(expected.get());
         if gap > 0 && first.epoch() == expected.epoch() {
@@ -129,7 +139,10 @@ impl Survey {
     fn note(&mut self, block: &Block) {
         if self.holes.len() < HOLES_MAX {
             let position = block.header.position;
-            self.holes.push(Hole { offset: position.offset, length: block.header.length() });
+            self.holes.push(Hole {
+                offset: position.offset,
+                length: block.header.length(),
+            });
         }
     }
 }

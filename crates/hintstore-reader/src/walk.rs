@@ -59,14 +59,15 @@ pub struct Walk {
 
 impl Walk {
     /// A walk from `at`, where a block begins or began, to `limit`.
-    pub fn new(
-        mut source: Box<dyn Source>,
-        segment: SegmentId,
-        at: u64,
-        limit: u64,
-    ) -> Self {
+    pub fn new(mut source: Box<dyn Source>, segment: SegmentId, at: u64, limit: u64) -> Self {
         source.limit(limit);
-        Self { source, segment, at, limit, ended: false }
+        Self {
+            source,
+            segment,
+            at,
+            limit,
+            ended: false,
+        }
     }
 
     /// Where the walk stands: the end of what it met.
@@ -101,24 +102,34 @@ impl Walk {
         };
         self.at = found;
         self.ended = found >= self.limit;
-        Ok(Some(Item::Hole(Hole { offset: from, length: found - from })))
+        Ok(Some(Item::Hole(Hole {
+            offset: from,
+            length: found - from,
+        })))
     }
 
     /// The frames of a block.
     pub fn frames(&mut self, block: &Block) -> Result<Window> {
-        self.source.at(block.header.frames_at(), block.header.frames_length as usize)
+        self.source.at(
+            block.header.frames_at(),
+            block.header.frames_length as usize,
+        )
     }
 
     fn item_at(&mut self, at: u64) -> Result<Option<Item>> {
         let head = self.source.at(at, block::HEADER)?;
         match head.first_chunk() {
             Some(magic) if magic == BLOCK_MAGIC => {
-                let Ok(header) = Header::decode(&head, self.segment, at) else { return Ok(None) };
+                let Ok(header) = Header::decode(&head, self.segment, at) else {
+                    return Ok(None);
+                };
                 if at + header.length() > self.limit {
                     // Cut short: its frames are not all there.
                     return Ok(None);
                 }
-                let table = self.source.at(header.table_at(), header.table_length as usize)?;
+                let table = self
+                    .source
+                    .at(header.table_at(), header.table_length as usize)?;
                 let entries = profile::decode_table(&table, self.segment, at).ok();
                 self.at = header.end();
                 Ok(Some(Item::Block(Block { header, entries })))
@@ -129,7 +140,9 @@ impl Walk {
                     return Ok(None);
                 }
                 let bytes = self.source.at(at, length as usize)?;
-                let Ok(footer) = Footer::decode(&bytes, self.segment, at) else { return Ok(None) };
+                let Ok(footer) = Footer::decode(&bytes, self.segment, at) else {
+                    return Ok(None);
+                };
                 self.at = at + length;
                 self.ended = true;
                 Ok(Some(Item::Footer(Box::new(footer))))
@@ -145,7 +158,9 @@ impl Walk {
         let mut any = !self.is_zero(self.at, from.min(self.limit))?;
         let mut at = from;
         while at < self.limit {
-            let Some((start, end)) = self.source.next_data(at)? else { break };
+            let Some((start, end)) = self.source.next_data(at)? else {
+                break;
+            };
             at = at.max(start & !(ALIGN - 1));
             let end = end.min(self.limit);
             while at < end {

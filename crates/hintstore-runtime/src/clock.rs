@@ -72,14 +72,20 @@ impl Clock for SystemClock {
     fn boot(&self) -> Boot {
         let now = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        Boot(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0)))
+        Boot(Duration::new(
+            seconds,
+            u32::try_from(now.tv_nsec).unwrap_or(0),
+        ))
     }
 
     fn boot_id(&self) -> [u8; 16] {
         // Where it cannot be read, every start counts as the same boot: the steps of the clock
         // that are then noticed are held until confirmed, which is the careful side.
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let id = text.trim().parse().unwrap_or(hintstore_format::StoreId::from_u128(0));
+        let id = text
+            .trim()
+            .parse()
+            .unwrap_or(hintstore_format::StoreId::from_u128(0));
         *id.as_bytes()
     }
 

@@ -74,7 +74,10 @@ pub struct Signal {
 impl Signal {
     /// A signal that was never raised.
     pub const fn new() -> Self {
-        Self { count: Mutex::new(0), grown: Condvar::new() }
+        Self {
+            count: Mutex::new(0),
+            grown: Condvar::new(),
+        }
     }
 
     /// How often it was raised.
@@ -95,7 +98,9 @@ impl Signal {
         let unraised = |count: &mut u64| *count == seen;
         match at_most {
             None => drop(
-                self.grown.wait_while(count, unraised).unwrap_or_else(PoisonError::into_inner),
+                self.grown
+                    .wait_while(count, unraised)
+                    .unwrap_or_else(PoisonError::into_inner),
             ),
             Some(at_most) => drop(
                 self.grown

@@ -17,14 +17,17 @@ pub struct Threads {
 impl Threads {
     /// A runner without steps.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, stopping: Arc::default(), running: Mutex::default() }
+        Self {
+            clock,
+            stopping: Arc::default(),
+            running: Mutex::default(),
+        }
     }
 }
 
 impl Runner for Threads {
     fn start(&self, step: Arc<dyn Step>, waker: Waker, first: Next) -> io::Result<()> {
-        let (clock, stopping, wakes) =
-            (self.clock.clone(), self.stopping.clone(), waker.clone());
+        let (clock, stopping, wakes) = (self.clock.clone(), self.stopping.clone(), waker.clone());
         let run = move || {
             let mut seen = 0;
             let mut next = first;
@@ -122,7 +125,9 @@ mod tests {
         let clock = Arc::new(SystemClock);
         let threads = Threads::new(clock.clone());
         let (step, waker) = (Arc::new(Count::default()), Waker::default());
-        threads.start(step.clone(), waker.clone(), Next::WhenWoken).unwrap();
+        threads
+            .start(step.clone(), waker.clone(), Next::WhenWoken)
+            .unwrap();
         waker.wake();
         let ran = |least| step.runs.load(Ordering::SeqCst) >= least;
         assert!(threads.wait_until(&step.ran, None, &mut || ran(1)));

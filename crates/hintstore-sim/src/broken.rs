@@ -7,9 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hintstore_storage::{
-    Entry, Existing, File, Info, Lock, LockError, Mapping, Result, Storage,
-};
+use hintstore_storage::{Entry, Existing, File, Info, Lock, LockError, Mapping, Result, Storage};
 
 /// Which mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +35,11 @@ pub struct BrokenStorage {
 impl BrokenStorage {
     /// `inner` with a mistake in front of it.
     pub fn new(inner: Arc<dyn Storage>, how: Broken) -> Self {
-        Self { inner, how, deferred: Arc::default() }
+        Self {
+            inner,
+            how,
+            deferred: Arc::default(),
+        }
     }
 
     fn wrap(&self, name: &str, file: Arc<dyn File>) -> Arc<dyn File> {
@@ -130,8 +132,7 @@ impl File for BrokenFile {
             Broken::RetriedSync => self.inner.sync().or_else(|_| self.inner.sync()),
             Broken::NoDirectorySync => self.inner.sync(),
             Broken::CheckpointBeforeData => {
-                let mut deferred =
-                    self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
                 if self.is_segment {
                     deferred.push(self.inner.clone());
                     return Ok(());

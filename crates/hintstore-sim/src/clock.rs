@@ -25,9 +25,13 @@ pub struct SimClock {
 impl SimClock {
     /// A clock that stands at `wall`, a minute after boot.
     pub fn new(wall: UnixMillis) -> Self {
-        let boot = Boot::new(Duration::from_secs(60));
+        let boot = Boot::new(Duration::from_mins(1));
         Self {
-            times: Mutex::new(Times { wall, boot, boots: 1 }),
+            times: Mutex::new(Times {
+                wall,
+                boot,
+                boots: 1,
+            }),
             entropy: AtomicU64::new(0x1234_5678),
         }
     }

@@ -115,7 +115,11 @@ impl Disk {
     }
 
     fn fault(&mut self, on: FaultOn, name: &str) -> io::Result<()> {
-        for fault in self.faults.iter_mut().filter(|f| f.on == on && name.contains(f.name)) {
+        for fault in self
+            .faults
+            .iter_mut()
+            .filter(|f| f.on == on && name.contains(f.name))
+        {
             if fault.after > 0 {
                 fault.after -= 1;
             } else if fault.times > 0 {
@@ -127,7 +131,11 @@ impl Disk {
     }
 
     pub(crate) fn used(&self) -> u64 {
-        self.names.values().filter_map(|inode| self.inodes.get(*inode)).map(|i| i.allocated).sum()
+        self.names
+            .values()
+            .filter_map(|inode| self.inodes.get(*inode))
+            .map(|i| i.allocated)
+            .sum()
     }
 
     fn grow(&mut self, inode: usize, end: u64) -> io::Result<()> {
@@ -136,7 +144,10 @@ impl Disk {
         if need <= has {
             return Ok(());
         }
-        if self.capacity.is_some_and(|capacity| self.used() + (need - has) > capacity) {
+        if self
+            .capacity
+            .is_some_and(|capacity| self.used() + (need - has) > capacity)
+        {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if let Some(inode) = self.inodes.get_mut(inode) {
@@ -154,7 +165,10 @@ impl Disk {
         let inode = self.inodes.len();
         self.inodes.push(Inode::default());
         self.names.insert(name.to_owned(), inode);
-        self.name_changes.push(EntryChange::Create { name: name.to_owned(), inode });
+        self.name_changes.push(EntryChange::Create {
+            name: name.to_owned(),
+            inode,
+        });
         if goes_on { Ok(inode) } else { Err(power_cut()) }
     }
 
@@ -180,7 +194,9 @@ impl Disk {
         }
         let goes_on = self.tick()?;
         self.names.remove(name);
-        self.name_changes.push(EntryChange::Unlink { name: name.to_owned() });
+        self.name_changes.push(EntryChange::Unlink {
+            name: name.to_owned(),
+        });
         if goes_on { Ok(()) } else { Err(power_cut()) }
     }
 
@@ -206,11 +222,18 @@ impl Disk {
         let failed = self.fault(FaultOn::Write, name);
         let goes_on = self.tick()?;
         // A write that fails may have written a part.
-        let part = if failed.is_err() { bytes.len() / 2 } else { bytes.len() };
+        let part = if failed.is_err() {
+            bytes.len() / 2
+        } else {
+            bytes.len()
+        };
         let bytes = bytes.get(..part).unwrap_or_default();
         self.grow(inode, (offset + bytes.len()) as u64)?;
         if let Some(inode) = self.inodes.get_mut(inode) {
-            let change = Change::Write { offset, bytes: bytes.to_vec() };
+            let change = Change::Write {
+                offset,
+                bytes: bytes.to_vec(),
+            };
             apply(&mut inode.written, &change);
             inode.changes.push(change);
         }
@@ -231,7 +254,10 @@ impl Disk {
 
     pub(crate) fn allocate(&mut self, inode: usize, end: usize) -> io::Result<()> {
         self.grow(inode, end as u64)?;
-        let length = self.inodes.get(inode).map_or(0, |inode| inode.written.len());
+        let length = self
+            .inodes
+            .get(inode)
+            .map_or(0, |inode| inode.written.len());
         if length >= end {
             return Ok(());
         }
@@ -249,7 +275,9 @@ impl Disk {
         if !self.tick()? {
             return Err(power_cut());
         }
-        let Some(inode) = self.inodes.get_mut(inode) else { return Ok(()) };
+        let Some(inode) = self.inodes.get_mut(inode) else {
+            return Ok(());
+        };
         if failed.is_err() {
             // The pages are clean now, and what they hold is not on the disk.
             inode.changes.clear();
@@ -264,7 +292,10 @@ impl Disk {
 
     /// The disk after a crash, with the power back.
     pub(crate) fn after(&self, crash: Crash) -> Self {
-        let mut disk = Self { directories: self.directories.clone(), ..Self::default() };
+        let mut disk = Self {
+            directories: self.directories.clone(),
+            ..Self::default()
+        };
         let Crash::Power { seed } = crash else {
             disk.names = self.names.clone();
             disk.inodes = self.inodes.clone();
@@ -332,7 +363,8 @@ impl Inode {
     fn cover(&mut self, change: &Change) {
         match change {
             Change::Write { offset, bytes } => {
-                self.covered.extend(offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR));
+                self.covered
+                    .extend(offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR));
             }
             Change::Length(length) => self.covered.retain(|sector| sector * SECTOR < *length),
         }

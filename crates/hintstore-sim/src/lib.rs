@@ -16,7 +16,7 @@ mod random;
 mod storage;
 mod target;
 
-pub use broken::{BrokenStorage, Broken};
+pub use broken::{Broken, BrokenStorage};
 pub use clock::SimClock;
 pub use disk::{Crash, Fault, FaultOn};
 pub use manual::Manual;

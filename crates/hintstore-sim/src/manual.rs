@@ -30,7 +30,10 @@ const RUNS_MAX: usize = 100_000;
 impl Manual {
     /// A runner without steps.
     pub fn new(clock: Arc<SimClock>) -> Self {
-        Self { clock, slots: Mutex::default() }
+        Self {
+            clock,
+            slots: Mutex::default(),
+        }
     }
 
     /// Runs what is woken or due now.
@@ -58,7 +61,12 @@ impl Manual {
     }
 
     fn next_due(&self) -> Option<Boot> {
-        self.slots.lock().iter().filter(|slot| slot.step.is_some()).filter_map(|s| s.due).min()
+        self.slots
+            .lock()
+            .iter()
+            .filter(|slot| slot.step.is_some())
+            .filter_map(|s| s.due)
+            .min()
     }
 
     /// Runs one step that is woken or due; false where there is none.
@@ -69,10 +77,16 @@ impl Manual {
             let woken = slot.waker.signal().count() != slot.seen;
             slot.step.is_some() && (woken || slot.due.is_some_and(|due| due <= now))
         };
-        let Some(at) = slots.iter().position(ready) else { return false };
-        let Some(slot) = slots.get_mut(at) else { return false };
+        let Some(at) = slots.iter().position(ready) else {
+            return false;
+        };
+        let Some(slot) = slots.get_mut(at) else {
+            return false;
+        };
         slot.seen = slot.waker.signal().count();
-        let Some(step) = slot.step.take() else { return false };
+        let Some(step) = slot.step.take() else {
+            return false;
+        };
         drop(slots);
         let next = step.step(now);
         // It may have been stopped meanwhile.
@@ -93,7 +107,12 @@ impl Runner for Manual {
             Next::After(duration) => Some(self.clock.boot() + duration),
             Next::WhenWoken => None,
         };
-        self.slots.lock().push(Slot { step: Some(step), waker, seen: 0, due });
+        self.slots.lock().push(Slot {
+            step: Some(step),
+            waker,
+            seen: 0,
+            due,
+        });
         Ok(())
     }
 

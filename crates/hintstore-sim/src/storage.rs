@@ -30,7 +30,9 @@ impl Default for SimStorage {
 impl SimStorage {
     /// An empty disk.
     pub fn new() -> Self {
-        Self { disk: Arc::default() }
+        Self {
+            disk: Arc::default(),
+        }
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -75,7 +77,9 @@ impl SimStorage {
     /// The disk as a crash leaves it, as another disk; this one stays as it is.
     #[must_use]
     pub fn after(&self, crash: Crash) -> Self {
-        Self { disk: Arc::new(Mutex::new(self.disk().after(crash))) }
+        Self {
+            disk: Arc::new(Mutex::new(self.disk().after(crash))),
+        }
     }
 
     /// Changes the bytes of a file behind the engine's back: media damage.
@@ -135,7 +139,11 @@ impl Storage for SimStorage {
             .filter_map(|(full, number)| {
                 let inode = disk.inodes.get(*number)?;
                 let name = in_directory(full)?;
-                Some(Entry { name, is_directory: false, info: info(inode, *number) })
+                Some(Entry {
+                    name,
+                    is_directory: false,
+                    info: info(inode, *number),
+                })
             })
             .collect())
     }
@@ -143,9 +151,11 @@ impl Storage for SimStorage {
     fn open(&self, name: &str, _: bool) -> Result<Arc<dyn File>> {
         let inode = self.disk().names.get(name).copied();
         match inode {
-            Some(inode) => {
-                Ok(Arc::new(SimFile { storage: self.clone(), inode, name: name.to_owned() }))
-            }
+            Some(inode) => Ok(Arc::new(SimFile {
+                storage: self.clone(),
+                inode,
+                name: name.to_owned(),
+            })),
             None => Err(self.fail_as(Op::Open, name)(io::ErrorKind::NotFound.into())),
         }
     }
@@ -153,34 +163,51 @@ impl Storage for SimStorage {
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
         let made = self.disk().create(name);
         let inode = made.map_err(self.fail_as(Op::Create, name))?;
-        Ok(Arc::new(SimFile { storage: self.clone(), inode, name: name.to_owned() }))
+        Ok(Arc::new(SimFile {
+            storage: self.clone(),
+            inode,
+            name: name.to_owned(),
+        }))
     }
 
     fn lock(&self, name: &str, owner: &str) -> std::result::Result<Lock, LockError> {
         let mut disk = self.disk();
         if let Some(owner) = disk.locked.get(name) {
-            return Err(LockError::Held { owner: owner.clone() });
+            return Err(LockError::Held {
+                owner: owner.clone(),
+            });
         }
         disk.locked.insert(name.to_owned(), owner.to_owned());
-        Ok(Lock::new(Held { storage: self.clone(), name: name.to_owned() }))
+        Ok(Lock::new(Held {
+            storage: self.clone(),
+            name: name.to_owned(),
+        }))
     }
 
     fn rename(&self, from: &str, to: &str, existing: Existing) -> Result<()> {
         let replace = existing == Existing::Replace;
-        self.disk().rename(from, to, replace).map_err(self.fail_as(Op::Rename, from))
+        self.disk()
+            .rename(from, to, replace)
+            .map_err(self.fail_as(Op::Rename, from))
     }
 
     fn unlink(&self, name: &str) -> Result<()> {
-        self.disk().unlink(name).map_err(self.fail_as(Op::Unlink, name))
+        self.disk()
+            .unlink(name)
+            .map_err(self.fail_as(Op::Unlink, name))
     }
 
     fn sync_directory(&self, name: &str) -> Result<()> {
-        self.disk().sync_directory().map_err(self.fail_as(Op::SyncDirectory, name))
+        self.disk()
+            .sync_directory()
+            .map_err(self.fail_as(Op::SyncDirectory, name))
     }
 
     fn free_space(&self) -> Result<u64> {
         let disk = self.disk();
-        Ok(disk.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(disk.used())))
+        Ok(disk
+            .capacity
+            .map_or(u64::MAX, |capacity| capacity.saturating_sub(disk.used())))
     }
 }
 
@@ -208,7 +235,10 @@ impl SimFile {
 
     fn written<T>(&self, read: impl FnOnce(&Inode) -> T) -> Result<T> {
         self.change(Op::Read, |disk| {
-            disk.inodes.get(self.inode).map(read).ok_or(io::ErrorKind::NotFound.into())
+            disk.inodes
+                .get(self.inode)
+                .map(read)
+                .ok_or(io::ErrorKind::NotFound.into())
         })
     }
 }
@@ -238,11 +268,15 @@ impl File for SimFile {
     }
 
     fn set_length(&self, length: u64) -> Result<()> {
-        self.change(Op::SetLength, |disk| disk.set_length(self.inode, length as usize))
+        self.change(Op::SetLength, |disk| {
+            disk.set_length(self.inode, length as usize)
+        })
     }
 
     fn allocate(&self, offset: u64, length: u64) -> Result<()> {
-        self.change(Op::Allocate, |disk| disk.allocate(self.inode, (offset + length) as usize))
+        self.change(Op::Allocate, |disk| {
+            disk.allocate(self.inode, (offset + length) as usize)
+        })
     }
 
     fn sync(&self) -> Result<()> {

@@ -134,7 +134,9 @@ impl SharedBuffer {
     /// Changes the state by `next`, where that gives one.
     fn change(&self, next: impl Fn(State) -> Option<State>) -> Option<State> {
         self.state
-            .fetch_update(SeqCst, SeqCst, |word| next(State::unpack(word)).map(State::pack))
+            .fetch_update(SeqCst, SeqCst, |word| {
+                next(State::unpack(word)).map(State::pack)
+            })
             .ok()
             .map(State::unpack)
     }
@@ -142,18 +144,21 @@ impl SharedBuffer {
     /// Takes an idle buffer for the caller alone.
     pub fn claim(&self) -> Option<Exclusive<'_>> {
         self.change(|state| {
-            (state.mode == Mode::Idle).then_some(State { mode: Mode::Owned, ..state })
+            (state.mode == Mode::Idle).then_some(State {
+                mode: Mode::Owned,
+                ..state
+            })
         })?;
-        Some(Exclusive { buffer: self, filled: 0, then: Mode::Idle })
+        Some(Exclusive {
+            buffer: self,
+            filled: 0,
+            then: Mode::Idle,
+        })
     }
 
     /// Reserves a place of `length` bytes in the buffer's use `generation`.
     #[inline]
-    pub fn reserve(
-        &self,
-        generation: u32,
-        length: usize,
-    ) -> Result<Reservation<'_>, Refused> {
+    pub fn reserve(&self, generation: u32, length: usize) -> Result<Reservation<'_>, Refused> {
         let capacity = self.capacity.load(Relaxed);
         let mut word = self.state.load(Acquire);
         loop {
@@ -169,7 +174,10 @@ impl SharedBuffer {
                 offset: state.offset + length as u32,
                 ..state
             };
-            match self.state.compare_exchange_weak(word, next.pack(), SeqCst, Acquire) {
+            match self
+                .state
+                .compare_exchange_weak(word, next.pack(), SeqCst, Acquire)
+            {
                 Ok(_) => {
                     let memory = self.memory.load(Acquire);
                     // SAFETY: the place was given out once in this use, `capacity` bounds it, and
@@ -177,7 +185,11 @@ impl SharedBuffer {
                     let start = unsafe { memory.add(state.offset as usize) };
                     // SAFETY: as above: nobody else has a reference to these bytes.
                     let bytes = unsafe { slice::from_raw_parts_mut(start, length) };
-                    return Ok(Reservation { buffer: self, index: state.count as u16, bytes });
+                    return Ok(Reservation {
+                        buffer: self,
+                        index: state.count as u16,
+                        bytes,
+                    });
                 }
                 Err(now) => word = now,
             }
@@ -188,17 +200,25 @@ impl SharedBuffer {
     /// not open.
     pub fn close(&self, generation: u32) -> Option<Filled> {
         let state = self.change(|state| {
-            (state.mode == Mode::Open && state.generation == generation)
-                .then_some(State { mode: Mode::Closed, ..state })
+            (state.mode == Mode::Open && state.generation == generation).then_some(State {
+                mode: Mode::Closed,
+                ..state
+            })
         })?;
-        Some(Filled { count: state.count, bytes: state.offset })
+        Some(Filled {
+            count: state.count,
+            bytes: state.offset,
+        })
     }
 
     /// How much was given out so far in the use `generation`, closed or not.
     pub fn filled(&self, generation: u32) -> Option<Filled> {
         let state = self.state();
         (state.generation == generation && matches!(state.mode, Mode::Open | Mode::Closed))
-            .then_some(Filled { count: state.count, bytes: state.offset })
+            .then_some(Filled {
+                count: state.count,
+                bytes: state.offset,
+            })
     }
 
     /// Whether the buffer is closed and every place in it completed.
@@ -213,16 +233,25 @@ impl SharedBuffer {
             return None;
         }
         let state = self.change(|state| {
-            (state.mode == Mode::Closed && state.generation == generation)
-                .then_some(State { mode: Mode::Owned, ..state })
+            (state.mode == Mode::Closed && state.generation == generation).then_some(State {
+                mode: Mode::Owned,
+                ..state
+            })
         })?;
-        Some(Exclusive { buffer: self, filled: state.offset, then: Mode::Closed })
+        Some(Exclusive {
+            buffer: self,
+            filled: state.offset,
+            then: Mode::Closed,
+        })
     }
 }
 
 impl Drop for SharedBuffer {
     fn drop(&mut self) {
-        release(self.memory.swap(ptr::null_mut(), SeqCst), self.capacity.swap(0, SeqCst));
+        release(
+            self.memory.swap(ptr::null_mut(), SeqCst),
+            self.capacity.swap(0, SeqCst),
+        );
     }
 }
 
@@ -239,7 +268,11 @@ fn release(memory: *mut u8, capacity: u64) {
 impl fmt::Debug for SharedBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
-        write!(f, "SharedBuffer({} places, {} bytes)", state.count, state.offset)
+        write!(
+            f,
+            "SharedBuffer({} places, {} bytes)",
+            state.count, state.offset
+        )
     }
 }
 
@@ -256,7 +289,9 @@ impl Reservation<'_> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.buffer.completed.fetch_add(self.bytes.len() as u64, SeqCst);
+        self.buffer
+            .completed
+            .fetch_add(self.bytes.len() as u64, SeqCst);
     }
 }
 
@@ -286,7 +321,10 @@ impl Exclusive<'_> {
     /// # Panics
     /// Above [`SharedBuffer::CAPACITY_MAX`].
     pub fn allocate(&mut self, capacity: usize) {
-        assert!(capacity <= SharedBuffer::CAPACITY_MAX, "a buffer holds at most 1 MiB");
+        assert!(
+            capacity <= SharedBuffer::CAPACITY_MAX,
+            "a buffer holds at most 1 MiB"
+        );
         let now = self.buffer.capacity.load(SeqCst);
         if now == capacity as u64 {
             return;
@@ -310,9 +348,17 @@ impl Exclusive<'_> {
     /// # Panics
     /// Where `skip` is more than the capacity.
     pub fn open(self, skip: usize) -> u32 {
-        assert!(skip as u64 <= self.buffer.capacity.load(SeqCst), "the buffer is too small");
+        assert!(
+            skip as u64 <= self.buffer.capacity.load(SeqCst),
+            "the buffer is too small"
+        );
         let generation = (self.buffer.state().generation + 1) & ((1 << 24) - 1);
-        let open = State { generation, mode: Mode::Open, count: 0, offset: skip as u32 };
+        let open = State {
+            generation,
+            mode: Mode::Open,
+            count: 0,
+            offset: skip as u32,
+        };
         self.buffer.completed.store(skip as u64, SeqCst);
         self.buffer.state.store(open.pack(), SeqCst);
         // The state is set; dropping would make the buffer idle.
@@ -323,7 +369,12 @@ impl Exclusive<'_> {
 
 impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
-        self.buffer.change(|state| Some(State { mode: self.then, ..state }));
+        self.buffer.change(|state| {
+            Some(State {
+                mode: self.then,
+                ..state
+            })
+        });
     }
 }
 
@@ -380,7 +431,13 @@ mod tests {
             assert!(!place.complete());
         }
         assert_eq!(buffer.reserve(generation, 1).unwrap_err(), Refused::NoRoom);
-        assert_eq!(buffer.close(generation), Some(Filled { count: 2, bytes: 16 }));
+        assert_eq!(
+            buffer.close(generation),
+            Some(Filled {
+                count: 2,
+                bytes: 16
+            })
+        );
         assert_eq!(buffer.close(generation), None);
         let full = buffer.collect(generation).unwrap();
         assert_eq!(&full[4..], [[1; 6], [2; 6]].concat());

@@ -60,7 +60,11 @@ pub struct StorageError {
 impl StorageError {
     /// An operation on a path, and the answer to it.
     pub fn new(op: Op, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self { op, path: path.into(), source }
+        Self {
+            op,
+            path: path.into(),
+            source,
+        }
     }
 
     /// The file or directory is not there.

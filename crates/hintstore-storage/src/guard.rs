@@ -41,7 +41,9 @@ impl Range {
     /// Puts a range on the table; `None` where the table is full.
     pub(crate) fn register(start: usize, length: usize) -> Option<Self> {
         let free = |slot: &&Slot| {
-            slot.taken.compare_exchange(false, true, SeqCst, SeqCst).is_ok()
+            slot.taken
+                .compare_exchange(false, true, SeqCst, SeqCst)
+                .is_ok()
         };
         let slot = TABLE.iter().find(free)?;
         slot.faulted.store(false, SeqCst);
@@ -74,7 +76,9 @@ pub fn guard_installed() -> bool {
 /// Call it once at start, after any other library that handles SIGBUS.
 pub fn install_guard() -> io::Result<()> {
     static ONCE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one_at_a_time = ONCE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one_at_a_time = ONCE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if guard_installed() {
         return Ok(());
     }
@@ -106,8 +110,10 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
     let saved = unsafe { *errno };
     // SAFETY: the kernel gives a valid siginfo to an SA_SIGINFO handler.
     let code = unsafe { (*info).si_code };
-    // SAFETY: as above; for SIGBUS the address is set.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: as above.
+    let info_ref = unsafe { &*info };
+    // SAFETY: for SIGBUS the address is set.
+    let address = unsafe { info_ref.si_addr() } as usize;
     if code != libc::BUS_ADRERR || !zero_from(address) {
         chain(signal, info, context);
     }
@@ -120,10 +126,13 @@ fn zero_from(address: usize) -> bool {
         let start = slot.start.load(SeqCst);
         start != 0 && (start..slot.end.load(SeqCst)).contains(&address)
     };
-    let Some(slot) = TABLE.iter().find(ours) else { return false };
+    let Some(slot) = TABLE.iter().find(ours) else {
+        return false;
+    };
     slot.faulted.store(true, SeqCst);
     // SAFETY: sysconf has no preconditions.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = usize::try_from(page).unwrap_or(4096);
     let from = address & !(page - 1);
     let length = slot.end.load(SeqCst).saturating_sub(from);
     // SAFETY: the range is a map of ours, registered for as long as it is mapped, and read-only;
@@ -156,10 +165,9 @@ fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: with SA_SIGINFO the stored address is a handler of this form.
             let handler = unsafe {
-                mem::transmute::<
-                    usize,
-                    extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void),
-                >(handler)
+                mem::transmute::<usize, extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void)>(
+                    handler,
+                )
             };
             handler(signal, info, context);
         }

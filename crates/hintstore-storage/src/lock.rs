@@ -12,7 +12,9 @@ pub struct Lock {
 impl Lock {
     /// A lock that lasts as long as `held` does.
     pub fn new(held: impl Any + Send + Sync) -> Self {
-        Self { _held: Box::new(held) }
+        Self {
+            _held: Box::new(held),
+        }
     }
 }
 

@@ -23,12 +23,18 @@ enum Bytes {
 
 impl Mapping {
     pub(crate) fn mapped(map: memmap2::Mmap, range: Range) -> Self {
-        Self { range: Some(range), bytes: Bytes::Mapped(map) }
+        Self {
+            range: Some(range),
+            bytes: Bytes::Mapped(map),
+        }
     }
 
     /// Bytes that are held in memory: what a simulated disk gives.
     pub fn held(bytes: Arc<[u8]>) -> Self {
-        Self { range: None, bytes: Bytes::Held(bytes) }
+        Self {
+            range: None,
+            bytes: Bytes::Held(bytes),
+        }
     }
 
     /// Whether any of the bytes could not be read, up to now, and read as zeros instead.

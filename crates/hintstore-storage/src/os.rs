@@ -58,7 +58,11 @@ impl OsStorage {
 
 impl Storage for OsStorage {
     fn path(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.root.clone() } else { self.root.join(name) }
+        if name.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(name)
+        }
     }
 
     fn make_directory(&self, name: &str) -> Result<()> {
@@ -82,7 +86,9 @@ impl Storage for OsStorage {
                 }
                 _ => {}
             }
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
             sync_directory_at(parent.unwrap_or(Path::new(".")))?;
         }
         Ok(())
@@ -109,12 +115,20 @@ impl Storage for OsStorage {
     }
 
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
-        self.open_with(Op::Open, name, OpenOptions::new().read(true).write(writable))
+        self.open_with(
+            Op::Open,
+            name,
+            OpenOptions::new().read(true).write(writable),
+        )
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
         let mut options = OpenOptions::new();
-        self.open_with(Op::Create, name, options.read(true).write(true).create_new(true))
+        self.open_with(
+            Op::Create,
+            name,
+            options.read(true).write(true).create_new(true),
+        )
     }
 
     fn lock(&self, name: &str, owner: &str) -> std::result::Result<Lock, LockError> {
@@ -134,12 +148,17 @@ impl Storage for OsStorage {
                 let mut text = [0; 64];
                 let length = file.read_at(&mut text, 0).unwrap_or(0);
                 let owner = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
-                return Err(LockError::Held { owner: owner.trim().to_owned() });
+                return Err(LockError::Held {
+                    owner: owner.trim().to_owned(),
+                });
             }
             Err(TryLockError::Error(error)) => return Err(fail(error).into()),
         }
         // Only for people: a full disk must not keep the store from opening.
-        drop(file.set_len(0).and_then(|()| file.write_all_at(owner.as_bytes(), 0)));
+        drop(
+            file.set_len(0)
+                .and_then(|()| file.write_all_at(owner.as_bytes(), 0)),
+        );
         Ok(Lock::new(file))
     }
 
@@ -147,7 +166,10 @@ impl Storage for OsStorage {
         let (from, to) = (self.path(from), self.path(to));
         let fail = |error: io::Error| StorageError::new(Op::Rename, from.clone(), error);
         if existing == Existing::Replace {
-            #[expect(clippy::disallowed_methods, reason = "this is the Storage it points to")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the Storage it points to"
+            )]
             return fs::rename(&from, &to).map_err(fail);
         }
         let flags = sys::RenameFlags::NOREPLACE;
@@ -172,9 +194,11 @@ impl Storage for OsStorage {
     fn free_space(&self) -> Result<u64> {
         match sys::statvfs(&self.root) {
             Ok(found) => Ok(found.f_bavail.saturating_mul(found.f_frsize)),
-            Err(errno) => {
-                Err(StorageError::new(Op::Inspect, self.root.clone(), errno.into()))
-            }
+            Err(errno) => Err(StorageError::new(
+                Op::Inspect,
+                self.root.clone(),
+                errno.into(),
+            )),
         }
     }
 }
@@ -227,7 +251,10 @@ impl File for OsFile {
     }
 
     fn info(&self) -> Result<Info> {
-        self.file.metadata().map(|found| info(&found)).map_err(self.fail(Op::Inspect))
+        self.file
+            .metadata()
+            .map(|found| info(&found))
+            .map_err(self.fail(Op::Inspect))
     }
 
     fn set_length(&self, length: u64) -> Result<()> {
@@ -289,9 +316,12 @@ impl File for OsFile {
         let length = usize::try_from(length).map_err(|error| fail(io::Error::other(error)))?;
         let mut options = memmap2::MmapOptions::new();
         options.len(length);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that maps files"
+        )]
         // SAFETY: the caller promises that nobody writes to the file or cuts it; where an operator
         // or the disk breaks that, the guard turns the fault into zeros, and checksums tell.
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that maps files")]
         let map = unsafe { options.map(&self.file) }.map_err(&fail)?;
         map.advise(memmap2::Advice::Sequential).map_err(&fail)?;
         // The last page reads as zeros behind the end of the file, so the range is whole pages.
@@ -336,8 +366,15 @@ mod tests {
         storage.make_directory("a/b").unwrap();
         let file = storage.create("a/b/c").unwrap();
         file.allocate(0, 8192).unwrap();
-        file.write_at(&[IoSlice::new(b"one"), IoSlice::new(b""), IoSlice::new(b"two")], 4)
-            .unwrap();
+        file.write_at(
+            &[
+                IoSlice::new(b"one"),
+                IoSlice::new(b""),
+                IoSlice::new(b"two"),
+            ],
+            4,
+        )
+        .unwrap();
         file.set_length(10).unwrap();
         file.sync().unwrap();
         let mut bytes = [0xff; 16];
@@ -346,9 +383,19 @@ mod tests {
         assert!(storage.create("a/b/c").unwrap_err().is_taken());
         assert!(storage.open("a/b/d", false).unwrap_err().is_missing());
         storage.create("a/d").unwrap();
-        assert!(storage.rename("a/d", "a/b/c", Existing::Keep).unwrap_err().is_taken());
+        assert!(
+            storage
+                .rename("a/d", "a/b/c", Existing::Keep)
+                .unwrap_err()
+                .is_taken()
+        );
         storage.rename("a/b/c", "a/d", Existing::Replace).unwrap();
-        let names: Vec<_> = storage.list("a").unwrap().into_iter().map(|e| e.name).collect();
+        let names: Vec<_> = storage
+            .list("a")
+            .unwrap()
+            .into_iter()
+            .map(|e| e.name)
+            .collect();
         assert!(names.contains(&"d".to_owned()) && names.contains(&"b".to_owned()));
         assert!(storage.free_space().unwrap() > 0);
         storage.sync_directory("a").unwrap();
@@ -373,7 +420,8 @@ mod tests {
         install_guard_for_tests();
         let folder = Folder::new("guard");
         let file = folder.storage().create("f").unwrap();
-        file.write_at(&[IoSlice::new(&[7; 64 * 1024])], 0).unwrap();
+        file.write_at(&[IoSlice::new(&vec![7; 64 * 1024])], 0)
+            .unwrap();
         let map = file.map(64 * 1024).unwrap();
         assert_eq!(map[0], 7);
         file.set_length(4096).unwrap();
@@ -393,7 +441,8 @@ mod tests {
         let folder = Folder::new("holes");
         let file = folder.storage().create("f").unwrap();
         file.set_length(1 << 20).unwrap();
-        file.write_at(&[IoSlice::new(&[1; 4096])], 512 * 1024).unwrap();
+        file.write_at(&[IoSlice::new(&[1; 4096])], 512 * 1024)
+            .unwrap();
         let (start, end) = file.next_data(0).unwrap().unwrap();
         assert!(start <= 512 * 1024 && end >= 516 * 1024, "{start}..{end}");
         assert_eq!(file.next_data(1 << 20).unwrap(), None);

@@ -33,13 +33,17 @@ pub fn latest_deadline(summary: &Summary, footer: Option<&Footer>, policy: &Poli
         Some(max) => written.min(summary.hints_created.max.saturating_add(max)),
         None => written,
     };
-    let Some(footer) = footer else { return by_summary };
+    let Some(footer) = footer else {
+        return by_summary;
+    };
     let by_namespace = footer.namespaces.iter().map(|entry| {
         // The one entry for many namespaces takes no namespace's present rule.
         let namespace = entry.namespace.unwrap_or(Namespace::MIXED);
         policy.latest_deadline(namespace, entry.created.max, entry.longest())
     });
-    by_namespace.max().map_or(by_summary, |latest| latest.min(by_summary))
+    by_namespace
+        .max()
+        .map_or(by_summary, |latest| latest.min(by_summary))
 }
 
 /// Whether a sealed segment is dead as a whole at `now`.
@@ -50,7 +54,11 @@ pub fn verdict(
     now: UnixMillis,
 ) -> Verdict {
     let until = latest_deadline(summary, footer, policy);
-    if is_dead(until, now) { Verdict::Dead } else { Verdict::Alive { until } }
+    if is_dead(until, now) {
+        Verdict::Dead
+    } else {
+        Verdict::Alive { until }
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +90,10 @@ mod tests {
         });
         for (number, (namespace, created, gc_grace)) in hints.iter().enumerate() {
             let created = UnixMillis::new(*created);
-            let lifetime = Lifetime { gc_grace: Duration::from_millis(*gc_grace), ttl: None };
+            let lifetime = Lifetime {
+                gc_grace: Duration::from_millis(*gc_grace),
+                ttl: None,
+            };
             let profile = Profile::new(Namespace::from_u128(*namespace), 0, lifetime);
             let mut entry = Entry::new(profile);
             entry.add(created, 1, None);
@@ -118,21 +129,39 @@ mod tests {
     fn the_longest_living_hint_counts() {
         let footer = footer(&[(1, 100, 50), (2, 10, 500)]);
         assert_eq!(until(&footer, &Policy::default()), 510);
-        let at = |now| verdict(&footer.summary, None, &Policy::default(), UnixMillis::new(now));
+        let at = |now| {
+            verdict(
+                &footer.summary,
+                None,
+                &Policy::default(),
+                UnixMillis::new(now),
+            )
+        };
         assert_eq!(at(510), Verdict::Dead);
-        assert_eq!(at(509), Verdict::Alive { until: UnixMillis::new(510) });
+        assert_eq!(
+            at(509),
+            Verdict::Alive {
+                until: UnixMillis::new(510)
+            }
+        );
     }
 
     #[test]
     fn a_lowered_gc_grace_counts_and_a_raised_one_does_not() {
         let footer = footer(&[(1, 100, 50), (2, 10, 500)]);
         let now = |namespace, millis| Policy {
-            gc_grace_now: vec![(Namespace::from_u128(namespace), Duration::from_millis(millis))],
+            gc_grace_now: vec![(
+                Namespace::from_u128(namespace),
+                Duration::from_millis(millis),
+            )],
             max_lifetime: None,
         };
         assert_eq!(until(&footer, &now(2, 20)), 150);
         assert_eq!(until(&footer, &now(2, 9999)), 510);
-        let max = Policy { max_lifetime: Some(Duration::from_millis(5)), ..Policy::default() };
+        let max = Policy {
+            max_lifetime: Some(Duration::from_millis(5)),
+            ..Policy::default()
+        };
         assert_eq!(until(&footer, &max), 105);
     }
 }

@@ -91,17 +91,22 @@ impl Drop for FileGuard<'_> {
 impl TargetWriter {
     pub(crate) fn try_file(&self) -> Option<FileGuard<'_>> {
         let state = self.file.try_lock()?;
-        Some(FileGuard { target: self, state: Some(state) })
+        Some(FileGuard {
+            target: self,
+            state: Some(state),
+        })
     }
 
     /// The file, unless others keep it until the deadline.
     pub(crate) fn wait_file(&self, deadline: Boot) -> Option<FileGuard<'_>> {
         let mut guard = self.try_file();
         if guard.is_none() {
-            self.shared.runner.wait_until(&self.progress, Some(deadline), &mut || {
-                guard = self.try_file();
-                guard.is_some()
-            });
+            self.shared
+                .runner
+                .wait_until(&self.progress, Some(deadline), &mut || {
+                    guard = self.try_file();
+                    guard.is_some()
+                });
         }
         guard
     }
@@ -110,7 +115,9 @@ impl TargetWriter {
     pub(crate) fn help(self: &Arc<Self>) {
         self.flush_wanted.store(true, SeqCst);
         while self.flush_wanted.load(SeqCst) {
-            let Some(mut file) = self.try_file() else { return };
+            let Some(mut file) = self.try_file() else {
+                return;
+            };
             self.flush_wanted.store(false, SeqCst);
             if self.drain(&mut file).is_err() {
                 return;
@@ -136,11 +143,17 @@ impl TargetWriter {
             if self.flushed() > sequence {
                 return Ok(());
             }
-            drained.map_err(|_| Trouble::Write)?;
+            if drained.is_err() {
+                return Err(Trouble::Write);
+            }
             // Others are still copying into the slab: the last of them hands it over.
             let flushed = || self.flushed() > sequence || self.front_is_complete();
             let mut done = flushed;
-            if !self.shared.runner.wait_until(&self.progress, Some(deadline), &mut done) {
+            if !self
+                .shared
+                .runner
+                .wait_until(&self.progress, Some(deadline), &mut done)
+            {
                 return Err(Trouble::Late);
             }
         }
@@ -148,7 +161,10 @@ impl TargetWriter {
 
     fn front_is_complete(&self) -> bool {
         let inner = self.inner.lock();
-        inner.queue.front().is_some_and(|closed| self.is_complete(closed))
+        inner
+            .queue
+            .front()
+            .is_some_and(|closed| self.is_complete(closed))
     }
 
     fn is_complete(&self, closed: &Closed) -> bool {
@@ -207,7 +223,8 @@ impl TargetWriter {
                 // Behind a failed write nothing is written: the segment ends at its last good
                 // block, and what failed goes first into the next.
                 file.roll(self, false);
-                self.try_write(file).inspect_err(|error| self.shared.write_failed(error))?;
+                self.try_write(file)
+                    .inspect_err(|error| self.shared.write_failed(error))?;
             }
             Err(error) => {
                 self.shared.write_failed(&error);
@@ -246,7 +263,9 @@ impl TargetWriter {
             file.unsynced.push_back(open.segment.clone());
             file.open = Some(open);
         }
-        let Some(open) = &mut file.open else { return Ok(()) };
+        let Some(open) = &mut file.open else {
+            return Ok(());
+        };
         let before = open.segment.written();
         let mut slabs = Vec::with_capacity(file.held.len());
         let mut lones = Vec::new();
@@ -260,7 +279,11 @@ impl TargetWriter {
                         slabs.push((of.start(), of.profiles(), exclusive));
                     }
                 }
-                Closed::Lone { start, profile, bytes } => lones.push((*start, *profile, bytes)),
+                Closed::Lone {
+                    start,
+                    profile,
+                    bytes,
+                } => lones.push((*start, *profile, bytes)),
             }
         }
         let from_slabs = slabs.iter_mut().map(|(start, profiles, exclusive)| Ready {
@@ -283,6 +306,10 @@ impl TargetWriter {
 
 impl From<&StorageError> for Refusal {
     fn from(error: &StorageError) -> Self {
-        if error.is_disk_full() { Self::Full } else { Self::StorageFailed }
+        if error.is_disk_full() {
+            Self::Full
+        } else {
+            Self::StorageFailed
+        }
     }
 }

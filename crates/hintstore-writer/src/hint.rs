@@ -39,7 +39,10 @@ impl<'a> Hint<'a> {
             target,
             namespace: Namespace::NONE,
             payload_version: 0,
-            lifetime: Lifetime { gc_grace, ttl: None },
+            lifetime: Lifetime {
+                gc_grace,
+                ttl: None,
+            },
             body: Body::new(created, payload),
         }
     }
@@ -53,7 +56,10 @@ impl<'a> Hint<'a> {
     /// The caller's version of the payload.
     #[must_use]
     pub fn payload_version(self, payload_version: u32) -> Self {
-        Self { payload_version, ..self }
+        Self {
+            payload_version,
+            ..self
+        }
     }
 
     /// Discards the hint this long after its creation. Only where the mutation can shadow
@@ -180,7 +186,11 @@ impl fmt::Display for AppendError<'_> {
         match self {
             Self::Refused { reason, .. } => write!(f, "the hint was refused: {reason}"),
             Self::InDoubt(receipt) => {
-                write!(f, "the hint {} was accepted and is not yet safe", receipt.sequence)
+                write!(
+                    f,
+                    "the hint {} was accepted and is not yet safe",
+                    receipt.sequence
+                )
             }
         }
     }

@@ -45,7 +45,9 @@ impl SlabRef {
     }
 
     pub(crate) fn pack(self) -> u64 {
-        u64::from(self.class) << 62 | 1 << 61 | u64::from(self.number) << 32
+        u64::from(self.class) << 62
+            | 1 << 61
+            | u64::from(self.number) << 32
             | u64::from(self.generation)
     }
 }
@@ -59,7 +61,13 @@ fn words(profile: &Profile) -> [u64; 5] {
         let half = if at < 8 { &mut high } else { &mut low };
         *half = *half << 8 | u64::from(*byte);
     }
-    [high, low, profile.payload_version.into(), profile.gc_grace_ms, profile.ttl_ms]
+    [
+        high,
+        low,
+        profile.payload_version.into(),
+        profile.gc_grace_ms,
+        profile.ttl_ms,
+    ]
 }
 
 /// One slab.
@@ -163,8 +171,10 @@ impl Slab {
     fn bind(&self, start: Start) {
         self.first.store(start.first.get(), Release);
         self.salt.store(start.salt, Release);
-        self.base_created.store(start.base_created.get().cast_unsigned(), Release);
-        self.accepted.store(start.accepted.get().cast_unsigned(), Release);
+        self.base_created
+            .store(start.base_created.get().cast_unsigned(), Release);
+        self.accepted
+            .store(start.accepted.get().cast_unsigned(), Release);
         self.profile_count.store(0, Release);
         self.profiles.lock().clear();
     }
@@ -206,7 +216,10 @@ impl Pool {
             Class {
                 size,
                 slabs: (0..count).map(|_| OnceLock::new()).collect(),
-                free: Mutex::new(Free { warm: Vec::new(), cold: (0..count).rev().collect() }),
+                free: Mutex::new(Free {
+                    warm: Vec::new(),
+                    cold: (0..count).rev().collect(),
+                }),
             }
         };
         Self {
@@ -226,13 +239,21 @@ impl Pool {
 
     /// The smallest class whose slabs hold a frame of this length.
     pub(crate) fn class_for(frame: usize) -> u8 {
-        CLASSES.iter().position(|size| frame + block::HEADER <= *size).unwrap_or(3) as u8
+        CLASSES
+            .iter()
+            .position(|size| frame + block::HEADER <= *size)
+            .unwrap_or(3) as u8
     }
 
     /// The slab of a reference that came from [`Pool::acquire`].
     #[inline]
     pub(crate) fn slab(&self, of: SlabRef) -> &Slab {
-        match self.class(of.class).slabs.get(of.number as usize).and_then(OnceLock::get) {
+        match self
+            .class(of.class)
+            .slabs
+            .get(of.number as usize)
+            .and_then(OnceLock::get)
+        {
             Some(slab) => slab,
             None => unreachable!("there is no slab {of:?}"),
         }
@@ -241,34 +262,41 @@ impl Pool {
     /// Opens a slab of this class for a target, or of a smaller one that is no smaller than
     /// `least`. `None` where all memory is in use.
     pub(crate) fn acquire(&self, class: u8, least: u8, start: Start) -> Option<SlabRef> {
-        (least..=class.max(least)).rev().find_map(|class| self.acquire_in(class, start))
+        (least..=class.max(least))
+            .rev()
+            .find_map(|class| self.acquire_in(class, start))
     }
 
     fn acquire_in(&self, class: u8, start: Start) -> Option<SlabRef> {
         let in_class = self.class(class);
         let size = in_class.size as u64;
         let warm = in_class.free.lock().warm.pop();
-        let number = match warm {
-            Some(number) => number,
-            None => {
-                if !self.take(size) {
-                    return None;
-                }
-                match in_class.free.lock().cold.pop() {
-                    Some(number) => number,
-                    None => {
-                        self.give(size);
-                        return None;
-                    }
-                }
+        let number = if let Some(number) = warm {
+            number
+        } else {
+            if !self.take(size) {
+                return None;
+            }
+            if let Some(number) = in_class.free.lock().cold.pop() {
+                number
+            } else {
+                self.give(size);
+                return None;
             }
         };
-        let slab = in_class.slabs.get(number as usize)?.get_or_init(Box::default);
+        let slab = in_class
+            .slabs
+            .get(number as usize)?
+            .get_or_init(Box::default);
         slab.bind(start);
         let mut exclusive = slab.buffer.claim()?;
         exclusive.allocate(in_class.size);
         let generation = exclusive.open(block::HEADER);
-        Some(SlabRef { class, number, generation })
+        Some(SlabRef {
+            class,
+            number,
+            generation,
+        })
     }
 
     /// Takes memory out of the budget, from idle slabs of other classes where need be.
@@ -302,7 +330,9 @@ impl Pool {
     /// Takes the memory of one idle slab, the largest there is.
     fn cool_one(&self) -> bool {
         for class in self.classes.iter().rev() {
-            let Some(number) = class.free.lock().warm.pop() else { continue };
+            let Some(number) = class.free.lock().warm.pop() else {
+                continue;
+            };
             let slab = class.slabs.get(number as usize).and_then(OnceLock::get);
             if let Some(mut exclusive) = slab.and_then(|slab| slab.buffer.claim()) {
                 exclusive.allocate(0);
@@ -342,14 +372,19 @@ mod tests {
     };
 
     fn profile(namespace: u128) -> Profile {
-        let lifetime = Lifetime { gc_grace: Duration::ZERO, ttl: None };
+        let lifetime = Lifetime {
+            gc_grace: Duration::ZERO,
+            ttl: None,
+        };
         Profile::new(Namespace::from_u128(namespace), 0, lifetime)
     }
 
     #[test]
     fn memory_is_bounded_and_moves_between_classes() {
         let pool = Pool::new(512 << 10);
-        let small: Vec<_> = (0..64).map(|_| pool.acquire(0, 0, START).unwrap()).collect();
+        let small: Vec<_> = (0..64)
+            .map(|_| pool.acquire(0, 0, START).unwrap())
+            .collect();
         assert!(pool.acquire(3, 3, START).is_some());
         assert!(pool.acquire(3, 3, START).is_none());
         assert_eq!(pool.used(), 512 << 10);
@@ -365,9 +400,17 @@ mod tests {
 
     #[test]
     fn references_survive_packing_and_none_is_zero() {
-        let slab = SlabRef { class: 3, number: 0x1fff_ffff, generation: 0xff_ffff };
+        let slab = SlabRef {
+            class: 3,
+            number: 0x1fff_ffff,
+            generation: 0xff_ffff,
+        };
         assert_eq!(SlabRef::unpack(slab.pack()), Some(slab));
-        let zero = SlabRef { class: 0, number: 0, generation: 0 };
+        let zero = SlabRef {
+            class: 0,
+            number: 0,
+            generation: 0,
+        };
         assert_eq!(SlabRef::unpack(zero.pack()), Some(zero));
         assert_eq!(SlabRef::unpack(0), None);
     }

@@ -28,7 +28,9 @@ fn read_block(segment: &Segment, at: u64) -> Result<(Header, Vec<profile::Entry>
     for at in [at, align_up(at, SECTOR)] {
         let mut head = [0; block::HEADER];
         segment.file.read_at(&mut head, at)?;
-        let Ok(header) = Header::decode(&head, segment.id(), at) else { continue };
+        let Ok(header) = Header::decode(&head, segment.id(), at) else {
+            continue;
+        };
         let mut table = vec![0; header.table_length as usize];
         segment.file.read_at(&mut table, header.table_at())?;
         if let Ok(entries) = profile::decode_table(&table, segment.id(), at) {
@@ -45,7 +47,9 @@ pub(crate) fn write_footer(segment: &Segment, builder: Builder) -> Result<Summar
     // The blocks before are synced: the footer starts a sector of its own.
     let footer = builder.build(align_up(segment.written(), SECTOR));
     let bytes = footer.encode();
-    segment.file.write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)?;
+    segment
+        .file
+        .write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)?;
     // A crash before this leaves zeros behind the footer: whoever meets it in the walk takes the
     // segment for sealed all the same.
     segment.file.set_length(footer.summary.file_length)?;

@@ -208,7 +208,14 @@ impl Open {
         shared.add_unsynced(end);
         shared.events.opened(&segment);
         let opened = shared.clock.boot();
-        Ok(Self { segment, opened, end, allocated, synced: false, writeback_from: 0 })
+        Ok(Self {
+            segment,
+            opened,
+            end,
+            allocated,
+            synced: false,
+            writeback_from: 0,
+        })
     }
 
     /// Writes blocks, one behind the other, in one call to the kernel. On an error the segment
@@ -227,8 +234,13 @@ impl Open {
                 synced_to: self.segment.synced_to(),
             };
             let mut table = Vec::new();
-            let header =
-                block::seal(block.start, position, &block.profiles, block.bytes, &mut table);
+            let header = block::seal(
+                block.start,
+                position,
+                &block.profiles,
+                block.bytes,
+                &mut table,
+            );
             tables.push(table);
             end = header.end();
             count += u64::from(header.count);
@@ -263,7 +275,9 @@ impl Open {
             return;
         }
         let limit = shared.config.segment_bytes.get();
-        let ahead = end.clamp(*AHEAD.start(), *AHEAD.end()).min(limit.saturating_sub(end));
+        let ahead = end
+            .clamp(*AHEAD.start(), *AHEAD.end())
+            .min(limit.saturating_sub(end));
         let to = end + ahead;
         if self.segment.file.allocate(self.end, to - self.end).is_ok() {
             self.allocated = to;

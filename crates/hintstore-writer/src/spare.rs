@@ -36,10 +36,16 @@ impl Spares {
             return;
         }
         let name = file_name::spare(self.made.fetch_add(1, SeqCst));
-        let Ok(file) = shared.storage.create(&name) else { return };
+        let Ok(file) = shared.storage.create(&name) else {
+            return;
+        };
         let allocated = shared.config.segment_bytes.get();
         if file.allocate(0, allocated).is_ok() {
-            *self.ready.lock() = Some(Spare { name, file, allocated });
+            *self.ready.lock() = Some(Spare {
+                name,
+                file,
+                allocated,
+            });
         } else {
             drop(shared.storage.unlink(&name));
         }

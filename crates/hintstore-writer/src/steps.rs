@@ -93,7 +93,9 @@ impl Step for Seal {
 
 fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) {
     let config = &target.shared.config;
-    let Some(mut file) = target.try_file() else { return };
+    let Some(mut file) = target.try_file() else {
+        return;
+    };
     let Some(open) = &file.open else { return };
     let age = now.since(open.opened);
     let large = open.segment.written() >= config.roll_bytes_min.get();
@@ -112,10 +114,18 @@ pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     if segment.poisoned() {
         return;
     }
-    let Ok(builder) = crate::seal::read_back(segment) else { return };
+    let Ok(builder) = crate::seal::read_back(segment) else {
+        return;
+    };
     let summary = *builder.summary();
-    let sealed = if synced { crate::seal::write_footer(segment, builder).ok() } else { None };
-    shared.events.closed(segment, &sealed.unwrap_or(summary), sealed.is_some());
+    let sealed = if synced {
+        crate::seal::write_footer(segment, builder).ok()
+    } else {
+        None
+    };
+    shared
+        .events
+        .closed(segment, &sealed.unwrap_or(summary), sealed.is_some());
 }
 
 /// Prepares the next file of a busy target.

@@ -40,10 +40,13 @@ impl TargetWriter {
                 return Ok(());
             }
             let mut lead = None;
-            let led = self.shared.runner.wait_until(&self.progress, Some(deadline), &mut || {
-                lead = self.lead.try_lock();
-                lead.is_some() || self.synced() > sequence
-            });
+            let led = self
+                .shared
+                .runner
+                .wait_until(&self.progress, Some(deadline), &mut || {
+                    lead = self.lead.try_lock();
+                    lead.is_some() || self.synced() > sequence
+                });
             if !led {
                 return Err(Trouble::Late);
             }
@@ -61,19 +64,23 @@ impl TargetWriter {
     /// One round: flush, note how far that went, sync, tell.
     fn sync_round(self: &Arc<Self>, sequence: Sequence, deadline: Boot) -> Result<(), Trouble> {
         self.flush_to(sequence, deadline)?;
-        let Some(mut file) = self.wait_file(deadline) else { return Err(Trouble::Late) };
+        let Some(mut file) = self.wait_file(deadline) else {
+            return Err(Trouble::Late);
+        };
         let plan = self.plan(&mut file);
         // Others may write on while the disk works; the next block starts a new sector.
         drop(file);
         match self.sync_planned(&plan) {
             Ok(()) => {
                 if let Some(mut file) = self.wait_file(deadline) {
-                    self.forget_synced(&mut file);
+                    forget_synced(&mut file);
                 }
                 Ok(())
             }
             Err(failed) => {
-                let Some(mut file) = self.wait_file(deadline) else { return Err(Trouble::Late) };
+                let Some(mut file) = self.wait_file(deadline) else {
+                    return Err(Trouble::Late);
+                };
                 self.replace(&mut file, failed)?;
                 Err(Trouble::Sync)
             }
@@ -85,7 +92,7 @@ impl TargetWriter {
         let plan = self.plan(file);
         match self.sync_planned(&plan) {
             Ok(()) => {
-                self.forget_synced(file);
+                forget_synced(file);
                 Ok(())
             }
             Err(failed) => {
@@ -101,7 +108,11 @@ impl TargetWriter {
             open.synced = true;
         }
         Plan {
-            segments: file.unsynced.iter().map(|s| (s.clone(), s.written())).collect(),
+            segments: file
+                .unsynced
+                .iter()
+                .map(|s| (s.clone(), s.written()))
+                .collect(),
             next: self.flushed(),
         }
     }
@@ -112,7 +123,7 @@ impl TargetWriter {
         match self.sync_planned(plan) {
             Ok(()) => {
                 if let Some(mut file) = self.try_file() {
-                    self.forget_synced(&mut file);
+                    forget_synced(&mut file);
                 }
             }
             Err(failed) => {
@@ -135,7 +146,9 @@ impl TargetWriter {
                 continue;
             }
             // A name that is not durable is tried again: nothing is lost by a failed attempt.
-            segment.sync_entry(&self.shared).map_err(|_| Failed::Entry)?;
+            if segment.sync_entry(&self.shared).is_err() {
+                return Err(Failed::Entry);
+            }
             match segment.file.sync() {
                 Ok(()) => {
                     let before = segment.synced_to();
@@ -150,23 +163,20 @@ impl TargetWriter {
         Ok(())
     }
 
-    /// Takes segments that are synced and done off the list.
-    fn forget_synced(&self, file: &mut FileState) {
-        let open = file.open.as_ref().map(|open| open.segment.id());
-        file.unsynced.retain(|segment| {
-            Some(segment.id()) == open || segment.synced_to() < segment.written()
-        });
-    }
-
     /// Deals with a failed sync: moves what it left in doubt.
     fn replace(self: &Arc<Self>, file: &mut FileState, failed: Failed) -> Result<(), Trouble> {
-        let Failed::Data(segment) = failed else { return Err(Trouble::Sync) };
+        let Failed::Data(segment) = failed else {
+            return Err(Trouble::Sync);
+        };
         if segment.poisoned() {
             return Ok(());
         }
         segment.poison();
         file.unsynced.retain(|other| other.id() != segment.id());
-        let was_open = file.open.as_ref().is_some_and(|open| open.segment.id() == segment.id());
+        let was_open = file
+            .open
+            .as_ref()
+            .is_some_and(|open| open.segment.id() == segment.id());
         if was_open {
             file.open = None;
         }
@@ -179,11 +189,15 @@ impl TargetWriter {
                 self.shared.write_failed(&error);
                 // Neither the file nor a new one can be written: what is in doubt stays where it
                 // can still be read.
-                self.shared.events.replaced(&segment, None, Sequence::MAX, 0);
+                self.shared
+                    .events
+                    .replaced(&segment, None, Sequence::MAX, 0);
                 return Err(Trouble::Write);
             }
         };
-        self.shared.events.replaced(&segment, by.as_ref().map(|by| &by.segment), from, damaged);
+        self.shared
+            .events
+            .replaced(&segment, by.as_ref().map(|by| &by.segment), from, damaged);
         if let Some(by) = by {
             file.unsynced.push_front(by.segment.clone());
             if was_open {
@@ -227,13 +241,24 @@ impl TargetWriter {
             if let Some(by) = &mut by {
                 let before = by.segment.written();
                 let profiles = entries.iter().map(|entry| entry.profile).collect();
-                let ready = Ready { start: header.start, profiles, bytes: &mut bytes };
+                let ready = Ready {
+                    start: header.start,
+                    profiles,
+                    bytes: &mut bytes,
+                };
                 by.write(&self.shared, &mut [ready])?;
                 self.shared.add_unsynced(by.segment.written() - before);
             }
         }
         Ok((by, first, damaged))
     }
+}
+
+/// Takes segments that are synced and done off the list.
+fn forget_synced(file: &mut FileState) {
+    let open = file.open.as_ref().map(|open| open.segment.id());
+    file.unsynced
+        .retain(|segment| Some(segment.id()) == open || segment.synced_to() < segment.written());
 }
 
 pub(crate) struct Plan {
@@ -258,7 +283,9 @@ fn read_block(segment: &Segment, at: u64) -> Result<Option<Block>, StorageError>
         if file.read_at(&mut head, at)? < head.len() {
             return Ok(None);
         }
-        let Ok(header) = Header::decode(&head, segment.id(), at) else { continue };
+        let Ok(header) = Header::decode(&head, segment.id(), at) else {
+            continue;
+        };
         let mut bytes = vec![0; header.length() as usize];
         if file.read_at(&mut bytes, at)? < bytes.len() {
             return Ok(None);
@@ -271,7 +298,9 @@ fn read_block(segment: &Segment, at: u64) -> Result<Option<Block>, StorageError>
 }
 
 fn frames_intact(header: &Header, bytes: &[u8]) -> bool {
-    let Some(frames) = bytes.get(block::HEADER..) else { return false };
+    let Some(frames) = bytes.get(block::HEADER..) else {
+        return false;
+    };
     let mut at = 0;
     let mut count = 0;
     while at < frames.len() {

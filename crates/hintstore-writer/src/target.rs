@@ -178,7 +178,9 @@ impl TargetWriter {
     ) -> Result<Sequence, Refusal> {
         let profile = hint.profile();
         // The longest it can get: a slab may need the creation time in full.
-        let longest = draft.length(UnixMillis::MIN).max(draft.length(UnixMillis::MAX));
+        let longest = draft
+            .length(UnixMillis::MIN)
+            .max(draft.length(UnixMillis::MAX));
         if longest > FRAME_MAX {
             return self.append_lone(draft, hint, profile, deadline);
         }
@@ -201,7 +203,8 @@ impl TargetWriter {
             match self.turn_over(word, hint.body.created, longest) {
                 Turned::Again => {}
                 Turned::NoMemory => {
-                    self.shared.wait_for_memory(self, longest as u64, deadline)?;
+                    self.shared
+                        .wait_for_memory(self, longest as u64, deadline)?;
                 }
                 Turned::UsedUp => return Err(Refusal::EpochUsedUp),
             }
@@ -253,9 +256,13 @@ impl TargetWriter {
 
     /// Closes the present slab, if there is one; its last hint's sequence is then known.
     fn close_in(self: &Arc<Self>, inner: &mut Inner) {
-        let Some(slab_ref) = SlabRef::unpack(self.current.swap(0, SeqCst)) else { return };
+        let Some(slab_ref) = SlabRef::unpack(self.current.swap(0, SeqCst)) else {
+            return;
+        };
         let slab = self.shared.pool.slab(slab_ref);
-        let Some(filled) = slab.buffer.close(slab_ref.generation) else { return };
+        let Some(filled) = slab.buffer.close(slab_ref.generation) else {
+            return;
+        };
         if filled.count == 0 {
             if let Some(exclusive) = slab.buffer.collect(slab_ref.generation) {
                 exclusive.release();
@@ -265,7 +272,11 @@ impl TargetWriter {
         }
         inner.next = slab.start().first.plus(filled.count.into());
         let bytes = filled.bytes.into();
-        inner.queue.push_back(Closed::Slab { slab: slab_ref, next: inner.next, bytes });
+        inner.queue.push_back(Closed::Slab {
+            slab: slab_ref,
+            next: inner.next,
+            bytes,
+        });
         if slab.buffer.is_complete() {
             self.shared.hand_to_flusher(self);
         }
@@ -284,13 +295,22 @@ impl TargetWriter {
     /// Closes the present slab if it was bound no later than `bound_by`.
     pub(crate) fn close_older(self: &Arc<Self>, bound_by: Boot) {
         let mut inner = self.inner.lock();
-        let Some(slab_ref) = SlabRef::unpack(self.current.load(Acquire)) else { return };
+        let Some(slab_ref) = SlabRef::unpack(self.current.load(Acquire)) else {
+            return;
+        };
         if inner.bound > bound_by {
             return;
         }
         // It did not fill within the interval. If it is nearly empty, a smaller one will do.
-        let filled = self.shared.pool.slab(slab_ref).buffer.filled(slab_ref.generation);
-        let quarter = crate::pool::CLASSES.get(usize::from(inner.class)).map_or(0, |c| c / 4);
+        let filled = self
+            .shared
+            .pool
+            .slab(slab_ref)
+            .buffer
+            .filled(slab_ref.generation);
+        let quarter = crate::pool::CLASSES
+            .get(usize::from(inner.class))
+            .map_or(0, |c| c / 4);
         if filled.is_some_and(|filled| (filled.bytes as usize) < quarter) {
             inner.class = inner.class.saturating_sub(1);
         }
@@ -331,7 +351,11 @@ impl TargetWriter {
         }
         start.first = inner.next;
         inner.next = inner.next.plus(1);
-        inner.queue.push_back(Closed::Lone { start, profile, bytes });
+        inner.queue.push_back(Closed::Lone {
+            start,
+            profile,
+            bytes,
+        });
         let list = !std::mem::replace(&mut inner.listed, true);
         drop(inner);
         if list {

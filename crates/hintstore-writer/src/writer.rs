@@ -181,10 +181,11 @@ impl Shared {
         let bytes = frame.max(smallest);
         self.pressure.store(true, SeqCst);
         self.wakers.flush.wake();
-        let mut room = || {
-            self.failing.load(Acquire) || self.closed.load(Acquire) || self.pool.has_room(bytes)
-        };
-        let waited = self.runner.wait_until(&self.pool.freed, Some(deadline), &mut room);
+        let mut room =
+            || self.failing.load(Acquire) || self.closed.load(Acquire) || self.pool.has_room(bytes);
+        let waited = self
+            .runner
+            .wait_until(&self.pool.freed, Some(deadline), &mut room);
         self.may_append()?;
         if waited { Ok(()) } else { Err(Refusal::Busy) }
     }
@@ -278,7 +279,9 @@ impl Shared {
             return Next::WhenWoken;
         }
         // Half: a hint may wait that long in memory of the kernel before the clock starts.
-        let at = *lists.sync_at.get_or_insert(now + self.config.sync_interval / 2);
+        let at = *lists
+            .sync_at
+            .get_or_insert(now + self.config.sync_interval / 2);
         Next::After(at.since(now))
     }
 
@@ -287,20 +290,29 @@ impl Shared {
     }
 
     pub(crate) fn ask_writeback(&self, segment: &Arc<Segment>, from: u64, to: u64) {
-        self.lists.lock().writeback.push((segment.clone(), from, to));
+        self.lists
+            .lock()
+            .writeback
+            .push((segment.clone(), from, to));
         self.wakers.sync.wake();
     }
 
     pub(crate) fn start_writeback(&self) {
         let asked = std::mem::take(&mut self.lists.lock().writeback);
-        for (segment, from, to) in asked.into_iter().filter(|(segment, ..)| !segment.poisoned()) {
+        for (segment, from, to) in asked
+            .into_iter()
+            .filter(|(segment, ..)| !segment.poisoned())
+        {
             // A hint to the kernel; the sync that follows is what counts.
             drop(segment.file.start_writeback(from, to - from));
         }
     }
 
     pub(crate) fn hand_to_sealer(&self, target: &Arc<TargetWriter>, segment: Arc<Segment>) {
-        self.lists.lock().sealing.push_back((target.clone(), segment));
+        self.lists
+            .lock()
+            .sealing
+            .push_back((target.clone(), segment));
         self.wakers.seal.wake();
     }
 
@@ -396,9 +408,7 @@ impl Writer {
             return target;
         }
         let mut targets = self.shared.targets.write();
-        let make = || {
-            Arc::new(TargetWriter::new(&self.shared, id, start().last_created))
-        };
+        let make = || Arc::new(TargetWriter::new(&self.shared, id, start().last_created));
         targets.entry(id).or_insert_with(make).clone()
     }
 
@@ -418,8 +428,12 @@ impl Writer {
         let deadline = self.deadline(deadline);
         let taken = self.take(target, &hint, deadline);
         let sequence = taken.map_err(|reason| AppendError::Refused { hint, reason })?;
-        let receipt = Receipt { target: hint.target, sequence, level: Level::Buffered };
-        self.reach(target, receipt, level, deadline)
+        let receipt = Receipt {
+            target: hint.target,
+            sequence,
+            level: Level::Buffered,
+        };
+        Self::reach(target, receipt, level, deadline)
     }
 
     /// Takes hints in order until one is refused, then brings all that were taken to `level`.
@@ -433,19 +447,27 @@ impl Writer {
         target: impl Fn(TargetId) -> Arc<TargetWriter>,
     ) -> Batch {
         let deadline = self.deadline(deadline);
-        let mut batch = Batch { receipts: Vec::with_capacity(hints.len()), refused: None };
+        let mut batch = Batch {
+            receipts: Vec::with_capacity(hints.len()),
+            refused: None,
+        };
         // The last receipt of each target: what is before it in its order is as safe as it.
         let mut lasts: Vec<(Arc<TargetWriter>, Receipt)> = Vec::new();
         for hint in hints {
-            let place = lasts.iter().position(|(writer, _)| writer.id == hint.target);
+            let place = lasts
+                .iter()
+                .position(|(writer, _)| writer.id == hint.target);
             let writer = match place.and_then(|place| lasts.get(place)) {
                 Some((writer, _)) => writer.clone(),
                 None => target(hint.target),
             };
             match self.take(&writer, hint, deadline) {
                 Ok(sequence) => {
-                    let receipt =
-                        Receipt { target: hint.target, sequence, level: Level::Buffered };
+                    let receipt = Receipt {
+                        target: hint.target,
+                        sequence,
+                        level: Level::Buffered,
+                    };
                     batch.receipts.push(receipt);
                     match place.and_then(|place| lasts.get_mut(place)) {
                         Some((_, last)) => *last = receipt,
@@ -459,8 +481,12 @@ impl Writer {
             }
         }
         for (writer, last) in lasts {
-            if let Ok(reached) = self.reach(&writer, last, level, deadline) {
-                for receipt in batch.receipts.iter_mut().filter(|r| r.target == reached.target) {
+            if let Ok(reached) = Self::reach(&writer, last, level, deadline) {
+                for receipt in batch
+                    .receipts
+                    .iter_mut()
+                    .filter(|r| r.target == reached.target)
+                {
                     receipt.level = reached.level;
                 }
             }
@@ -478,7 +504,7 @@ impl Writer {
         let Some(target) = self.known(receipt.target) else {
             return Err(AppendError::InDoubt(receipt));
         };
-        self.reach(&target, receipt, level, self.deadline(deadline))
+        Self::reach(&target, receipt, level, self.deadline(deadline))
     }
 
     fn deadline(&self, given: Option<Boot>) -> Boot {
@@ -499,7 +525,9 @@ impl Writer {
         }
         let draft = Draft::new(*body);
         if !draft.fits() {
-            return Err(Refusal::TooLarge { limit: Bytes::new(u16::MAX.into()) });
+            return Err(Refusal::TooLarge {
+                limit: Bytes::new(u16::MAX.into()),
+            });
         }
         // Before anything is reserved; a slab that is open already takes the hint all the same.
         self.shared.may_append()?;
@@ -507,7 +535,6 @@ impl Writer {
     }
 
     fn reach(
-        &self,
         target: &Arc<TargetWriter>,
         receipt: Receipt,
         level: Level,
@@ -544,7 +571,10 @@ impl Writer {
     /// Memory in slabs, and bytes in the kernel that no sync covers.
     pub fn windows(&self) -> (Bytes, Bytes) {
         let shared = &self.shared;
-        (Bytes::new(shared.pool.used()), Bytes::new(shared.unsynced_bytes()))
+        (
+            Bytes::new(shared.pool.used()),
+            Bytes::new(shared.unsynced_bytes()),
+        )
     }
 
     /// Whether appends are refused for the disk's sake, and why.

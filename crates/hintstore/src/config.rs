@@ -40,7 +40,7 @@ impl Config {
             checkpoint_interval: Duration::from_secs(1),
             page_bytes: Bytes::kib(512),
             retry_delay: Duration::from_secs(1),
-            sweep_interval: Duration::from_secs(60),
+            sweep_interval: Duration::from_mins(1),
             map: true,
             dead_letter_bytes: Bytes::mib(64),
         }

@@ -13,7 +13,7 @@ use hintstore_runtime::{Boot, Clock, sync::Mutex};
 /// What a clock may gain or lose between two looks.
 const STEP: Duration = Duration::from_secs(5);
 /// After this long a step confirms itself.
-const CONFIRMED_AFTER: Duration = Duration::from_secs(15 * 60);
+const CONFIRMED_AFTER: Duration = Duration::from_mins(15);
 
 /// What becomes of a hint with some deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,15 @@ impl TrustedClock {
     /// Starts from the pair that was last confirmed in this boot, if there is one.
     pub(crate) fn new(clock: &dyn Clock, persisted: Option<(UnixMillis, Boot)>) -> Self {
         let (wall, boot) = persisted.unwrap_or((clock.wall(), clock.boot()));
-        let believed = Believed { wall, boot, doubt_since: None, confirmed: 0 };
-        Self { believed: Mutex::new(believed) }
+        let believed = Believed {
+            wall,
+            boot,
+            doubt_since: None,
+            confirmed: 0,
+        };
+        Self {
+            believed: Mutex::new(believed),
+        }
     }
 
     /// Looks at the clock.
@@ -74,12 +81,18 @@ impl TrustedClock {
         let mut believed = self.believed.lock();
         let (wall, boot) = (clock.wall(), clock.boot());
         let expected = believed.wall.saturating_add(boot.since(believed.boot));
-        let apart =
-            wall.saturating_since(expected).max(expected.saturating_since(wall));
+        let apart = wall
+            .saturating_since(expected)
+            .max(expected.saturating_since(wall));
         if apart <= STEP {
             // Small differences are the clock being steered; they are taken over, so that they
             // never add up to a step.
-            *believed = Believed { wall, boot, doubt_since: None, ..*believed };
+            *believed = Believed {
+                wall,
+                boot,
+                doubt_since: None,
+                ..*believed
+            };
             return Now { wall, doubt: None };
         }
         let since = *believed.doubt_since.get_or_insert(boot);
@@ -87,12 +100,20 @@ impl TrustedClock {
             Self::believe(&mut believed, wall, boot);
             return Now { wall, doubt: None };
         }
-        Now { wall, doubt: Some(expected) }
+        Now {
+            wall,
+            doubt: Some(expected),
+        }
     }
 
     fn believe(believed: &mut Believed, wall: UnixMillis, boot: Boot) {
         let confirmed = believed.confirmed + 1;
-        *believed = Believed { wall, boot, doubt_since: None, confirmed };
+        *believed = Believed {
+            wall,
+            boot,
+            doubt_since: None,
+            confirmed,
+        };
     }
 
     /// An operator says that the clock is right.
@@ -108,6 +129,9 @@ impl TrustedClock {
     /// The pair to persist; none while the clock is in doubt.
     pub(crate) fn confirmed(&self) -> Option<(UnixMillis, Boot)> {
         let believed = self.believed.lock();
-        believed.doubt_since.is_none().then_some((believed.wall, believed.boot))
+        believed
+            .doubt_since
+            .is_none()
+            .then_some((believed.wall, believed.boot))
     }
 }

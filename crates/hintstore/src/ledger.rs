@@ -37,7 +37,10 @@ pub struct Ledger {
 impl Ledger {
     pub(crate) fn of(mut targets: Vec<TargetLedger>) -> Self {
         targets.sort_by_key(|books| books.target);
-        let mut ledger = Self { targets, ..Self::default() };
+        let mut ledger = Self {
+            targets,
+            ..Self::default()
+        };
         for books in &ledger.targets {
             ledger.accepted += books.accepted;
             ledger.ends.join(&books.ends);

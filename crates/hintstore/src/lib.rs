@@ -27,7 +27,7 @@
 //!     for hint in page.hints() {
 //!         println!("{}: {} bytes", hint.key.sequence, hint.body.payload.len());
 //!     }
-//!     store.acknowledge(page, Answer::delivered())?;
+//!     store.acknowledge(page, &Answer::delivered())?;
 //! }
 //! let books = store.ledger();
 //! assert_eq!((books.accepted, books.pending()), (1, 0));

@@ -59,9 +59,14 @@ impl Engine {
             return writer;
         }
         let last_created = self.last_created.get(&target).copied();
-        let start = TargetStart { last_created: last_created.unwrap_or(UnixMillis::MIN) };
+        let start = TargetStart {
+            last_created: last_created.unwrap_or(UnixMillis::MIN),
+        };
         let queue = self.catalog.get_or_add(target);
-        queue.writer.get_or_init(|| self.writer.target(target, || start)).clone()
+        queue
+            .writer
+            .get_or_init(|| self.writer.target(target, || start))
+            .clone()
     }
 
     /// An id for a segment that is made outside of the write path: from the upper half of the epoch.
@@ -82,10 +87,17 @@ impl Engine {
     /// The clock, where it is confirmed and was last persisted a while ago.
     pub(crate) fn clock_record(&self, journal: &Journal) -> Option<Record> {
         let (wall, boot) = self.time.confirmed()?;
-        let last = journal.state.clock.map_or(i64::MIN, |(wall, ..)| wall.get());
+        let last = journal
+            .state
+            .clock
+            .map_or(i64::MIN, |(wall, ..)| wall.get());
         let old = wall.get().abs_diff(last) >= CLOCK_MILLIS.unsigned_abs();
         let boot_ms = u64::try_from(boot.get().as_millis()).unwrap_or(u64::MAX);
-        old.then(|| Record::ClockConfirmed { wall, boot_ms, boot: self.clock.boot_id() })
+        old.then(|| Record::ClockConfirmed {
+            wall,
+            boot_ms,
+            boot: self.clock.boot_id(),
+        })
     }
 
     /// Calls back for each intact hint of a segment, open or closed.
@@ -99,13 +111,19 @@ impl Engine {
 
     fn shut(&self) -> Result<()> {
         // Whoever comes first shuts; the lock goes last.
-        let Some(lock) = self.lock.lock().take() else { return Ok(()) };
+        let Some(lock) = self.lock.lock().take() else {
+            return Ok(());
+        };
         self.runner.stop();
         let durable = self.writer.close();
         let done = self.checkpoint();
         drop(lock);
         done?;
-        if durable { Ok(()) } else { Err(Error::NotDurable) }
+        if durable {
+            Ok(())
+        } else {
+            Err(Error::NotDurable)
+        }
     }
 }
 
@@ -144,20 +162,34 @@ impl HintStore {
     /// Opens a store that stands on other than the operating system: in simulations.
     pub fn open_in(environment: Environment, config: Config) -> Result<Self> {
         let recovered = recover(&environment, &config)?;
-        let Recovered { lock, store, epoch, catalog, journal, report, last_created } = recovered;
-        let Environment { storage, clock, runner } = environment;
+        let Recovered {
+            lock,
+            store,
+            epoch,
+            catalog,
+            journal,
+            report,
+            last_created,
+        } = recovered;
+        let Environment {
+            storage,
+            clock,
+            runner,
+        } = environment;
         let parts = Parts {
             storage: storage.clone(),
             clock: clock.clone(),
             runner: runner.clone(),
             events: catalog.clone(),
         };
-        let writer = Writer::start(parts, config.writer.clone(), store, epoch)
-            .map_err(Error::Threads)?;
-        let persisted = journal.state.clock.filter(|(.., boot)| *boot == clock.boot_id());
-        let persisted = persisted.map(|(wall, boot_ms, _)| {
-            (wall, Boot::new(std::time::Duration::from_millis(boot_ms)))
-        });
+        let writer =
+            Writer::start(parts, config.writer.clone(), store, epoch).map_err(Error::Threads)?;
+        let persisted = journal
+            .state
+            .clock
+            .filter(|(.., boot)| *boot == clock.boot_id());
+        let persisted = persisted
+            .map(|(wall, boot_ms, _)| (wall, Boot::new(std::time::Duration::from_millis(boot_ms))));
         let interval = config.checkpoint_interval;
         let engine = Arc::new(Engine {
             time: TrustedClock::new(&*clock, persisted),
@@ -180,7 +212,9 @@ impl HintStore {
         runner
             .start(step, Waker::default(), Next::After(interval))
             .map_err(Error::Threads)?;
-        Ok(Self { handle: Arc::new(Handle { engine }) })
+        Ok(Self {
+            handle: Arc::new(Handle { engine }),
+        })
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -210,7 +244,9 @@ impl HintStore {
         level: Level,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        engine.writer.append(&engine.writer_of(hint.target), hint, level, None)
+        engine
+            .writer
+            .append(&engine.writer_of(hint.target), hint, level, None)
     }
 
     /// As [`HintStore::append`], giving up at `deadline`, a time since boot.
@@ -221,14 +257,18 @@ impl HintStore {
         deadline: Boot,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        engine.writer.append(&engine.writer_of(hint.target), hint, level, Some(deadline))
+        engine
+            .writer
+            .append(&engine.writer_of(hint.target), hint, level, Some(deadline))
     }
 
     /// Takes hints in order, for any targets, until one is refused: the accepted prefix has
     /// receipts, the rest is the caller's. One sync a target covers the batch.
     pub fn append_batch(&self, hints: &[Hint<'_>], level: Level) -> Batch {
         let engine = self.engine();
-        engine.writer.append_batch(hints, level, None, |target| engine.writer_of(target))
+        engine
+            .writer
+            .append_batch(hints, level, None, |target| engine.writer_of(target))
     }
 
     /// Waits again for a hint that was accepted to reach `level`.
@@ -252,8 +292,8 @@ impl HintStore {
 
     /// Books what became of a page. Rejected hints are dead letters, and durable as such, on
     /// return; the rest is durable with the next checkpoint.
-    pub fn acknowledge(&self, page: Page, answer: Answer) -> Result<()> {
-        self.engine().acknowledge(page, &answer)
+    pub fn acknowledge(&self, page: Page, answer: &Answer) -> Result<()> {
+        self.engine().acknowledge(page, answer)
     }
 
     /// Makes acknowledgements durable now, and removes the files of segments that are done.
@@ -265,9 +305,15 @@ impl HintStore {
     pub fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
         let engine = self.engine();
         let waker = engine.catalog.deliver.clone();
-        let step = Arc::new(Deliver { engine: engine.clone(), delivery });
+        let step = Arc::new(Deliver {
+            engine: engine.clone(),
+            delivery,
+        });
         waker.wake();
-        engine.runner.start(step, waker, Next::WhenWoken).map_err(Error::Threads)
+        engine
+            .runner
+            .start(step, waker, Next::WhenWoken)
+            .map_err(Error::Threads)
     }
 
     /// The target can be reached: its hints are delivered, in the background.
@@ -284,7 +330,10 @@ impl HintStore {
     /// Hands everything that a target accepted to the disk. False where that failed.
     pub fn sync(&self, target: TargetId) -> Result<bool> {
         let queue = self.engine().queue(target)?;
-        Ok(queue.writer.get().is_none_or(|writer| self.engine().writer.sync(writer)))
+        Ok(queue
+            .writer
+            .get()
+            .is_none_or(|writer| self.engine().writer.sync(writer)))
     }
 
     /// What [`HintStore::truncate`] would discard.
@@ -312,7 +361,14 @@ impl HintStore {
 
     /// The books (P8): exact at every moment.
     pub fn ledger(&self) -> Ledger {
-        Ledger::of(self.engine().catalog.all().iter().map(|queue| queue.ledger()).collect())
+        Ledger::of(
+            self.engine()
+                .catalog
+                .all()
+                .iter()
+                .map(|queue| queue.ledger())
+                .collect(),
+        )
     }
 
     /// Memory in slabs, and bytes in the kernel that no sync covers yet.

@@ -44,7 +44,10 @@ impl Engine {
     /// What a truncation would discard; changes nothing but that hints in memory are flushed.
     pub(crate) fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         let queues = self.chosen(what)?;
-        queues.iter().map(|queue| self.plan_one(queue, what).map(|(plan, _)| plan)).collect()
+        queues
+            .iter()
+            .map(|queue| self.plan_one(queue, what).map(|(plan, _)| plan))
+            .collect()
     }
 
     /// Discards.
@@ -121,7 +124,12 @@ impl Engine {
             }
         }
         let up_to = what.up_to.map_or(last, |limit| limit.min(last));
-        let mut plan = Discarded { target: queue.target, hints: 0, up_to, mixed: 0 };
+        let mut plan = Discarded {
+            target: queue.target,
+            hints: 0,
+            up_to,
+            mixed: 0,
+        };
         let mut matching = Ranges::default();
         let progress = queue.progress.lock();
         if progress.in_flight > 0 {
@@ -142,7 +150,10 @@ impl Engine {
                     }
                     _ if in_time => {
                         plan.hints += 1;
-                        matching.insert(Range { first: sequence, last: sequence });
+                        matching.insert(Range {
+                            first: sequence,
+                            last: sequence,
+                        });
                     }
                     _ => {}
                 }

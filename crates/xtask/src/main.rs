@@ -1,2 +1,170 @@
-//! x
-fn main() {}
+//! `cargo xtask`: the tasks of the workspace, with the standard library only.
+//!
+//! `test` is what CI runs and what the README names: format, lints, tidy, docs, tests, and the
+//! quickstart. `bench` and `fuzz` run what is too long for that.
+
+mod tidy;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+const HELP: &str = "\
+cargo xtask test          format, lints, tidy, docs, tests, quickstart: what CI runs
+cargo xtask tidy          only the checks of the tree itself
+cargo xtask bench [ARGS]  criterion benches against the naive baseline
+cargo xtask fuzz [SECS]   each fuzz target for so long (default 60)
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let done = match args.first().map(String::as_str) {
+        Some("test") => test(),
+        Some("tidy") => tidy::check(&root()),
+        Some("bench") => bench(rest),
+        Some("fuzz") => fuzz(rest.first().map_or("60", String::as_str)),
+        _ => {
+            say(HELP);
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&format!("xtask: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a task talks to its caller")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+fn cargo(args: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
+    say(&format!("$ cargo {}", args.join(" ")));
+    let program = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new(program)
+        .args(args)
+        .envs(environment.iter().copied())
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cargo cannot be run: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo {} failed", args.join(" ")))
+    }
+}
+
+/// The tests come last, so that their closing lines are the last that is printed.
+fn test() -> Result<(), String> {
+    component("rustfmt", &["fmt", "--all", "--check"])?;
+    component(
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+    tidy::check(&root())?;
+    let strict = [("RUSTDOCFLAGS", "-D warnings")];
+    cargo(&["doc", "--workspace", "--no-deps", "--quiet"], &strict)?;
+    cargo(
+        &[
+            "run",
+            "--release",
+            "--package",
+            "hintctl",
+            "--quiet",
+            "--",
+            "quickstart",
+        ],
+        &[],
+    )?;
+    cargo(&["test", "--workspace", "--doc"], &[])?;
+    cargo(
+        &[
+            "test",
+            "--workspace",
+            "--exclude",
+            "hintstore",
+            "--lib",
+            "--bins",
+            "--tests",
+        ],
+        &[],
+    )?;
+    cargo(&["test", "--package", "hintstore", "--lib", "--tests"], &[])
+}
+
+/// A check that needs a component of the toolchain: without it, it is skipped aloud, and fails
+/// where `CI` is set.
+fn component(name: &str, args: &[&str]) -> Result<(), String> {
+    let subcommand = args.first().copied().unwrap_or_default();
+    let there = Command::new("cargo")
+        .args([subcommand, "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if there {
+        return cargo(args, &[]);
+    }
+    if env::var_os("CI").is_some() {
+        return Err(format!(
+            "{name} is not installed: rustup component add {name}"
+        ));
+    }
+    say(&format!("skipped: {name} is not installed"));
+    Ok(())
+}
+
+fn bench(rest: &[String]) -> Result<(), String> {
+    let mut args = vec!["bench", "--package", "hintstore-benches", "--"];
+    args.extend(rest.iter().map(String::as_str));
+    cargo(&args, &[])
+}
+
+/// Runs on the stable toolchain: the sanitizers only want to be asked for.
+fn fuzz(seconds: &str) -> Result<(), String> {
+    let folder = root().join("fuzz");
+    let targets = std::fs::read_dir(folder.join("fuzz_targets"))
+        .map_err(|error| format!("fuzz/fuzz_targets: {error}"))?;
+    for target in targets {
+        let path = target.map_err(|error| error.to_string())?.path();
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        say(&format!("$ cargo fuzz run {name}"));
+        let status = Command::new("cargo")
+            .args([
+                "fuzz",
+                "run",
+                name,
+                "--",
+                &format!("-max_total_time={seconds}"),
+            ])
+            .env("RUSTC_BOOTSTRAP", "1")
+            .current_dir(&folder)
+            .status()
+            .map_err(|error| format!("cargo fuzz cannot be run: {error}"))?;
+        if !status.success() {
+            return Err(format!(
+                "{name} found something, or cargo-fuzz is not installed"
+            ));
+        }
+    }
+    Ok(())
+}

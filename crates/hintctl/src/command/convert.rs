@@ -48,8 +48,8 @@ fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
     if out.join(hintstore_format::file_name::STORE).exists() || !out.exists() {
         return Ok(());
     }
-    let mut entries = std::fs::read_dir(out)
-        .with_context(|| format!("cannot list {}", out.display()))?;
+    let mut entries =
+        std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     if entries.next().is_some() {
         return Err(usage(format!(
             "{} is neither empty nor a native store: name another directory",
@@ -75,16 +75,31 @@ pub(crate) fn import(
 ) -> anyhow::Result<Imported> {
     let mut all = Imported::default();
     let bar = output.bar(input.hint_bytes());
-    for found in input.files.iter().filter(|file| file.what == What::Cassandra) {
+    for found in input
+        .files
+        .iter()
+        .filter(|file| file.what == What::Cassandra)
+    {
         let file = CassandraFile::open(&input.storage, &found.name)?;
         let refused = file.refusal().is_some();
-        let mut importer =
-            Importer { store, output, file: &found.name, hints: 0, bad: 0, last: None };
+        let mut importer = Importer {
+            store,
+            output,
+            file: &found.name,
+            hints: 0,
+            bad: 0,
+            last: None,
+        };
         file.walk(&mut importer)?;
-        let Importer { hints, bad, last, .. } = importer;
+        let Importer {
+            hints, bad, last, ..
+        } = importer;
         if let Some((target, sequence)) = last {
             let durable = store.sync(target)?;
-            anyhow::ensure!(durable, "hints up to {sequence} of {target} are not durable");
+            anyhow::ensure!(
+                durable,
+                "hints up to {sequence} of {target} are not durable"
+            );
         }
         all.files += u64::from(!refused);
         all.hints += hints;
@@ -114,9 +129,10 @@ impl Visitor for Importer<'_> {
         let hint = Hint::new(view.target, created, view.lifetime.gc_grace, view.payload)
             .namespace(view.namespace)
             .payload_version(view.payload_version);
-        let receipt = self.store.append(hint, Level::Buffered).map_err(|error| {
-            anyhow::anyhow!("{} at byte {}: {error}", self.file, view.position)
-        })?;
+        let receipt = self
+            .store
+            .append(hint, Level::Buffered)
+            .map_err(|error| anyhow::anyhow!("{} at byte {}: {error}", self.file, view.position))?;
         self.hints += 1;
         self.last = Some((view.target, receipt.sequence));
         Ok(Flow::Go)
@@ -128,7 +144,10 @@ impl Visitor for Importer<'_> {
             self.output.problem();
         }
         self.output.line("bad", bad.json(self.file))?;
-        let text = format!("passed over {} at byte {}: {}", self.file, bad.position, bad.text);
+        let text = format!(
+            "passed over {} at byte {}: {}",
+            self.file, bad.position, bad.text
+        );
         self.output.text(&text)
     }
 }

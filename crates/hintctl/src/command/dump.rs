@@ -15,8 +15,14 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     for path in &dump.paths {
         let input = Input::open(path)?;
         for file in &input.files {
-            let mut printer =
-                Printer { output, file: &file.name, dump, hints: 0, bad: 0, left };
+            let mut printer = Printer {
+                output,
+                file: &file.name,
+                dump,
+                hints: 0,
+                bad: 0,
+                left,
+            };
             let walked = match file.what {
                 What::Native => NativeFile::open(&input.storage, &file.name)
                     .and_then(|file| file.walk(&mut printer)),
@@ -71,7 +77,10 @@ impl Visitor for Printer<'_> {
             self.output.problem();
         }
         self.output.line("bad", bad.json(self.file))?;
-        self.output.text(&format!("BAD {} at byte {}: {}", self.file, bad.position, bad.text))
+        self.output.text(&format!(
+            "BAD {} at byte {}: {}",
+            self.file, bad.position, bad.text
+        ))
     }
 }
 
@@ -79,8 +88,12 @@ impl Visitor for Printer<'_> {
 pub(crate) fn selected(select: &Select, hint: &HintView<'_>) -> bool {
     select.target.is_none_or(|only| only == hint.target)
         && select.namespace.is_none_or(|only| only == hint.namespace)
-        && select.since.is_none_or(|since| hint.created_ms >= since.get())
-        && select.until.is_none_or(|until| hint.created_ms < until.get())
+        && select
+            .since
+            .is_none_or(|since| hint.created_ms >= since.get())
+        && select
+            .until
+            .is_none_or(|until| hint.created_ms < until.get())
 }
 
 /// The fields of a hint's line, without its value. For Cassandra's files the names and meanings
@@ -88,7 +101,12 @@ pub(crate) fn selected(select: &Select, hint: &HintView<'_>) -> bool {
 pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
     let hash = hex(&Sha256::digest(hint.payload));
     match &hint.from {
-        From::Cassandra { body_bytes, gcgs_s, updates, table_id } => json!({
+        From::Cassandra {
+            body_bytes,
+            gcgs_s,
+            updates,
+            table_id,
+        } => json!({
             "file": file,
             "index": hint.index,
             "position": hint.position,
@@ -103,9 +121,8 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
         }),
         From::Native { sequence, body } => {
             let lifetime = hint.lifetime;
-            let millis = |duration: std::time::Duration| {
-                json!(hintstore_format::profile::millis(duration))
-            };
+            let millis =
+                |duration: std::time::Duration| json!(hintstore_format::profile::millis(duration));
             let mut fields = json!({
                 "file": file,
                 "index": hint.index,
@@ -188,6 +205,14 @@ fn text(hint: &HintView<'_>, value: args::Value) -> String {
 /// Bytes in hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().map_or('?', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let digit = |value: u8| {
+        DIGITS
+            .get(usize::from(value))
+            .copied()
+            .map_or('?', char::from)
+    };
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }

@@ -55,11 +55,19 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
             bar.inc(file.info.length);
         }
         bar.finish_and_clear();
-        let head = ["FILE", "FORMAT", "STATE", "HINTS", "SIZE", "OLDEST", "NEWEST", "REMARK"];
+        let head = [
+            "FILE", "FORMAT", "STATE", "HINTS", "SIZE", "OLDEST", "NEWEST", "REMARK",
+        ];
         output.table(&head, rows)?;
         targets(&input, output)?;
     }
-    let Totals { files, hints, bytes: size, allocated, foreign } = totals;
+    let Totals {
+        files,
+        hints,
+        bytes: size,
+        allocated,
+        foreign,
+    } = totals;
     output.text(&format!("{files} files, {hints} hints, {}", bytes(size)))?;
     output.sum("files", files);
     output.sum("hints", hints);
@@ -99,7 +107,16 @@ fn targets(input: &Input, output: &mut Output) -> anyhow::Result<()> {
     if !rows.is_empty() {
         output.text("")?;
     }
-    output.table(&["TARGET", "ACKNOWLEDGED UP TO", "HOLES", "DELIVERED", "OTHER ENDS"], rows)
+    output.table(
+        &[
+            "TARGET",
+            "ACKNOWLEDGED UP TO",
+            "HOLES",
+            "DELIVERED",
+            "OTHER ENDS",
+        ],
+        rows,
+    )
 }
 
 fn look(input: &Input, file: &Found) -> anyhow::Result<Option<Row>> {
@@ -115,7 +132,9 @@ fn look(input: &Input, file: &Found) -> anyhow::Result<Option<Row>> {
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<hintstore::StorageError>().is_some_and(hintstore::StorageError::is_missing)
+    error
+        .downcast_ref::<hintstore::StorageError>()
+        .is_some_and(hintstore::StorageError::is_missing)
 }
 
 fn foreign(what: &What) -> Row {
@@ -123,13 +142,23 @@ fn foreign(what: &What) -> Row {
         What::Foreign(why) => why.clone(),
         _ => String::new(),
     };
-    Row { state: "foreign".to_owned(), remark, ..Row::default() }
+    Row {
+        state: "foreign".to_owned(),
+        remark,
+        ..Row::default()
+    }
 }
 
 fn native(input: &Input, found: &Found) -> anyhow::Result<Row> {
     let file = NativeFile::open(&input.storage, &found.name)?;
-    let mut row = Row { state: file.state().to_owned(), ..Row::default() };
-    row.target = file.target().map(|target| target.to_string()).unwrap_or_default();
+    let mut row = Row {
+        state: file.state().to_owned(),
+        ..Row::default()
+    };
+    row.target = file
+        .target()
+        .map(|target| target.to_string())
+        .unwrap_or_default();
     if let Err(error) = &file.inspected.descriptor {
         row.remark = error.to_string();
     }
@@ -146,13 +175,28 @@ fn native(input: &Input, found: &Found) -> anyhow::Result<Row> {
 
 fn cassandra(input: &Input, found: &Found) -> anyhow::Result<Row> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
-    let mut count = Count { row: Row::default(), hints: 0, bad: Vec::new() };
+    let mut count = Count {
+        row: Row::default(),
+        hints: 0,
+        bad: Vec::new(),
+    };
     file.walk(&mut count)?;
-    let Count { mut row, hints, bad } = count;
-    row.target = file.target().map(|target| target.to_string()).unwrap_or_default();
+    let Count {
+        mut row,
+        hints,
+        bad,
+    } = count;
+    row.target = file
+        .target()
+        .map(|target| target.to_string())
+        .unwrap_or_default();
     let refused = file.refusal();
     row.hints = refused.is_none().then_some(hints);
-    row.state = match (&refused, file.side_file(), bad.iter().all(|bad| bad.harmless)) {
+    row.state = match (
+        &refused,
+        file.side_file(),
+        bad.iter().all(|bad| bad.harmless),
+    ) {
         (Some(bad), ..) => bad.what,
         (None, _, false) => "damaged",
         (None, crate::input::SideFile::Missing, true) => "open",
@@ -174,7 +218,11 @@ impl Visitor for Count {
         self.hints += 1;
         let widen = |place: &mut Option<i64>, value: i64, least: bool| {
             *place = Some(place.map_or(value, |known| {
-                if least { known.min(value) } else { known.max(value) }
+                if least {
+                    known.min(value)
+                } else {
+                    known.max(value)
+                }
             }));
         };
         widen(&mut self.row.oldest_ms, hint.created_ms, true);
@@ -225,7 +273,9 @@ impl Row {
             file.name.clone(),
             file.what.word().to_owned(),
             self.state.clone(),
-            self.hints.map(|hints| hints.to_string()).unwrap_or_default(),
+            self.hints
+                .map(|hints| hints.to_string())
+                .unwrap_or_default(),
             bytes(file.info.length),
             when(self.oldest_ms),
             when(self.newest_ms),

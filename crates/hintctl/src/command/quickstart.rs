@@ -31,7 +31,7 @@ const SETS: [&str; 2] = ["4.1-v2", "5.0-v3"];
 const TARGETS: u128 = 8;
 const THREADS: u64 = 4;
 const BATCH: usize = 128;
-const GC_GRACE: Duration = Duration::from_secs(864_000);
+const GC_GRACE: Duration = Duration::from_hours(240);
 
 /// The system's clock, moved to where the golden data was written: its hints live for ten days.
 #[derive(Debug)]
@@ -94,14 +94,24 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
     let mut newest = i64::MIN;
     for set in &sets {
         let input = Input::open(set)?;
-        for file in input.files.iter().filter(|file| file.what == What::Cassandra) {
+        for file in input
+            .files
+            .iter()
+            .filter(|file| file.what == What::Cassandra)
+        {
             let file = CassandraFile::open(&input.storage, &file.name)?;
-            file.walk(&mut Expect { receiver: &mut receiver, newest: &mut newest })?;
+            file.walk(&mut Expect {
+                receiver: &mut receiver,
+                newest: &mut newest,
+            })?;
         }
     }
     // The sets' own time: just behind their last write.
     let by_millis = newest + 1 - SystemClock.wall().get();
-    output.text(&format!("judged at the golden data's own time, {} UTC", time(newest + 1)))?;
+    output.text(&format!(
+        "judged at the golden data's own time, {} UTC",
+        time(newest + 1)
+    ))?;
 
     let store = open(directory, by_millis)?;
     let mut imported = 0;
@@ -127,7 +137,10 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
     let found = store.ledger();
     output.text(&format!("found       {} hints pending", found.pending()))?;
     let own = found.pending() - imported;
-    ensure!(own >= total, "{total} hints were acknowledged, and {own} are there");
+    ensure!(
+        own >= total,
+        "{total} hints were acknowledged, and {own} are there"
+    );
 
     replay(&store, &mut receiver)?;
     receiver.check(&acknowledged)?;
@@ -150,7 +163,15 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
             of.pending().to_string(),
         ]
     });
-    let head = ["TARGET", "ACCEPTED", "DELIVERED", "EXPIRED", "DAMAGED", "LOST", "PENDING"];
+    let head = [
+        "TARGET",
+        "ACCEPTED",
+        "DELIVERED",
+        "EXPIRED",
+        "DAMAGED",
+        "LOST",
+        "PENDING",
+    ];
     output.table(&head, rows.collect())?;
     ensure!(books.pending() == 0, "the books do not balance: {books:?}");
     store.close()?;
@@ -174,7 +195,10 @@ fn golden(args: &Quickstart) -> anyhow::Result<Vec<PathBuf>> {
         return Ok(args.golden.clone());
     }
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/cluster");
-    let sets: Vec<PathBuf> = SETS.iter().map(|set| base.join(set).join("hints")).collect();
+    let sets: Vec<PathBuf> = SETS
+        .iter()
+        .map(|set| base.join(set).join("hints"))
+        .collect();
     for set in &sets {
         ensure!(
             set.is_dir(),
@@ -207,7 +231,9 @@ fn append_and_kill(
     // What it said before it died is read to the end: it was acknowledged.
     for line in lines {
         let line = line?;
-        let Some((thread, upto)) = line.split_once(' ') else { continue };
+        let Some((thread, upto)) = line.split_once(' ') else {
+            continue;
+        };
         let (thread, upto): (usize, u64) = (thread.parse()?, upto.parse()?);
         if let Some(place) = acknowledged.get_mut(thread) {
             *place = upto;
@@ -234,10 +260,12 @@ pub(crate) fn child(args: &QuickstartChild) -> anyhow::Result<()> {
     let share = args.hints / args.threads;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..args.threads)
-            .map(|thread| scope.spawn({
-                let (store, clock) = (&store, &clock);
-                move || append_share(store, clock, thread, share)
-            }))
+            .map(|thread| {
+                scope.spawn({
+                    let (store, clock) = (&store, &clock);
+                    move || append_share(store, clock, thread, share)
+                })
+            })
             .collect();
         for thread in threads {
             match thread.join() {
@@ -262,8 +290,9 @@ fn append_share(
         let count = (share - done).min(BATCH as u64);
         // One target a batch, another each time.
         let to = u128::from(thread + done / BATCH as u64) % TARGETS;
-        let payloads: Vec<Vec<u8>> =
-            (done..done + count).map(|number| payload(thread, number)).collect();
+        let payloads: Vec<Vec<u8>> = (done..done + count)
+            .map(|number| payload(thread, number))
+            .collect();
         let now = clock.wall();
         let hints: Vec<Hint<'_>> = payloads
             .iter()
@@ -272,9 +301,16 @@ fn append_share(
             })
             .collect();
         let batch = store.append_batch(&hints, Level::Durable);
-        let durable =
-            batch.receipts.iter().filter(|r| r.level == Level::Durable).count() as u64;
-        ensure!(durable == count, "a batch was not acknowledged: {:?}", batch.refused);
+        let durable = batch
+            .receipts
+            .iter()
+            .filter(|r| r.level == Level::Durable)
+            .count() as u64;
+        ensure!(
+            durable == count,
+            "a batch was not acknowledged: {:?}",
+            batch.refused
+        );
         done += count;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{thread} {done}")?;
@@ -288,7 +324,9 @@ fn payload(thread: u64, number: u64) -> Vec<u8> {
     let mut text = format!("{thread} {number} ").into_bytes();
     let mut state = thread << 48 ^ number;
     for _ in 0..24 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963);
         text.extend_from_slice(format!("{:08x}", state >> 32).as_bytes());
     }
     text
@@ -298,12 +336,13 @@ fn replay(store: &HintStore, receiver: &mut Receiver) -> anyhow::Result<()> {
     for of in store.ledger().targets {
         while let Some(page) = store.page(of.target)? {
             let heard = page.with(|page| {
-                page.hints().try_for_each(|hint| receiver.hear(of.target, hint.body.payload))
+                page.hints()
+                    .try_for_each(|hint| receiver.hear(of.target, hint.body.payload))
             });
             match heard {
                 Ok(heard) => {
                     heard?;
-                    store.acknowledge(page, Answer::delivered())?;
+                    store.acknowledge(page, &Answer::delivered())?;
                 }
                 // The map failed under it: the page is read again, by pread.
                 Err(_) => drop(page),
@@ -327,7 +366,9 @@ impl Receiver {
     fn hear(&mut self, target: TargetId, payload: &[u8]) -> anyhow::Result<()> {
         if let Some((expected, heard)) = self.golden.get_mut(&target) {
             ensure!(
-                expected.get(*heard).is_some_and(|expected| expected == payload),
+                expected
+                    .get(*heard)
+                    .is_some_and(|expected| expected == payload),
                 "hint {heard} for {target} is not the one that Cassandra wrote"
             );
             *heard += 1;
@@ -337,9 +378,15 @@ impl Receiver {
         let mut words = text.split(' ');
         let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
         let (thread, number) = number().zip(number()).context("a hint that nobody wrote")?;
-        ensure!(*payload == self::payload(thread, number), "a hint with other bytes");
+        ensure!(
+            *payload == self::payload(thread, number),
+            "a hint with other bytes"
+        );
         let next = self.next.entry((thread, target)).or_default();
-        ensure!(number >= *next, "hint {number} of thread {thread} came out of order");
+        ensure!(
+            number >= *next,
+            "hint {number} of thread {thread} came out of order"
+        );
         *next = number + 1;
         *self.heard.entry(thread).or_default() += 1;
         Ok(())
@@ -349,12 +396,18 @@ impl Receiver {
     fn check(&self, acknowledged: &[u64]) -> anyhow::Result<()> {
         for (target, (expected, heard)) in &self.golden {
             let all = expected.len();
-            ensure!(all == *heard, "{heard} of {all} golden hints for {target} came");
+            ensure!(
+                all == *heard,
+                "{heard} of {all} golden hints for {target} came"
+            );
         }
         for (thread, upto) in acknowledged.iter().enumerate() {
             let heard = self.heard.get(&(thread as u64)).copied().unwrap_or(0);
             // In order and none twice, so the count says that none is missing.
-            ensure!(heard >= *upto, "{upto} hints of thread {thread} acknowledged, {heard} came");
+            ensure!(
+                heard >= *upto,
+                "{upto} hints of thread {thread} acknowledged, {heard} came"
+            );
         }
         Ok(())
     }
@@ -378,6 +431,10 @@ impl Visitor for Expect<'_> {
     }
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
-        anyhow::bail!("the golden data is damaged at byte {}: {}", bad.position, bad.text)
+        anyhow::bail!(
+            "the golden data is damaged at byte {}: {}",
+            bad.position,
+            bad.text
+        )
     }
 }

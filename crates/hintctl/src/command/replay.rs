@@ -59,7 +59,12 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
         bar.finish_and_clear();
     }
     sink.finish()?;
-    let Counts { replayed, expired, done, bad } = counts;
+    let Counts {
+        replayed,
+        expired,
+        done,
+        bad,
+    } = counts;
     output.remark(&format!(
         "judged at {}: {replayed} replayed, {expired} expired, {done} delivered before, {bad} bad \
          regions",
@@ -84,7 +89,10 @@ struct Counts {
 /// Where hints go.
 enum Sink {
     Stdout,
-    Directory { path: std::path::PathBuf, files: BTreeMap<TargetId, BufWriter<std::fs::File>> },
+    Directory {
+        path: std::path::PathBuf,
+        files: BTreeMap<TargetId, BufWriter<std::fs::File>>,
+    },
 }
 
 /// No more files than this are open at once.
@@ -97,11 +105,18 @@ impl Sink {
         }
         let path = Path::new(to).to_owned();
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {to}"))?;
-        Ok(Self::Directory { path, files: BTreeMap::new() })
+        Ok(Self::Directory {
+            path,
+            files: BTreeMap::new(),
+        })
     }
 
-    fn give(&mut self, hint: &HintView<'_>, line: serde_json::Value, output: &mut Output)
-    -> anyhow::Result<()> {
+    fn give(
+        &mut self,
+        hint: &HintView<'_>,
+        line: serde_json::Value,
+        output: &mut Output,
+    ) -> anyhow::Result<()> {
         let Self::Directory { path, files } = self else {
             return output.json_line("hint", line);
         };
@@ -146,18 +161,28 @@ struct Player<'a> {
 
 impl Player<'_> {
     fn is_done(&self, hint: &HintView<'_>) -> bool {
-        let From::Native { sequence, .. } = hint.from else { return false };
+        let From::Native { sequence, .. } = hint.from else {
+            return false;
+        };
         let created = UnixMillis::new(hint.created_ms);
         self.journal.target(hint.target).is_some_and(|view| {
             !view.is_pending(sequence)
-                || view.discards.iter().any(|d| d.covers(sequence, hint.namespace, created))
+                || view
+                    .discards
+                    .iter()
+                    .any(|d| d.covers(sequence, hint.namespace, created))
         })
     }
 }
 
 impl Visitor for Player<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
-        if self.args.select.limit.is_some_and(|limit| self.counts.replayed >= limit) {
+        if self
+            .args
+            .select
+            .limit
+            .is_some_and(|limit| self.counts.replayed >= limit)
+        {
             return Ok(Flow::Stop);
         }
         if !selected(&self.args.select, hint) {
@@ -181,7 +206,10 @@ impl Visitor for Player<'_> {
         if !bad.harmless {
             self.output.problem();
         }
-        self.output.remark(&format!("{} at byte {}: {}", self.file, bad.position, bad.text));
+        self.output.remark(&format!(
+            "{} at byte {}: {}",
+            self.file, bad.position, bad.text
+        ));
         Ok(())
     }
 }

@@ -28,7 +28,12 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
 
 fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<()> {
     let file = NativeFile::open(&input.storage, &found.name)?;
-    output.text(&format!("{} ({}, {})", found.name, file.state(), bytes(found.info.length)))?;
+    output.text(&format!(
+        "{} ({}, {})",
+        found.name,
+        file.state(),
+        bytes(found.info.length)
+    ))?;
     match &file.inspected.descriptor {
         Ok(descriptor) => {
             output.line(
@@ -55,7 +60,10 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
         Err(error) => {
             output.problem();
             let text = format!("the descriptor cannot be read: {error}");
-            output.line("bad", json!({ "file": found.name, "what": "descriptor", "text": text }))?;
+            output.line(
+                "bad",
+                json!({ "file": found.name, "what": "descriptor", "text": text }),
+            )?;
             output.text(&format!("  BAD {text}"))?;
         }
     }
@@ -94,10 +102,14 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
             ))?;
         }
     }
-    let Some(footer) = file.footer()? else { return Ok(()) };
+    let Some(footer) = file.footer()? else {
+        return Ok(());
+    };
     let mut rows = Vec::new();
     for entry in &footer.namespaces {
-        let name = entry.namespace.map_or("(others)".to_owned(), |n| n.to_string());
+        let name = entry
+            .namespace
+            .map_or("(others)".to_owned(), |n| n.to_string());
         output.line(
             "namespace",
             json!({
@@ -120,18 +132,35 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
             format!("{} s", entry.gc_grace_ms.max / 1000),
         ]);
     }
-    output.table(&["  NAMESPACE", "HINTS", "PAYLOAD", "OLDEST", "NEWEST", "GC_GRACE"], rows)
+    output.table(
+        &[
+            "  NAMESPACE",
+            "HINTS",
+            "PAYLOAD",
+            "OLDEST",
+            "NEWEST",
+            "GC_GRACE",
+        ],
+        rows,
+    )
 }
 
 fn cassandra(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
-    output.text(&format!("{} (Cassandra, {})", found.name, bytes(found.info.length)))?;
+    output.text(&format!(
+        "{} (Cassandra, {})",
+        found.name,
+        bytes(found.info.length)
+    ))?;
     let descriptor = match &file.descriptor {
         Ok(descriptor) => descriptor,
         Err(error) => {
             output.problem();
             let text = error.to_string();
-            output.line("bad", json!({ "file": found.name, "what": "descriptor", "text": text }))?;
+            output.line(
+                "bad",
+                json!({ "file": found.name, "what": "descriptor", "text": text }),
+            )?;
             return output.text(&format!("  BAD {text}"));
         }
     };

@@ -11,7 +11,9 @@ use crate::{args::Truncate, exit::usage, output::Output};
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     let narrowed = args.target.is_some() || args.namespace.is_some() || args.older_than.is_some();
     if !narrowed && !args.all {
-        return Err(usage("say what to discard: --target, --namespace, --older-than, or --all"));
+        return Err(usage(
+            "say what to discard: --target, --namespace, --older-than, or --all",
+        ));
     }
     let storage = Arc::new(OsStorage::new(&args.directory));
     if storage.open(file_name::STORE, false).is_err() {
@@ -29,7 +31,11 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         created_before: args.older_than,
         up_to: args.up_to,
     };
-    let done = if args.apply { store.truncate(&what)? } else { store.plan_truncate(&what)? };
+    let done = if args.apply {
+        store.truncate(&what)?
+    } else {
+        store.plan_truncate(&what)?
+    };
     let mut rows = Vec::new();
     let (mut hints, mut mixed) = (0, 0);
     for one in &done {
@@ -64,6 +70,8 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             // Work is left to do.
             output.problem();
         }
-        output.text(&format!("{hints} hints would be discarded; nothing was changed: add --apply"))
+        output.text(&format!(
+            "{hints} hints would be discarded; nothing was changed: add --apply"
+        ))
     }
 }

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::{
     args::Paths,
-    input::{Bad, CassandraFile, Flow, From, Found, HintView, Input, NativeFile, SideFile, Visitor, What},
+    input::{
+        Bad, CassandraFile, Flow, Found, From, HintView, Input, NativeFile, SideFile, Visitor, What,
+    },
     output::Output,
 };
 
@@ -48,7 +50,13 @@ impl Check {
     fn add(&mut self, position: u64, what: &'static str, text: String) {
         self.bad_count += 1;
         self.harmful += 1;
-        self.bad.push(Bad { position, bytes: 0, what, text, harmless: false });
+        self.bad.push(Bad {
+            position,
+            bytes: 0,
+            what,
+            text,
+            harmless: false,
+        });
     }
 }
 
@@ -75,7 +83,9 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
         bar.finish_and_clear();
         journal(&input, output)?;
     }
-    output.text(&format!("{files} files, {hints} intact hints, {damaged} files damaged"))?;
+    output.text(&format!(
+        "{files} files, {hints} intact hints, {damaged} files damaged"
+    ))?;
     output.sum("files", files);
     output.sum("hints", hints);
     output.sum("damaged_files", damaged);
@@ -118,7 +128,10 @@ fn print(file: &Found, check: &Check, output: &mut Output) -> anyhow::Result<()>
     for bad in &check.bad {
         output.line("bad", bad.json(&file.name))?;
         let word = if bad.harmless { "note" } else { "BAD" };
-        output.text(&format!("{word}  {} at byte {}: {}", file.name, bad.position, bad.text))?;
+        output.text(&format!(
+            "{word}  {} at byte {}: {}",
+            file.name, bad.position, bad.text
+        ))?;
     }
     output.line(
         "file",
@@ -138,12 +151,21 @@ fn native(input: &Input, found: &Found, check: &mut Check) -> anyhow::Result<()>
     let file = NativeFile::open(&input.storage, &found.name)?;
     file.walk(check)?;
     if check.disorder > 0 {
-        let text = format!("{} hints are not in the order of their sequences", check.disorder);
+        let text = format!(
+            "{} hints are not in the order of their sequences",
+            check.disorder
+        );
         check.add(0, "order", text);
     }
-    let Some(summary) = file.inspected.summary else { return Ok(()) };
+    let Some(summary) = file.inspected.summary else {
+        return Ok(());
+    };
     if file.footer()?.is_none() {
-        check.add(summary.footer_at, "footer", "the footer's tables are damaged".to_owned());
+        check.add(
+            summary.footer_at,
+            "footer",
+            "the footer's tables are damaged".to_owned(),
+        );
     }
     if check.harmful == 0 && (summary.count, summary.payload_bytes) != (check.hints, check.bytes) {
         let text = format!(
@@ -188,6 +210,9 @@ fn journal(input: &Input, output: &mut Output) -> anyhow::Result<()> {
         (None, bytes) => format!("{bytes} bytes of the journal are no record"),
     };
     output.problem();
-    output.line("bad", json!({ "file": name, "what": "journal", "text": what }))?;
+    output.line(
+        "bad",
+        json!({ "file": name, "what": "journal", "text": what }),
+    )?;
     output.text(&format!("BAD  {name}: {what}"))
 }

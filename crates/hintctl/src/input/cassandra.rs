@@ -44,7 +44,10 @@ struct Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at).map_err(|error| error.source)?;
+        let read = self
+            .file
+            .read_at(buffer, self.at)
+            .map_err(|error| error.source)?;
         self.at += read as u64;
         Ok(read)
     }
@@ -67,7 +70,13 @@ impl CassandraFile {
             descriptor = Descriptor::decode(&head);
         }
         let (name, storage) = (name.to_owned(), storage.clone());
-        Ok(Self { name, length, descriptor, file, storage })
+        Ok(Self {
+            name,
+            length,
+            descriptor,
+            file,
+            storage,
+        })
     }
 
     /// Why the records of the file cannot be read, if they cannot.
@@ -87,24 +96,32 @@ impl CassandraFile {
                      newer hintctl"
                 ),
             )),
-            Err(error @ DescriptorError::Short { length: 0 }) => {
-                Some(Bad { harmless: true, ..whole("empty", error.to_string()) })
-            }
+            Err(error @ DescriptorError::Short { length: 0 }) => Some(Bad {
+                harmless: true,
+                ..whole("empty", error.to_string())
+            }),
             Err(error) => Some(whole("descriptor", error.to_string())),
-            Ok(Descriptor { storage: Storage::Compressed(class), .. }) => Some(whole(
+            Ok(Descriptor {
+                storage: Storage::Compressed(class),
+                ..
+            }) => Some(whole(
                 "compressed",
                 format!("the records are compressed ({class}), which is not supported yet"),
             )),
-            Ok(Descriptor { storage: Storage::Encrypted, .. }) => {
-                Some(whole("encrypted", "the records are encrypted".to_owned()))
-            }
+            Ok(Descriptor {
+                storage: Storage::Encrypted,
+                ..
+            }) => Some(whole("encrypted", "the records are encrypted".to_owned())),
             Ok(_) => None,
         }
     }
 
     /// The target, where the descriptor can be read.
     pub(crate) fn target(&self) -> Option<TargetId> {
-        self.descriptor.as_ref().ok().map(|d| TargetId::from_bytes(d.host_id))
+        self.descriptor
+            .as_ref()
+            .ok()
+            .map(|d| TargetId::from_bytes(d.host_id))
     }
 
     /// Walks the records.
@@ -112,11 +129,19 @@ impl CassandraFile {
         if let Some(refusal) = self.refusal() {
             return visitor.bad(&refusal);
         }
-        let Ok(descriptor) = &self.descriptor else { return Ok(()) };
+        let Ok(descriptor) = &self.descriptor else {
+            return Ok(());
+        };
         let start = descriptor.length as u64;
-        let stream = Stream { file: self.file.clone(), at: start };
-        let mut records =
-            Records::new(BufReader::with_capacity(256 << 10, stream), start, self.length);
+        let stream = Stream {
+            file: self.file.clone(),
+            at: start,
+        };
+        let mut records = Records::new(
+            BufReader::with_capacity(256 << 10, stream),
+            start,
+            self.length,
+        );
         while let Some(item) = records.next_item()? {
             let (index, position) = match item {
                 Item::Intact { index, position } => (index, position),
@@ -148,7 +173,10 @@ impl CassandraFile {
                 },
                 payload_version: descriptor.messaging_version(),
                 created_ms: hint.creation_time_ms,
-                lifetime: Lifetime { gc_grace: Duration::from_secs(hint.gcgs_s), ttl: None },
+                lifetime: Lifetime {
+                    gc_grace: Duration::from_secs(hint.gcgs_s),
+                    ttl: None,
+                },
                 payload: hint.mutation,
                 from: From::Cassandra {
                     body_bytes: body.len() as u64,
@@ -166,18 +194,26 @@ impl CassandraFile {
 
     /// The checksum beside the file.
     pub(crate) fn side_file(&self) -> SideFile {
-        let Some(side) = side_file(&self.name) else { return SideFile::Missing };
-        let Ok(file) = self.storage.open(&side, false) else { return SideFile::Missing };
+        let Some(side) = side_file(&self.name) else {
+            return SideFile::Missing;
+        };
+        let Ok(file) = self.storage.open(&side, false) else {
+            return SideFile::Missing;
+        };
         let mut text = [0; 32];
         let read = file.read_at(&mut text, 0).unwrap_or(0);
         let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).ok();
-        text.and_then(parse_side_file).map_or(SideFile::Unreadable, SideFile::Stored)
+        text.and_then(parse_side_file)
+            .map_or(SideFile::Unreadable, SideFile::Stored)
     }
 
     /// The checksum of the whole file.
     pub(crate) fn checksum(&self) -> anyhow::Result<u32> {
         let mut crc = crc32fast::Hasher::new();
-        let mut stream = Stream { file: self.file.clone(), at: 0 };
+        let mut stream = Stream {
+            file: self.file.clone(),
+            at: 0,
+        };
         let mut piece = vec![0; 1 << 20];
         loop {
             let read = stream.read(&mut piece)?;
@@ -194,7 +230,11 @@ fn bad(item: &Item) -> Bad {
         Item::Intact { position, .. } => {
             unreachable!("the record at {position} is intact")
         }
-        Item::BadBody { index, position, length } => Bad {
+        Item::BadBody {
+            index,
+            position,
+            length,
+        } => Bad {
             position,
             bytes: length + 12,
             what: "checksum",

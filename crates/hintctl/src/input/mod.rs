@@ -104,8 +104,16 @@ pub(crate) struct HintView<'a> {
 /// What a hint has besides, by where it is from.
 #[derive(Clone, Debug)]
 pub(crate) enum From<'a> {
-    Cassandra { body_bytes: u64, gcgs_s: u64, updates: u64, table_id: [u8; 16] },
-    Native { sequence: hintstore::Sequence, body: hintstore::Body<'a> },
+    Cassandra {
+        body_bytes: u64,
+        gcgs_s: u64,
+        updates: u64,
+        table_id: [u8; 16],
+    },
+    Native {
+        sequence: hintstore::Sequence,
+        body: hintstore::Body<'a>,
+    },
 }
 
 impl HintView<'_> {
@@ -135,36 +143,67 @@ impl Input {
     /// Looks at a path.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let metadata = std::fs::metadata(path).with_context(|| {
-            format!("cannot read {}: name a directory of hints, or a hint file", path.display())
+            format!(
+                "cannot read {}: name a directory of hints, or a hint file",
+                path.display()
+            )
         })?;
         if metadata.is_dir() {
             let storage = Arc::new(OsStorage::new(path));
             let mut files = Vec::new();
-            for entry in storage.list("")?.into_iter().filter(|entry| !entry.is_directory) {
+            for entry in storage
+                .list("")?
+                .into_iter()
+                .filter(|entry| !entry.is_directory)
+            {
                 let what = what(&storage, &entry.name);
-                files.push(Found { name: entry.name, info: entry.info, what });
+                files.push(Found {
+                    name: entry.name,
+                    info: entry.info,
+                    what,
+                });
             }
             files.sort_by_cached_key(|file| order(&file.name));
-            return Ok(Self { storage, files, is_directory: true });
+            return Ok(Self {
+                storage,
+                files,
+                is_directory: true,
+            });
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         let storage = Arc::new(OsStorage::new(parent.unwrap_or(Path::new("."))));
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let file = storage.open(&name, false)?;
         let what = by_content(&*file).unwrap_or_else(|| what(&storage, &name));
         let info = file.info()?;
-        Ok(Self { storage, files: vec![Found { name, info, what }], is_directory: false })
+        Ok(Self {
+            storage,
+            files: vec![Found { name, info, what }],
+            is_directory: false,
+        })
     }
 
     /// Whether any file is native.
     pub(crate) fn is_native(&self) -> bool {
-        self.files.iter().any(|file| matches!(file.what, What::Native | What::Control))
+        self.files
+            .iter()
+            .any(|file| matches!(file.what, What::Native | What::Control))
     }
 
     /// Bytes of all files with hints.
     pub(crate) fn hint_bytes(&self) -> u64 {
         let hints = |file: &&Found| matches!(file.what, What::Native | What::Cassandra);
-        self.files.iter().filter(hints).map(|file| file.info.length).sum()
+        self.files
+            .iter()
+            .filter(hints)
+            .map(|file| file.info.length)
+            .sum()
     }
 }
 
@@ -177,8 +216,12 @@ fn order(name: &str) -> (String, i64, String) {
 }
 
 fn what(storage: &OsStorage, name: &str) -> What {
-    let control =
-        [file_name::STORE, file_name::LOCK, file_name::JOURNAL, file_name::JOURNAL_NEW];
+    let control = [
+        file_name::STORE,
+        file_name::LOCK,
+        file_name::JOURNAL,
+        file_name::JOURNAL_NEW,
+    ];
     if control.contains(&name) || file_name::is_spare(name) {
         return What::Control;
     }
@@ -188,9 +231,9 @@ fn what(storage: &OsStorage, name: &str) -> What {
     match FileName::parse(name) {
         Some(FileName::Hints) => What::Cassandra,
         Some(FileName::SideFile) => What::SideFile,
-        Some(FileName::Corrupt) => {
-            What::Foreign("set aside by Cassandra at start-up: its descriptor is damaged".to_owned())
-        }
+        Some(FileName::Corrupt) => What::Foreign(
+            "set aside by Cassandra at start-up: its descriptor is damaged".to_owned(),
+        ),
         // A copy under another name.
         None if name.ends_with(".hints") => storage
             .open(name, false)

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use hintstore::{OsStorage, Storage as _, TargetId};
 use hintstore_format::{
-    block, footer::{Footer, Summary}, frame::Frame,
+    block,
+    footer::{Footer, Summary},
+    frame::Frame,
 };
 use hintstore_reader::{
     FrameItem, Frames, Inspected, Item, PreadSource, Survey, Walk, inspect, read_footer, survey,
@@ -75,7 +77,11 @@ impl NativeFile {
                 visitor.bad(&Bad {
                     position: error.offset,
                     bytes: length.min(128),
-                    what: if error.is_foreign() { "version" } else { "descriptor" },
+                    what: if error.is_foreign() {
+                        "version"
+                    } else {
+                        "descriptor"
+                    },
                     text: format!("the descriptor cannot be read: {error}"),
                     harmless: false,
                 })?;
@@ -85,7 +91,9 @@ impl NativeFile {
                 }
             }
         };
-        let Some(target) = self.target() else { return Ok(()) };
+        let Some(target) = self.target() else {
+            return Ok(());
+        };
         let sealed = self.inspected.summary.is_some();
         let source = Box::new(PreadSource::sequential(self.file.clone()));
         let mut walk = Walk::new(source, segment, start, length);
@@ -131,7 +139,12 @@ impl NativeFile {
             let frames_at = block.header.position.offset + block::HEADER as u64;
             for item in Frames::new(&block.header, &frames) {
                 let (at, sequence, profile) = match item {
-                    FrameItem::Intact { at, sequence, profile, .. } => (at, sequence, profile),
+                    FrameItem::Intact {
+                        at,
+                        sequence,
+                        profile,
+                        ..
+                    } => (at, sequence, profile),
                     FrameItem::Bad { at, length } => {
                         visitor.bad(&Bad {
                             position: frames_at + at as u64,
@@ -158,7 +171,10 @@ impl NativeFile {
                     created_ms: frame.body.created.get(),
                     lifetime: entry.profile.lifetime(),
                     payload: frame.body.payload,
-                    from: From::Native { sequence, body: frame.body },
+                    from: From::Native {
+                        sequence,
+                        body: frame.body,
+                    },
                 };
                 index += 1;
                 if visitor.hint(&view)? == Flow::Stop {

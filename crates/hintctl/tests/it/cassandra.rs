@@ -35,9 +35,14 @@ fn dump(path: &Path) -> Vec<Value> {
 
 #[test]
 fn every_record_is_dumped_as_cassandra_reads_it() {
-    let mut sets: Vec<String> =
-        folders("cassandra/all-types").iter().map(|v| format!("cassandra/all-types/{v}")).collect();
-    sets.extend(["cassandra/multi-target".to_owned(), "cassandra/damaged/original".to_owned()]);
+    let mut sets: Vec<String> = folders("cassandra/all-types")
+        .iter()
+        .map(|v| format!("cassandra/all-types/{v}"))
+        .collect();
+    sets.extend([
+        "cassandra/multi-target".to_owned(),
+        "cassandra/damaged/original".to_owned(),
+    ]);
     let mut compared = 0;
     for set in sets {
         let folder = testdata(&set);
@@ -47,7 +52,11 @@ fn every_record_is_dumped_as_cassandra_reads_it() {
         assert_eq!(found.len(), expected.len(), "{set}");
         for name in hint_files(&folder.0) {
             let of_file = |lines: &[Value]| -> Vec<Value> {
-                lines.iter().filter(|line| line["file"] == name.as_str()).cloned().collect()
+                lines
+                    .iter()
+                    .filter(|line| line["file"] == name.as_str())
+                    .cloned()
+                    .collect()
             };
             for (found, expected) in of_file(&found).iter().zip(of_file(&expected)) {
                 for field in FIELDS {
@@ -72,7 +81,10 @@ fn directories_of_a_real_cluster_agree_with_their_sets() {
         let verified = hintctl(&["--json".as_ref(), "verify".as_ref(), path]);
         for expected in truth["files"].as_array().unwrap() {
             let line = |run: &crate::tool::Run| -> Value {
-                run.of_kind("file").into_iter().find(|l| l["file"] == expected["file"]).unwrap()
+                run.of_kind("file")
+                    .into_iter()
+                    .find(|l| l["file"] == expected["file"])
+                    .unwrap()
             };
             let (listed, found) = (line(&listed), line(&verified));
             assert_eq!(listed["bytes"], expected["bytes"]);
@@ -104,7 +116,12 @@ fn damage_is_contained_and_told() {
         let name = hint_files(&folder.0).pop().unwrap();
         let file = folder.join(&name);
         let run = hintctl(&["--json".as_ref(), "verify".as_ref(), file.as_os_str()]);
-        assert!((0..=1).contains(&run.code), "{case}: {} {}", run.code, run.err);
+        assert!(
+            (0..=1).contains(&run.code),
+            "{case}: {} {}",
+            run.code,
+            run.err
+        );
         if case.contains("lz4") {
             assert_eq!(run.code, 1, "{case}");
             continue;
@@ -115,7 +132,10 @@ fn damage_is_contained_and_told() {
         }
         let verdict: Value =
             serde_json::from_slice(&fs::read(folder.join("verdict.json")).unwrap()).unwrap();
-        let returned = verdict["returned_by_verbatim_reader"].as_array().unwrap().len();
+        let returned = verdict["returned_by_verbatim_reader"]
+            .as_array()
+            .unwrap()
+            .len();
         let found = dump(&file);
         // Cassandra returns hints of files that it does not load.
         let refused = ["json", "plain-header", "version", "compressor"];
@@ -133,10 +153,22 @@ fn a_nodes_directory_becomes_a_native_store() {
     let out = Folder::new("store");
     let store = out.join("store");
     let (from, to) = (folder.0.as_os_str(), store.as_os_str());
-    let run =
-        hintctl(&["--json".as_ref(), "convert".as_ref(), from, "--to".as_ref(), "native".as_ref(), to]);
+    let run = hintctl(&[
+        "--json".as_ref(),
+        "convert".as_ref(),
+        from,
+        "--to".as_ref(),
+        "native".as_ref(),
+        to,
+    ]);
     // Three files are compressed.
-    assert_eq!((run.code, run.of_kind("bad").len()), (1, 6), "{} {}", run.out, run.err);
+    assert_eq!(
+        (run.code, run.of_kind("bad").len()),
+        (1, 6),
+        "{} {}",
+        run.out,
+        run.err
+    );
     let expected = dump(&folder.0);
     let native = dump(&store);
     assert_eq!(native.len(), expected.len());
@@ -144,7 +176,10 @@ fn a_nodes_directory_becomes_a_native_store() {
     for (native, expected) in native.iter().zip(&expected) {
         assert_eq!(native["payload_sha256"], expected["mutation_sha256"]);
         assert_eq!(native["created_ms"], expected["creation_time_ms"]);
-        assert_eq!(native["gc_grace_ms"], expected["gcgs_s"].as_u64().unwrap() * 1000);
+        assert_eq!(
+            native["gc_grace_ms"],
+            expected["gcgs_s"].as_u64().unwrap() * 1000
+        );
         assert_eq!(native["expires_at_ms"], expected["expires_at_ms"]);
         assert_eq!(native["target"], expected["target"]);
         assert!(native["discard_after_ms"].is_null());
@@ -157,8 +192,13 @@ fn a_nodes_directory_becomes_a_native_store() {
     let verified = hintctl(&["--json".as_ref(), "verify".as_ref(), to]);
     assert_eq!(verified.code, 0, "{}", verified.out);
     // Something else is in the way: nothing is written.
-    let run =
-        hintctl(&["convert".as_ref(), from, "--to".as_ref(), "native".as_ref(), folder.0.as_os_str()]);
+    let run = hintctl(&[
+        "convert".as_ref(),
+        from,
+        "--to".as_ref(),
+        "native".as_ref(),
+        folder.0.as_os_str(),
+    ]);
     assert_eq!(run.code, 2, "{}", run.err);
 }
 
@@ -180,7 +220,13 @@ fn replay_honours_expiry_at_the_time_asked_for() {
         run.of_kind("summary").pop().unwrap()
     };
     let then = at("1795380790900");
-    assert_eq!((&then["replayed"], &then["expired"]), (&4354.into(), &43.into()));
+    assert_eq!(
+        (&then["replayed"], &then["expired"]),
+        (&4354.into(), &43.into())
+    );
     let later = at("2030-01-01T00:00:00Z");
-    assert_eq!((&later["replayed"], &later["expired"]), (&0.into(), &4397.into()));
+    assert_eq!(
+        (&later["replayed"], &later["expired"]),
+        (&0.into(), &4397.into())
+    );
 }

@@ -10,7 +10,14 @@ fn acknowledged_hints_survive_sigkill_and_come_in_order() {
         let folder = Folder::new("kill");
         let keep = folder.join("store");
         let hints = hints.to_string();
-        let args = ["--json", "quickstart", "--hints", &hints, "--keep", keep.to_str().unwrap()];
+        let args = [
+            "--json",
+            "quickstart",
+            "--hints",
+            &hints,
+            "--keep",
+            keep.to_str().unwrap(),
+        ];
         let run = hintctl(&args);
         assert_eq!(run.code, 0, "{}", run.err);
         let summary = run.of_kind("summary").pop().unwrap();

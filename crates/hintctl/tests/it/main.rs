@@ -1,10 +1,5 @@
 //! hintctl through its binary: on real files, damaged files, and wrong ones.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what went wrong by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 
 mod cassandra;
 mod kill;

@@ -20,8 +20,13 @@ fn append(store: &HintStore, to: u128, count: u64) {
     for number in 0..count {
         let payload = format!("hint {number}");
         let created = SystemClock.wall();
-        let hint = Hint::new(target(to), created, Duration::from_secs(864_000), payload.as_bytes())
-            .namespace(Namespace::from_u128(u128::from(number % 2)));
+        let hint = Hint::new(
+            target(to),
+            created,
+            Duration::from_hours(240),
+            payload.as_bytes(),
+        )
+        .namespace(Namespace::from_u128(u128::from(number % 2)));
         store.append(hint, Level::Os).unwrap();
     }
 }
@@ -57,7 +62,12 @@ fn a_live_store_is_read_without_its_lock() {
     let path = folder.join("store");
     let store = HintStore::open(Config::new(&path)).unwrap();
     append(&store, 1, 100);
-    for (verb, more) in [("ls", &[][..]), ("stat", &[]), ("verify", &[]), ("dump", &[])] {
+    for (verb, more) in [
+        ("ls", &[][..]),
+        ("stat", &[]),
+        ("verify", &[]),
+        ("dump", &[]),
+    ] {
         let run = run(verb, &path, more);
         assert_eq!(run.code, 0, "{verb}: {} {}", run.out, run.err);
     }
@@ -65,13 +75,17 @@ fn a_live_store_is_read_without_its_lock() {
     assert_eq!(run("ls", &path, &[]).of_kind("file")[0]["state"], "open");
     let page = store.page(target(1)).unwrap().unwrap();
     assert_eq!(page.len(), 100);
-    store.acknowledge(page, Answer::delivered()).unwrap();
+    store.acknowledge(page, &Answer::delivered()).unwrap();
     store.checkpoint().unwrap();
     let replayed = run("replay", &path, &["--to", "stdout"]);
     assert_eq!(replayed.of_kind("summary")[0]["replayed"], 0);
     let locked = run("truncate", &path, &["--all"]);
     assert_eq!(locked.code, 4);
-    assert!(locked.err.contains(&format!("pid {}", std::process::id())), "{}", locked.err);
+    assert!(
+        locked.err.contains(&format!("pid {}", std::process::id())),
+        "{}",
+        locked.err
+    );
 }
 
 #[test]
@@ -84,13 +98,23 @@ fn truncate_plans_first_and_acts_when_told() {
     assert_eq!(plan.of_kind("summary")[0]["hints"], 100);
     assert_eq!(run("dump", &path, &[]).of_kind("hint").len(), 150);
     let namespace = Namespace::from_u128(0).to_string();
-    let done = run("truncate", &path, &["--target", &only, "--namespace", &namespace, "--apply"]);
-    assert_eq!((done.code, &done.of_kind("summary")[0]["hints"]), (0, &50.into()));
+    let done = run(
+        "truncate",
+        &path,
+        &["--target", &only, "--namespace", &namespace, "--apply"],
+    );
+    assert_eq!(
+        (done.code, &done.of_kind("summary")[0]["hints"]),
+        (0, &50.into())
+    );
     // The file still holds them; nobody is given them.
     let replayed = run("replay", &path, &["--to", "stdout"]).of_kind("summary");
     assert_eq!(replayed[0]["replayed"], 100);
     let done = run("truncate", &path, &["--all", "--apply"]);
-    assert_eq!((done.code, &done.of_kind("summary")[0]["hints"]), (0, &100.into()));
+    assert_eq!(
+        (done.code, &done.of_kind("summary")[0]["hints"]),
+        (0, &100.into())
+    );
     assert_eq!(segments(&path).len(), 0);
     assert_eq!(run("truncate", &path, &[]).code, 2);
     assert_eq!(run("truncate", &folder.0, &["--all"]).code, 2);
@@ -110,9 +134,14 @@ fn damage_is_found_and_told_by_place() {
     assert_eq!(verified.code, 1);
     let bad = verified.of_kind("bad");
     assert_eq!(bad.len(), 1, "{bad:?}");
-    let (position, length) =
-        (bad[0]["position"].as_u64().unwrap(), bad[0]["bytes"].as_u64().unwrap());
-    assert!((position..position + length).contains(&(at as u64)), "{at} in {bad:?}");
+    let (position, length) = (
+        bad[0]["position"].as_u64().unwrap(),
+        bad[0]["bytes"].as_u64().unwrap(),
+    );
+    assert!(
+        (position..position + length).contains(&(at as u64)),
+        "{at} in {bad:?}"
+    );
     let dumped = run("dump", &file, &[]);
     assert_eq!((dumped.code, dumped.of_kind("hint").len()), (1, 99));
     // A lone copy under any name, and cut short: no damage, a torn tail.

@@ -43,15 +43,25 @@ pub(crate) struct Run {
 impl Run {
     /// The lines of JSON, checked: each with `v` and `kind`, the last a summary.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        let lines: Vec<Value> =
-            self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(lines.iter().all(|line| line["v"] == 1 && line["kind"].is_string()));
+        let lines: Vec<Value> = self
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(
+            lines
+                .iter()
+                .all(|line| line["v"] == 1 && line["kind"].is_string())
+        );
         assert_eq!(lines.last().unwrap()["kind"], "summary", "{}", self.out);
         lines
     }
 
     pub(crate) fn of_kind(&self, kind: &str) -> Vec<Value> {
-        self.lines().into_iter().filter(|line| line["kind"] == kind).collect()
+        self.lines()
+            .into_iter()
+            .filter(|line| line["kind"] == kind)
+            .collect()
     }
 }
 
@@ -77,7 +87,9 @@ fn run(output: &Output) -> Run {
 
 /// A folder of the test data; where it holds compressed files, a copy with all unpacked.
 pub(crate) fn testdata(name: &str) -> Folder {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../testdata")
+        .join(name);
     let folder = Folder::new("data");
     for entry in fs::read_dir(&from).unwrap() {
         let path = entry.unwrap().path();
@@ -100,11 +112,15 @@ pub(crate) fn testdata(name: &str) -> Folder {
 /// A file of the test data as JSON Lines.
 pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 pub(crate) fn folders(name: &str) -> Vec<String> {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../testdata")
+        .join(name);
     let mut names: Vec<String> = fs::read_dir(from)
         .unwrap()
         .map(|entry| entry.unwrap())

@@ -35,7 +35,10 @@ impl Catalog {
             return queue;
         }
         let mut queues = self.queues.write();
-        queues.entry(target).or_insert_with(|| Arc::new(Queue::new(target))).clone()
+        queues
+            .entry(target)
+            .or_insert_with(|| Arc::new(Queue::new(target)))
+            .clone()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
@@ -45,7 +48,8 @@ impl Catalog {
 
 impl SegmentEvents for Catalog {
     fn opened(&self, segment: &Arc<Segment>) {
-        self.get_or_add(segment.target()).insert(Entry::open(segment));
+        self.get_or_add(segment.target())
+            .insert(Entry::open(segment));
     }
 
     fn flushed(&self, target: TargetId) {
@@ -70,7 +74,10 @@ impl SegmentEvents for Catalog {
         let moved = by.map(|by| Moved {
             from: poisoned.id(),
             by: by.id(),
-            range: Range { first: from, last: poisoned.last() },
+            range: Range {
+                first: from,
+                last: poisoned.last(),
+            },
         });
         let queue = self.get_or_add(poisoned.target());
         queue.replace(Entry::poisoned(poisoned, from), moved);

@@ -88,7 +88,8 @@ impl Queue {
     }
 
     fn place(segments: &mut Vec<Arc<Entry>>, entry: Entry) {
-        let at = segments.partition_point(|known| (known.first, known.id) < (entry.first, entry.id));
+        let at =
+            segments.partition_point(|known| (known.first, known.id) < (entry.first, entry.id));
         segments.insert(at, Arc::new(entry));
     }
 
@@ -104,7 +105,10 @@ impl Queue {
     /// The first segment that has hints behind `sequence`.
     pub(crate) fn segment_after(&self, sequence: Sequence) -> Option<Arc<Entry>> {
         let segments = self.segments.lock();
-        segments.iter().find(|entry| entry.last() > sequence).cloned()
+        segments
+            .iter()
+            .find(|entry| entry.last() > sequence)
+            .cloned()
     }
 
     /// Hints accepted since the store was made, as far as they can be known.
@@ -116,6 +120,10 @@ impl Queue {
     pub(crate) fn ledger(&self) -> TargetLedger {
         // First the ends: a hint that ends in between was accepted before.
         let ends = self.progress.lock().ends;
-        TargetLedger { target: self.target, accepted: self.accepted(), ends }
+        TargetLedger {
+            target: self.target,
+            accepted: self.accepted(),
+            ends,
+        }
     }
 }

@@ -34,7 +34,12 @@ impl Ranges {
             first: range.first.max(first),
             last: range.last.min(last),
         };
-        self.0.iter().map(clipped).filter(|range| range.first <= range.last).map(|r| length(&r)).sum()
+        self.0
+            .iter()
+            .map(clipped)
+            .filter(|range| range.first <= range.last)
+            .map(|r| length(&r))
+            .sum()
     }
 
     pub(crate) fn add(&mut self, sequence: Sequence) {
@@ -45,12 +50,19 @@ impl Ranges {
             last.last = sequence;
             return;
         }
-        self.insert(Range { first: sequence, last: sequence });
+        self.insert(Range {
+            first: sequence,
+            last: sequence,
+        });
     }
 
     pub(crate) fn insert(&mut self, range: Range) {
-        let from = self.0.partition_point(|known| known.last.plus(1) < range.first);
-        let to = self.0.partition_point(|known| known.first <= range.last.plus(1));
+        let from = self
+            .0
+            .partition_point(|known| known.last.plus(1) < range.first);
+        let to = self
+            .0
+            .partition_point(|known| known.first <= range.last.plus(1));
         let mut joined = range;
         for known in self.0.get(from..to).unwrap_or_default() {
             joined.first = joined.first.min(known.first);
@@ -65,10 +77,16 @@ impl Ranges {
         let mut left = Vec::new();
         for known in self.0.get(from..to).unwrap_or_default() {
             if known.first < range.first {
-                left.push(Range { first: known.first, last: range.first.before() });
+                left.push(Range {
+                    first: known.first,
+                    last: range.first.before(),
+                });
             }
             if known.last > range.last {
-                left.push(Range { first: range.last.plus(1), last: known.last });
+                left.push(Range {
+                    first: range.last.plus(1),
+                    last: known.last,
+                });
             }
         }
         self.0.splice(from..to.max(from), left);
@@ -102,7 +120,10 @@ mod tests {
     use super::*;
 
     fn range(first: u64, last: u64) -> Range {
-        Range { first: Sequence::new(first), last: Sequence::new(last) }
+        Range {
+            first: Sequence::new(first),
+            last: Sequence::new(last),
+        }
     }
 
     #[test]
@@ -110,7 +131,9 @@ mod tests {
         let (mut ranges, mut set) = (Ranges::default(), BTreeSet::new());
         let mut random = 7u64;
         for _ in 0..5000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let first = 1 + (random >> 33) % 60;
             let last = first + (random >> 45) % 9;
             if random >> 63 == 0 {
@@ -120,12 +143,18 @@ mod tests {
                 ranges.remove(range(first, last));
                 set.retain(|value| !(first..=last).contains(value));
             }
-            let flat: Vec<u64> =
-                ranges.0.iter().flat_map(|r| r.first.get()..=r.last.get()).collect();
+            let flat: Vec<u64> = ranges
+                .0
+                .iter()
+                .flat_map(|r| r.first.get()..=r.last.get())
+                .collect();
             assert_eq!(flat, set.iter().copied().collect::<Vec<_>>());
             assert!(ranges.0.windows(2).all(|w| w[0].last.plus(1) < w[1].first));
             let within = set.range(10..=20).count() as u64;
-            assert_eq!(ranges.count_within(Sequence::new(10), Sequence::new(20)), within);
+            assert_eq!(
+                ranges.count_within(Sequence::new(10), Sequence::new(20)),
+                within
+            );
         }
     }
 }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{
-    Sequence,
-    journal::End,
-};
+use hintstore_format::{Sequence, journal::End};
 
 use super::Page;
 use crate::{Result, catalog::Ranges, store::Engine};
@@ -26,7 +23,10 @@ impl Answer {
 
     /// None was delivered: all are to be sent again.
     pub fn retry_all() -> Self {
-        Self { retry_all: true, ..Self::default() }
+        Self {
+            retry_all: true,
+            ..Self::default()
+        }
     }
 
     /// This one is to be sent again: the target could not take it now ("I do not know this table").
@@ -59,7 +59,11 @@ impl Engine {
         }
         let named = |sequences: &[Sequence]| {
             let mut ranges = Ranges::default();
-            for place in page.places().iter().filter(|p| sequences.contains(&p.sequence)) {
+            for place in page
+                .places()
+                .iter()
+                .filter(|p| sequences.contains(&p.sequence))
+            {
                 ranges.add(place.sequence);
             }
             ranges

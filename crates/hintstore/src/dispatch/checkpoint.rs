@@ -66,7 +66,12 @@ impl Engine {
             records.push(Record::Checkpoint(record));
             for (entry, damaged) in done {
                 let (segment, ends) = (entry.id, Ends::default());
-                records.push(Record::Retire { target, segment, ends, damaged });
+                records.push(Record::Retire {
+                    target,
+                    segment,
+                    ends,
+                    damaged,
+                });
                 retired.push((queue.clone(), entry));
             }
             cleaned.push(queue);
@@ -134,7 +139,10 @@ impl Engine {
         if gone.is_ok() {
             journal.state.note_unlinked(entry.id);
         }
-        let first = queue.segments().first().map_or(Sequence::MAX, |entry| entry.first);
+        let first = queue
+            .segments()
+            .first()
+            .map_or(Sequence::MAX, |entry| entry.first);
         journal.state.forget_below(queue.target, first);
     }
 
@@ -189,7 +197,12 @@ impl Engine {
         let mut ends = Ends::default();
         ends.add(journal::End::Expired, progress.pending_in(entry));
         let damaged = progress.is_damaged(entry);
-        let record = Record::Retire { target: queue.target, segment: entry.id, ends, damaged };
+        let record = Record::Retire {
+            target: queue.target,
+            segment: entry.id,
+            ends,
+            damaged,
+        };
         journal.append(&[record])?;
         progress.end_whole(queue, entry, journal::End::Expired);
         progress.ahead.reset();

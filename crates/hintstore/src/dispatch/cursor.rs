@@ -54,7 +54,9 @@ impl Cursor {
         after: Sequence,
         map: bool,
     ) -> Result<Found> {
-        let Some(entry) = queue.segment_after(after) else { return Ok(Found::Nothing) };
+        let Some(entry) = queue.segment_after(after) else {
+            return Ok(Found::Nothing);
+        };
         if after < self.behind {
             self.reading = None;
         }
@@ -64,11 +66,18 @@ impl Cursor {
             let map = map && self.unmapped != Some(entry.id);
             self.reading = Some(Reading::start(storage, &entry, after, map)?);
         }
-        let Some(reading) = &mut self.reading else { return Ok(Found::Nothing) };
+        let Some(reading) = &mut self.reading else {
+            return Ok(Found::Nothing);
+        };
         if let Some((block, frames, at)) = reading.open.take()
             && block.header.last() > after
         {
-            return Ok(Found::Block { entry, block, frames, at });
+            return Ok(Found::Block {
+                entry,
+                block,
+                frames,
+                at,
+            });
         }
         reading.walk.extend(end(&entry));
         loop {
@@ -80,7 +89,12 @@ impl Cursor {
                 }
                 Some(Item::Block(block)) => {
                     let frames = reading.walk.frames(&block)?;
-                    return Ok(Found::Block { entry, block, frames, at: 0 });
+                    return Ok(Found::Block {
+                        entry,
+                        block,
+                        frames,
+                        at: 0,
+                    });
                 }
                 Some(Item::Footer(_)) | None => {
                     return Ok(match &entry.state {
@@ -128,12 +142,7 @@ fn end(entry: &Entry) -> u64 {
 }
 
 impl Reading {
-    fn start(
-        storage: &dyn Storage,
-        entry: &Entry,
-        after: Sequence,
-        map: bool,
-    ) -> Result<Self> {
+    fn start(storage: &dyn Storage, entry: &Entry, after: Sequence, map: bool) -> Result<Self> {
         let (source, at): (Box<dyn Source>, u64) = match &entry.state {
             State::Open(segment) => (
                 Box::new(PreadSource::sequential(segment.file.clone())),
@@ -161,6 +170,10 @@ impl Reading {
             }
         };
         let walk = Walk::new(source, entry.id, at, end(entry));
-        Ok(Self { segment: entry.id, walk, open: None })
+        Ok(Self {
+            segment: entry.id,
+            walk,
+            open: None,
+        })
     }
 }

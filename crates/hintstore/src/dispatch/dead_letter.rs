@@ -34,8 +34,11 @@ impl Engine {
         };
         let mut created = self.clock.wall();
         let (name, file) = loop {
-            let name =
-                format!("{}/{}", file_name::ASIDE, file_name::segment(page.target(), created));
+            let name = format!(
+                "{}/{}",
+                file_name::ASIDE,
+                file_name::segment(page.target(), created)
+            );
             match self.storage.create(&name) {
                 Ok(file) => break (name, file),
                 Err(error) if error.is_taken() => created = UnixMillis::new(created.get() + 1),
@@ -55,9 +58,10 @@ impl Engine {
         };
         let mut bytes = descriptor.encode();
         let mut builder = Builder::new(&descriptor);
-        for hint in page.hints().filter(|hint| {
-            rejected.count_within(hint.key.sequence, hint.key.sequence) > 0
-        }) {
+        for hint in page
+            .hints()
+            .filter(|hint| rejected.count_within(hint.key.sequence, hint.key.sequence) > 0)
+        {
             let start = Start {
                 first: hint.key.sequence,
                 salt: hint.key.sequence.get() as u32,
@@ -81,7 +85,9 @@ impl Engine {
             let mut table = Vec::new();
             let header = block::seal(start, position, &[profile], &mut lone, &mut table);
             let entries = profile::decode_table(
-                table.get(..header.table_length as usize).unwrap_or_default(),
+                table
+                    .get(..header.table_length as usize)
+                    .unwrap_or_default(),
                 descriptor.segment,
                 position.offset,
             );

@@ -51,7 +51,12 @@ impl Step for Deliver {
     fn step(&self, now: Boot) -> Next {
         let engine = &self.engine;
         let mut next = Next::WhenWoken;
-        for queue in engine.catalog.all().into_iter().filter(|queue| queue.is_up()) {
+        for queue in engine
+            .catalog
+            .all()
+            .into_iter()
+            .filter(|queue| queue.is_up())
+        {
             {
                 let progress = queue.progress.lock();
                 if progress.in_flight > 0 {
@@ -68,7 +73,9 @@ impl Step for Deliver {
             }
             match engine.read_page(&queue) {
                 Ok(Some(page)) => {
-                    let completion = Completion { engine: engine.clone() };
+                    let completion = Completion {
+                        engine: engine.clone(),
+                    };
                     self.delivery.deliver(page, completion);
                 }
                 Ok(None) => {}

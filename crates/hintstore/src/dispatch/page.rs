@@ -20,7 +20,10 @@ pub struct Page {
 
 impl Page {
     pub(crate) fn new(page: reader::Page, home: &Arc<Queue>) -> Self {
-        Self { page, home: Some(Arc::downgrade(home)) }
+        Self {
+            page,
+            home: Some(Arc::downgrade(home)),
+        }
     }
 
     /// The sequences of its hints.

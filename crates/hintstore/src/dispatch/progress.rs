@@ -114,7 +114,11 @@ impl Progress {
     pub(crate) fn finish_passed(&mut self, queue: &Queue) {
         self.apply_moves(queue);
         let frontier = self.frontier;
-        for entry in queue.segments().iter().take_while(|entry| entry.first <= frontier) {
+        for entry in queue
+            .segments()
+            .iter()
+            .take_while(|entry| entry.first <= frontier)
+        {
             if entry.closed().is_some_and(|closed| closed.last <= frontier) {
                 self.finish(entry);
             }
@@ -130,7 +134,8 @@ impl Progress {
         }
         // Above what was known synced nothing tells a torn write from damage.
         let known = self.damaged.contains(&entry.id) || closed.sealed.is_some();
-        self.ends.add(if known { End::Damaged } else { End::Lost }, missing);
+        self.ends
+            .add(if known { End::Damaged } else { End::Lost }, missing);
         self.count_in(entry.id, missing);
         if known {
             self.damaged.insert(entry.id);
@@ -145,7 +150,10 @@ impl Progress {
         let count = self.pending_in(entry);
         self.ends.add(end, count);
         self.count_in(entry.id, count);
-        let range = Range { first: entry.first, last: closed.last };
+        let range = Range {
+            first: entry.first,
+            last: closed.last,
+        };
         for ranges in [&mut self.unended, &mut self.again, &mut self.held] {
             ranges.remove(range);
         }

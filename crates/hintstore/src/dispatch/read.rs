@@ -91,7 +91,11 @@ impl Engine {
             progress.ahead = cursor;
             if !draft.page.faulted() {
                 // What was read before an error is handed out; the error comes again behind it.
-                return if draft.page.is_empty() { read.map(|()| draft) } else { Ok(draft) };
+                return if draft.page.is_empty() {
+                    read.map(|()| draft)
+                } else {
+                    Ok(draft)
+                };
             }
             if again > 0 {
                 // What is handed out again was read through a map that failed since.
@@ -125,8 +129,15 @@ impl Engine {
                 progress.back = cursor;
                 return Err(error);
             }
-            let upto = if draft.is_full() { draft.upto } else { range.last };
-            let read = Range { first: range.first, last: upto };
+            let upto = if draft.is_full() {
+                draft.upto
+            } else {
+                range.last
+            };
+            let read = Range {
+                first: range.first,
+                last: upto,
+            };
             progress.again.remove(read);
             // What was handed out once and cannot be read any more was damaged since.
             let mut gone = Ranges::of(&[read]);
@@ -151,14 +162,18 @@ impl Engine {
     ) -> Result<()> {
         while !draft.is_full() && draft.upto < last {
             match cursor.next(&*self.storage, queue, draft.upto, self.config.map)? {
-                Found::Block { entry, block, frames, at } => {
+                Found::Block {
+                    entry,
+                    block,
+                    frames,
+                    at,
+                } => {
                     if block.header.start.first > last {
                         cursor.leave(block, frames, at);
                         break;
                     }
-                    let stop = self.read_block(
-                        progress, draft, &entry, &block, &frames, at, last, now,
-                    );
+                    let stop =
+                        self.read_block(progress, draft, &entry, &block, &frames, at, last, now);
                     cursor.pass(draft.upto);
                     if let Some(at) = stop {
                         cursor.leave(block, frames, at);
@@ -174,7 +189,10 @@ impl Engine {
 
     /// Reads the frames of one block; gives the place to go on, where the page was full before
     /// its end.
-    #[expect(clippy::too_many_arguments, reason = "the inner loop of replay, kept in one piece")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the inner loop of replay, kept in one piece"
+    )]
     fn read_block(
         &self,
         progress: &Progress,
@@ -190,7 +208,10 @@ impl Engine {
         let header = &block.header;
         // Where the whole block lives by its header, no hint of it needs to be judged.
         let earliest = match self.config.expiry.max_lifetime {
-            Some(max) => header.deadlines.min.min(header.created.min.saturating_add(max)),
+            Some(max) => header
+                .deadlines
+                .min
+                .min(header.created.min.saturating_add(max)),
             None => header.deadlines.min,
         };
         let no_rule = self.config.expiry.gc_grace_now.is_empty();
@@ -198,9 +219,18 @@ impl Engine {
         let simple = all_live && progress.discards.is_empty();
         let mut added = false;
         for item in Frames::new(header, frames).from(from) {
-            let FrameItem::Intact { at, length, sequence, profile } = item else {
+            let FrameItem::Intact {
+                at,
+                length,
+                sequence,
+                profile,
+            } = item
+            else {
                 // Below what was known synced nothing is torn.
-                if entry.closed().is_none_or(|closed| header.end() <= closed.synced_to) {
+                if entry
+                    .closed()
+                    .is_none_or(|closed| header.end() <= closed.synced_to)
+                {
                     draft.damaged.push(entry.clone());
                 }
                 continue;
@@ -225,7 +255,9 @@ impl Engine {
             match verdict {
                 Some(Verdict::Live) if entries.get(usize::from(profile)).is_some() => {
                     if !added {
-                        draft.page.add_block(entry.store, block.clone(), frames.clone());
+                        draft
+                            .page
+                            .add_block(entry.store, block.clone(), frames.clone());
                         added = true;
                     }
                     draft.page.add(sequence, at, length, profile);
@@ -253,8 +285,10 @@ impl Engine {
         now: Now,
     ) -> Option<Verdict> {
         let (namespace, created, deadline) = self.times(block, frames, at)?;
-        let discarded =
-            progress.discards.iter().any(|discard| discard.covers(sequence, namespace, created));
+        let discarded = progress
+            .discards
+            .iter()
+            .any(|discard| discard.covers(sequence, namespace, created));
         (!discarded).then(|| now.judge(deadline))
     }
 
@@ -270,8 +304,10 @@ impl Engine {
         let base = block.header.start.base_created;
         let frame = hintstore_format::frame::Frame::read_checked(frames, at, base).ok()?;
         let created = frame.body.created;
-        let deadline =
-            self.config.expiry.deadline(profile.namespace, created, profile.lifetime());
+        let deadline = self
+            .config
+            .expiry
+            .deadline(profile.namespace, created, profile.lifetime());
         Some((profile.namespace, created, deadline))
     }
 

@@ -96,18 +96,21 @@ impl Journal {
             Err(error) if !error.is_missing() => return Err(error),
             _ => {}
         }
-        let mut journal =
-            Self { storage, store, file: None, generation, end: 0, spare: None, state };
+        let mut journal = Self {
+            storage,
+            store,
+            file: None,
+            generation,
+            end: 0,
+            spare: None,
+            state,
+        };
         journal.rotate()?;
         Ok(journal)
     }
 
     /// Goes on with the journal that is there: where there is no space for a new one.
-    pub(crate) fn go_on(
-        storage: Arc<dyn Storage>,
-        store: StoreId,
-        found: Found,
-    ) -> Result<Self> {
+    pub(crate) fn go_on(storage: Arc<dyn Storage>, store: StoreId, found: Found) -> Result<Self> {
         let file = storage.open(file_name::JOURNAL, true)?;
         let mut bytes = vec![0; file.info()?.length as usize];
         let read = file.read_at(&mut bytes, 0)?;
@@ -148,17 +151,13 @@ impl Journal {
             // An earlier rotation failed half-way; only a new one helps.
             None => return self.rotate(),
         };
-        match written {
-            Ok(length) => {
-                self.end += length;
-                Ok(())
-            }
-            // A failed sync is never tried again on the same file.
-            Err(_) => {
-                self.file = None;
-                self.rotate()
-            }
+        if let Ok(length) = written {
+            self.end += length;
+            return Ok(());
         }
+        // A failed sync is never tried again on the same file.
+        self.file = None;
+        self.rotate()
     }
 
     /// Writes the journal anew.
@@ -171,7 +170,10 @@ impl Journal {
             None => self.prepare()?,
         };
         self.generation += 1;
-        let head = Head { store: self.store, generation: self.generation };
+        let head = Head {
+            store: self.store,
+            generation: self.generation,
+        };
         let mut bytes = head.encode().to_vec();
         debug_assert_eq!(bytes.len(), HEAD);
         for record in self.state.records() {

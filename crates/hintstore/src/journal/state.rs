@@ -51,7 +51,10 @@ impl TargetRecords {
             holes: Vec::new(),
             ends: Ends::default(),
         });
-        Checkpoint { ends: self.ends(), ..checkpoint }
+        Checkpoint {
+            ends: self.ends(),
+            ..checkpoint
+        }
     }
 }
 
@@ -65,7 +68,12 @@ impl JournalState {
                 target.since = Ends::default();
                 target.checkpoint = Some(checkpoint.clone());
             }
-            Record::Retire { target, segment, ends, damaged } => {
+            Record::Retire {
+                target,
+                segment,
+                ends,
+                damaged,
+            } => {
                 // Written anew, it does not count again.
                 if self.retired.insert(*segment, (*target, *damaged)).is_none() {
                     self.targets.entry(*target).or_default().since.join(ends);
@@ -73,10 +81,14 @@ impl JournalState {
             }
             Record::Discard(discard) => {
                 let target = self.targets.entry(discard.target).or_default();
-                target.since.add(hintstore_format::journal::End::Discarded, discard.count);
+                target
+                    .since
+                    .add(hintstore_format::journal::End::Discarded, discard.count);
                 target.discards.push(*discard);
             }
-            Record::Loss { target, count, end, .. } => {
+            Record::Loss {
+                target, count, end, ..
+            } => {
                 let target = self.targets.entry(*target).or_default();
                 target.since.add(*end, *count);
                 target.losses.push(record.clone());
@@ -84,7 +96,11 @@ impl JournalState {
             Record::TargetState { target, state } => {
                 self.targets.entry(*target).or_default().state = Some(*state);
             }
-            Record::ClockConfirmed { wall, boot_ms, boot } => {
+            Record::ClockConfirmed {
+                wall,
+                boot_ms,
+                boot,
+            } => {
                 self.clock = Some((*wall, *boot_ms, *boot));
             }
             Record::Fence { namespace, before } => {
@@ -110,20 +126,23 @@ impl JournalState {
     pub(crate) fn forget_below(&mut self, target: TargetId, first: Sequence) {
         if let Some(records) = self.targets.get_mut(&target) {
             records.discards.retain(|discard| discard.up_to >= first);
-            records.losses.retain(
-                |loss| matches!(loss, Record::Loss { range, .. } if range.last >= first),
-            );
+            records
+                .losses
+                .retain(|loss| matches!(loss, Record::Loss { range, .. } if range.last >= first));
         }
     }
 
     /// The records that say the same. Ends are told by the checkpoints alone, which come last.
     pub(crate) fn records(&self) -> Vec<Record> {
         let mut records: Vec<Record> = self.windows.iter().cloned().collect();
-        records.extend(self.clock.map(|(wall, boot_ms, boot)| Record::ClockConfirmed {
-            wall,
-            boot_ms,
-            boot,
-        }));
+        records.extend(
+            self.clock
+                .map(|(wall, boot_ms, boot)| Record::ClockConfirmed {
+                    wall,
+                    boot_ms,
+                    boot,
+                }),
+        );
         let fence = |(namespace, before): (&Namespace, &UnixMillis)| Record::Fence {
             namespace: *namespace,
             before: *before,
@@ -132,13 +151,21 @@ impl JournalState {
         records.extend(self.others.iter().cloned());
         for (segment, (target, damaged)) in &self.retired {
             let (target, segment, damaged) = (*target, *segment, *damaged);
-            records.push(Record::Retire { target, segment, ends: Ends::default(), damaged });
+            records.push(Record::Retire {
+                target,
+                segment,
+                ends: Ends::default(),
+                damaged,
+            });
         }
         for (target, known) in &self.targets {
             records.extend(known.discards.iter().copied().map(Record::Discard));
             records.extend(known.losses.iter().cloned());
             if let Some(state) = known.state {
-                records.push(Record::TargetState { target: *target, state });
+                records.push(Record::TargetState {
+                    target: *target,
+                    state,
+                });
             }
             records.push(Record::Checkpoint(known.present(*target)));
         }

@@ -10,30 +10,35 @@ use crate::{
 };
 
 /// Hints of a closed segment that are behind the frontier or in its holes, and were not discarded.
-pub(super) fn pending(
-    storage: &dyn Storage,
-    entry: &Entry,
-    progress: &Progress,
-) -> Result<u64> {
-    let Some(closed) = entry.closed() else { return Ok(0) };
+pub(super) fn pending(storage: &dyn Storage, entry: &Entry, progress: &Progress) -> Result<u64> {
+    let Some(closed) = entry.closed() else {
+        return Ok(0);
+    };
     if closed.count == 0 {
         return Ok(0);
     }
     let span = closed.last.get().saturating_sub(entry.first.get()) + 1;
-    let discards = progress.discards.iter().any(|discard| discard.up_to >= entry.first);
+    let discards = progress
+        .discards
+        .iter()
+        .any(|discard| discard.up_to >= entry.first);
     if span == closed.count && !discards {
         // No gaps: sequences can be counted without reading.
         let from = entry.first.max(progress.frontier.plus(1));
         let behind = (closed.last.get() + 1).saturating_sub(from.get());
-        let holes = progress.unended.count_within(entry.first, closed.last.min(progress.frontier));
+        let holes = progress
+            .unended
+            .count_within(entry.first, closed.last.min(progress.frontier));
         return Ok(behind + holes);
     }
     let mut count = 0;
     each(storage, entry, |sequence, namespace, created| {
         let handed = progress.unended.count_within(sequence, sequence) > 0;
         let open = sequence > progress.frontier || handed;
-        let discarded =
-            progress.discards.iter().any(|d| d.covers(sequence, namespace, created));
+        let discarded = progress
+            .discards
+            .iter()
+            .any(|d| d.covers(sequence, namespace, created));
         count += u64::from(open && !discarded);
     })?;
     // Blocks that cannot be read, and frames that are broken, are found missing at the end.
@@ -44,35 +49,49 @@ pub(super) fn pending(
 pub(crate) fn each(
     storage: &dyn Storage,
     entry: &Entry,
-    mut call: impl FnMut(
-        Sequence,
-        hintstore_format::Namespace,
-        hintstore_format::UnixMillis,
-    ),
+    mut call: impl FnMut(Sequence, hintstore_format::Namespace, hintstore_format::UnixMillis),
 ) -> Result<()> {
     let (file, start, end) = match &entry.state {
-        State::Closed(closed) => {
-            (storage.open(&entry.name, false)?, closed.blocks_at, closed.end)
-        }
-        State::Open(segment) => {
-            (segment.file.clone(), segment.descriptor.length() as u64, segment.written())
-        }
+        State::Closed(closed) => (
+            storage.open(&entry.name, false)?,
+            closed.blocks_at,
+            closed.end,
+        ),
+        State::Open(segment) => (
+            segment.file.clone(),
+            segment.descriptor.length() as u64,
+            segment.written(),
+        ),
     };
     let source = Box::new(PreadSource::sequential(file));
     let mut walk = Walk::new(source, entry.id, start, end);
     while let Some(item) = walk.next_item()? {
         let Item::Block(block) = item else { continue };
-        let Some(entries) = &block.entries else { continue };
+        let Some(entries) = &block.entries else {
+            continue;
+        };
         let frames = walk.frames(&block)?;
         for item in Frames::new(&block.header, &frames) {
-            let FrameItem::Intact { at, sequence, profile, .. } = item else { continue };
+            let FrameItem::Intact {
+                at,
+                sequence,
+                profile,
+                ..
+            } = item
+            else {
+                continue;
+            };
             let base = block.header.start.base_created;
             let frame = hintstore_format::frame::Frame::read_checked(&frames, at, base);
             let known = entries.get(usize::from(profile)).zip(frame.ok());
             if let Some((entry_profile, frame)) = known
                 && (entry.first..=entry.last()).contains(&sequence)
             {
-                call(sequence, entry_profile.profile.namespace, frame.body.created);
+                call(
+                    sequence,
+                    entry_profile.profile.namespace,
+                    frame.body.created,
+                );
             }
         }
     }

@@ -37,7 +37,10 @@ pub(super) fn open(
     let slot = match store_file::decode(&bytes) {
         Ok(slot) => Some(slot),
         Err(source) if source.is_foreign() => {
-            return Err(Error::Newer { path: storage.path(file_name::STORE), source });
+            return Err(Error::Newer {
+                path: storage.path(file_name::STORE),
+                source,
+            });
         }
         // A crash while the store was made, or both slots are damaged: what the segments say is
         // enough to go on, under a new identity, so that no idempotence key is used twice.
@@ -52,7 +55,12 @@ pub(super) fn open(
     let last_epoch = slot.map_or(0, |slot| slot.epoch).max(segments.last_epoch);
     let epoch = (last_epoch + 1).min(Sequence::EPOCH_MAX);
     let generation = slot.map_or(0, |slot| slot.generation) + 1;
-    let next = store_file::Slot { store, epoch, generation, inode };
+    let next = store_file::Slot {
+        store,
+        epoch,
+        generation,
+        inode,
+    };
     write(&*file, storage, &next)?;
     Ok(Identity { store, epoch })
 }

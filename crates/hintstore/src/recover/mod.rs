@@ -75,9 +75,24 @@ impl OpenReport {
 
 impl fmt::Display for OpenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sealed, walked, removed, damaged, lost, .. } = self;
-        write!(f, "{sealed} sealed and {walked} walked segments, {removed} files removed, ")?;
-        write!(f, "{} set aside, {} foreign; ", self.set_aside.len(), self.foreign.len())?;
+        let Self {
+            sealed,
+            walked,
+            removed,
+            damaged,
+            lost,
+            ..
+        } = self;
+        write!(
+            f,
+            "{sealed} sealed and {walked} walked segments, {removed} files removed, "
+        )?;
+        write!(
+            f,
+            "{} set aside, {} foreign; ",
+            self.set_aside.len(),
+            self.foreign.len()
+        )?;
         write!(f, "{damaged} hints damaged, {lost} lost at a crash")
     }
 }
@@ -115,7 +130,13 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         last_created.insert(target, segments.last_created);
         segments::limit_overlaps(&mut segments.found);
         let records = state.targets.entry(target).or_default();
-        losses.extend(new_losses(target, &segments.found, records, environment, &mut report));
+        losses.extend(new_losses(
+            target,
+            &segments.found,
+            records,
+            environment,
+            &mut report,
+        ));
         let queue = catalog.get_or_add(target);
         for found in segments.found {
             queue.recover(found.entry);
@@ -132,14 +153,16 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         resume(&**storage, &catalog.get_or_add(*target), records)?;
     }
     for queue in catalog.all() {
-        let first = queue.segments().first().map_or(Sequence::MAX, |entry| entry.first);
+        let first = queue
+            .segments()
+            .first()
+            .map_or(Sequence::MAX, |entry| entry.first);
         state.forget_below(queue.target, first);
     }
     // A generation that no journal before can have had, not even one that was never renamed.
     let generation = u64::from(identity.epoch) << 32;
     let generation = generation.max(found.generation + 1);
-    let begun =
-        Journal::begin(storage.clone(), identity.store, generation, state.clone());
+    let begun = Journal::begin(storage.clone(), identity.store, generation, state.clone());
     let journal = match begun {
         Err(error) if error.is_disk_full() && found.generation > 0 => {
             let mut journal =
@@ -162,12 +185,15 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
 
 fn lock(storage: &dyn Storage) -> Result<Lock> {
     let owner = format!("pid {}", std::process::id());
-    storage.lock(file_name::LOCK, &owner).map_err(|error| match error {
-        LockError::Held { owner } => {
-            Error::Locked { path: storage.path(file_name::LOCK), owner }
-        }
-        LockError::Storage(error) => Error::Storage(error),
-    })
+    storage
+        .lock(file_name::LOCK, &owner)
+        .map_err(|error| match error {
+            LockError::Held { owner } => Error::Locked {
+                path: storage.path(file_name::LOCK),
+                owner,
+            },
+            LockError::Storage(error) => Error::Storage(error),
+        })
 }
 
 fn refuse_newer(storage: &dyn Storage, found: &Found) -> Result<()> {
@@ -190,14 +216,23 @@ fn new_losses(
     let mut losses = Vec::new();
     for segment in found {
         let last = segment.entry.last().max(segment.entry.first);
-        let range = Range { first: segment.entry.first, last };
+        let range = Range {
+            first: segment.entry.first,
+            last,
+        };
         let told = known.losses.iter().any(
             |loss| matches!(loss, Record::Loss { range: told, .. } if told.first == range.first),
         );
         for (end, count) in [(End::Damaged, segment.damaged), (End::Lost, segment.lost)] {
             if count > 0 && !told {
                 let at = environment.clock.wall();
-                losses.push(Record::Loss { target, range, count, end, at });
+                losses.push(Record::Loss {
+                    target,
+                    range,
+                    count,
+                    end,
+                    at,
+                });
             }
         }
         report.damaged += segment.damaged;

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, io::IoSlice, sync::Arc};
 
 use hintstore_format::{
-    SegmentId, TargetId, UnixMillis, descriptor::Descriptor, file_name,
+    SegmentId, TargetId, UnixMillis,
+    descriptor::Descriptor,
+    file_name,
     footer::Summary,
     layout::{SECTOR, align_up},
 };
@@ -52,7 +54,12 @@ pub(super) fn find(
     report: &mut OpenReport,
 ) -> Result<Segments> {
     let mut segments = Segments::default();
-    let ours = [file_name::STORE, file_name::LOCK, file_name::JOURNAL, file_name::JOURNAL_NEW];
+    let ours = [
+        file_name::STORE,
+        file_name::LOCK,
+        file_name::JOURNAL,
+        file_name::JOURNAL_NEW,
+    ];
     for entry in storage.list("")? {
         let name = entry.name.as_str();
         if ours.contains(&name) || (entry.is_directory && name == file_name::ASIDE) {
@@ -130,13 +137,19 @@ fn look(
     }
     if let Some(summary) = inspected.summary {
         report.sealed += 1;
-        return Ok(Looked::Segment(Box::new(sealed(name, &inspected, &summary))));
+        return Ok(Looked::Segment(Box::new(sealed(
+            name, &inspected, &summary,
+        ))));
     }
-    let Ok(descriptor) = &inspected.descriptor else { return Ok(Looked::SetAside) };
+    let Ok(descriptor) = &inspected.descriptor else {
+        return Ok(Looked::SetAside);
+    };
     report.walked += 1;
     let survey = survey(&file, descriptor)?;
     let closed = end_of(storage, &file, descriptor, &survey);
-    Ok(Looked::Segment(Box::new(walked(name, descriptor, &survey, closed))))
+    Ok(Looked::Segment(Box::new(walked(
+        name, descriptor, &survey, closed,
+    ))))
 }
 
 /// No descriptor, no footer. All zeros after a power cut, or too short for a descriptor: nothing
@@ -194,13 +207,12 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
     }
 }
 
-fn walked(
-    name: &str,
-    descriptor: &Descriptor,
-    survey: &Survey,
-    closed: Closed,
-) -> FoundSegment {
-    let first = if survey.summary().blocks == 0 { descriptor.first } else { survey.summary().first };
+fn walked(name: &str, descriptor: &Descriptor, survey: &Survey, closed: Closed) -> FoundSegment {
+    let first = if survey.summary().blocks == 0 {
+        descriptor.first
+    } else {
+        survey.summary().first
+    };
     FoundSegment {
         entry: Entry {
             id: descriptor.segment,
@@ -235,7 +247,9 @@ fn end_of(
     };
     if let Some(footer) = &survey.footer {
         // The crash came between the footer and the cut: cut now, and it is sealed.
-        let cut = file.set_length(footer.summary.file_length).and_then(|()| file.sync());
+        let cut = file
+            .set_length(footer.summary.file_length)
+            .and_then(|()| file.sync());
         closed.sealed = cut.is_ok().then_some(footer.summary);
         closed.end = footer.summary.footer_at;
         return closed;
@@ -252,8 +266,11 @@ fn seal(storage: &dyn Storage, file: &Arc<dyn File>, survey: &Survey) -> Option<
     file.sync().and_then(|()| storage.sync_directory("")).ok()?;
     let footer = survey.builder.clone().build(align_up(survey.end, SECTOR));
     let bytes = footer.encode();
-    file.write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at).ok()?;
-    file.set_length(footer.summary.file_length).and_then(|()| file.sync()).ok()?;
+    file.write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)
+        .ok()?;
+    file.set_length(footer.summary.file_length)
+        .and_then(|()| file.sync())
+        .ok()?;
     Some(footer.summary)
 }
 
@@ -262,8 +279,13 @@ impl Segments {
         self.any = true;
         let epochs = [found.entry.first.epoch(), found.entry.last().epoch()];
         let by_id = (found.entry.id.get() >> hintstore_format::Sequence::COUNT_BITS) as u32;
-        self.last_epoch = epochs.into_iter().fold(self.last_epoch.max(by_id), u32::max);
-        let start = || TargetSegments { found: Vec::new(), last_created: UnixMillis::MIN };
+        self.last_epoch = epochs
+            .into_iter()
+            .fold(self.last_epoch.max(by_id), u32::max);
+        let start = || TargetSegments {
+            found: Vec::new(),
+            last_created: UnixMillis::MIN,
+        };
         let of = self.targets.entry(target).or_insert_with(start);
         of.last_created = of.last_created.max(created);
         of.found.push(found);
@@ -273,16 +295,31 @@ impl Segments {
     fn drop_replaced(&mut self, storage: &dyn Storage, report: &mut OpenReport) -> Result<()> {
         for segments in self.targets.values_mut() {
             let whole = |found: &&FoundSegment| {
-                found.entry.closed().is_some_and(|closed| closed.sealed.is_some())
+                found
+                    .entry
+                    .closed()
+                    .is_some_and(|closed| closed.sealed.is_some())
             };
-            let replaced: Vec<SegmentId> =
-                segments.found.iter().filter(whole).flat_map(|f| f.replaces.clone()).collect();
-            for found in segments.found.iter().filter(|f| replaced.contains(&f.entry.id)) {
+            let replaced: Vec<SegmentId> = segments
+                .found
+                .iter()
+                .filter(whole)
+                .flat_map(|f| f.replaces.clone())
+                .collect();
+            for found in segments
+                .found
+                .iter()
+                .filter(|f| replaced.contains(&f.entry.id))
+            {
                 storage.unlink(&found.entry.name)?;
                 report.removed += 1;
             }
-            segments.found.retain(|found| !replaced.contains(&found.entry.id));
-            segments.found.sort_by_key(|found| (found.entry.first, found.entry.id));
+            segments
+                .found
+                .retain(|found| !replaced.contains(&found.entry.id));
+            segments
+                .found
+                .sort_by_key(|found| (found.entry.first, found.entry.id));
         }
         Ok(())
     }
@@ -291,7 +328,11 @@ impl Segments {
 /// Where a failed sync moved hints into the next segment, both hold them. They are taken from the
 /// next if that has all of them; else (a crash came while they were moved) from the first.
 pub(super) fn limit_overlaps(found: &mut [FoundSegment]) {
-    let next: Vec<_> = found.iter().skip(1).map(|f| (f.entry.first, f.entry.last())).collect();
+    let next: Vec<_> = found
+        .iter()
+        .skip(1)
+        .map(|f| (f.entry.first, f.entry.last()))
+        .collect();
     for (segment, (first, last)) in found.iter_mut().zip(next) {
         if let State::Closed(closed) = &mut segment.entry.state
             && closed.last >= first

@@ -40,16 +40,22 @@ fn cut(seed: u64, at: u64, broken: Option<Broken>) -> World {
     let mut world = World::on(disk, small_config());
     world.broken = broken;
     script(&mut world, seed);
-    world.crash(Crash::Power { seed: random.bits() });
+    world.crash(Crash::Power {
+        seed: random.bits(),
+    });
     world.disk.cut_at(random.below(40));
     if world.open().is_ok() && random.one_in(2) {
         world.deliver(0, |_| false, |_| false);
         world.checkpoint();
     }
-    world.crash(Crash::Power { seed: random.bits() });
+    world.crash(Crash::Power {
+        seed: random.bits(),
+    });
     match world.open() {
         Ok(()) => world.drain(TARGETS),
-        Err(error) => world.wrong.push(format!("the store does not open: {error:?}")),
+        Err(error) => world
+            .wrong
+            .push(format!("the store does not open: {error:?}")),
     }
     world
 }
@@ -72,7 +78,11 @@ fn nothing_durable_is_lost_wherever_the_power_goes() {
 /// The test of the test.
 #[test]
 fn broken_engines_lose_something_somewhere() {
-    for broken in [Broken::NoDataSync, Broken::NoDirectorySync, Broken::CheckpointBeforeData] {
+    for broken in [
+        Broken::NoDataSync,
+        Broken::NoDirectorySync,
+        Broken::CheckpointBeforeData,
+    ] {
         let caught = (0..12).any(|seed| sweep(seed, 3, Some(broken)).is_some());
         assert!(caught, "{broken:?} was not noticed");
     }

@@ -34,12 +34,17 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
             drop(world.store().page(target(to)));
         }
         17..=18 => world.checkpoint(),
-        19..=21 => world.runner.advance(Duration::from_millis(random.below(1500))),
+        19..=21 => world
+            .runner
+            .advance(Duration::from_millis(random.below(1500))),
         22 => drop(world.store().sweep()),
         _ => {
             if random.one_in(4) {
                 let what = match random.below(3) {
-                    0 => Truncate { target: Some(target(to)), ..Truncate::default() },
+                    0 => Truncate {
+                        target: Some(target(to)),
+                        ..Truncate::default()
+                    },
                     1 => Truncate {
                         target: Some(target(to)),
                         namespace: Some(namespace(u128::from(random.below(3)))),
@@ -67,10 +72,14 @@ fn run(seed: u64, broken: Option<Broken>, operations: u64) -> World {
                     continue;
                 }
                 1 => world.crash(Crash::Kill),
-                _ => world.crash(Crash::Power { seed: random.bits() }),
+                _ => world.crash(Crash::Power {
+                    seed: random.bits(),
+                }),
             }
             if let Err(error) = world.open() {
-                world.wrong.push(format!("the store does not open: {error}"));
+                world
+                    .wrong
+                    .push(format!("the store does not open: {error}"));
                 return world;
             }
         }

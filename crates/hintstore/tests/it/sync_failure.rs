@@ -8,7 +8,13 @@ use hintstore_sim::{Broken, Crash, Fault, FaultOn, Random};
 use crate::world::{World, small_config};
 
 fn fail_sync(world: &World, after: u64, times: u64, name: &'static str) {
-    world.disk.fail(Fault { on: FaultOn::Sync, after, times, error: io::ErrorKind::Other, name });
+    world.disk.fail(Fault {
+        on: FaultOn::Sync,
+        after,
+        times,
+        error: io::ErrorKind::Other,
+        name,
+    });
 }
 
 /// Appends while syncs fail now and then, cuts the power, and looks for what was acknowledged.
@@ -20,10 +26,18 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
     for _ in 0..30 {
         let level = [Level::Buffered, Level::Os, Level::Durable][random.below(3) as usize];
         if random.one_in(5) {
-            let name = if random.one_in(3) { "journal" } else { ".hints" };
+            let name = if random.one_in(3) {
+                "journal"
+            } else {
+                ".hints"
+            };
             fail_sync(&world, random.below(3), 1 + random.below(2), name);
         }
-        world.append(u128::from(random.below(2)), random.below(900) as usize, level);
+        world.append(
+            u128::from(random.below(2)),
+            random.below(900) as usize,
+            level,
+        );
         if random.one_in(6) {
             world.deliver(u128::from(random.below(2)), |n| n % 7 == 0, |_| false);
         }
@@ -35,7 +49,11 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
         }
     }
     world.disk.heal();
-    let crash = if random.one_in(3) { Crash::Kill } else { Crash::Power { seed } };
+    let crash = if random.one_in(3) {
+        Crash::Kill
+    } else {
+        Crash::Power { seed }
+    };
     world.crash(crash);
     world.open().unwrap();
     world.drain(2);

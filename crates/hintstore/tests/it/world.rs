@@ -11,10 +11,12 @@ use hintstore::{
     Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
 };
 use hintstore_runtime::Clock as _;
-use hintstore_sim::{Broken, BrokenStorage, Crash, Heard, Manual, Random, SimClock, SimStorage, SimTarget};
+use hintstore_sim::{
+    Broken, BrokenStorage, Crash, Heard, Manual, Random, SimClock, SimStorage, SimTarget,
+};
 
 pub(crate) const START: UnixMillis = UnixMillis::new(1_800_000_000_000);
-pub(crate) const LONG: Duration = Duration::from_secs(864_000);
+pub(crate) const LONG: Duration = Duration::from_hours(240);
 
 pub(crate) fn target(number: u128) -> TargetId {
     TargetId::from_u128(number + 1)
@@ -253,7 +255,13 @@ impl World {
         let mut done = Vec::new();
         let heard: Vec<(Sequence, Vec<u8>, TargetId)> = page
             .hints()
-            .map(|hint| (hint.key.sequence, hint.body.payload.to_vec(), hint.key.target))
+            .map(|hint| {
+                (
+                    hint.key.sequence,
+                    hint.body.payload.to_vec(),
+                    hint.key.target,
+                )
+            })
             .collect();
         assert_eq!(heard.len(), page.len());
         for (sequence, payload, of) in &heard {
@@ -273,7 +281,7 @@ impl World {
                 done.push(number);
             }
         }
-        if self.store().acknowledge(page, answer).is_ok() {
+        if self.store().acknowledge(page, &answer).is_ok() {
             for number in done {
                 let attempt = self.attempts.get_mut(&number).unwrap();
                 attempt.fate = Fate::Acknowledged;
@@ -294,7 +302,9 @@ impl World {
         };
         let attempt = attempt.clone();
         if attempt.target != of || attempt.sequence.is_some_and(|known| known != sequence) {
-            self.complain(format!("hint {number} came as {sequence} of {of}: {attempt:?}"));
+            self.complain(format!(
+                "hint {number} came as {sequence} of {of}: {attempt:?}"
+            ));
         }
         let length = payload.len() - number.to_string().len() - 1;
         if payload != Self::payload(number, length) {
@@ -328,8 +338,9 @@ impl World {
         }
         for (number, attempt) in &mut self.attempts {
             let of_target = what.target.is_none_or(|only| only == attempt.target);
-            let of_namespace =
-                what.namespace.is_none_or(|only| only == namespace(u128::from(number % 3)));
+            let of_namespace = what
+                .namespace
+                .is_none_or(|only| only == namespace(u128::from(number % 3)));
             if of_target && of_namespace && attempt.fate == Fate::Pending {
                 attempt.fate = Fate::Discarded;
             }
@@ -351,7 +362,11 @@ impl World {
 
     /// What a crash may take.
     fn forget(&mut self, crash: Crash) {
-        let safe = if crash == Crash::Kill { Level::Os } else { Level::Durable };
+        let safe = if crash == Crash::Kill {
+            Level::Os
+        } else {
+            Level::Durable
+        };
         for attempt in self.attempts.values_mut() {
             if attempt.fate == Fate::Acknowledged {
                 attempt.fate = Fate::Pending;
@@ -390,10 +405,16 @@ impl World {
         self.wrong.extend(missing);
         let books = self.store().ledger();
         if !self.wrong.is_empty() {
-            self.complain(format!("the books: {books:?}; {:?}", self.store().open_report()));
+            self.complain(format!(
+                "the books: {books:?}; {:?}",
+                self.store().open_report()
+            ));
         }
         if books.pending() != 0 {
-            self.complain(format!("the books say that {} hints are pending", books.pending()));
+            self.complain(format!(
+                "the books say that {} hints are pending",
+                books.pending()
+            ));
         }
         for end in [End::Fenced, End::Superseded] {
             assert_eq!(books.ended(end), 0);
