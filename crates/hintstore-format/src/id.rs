@@ -1,6 +1,14 @@
 //! Identifiers: each is a type of its own, so that the compiler keeps them apart.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
+
+use byteorder::ByteOrder as _;
+
+use crate::layout::LE;
 
 /// Text that is no identifier: expected are 32 hex digits, with or without the dashes of a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +64,16 @@ fn print(id: [u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name([u8; 16]);
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                let [first, second] = self.words();
+                state.write_u64(first);
+                state.write_u64(second);
+            }
+        }
 
         impl $name {
             /// The identifier with these bytes.
@@ -77,6 +93,12 @@ macro_rules! id {
                     at += 1;
                 }
                 Self(bytes)
+            }
+
+            /// The identifier as two numbers, for hashing and for comparing in one step.
+            pub fn words(&self) -> [u64; 2] {
+                let (first, second) = self.0.split_at(8);
+                [LE::read_u64(first), LE::read_u64(second)]
             }
 
             /// The bytes of the identifier, in the order of its text form.

@@ -56,18 +56,9 @@ impl SlabRef {
 struct ProfileSlot([AtomicU64; 5]);
 
 fn words(profile: &Profile) -> [u64; 5] {
-    let [mut high, mut low] = [0; 2];
-    for (at, byte) in profile.namespace.as_bytes().iter().enumerate() {
-        let half = if at < 8 { &mut high } else { &mut low };
-        *half = *half << 8 | u64::from(*byte);
-    }
-    [
-        high,
-        low,
-        profile.payload_version.into(),
-        profile.gc_grace_ms,
-        profile.ttl_ms,
-    ]
+    let [first, second] = profile.namespace.words();
+    let version = profile.payload_version.into();
+    [first, second, version, profile.gc_grace_ms, profile.ttl_ms]
 }
 
 /// One slab.

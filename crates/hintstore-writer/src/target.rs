@@ -174,7 +174,7 @@ impl TargetWriter {
         self: &Arc<Self>,
         draft: &Draft<'_>,
         hint: &Hint<'_>,
-        deadline: Boot,
+        deadline: impl FnOnce() -> Boot,
     ) -> Result<Sequence, Refusal> {
         let profile = hint.profile();
         // The longest it can get: a slab may need the creation time in full.
@@ -182,8 +182,10 @@ impl TargetWriter {
             .length(UnixMillis::MIN)
             .max(draft.length(UnixMillis::MAX));
         if longest > FRAME_MAX {
-            return self.append_lone(draft, hint, profile, deadline);
+            return self.append_lone(draft, hint, profile, deadline());
         }
+        let mut deadline = Some(deadline);
+        let mut until = None;
         loop {
             let word = self.current.load(Acquire);
             if let Some(slab_ref) = SlabRef::unpack(word) {
@@ -203,8 +205,9 @@ impl TargetWriter {
             match self.turn_over(word, hint.body.created, longest) {
                 Turned::Again => {}
                 Turned::NoMemory => {
-                    self.shared
-                        .wait_for_memory(self, longest as u64, deadline)?;
+                    until = until.or_else(|| deadline.take().map(|deadline| deadline()));
+                    let until = until.unwrap_or_default();
+                    self.shared.wait_for_memory(self, longest as u64, until)?;
                 }
                 Turned::UsedUp => return Err(Refusal::EpochUsedUp),
             }

@@ -68,12 +68,17 @@ pub(crate) struct IdHasher(u64);
 impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            self.0 = (self.0.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.write_u64((*byte).into());
         }
     }
 
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
     fn finish(&self) -> u64 {
-        self.0
+        // The table takes its low bits; the product has mixed the high ones.
+        self.0.rotate_left(26)
     }
 }
 
@@ -425,7 +430,7 @@ impl Writer {
         level: Level,
         deadline: Option<Boot>,
     ) -> Result<Receipt, AppendError<'a>> {
-        let deadline = self.deadline(deadline);
+        // Most appends wait for nothing: the clock is read when one has to.
         let taken = self.take(target, &hint, deadline);
         let sequence = taken.map_err(|reason| AppendError::Refused { hint, reason })?;
         let receipt = Receipt {
@@ -433,7 +438,10 @@ impl Writer {
             sequence,
             level: Level::Buffered,
         };
-        Self::reach(target, receipt, level, deadline)
+        if level == Level::Buffered {
+            return Ok(receipt);
+        }
+        Self::reach(target, receipt, level, self.deadline(deadline))
     }
 
     /// Takes hints in order until one is refused, then brings all that were taken to `level`.
@@ -461,7 +469,7 @@ impl Writer {
                 Some((writer, _)) => writer.clone(),
                 None => target(hint.target),
             };
-            match self.take(&writer, hint, deadline) {
+            match self.take(&writer, hint, Some(deadline)) {
                 Ok(sequence) => {
                     let receipt = Receipt {
                         target: hint.target,
@@ -515,7 +523,7 @@ impl Writer {
         &self,
         target: &Arc<TargetWriter>,
         hint: &Hint<'_>,
-        deadline: Boot,
+        deadline: Option<Boot>,
     ) -> Result<Sequence, Refusal> {
         let limit = self.shared.config.hint_bytes_max;
         let body = &hint.body;
@@ -531,7 +539,7 @@ impl Writer {
         }
         // Before anything is reserved; a slab that is open already takes the hint all the same.
         self.shared.may_append()?;
-        target.append(&draft, hint, deadline)
+        target.append(&draft, hint, || self.deadline(deadline))
     }
 
     fn reach(
