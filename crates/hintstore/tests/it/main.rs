@@ -1,11 +1,17 @@
 //! The engine as its callers see it, mostly on a simulated disk.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "tests say what went wrong by panicking"
 )]
 
+mod append;
 mod cuts;
+mod damage;
+mod delivery;
+mod expiry;
 mod model;
+mod open;
 mod sync_failure;
 mod world;

@@ -1,0 +1,131 @@
+//! What an append promises, and what it refuses.
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use hintstore::{
+    AppendError, Bytes, Clock as _, Config, Hint, HintStore, Level, Refusal, SystemClock,
+};
+use hintstore_sim::{Crash, Fault, FaultOn};
+
+use crate::world::{LONG, START, World, small_config, target};
+
+#[test]
+fn a_hint_that_is_too_large_comes_back_and_takes_no_sequence() {
+    let mut world = World::opened(small_config());
+    let payload = vec![1; 700 << 10];
+    let hint = Hint::new(target(0), START, LONG, &payload);
+    let limit = Bytes::kib(600);
+    let refused = AppendError::Refused {
+        hint,
+        reason: Refusal::TooLarge { limit },
+    };
+    assert_eq!(world.store().append(hint, Level::Buffered), Err(refused));
+    assert!(world.append(0, 599 << 10, Level::Durable));
+    assert_eq!(world.store().ledger().accepted, 1);
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn each_level_survives_what_it_says() {
+    for (level, crash, survives) in [
+        (Level::Os, Crash::Kill, true),
+        (Level::Buffered, Crash::Kill, false),
+        (Level::Durable, Crash::Power { seed: 3 }, true),
+    ] {
+        let mut world = World::opened(small_config());
+        assert!(world.append(0, 50, level));
+        world.crash(crash);
+        world.open().unwrap();
+        let found = world.store().ledger().accepted;
+        assert_eq!(found, u64::from(survives), "{level:?} {crash:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_entered_and_left() {
+    let mut world = World::opened(small_config());
+    assert!(world.append(0, 100, Level::Os));
+    world.disk.set_capacity(Some(world.disk.used()));
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += u32::from(!world.append(0, 500, Level::Os));
+    }
+    assert!(refused > 0);
+    assert_eq!(world.store().refusing(), Some(Refusal::Full));
+    // Delivery and checkpoints go on.
+    assert!(world.deliver(0, |_| false, |_| false) > 0);
+    world.checkpoint();
+    world.disk.set_capacity(None);
+    world.runner.advance(Duration::from_secs(1));
+    assert_eq!(world.store().refusing(), None);
+    assert!(world.append(0, 500, Level::Durable));
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn a_failed_write_ends_the_segment_and_loses_nothing() {
+    let mut world = World::opened(small_config());
+    assert!(world.append(0, 100, Level::Durable));
+    world.disk.fail(Fault {
+        on: FaultOn::Write,
+        after: 0,
+        times: 1,
+        error: io::ErrorKind::Other,
+        name: ".hints",
+    });
+    assert!(world.append(0, 100, Level::Durable));
+    assert!(world.append(0, 100, Level::Durable));
+    world.crash(Crash::Power { seed: 9 });
+    world.open().unwrap();
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn many_threads_on_one_target_get_an_order() {
+    let folder = std::env::temp_dir().join(format!("hintstore-threads-{}", std::process::id()));
+    let store = Arc::new(HintStore::open(Config::new(&folder)).unwrap());
+    let created = SystemClock.wall();
+    let threads: Vec<_> = (0..4u8)
+        .map(|thread| {
+            let store = store.clone();
+            thread::spawn(move || {
+                let mut last = None;
+                for number in 0..5000u32 {
+                    let payload = format!("{thread} {number}");
+                    let hint = Hint::new(target(0), created, LONG, payload.as_bytes());
+                    let level = if number % 500 == 0 {
+                        Level::Durable
+                    } else {
+                        Level::Buffered
+                    };
+                    let receipt = store.append(hint, level).unwrap();
+                    assert!(last < Some(receipt.sequence));
+                    last = Some(receipt.sequence);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert!(store.sync(target(0)).unwrap());
+    let mut next = [0u32; 4];
+    while let Some(page) = store.page(target(0)).unwrap() {
+        for hint in page.hints() {
+            let text = std::str::from_utf8(hint.body.payload).unwrap();
+            let (thread, number) = text.split_once(' ').unwrap();
+            let next = &mut next[thread.parse::<usize>().unwrap()];
+            assert_eq!(number.parse(), Ok(*next));
+            *next += 1;
+        }
+        store
+            .acknowledge(page, &hintstore::Answer::delivered())
+            .unwrap();
+    }
+    assert_eq!(next, [5000; 4]);
+    drop(store);
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -1,0 +1,146 @@
+//! Pages, answers, checkpoints, and delivery as submit and complete.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hintstore::{Answer, Completion, Delivery, End, Level, Page, Truncate};
+use hintstore_sim::Crash;
+
+use crate::world::{World, small_config, target};
+
+#[test]
+fn a_rejected_hint_becomes_a_dead_letter_and_blocks_nobody() {
+    let mut world = World::opened(small_config());
+    world.append_batch(20, 1, Level::Os);
+    while world.deliver(0, |_| false, |number| number == 7) > 0 {}
+    let books = world.store().ledger();
+    assert_eq!(
+        (books.ended(End::Rejected), books.ended(End::Delivered)),
+        (1, 19)
+    );
+    let aside = world
+        .disk
+        .names()
+        .into_iter()
+        .filter(|name| name.starts_with("aside/"));
+    assert_eq!(aside.count(), 1);
+    world.assert_right();
+}
+
+#[test]
+fn what_was_checkpointed_is_not_sent_again_and_the_rest_is() {
+    let mut world = World::opened(small_config());
+    world.append_batch(20, 1, Level::Durable);
+    assert_eq!(world.deliver(0, |number| number == 5, |_| false), 20);
+    world.checkpoint();
+    world.crash(Crash::Power { seed: 5 });
+    world.open().unwrap();
+    assert_eq!(world.store().ledger().pending(), 1);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn a_page_that_is_dropped_comes_again() {
+    let mut world = World::opened(small_config());
+    world.append_batch(5, 1, Level::Os);
+    drop(world.store().page(target(0)).unwrap().unwrap());
+    assert_eq!(world.deliver(0, |_| false, |_| false), 5);
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn reading_goes_on_while_the_same_target_is_written() {
+    let mut world = World::opened(small_config());
+    for round in 0..50 {
+        world.append_batch(7, 1, Level::Os);
+        assert!(world.deliver(0, |n| n % 10 == round % 10, |_| false) > 0);
+    }
+    world.drain(1);
+    world.assert_right();
+    assert_eq!(world.store().ledger().ended(End::Delivered), 350);
+}
+
+#[test]
+fn files_go_when_their_hints_have() {
+    let mut world = World::opened(small_config());
+    for _ in 0..60 {
+        world.append(0, 900, Level::Durable);
+    }
+    world.runner.advance(Duration::from_secs(2));
+    let segments = |world: &World| {
+        world
+            .disk
+            .names()
+            .iter()
+            .filter(|name| name.ends_with(".hints"))
+            .count()
+    };
+    assert!(segments(&world) > 5);
+    world.drain(1);
+    assert_eq!(segments(&world), 1);
+    world.close_and_open();
+    world.drain(1);
+    assert_eq!(segments(&world), 0);
+    world.assert_right();
+}
+
+#[test]
+fn truncation_spares_what_comes_after_it() {
+    let mut world = World::opened(small_config());
+    world.append_batch(30, 2, Level::Durable);
+    world.truncate(Truncate {
+        target: Some(target(0)),
+        ..Truncate::default()
+    });
+    world.append_batch(4, 2, Level::Durable);
+    world.crash(Crash::Power { seed: 2 });
+    world.open().unwrap();
+    assert_eq!(world.store().ledger().ended(End::Discarded), 15);
+    assert_eq!(world.store().ledger().pending(), 15 + 4);
+    world.drain(2);
+    world.assert_right();
+}
+
+/// Remembers pages instead of answering.
+#[derive(Debug, Default)]
+struct Slow(Mutex<Vec<(Page, Completion)>>);
+
+impl Delivery for Slow {
+    fn deliver(&self, page: Page, completion: Completion) {
+        self.0.lock().unwrap().push((page, completion));
+    }
+}
+
+#[test]
+fn a_hung_target_holds_nobody_up() {
+    let mut world = World::opened(small_config());
+    let slow = Arc::new(Slow::default());
+    world.store().deliver_by(slow.clone()).unwrap();
+    world.append_batch(20, 2, Level::Os);
+    world.store().target_up(target(0));
+    world.runner.run();
+    assert_eq!(slow.0.lock().unwrap().len(), 1);
+    world.store().target_up(target(1));
+    world.runner.run();
+    let mut pages = std::mem::take(&mut *slow.0.lock().unwrap());
+    assert_eq!(pages.len(), 2);
+    let (page, completion) = pages.pop().unwrap();
+    assert_eq!(page.target(), target(1));
+    completion.complete(page, &Answer::delivered()).unwrap();
+    // The other one hangs, and its connection breaks: its hints come again.
+    drop(pages);
+    world.runner.advance(Duration::from_secs(2));
+    world.store().target_up(target(0));
+    world.runner.run();
+    let (page, completion) = slow.0.lock().unwrap().pop().unwrap();
+    assert_eq!((page.target(), page.len()), (target(0), 10));
+    completion.complete(page, &Answer::retry_all()).unwrap();
+    world.store().target_down(target(0));
+    assert_eq!(world.store().ledger().ended(End::Delivered), 10);
+    assert_eq!(world.store().ledger().pending(), 10);
+}

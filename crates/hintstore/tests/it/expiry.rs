@@ -1,0 +1,76 @@
+//! Dead hints are never delivered, and a clock that steps is not believed at once.
+
+use std::time::Duration;
+
+use hintstore::{End, Level, UnixMillis};
+
+use crate::world::{START, World, small_config};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_hint_is_delivered_before_its_deadline_and_never_after() {
+    let mut world = World::opened(small_config());
+    world.append_living(0, 10, Level::Os, 10 * SECOND);
+    world.append_living(0, 10, Level::Os, 20 * SECOND);
+    world.runner.advance(10 * SECOND);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    assert_eq!(world.store().ledger().ended(End::Expired), 1);
+    world.assert_right();
+}
+
+#[test]
+fn a_segment_that_is_dead_as_a_whole_goes_unread() {
+    let mut world = World::opened(small_config());
+    for _ in 0..40 {
+        world.append_living(0, 900, Level::Durable, 30 * SECOND);
+    }
+    world.append(0, 10, Level::Durable);
+    world.runner.advance(100 * SECOND);
+    world.store().sweep().unwrap();
+    let books = world.store().ledger();
+    assert!(books.ended(End::Expired) > 20, "{books:?}");
+    world.close_and_open();
+    assert_eq!(world.store().ledger().accepted, 41);
+    world.drain(1);
+    world.assert_right();
+    assert_eq!(world.store().ledger().ended(End::Delivered), 1);
+}
+
+#[test]
+fn a_lowered_maximum_counts_for_hints_that_are_there() {
+    let mut world = World::opened(small_config());
+    world.append(0, 10, Level::Durable);
+    world.config.expiry.max_lifetime = Some(5 * SECOND);
+    world.close_and_open();
+    world.runner.advance(5 * SECOND);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 0);
+    assert_eq!(world.store().ledger().ended(End::Expired), 1);
+}
+
+#[test]
+fn a_step_of_the_clock_holds_hints_until_it_is_confirmed() {
+    let year = Duration::from_secs(365 * 86_400);
+    for confirmed in [true, false] {
+        let mut world = World::opened(small_config());
+        world.append(0, 10, Level::Os);
+        world.runner.advance(SECOND);
+        world
+            .clock
+            .step_to(UnixMillis::new(START.get()).saturating_add(year));
+        assert_eq!(world.deliver(0, |_| false, |_| false), 0);
+        world.store().sweep().unwrap();
+        assert_eq!(world.store().ledger().pending(), 1);
+        if confirmed {
+            world.store().confirm_clock();
+            assert_eq!(world.deliver(0, |_| false, |_| false), 0);
+            assert_eq!(world.store().ledger().ended(End::Expired), 1);
+        } else {
+            // It was a mistake, and is taken back.
+            world.clock.step_to(START.saturating_add(SECOND));
+            world.store().confirm_clock();
+            assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+        }
+        world.assert_right();
+    }
+}

@@ -1,0 +1,15 @@
+#![no_main]
+//! Any bytes as a footer and as a summary.
+
+use libfuzzer_sys::fuzz_target;
+
+use hintstore_format::{
+    SegmentId,
+    footer::{Footer, Summary},
+};
+
+fuzz_target!(|data: &[u8]| {
+    drop(Footer::claimed_length(data));
+    drop(Footer::decode(data, SegmentId::new(7), 4096));
+    drop(Summary::decode(data, data.len() as u64));
+});

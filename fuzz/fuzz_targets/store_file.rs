@@ -1,0 +1,10 @@
+#![no_main]
+//! Any bytes as a store file.
+
+use libfuzzer_sys::fuzz_target;
+
+use hintstore_format::store_file;
+
+fuzz_target!(|data: &[u8]| {
+    drop(store_file::decode(data));
+});
