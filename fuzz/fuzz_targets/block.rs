@@ -7,6 +7,6 @@ use hintstore_format::{SegmentId, block::Header, profile};
 
 fuzz_target!(|data: &[u8]| {
     let segment = SegmentId::new(7);
-    std::hint::black_box(Header::decode(data, segment, 128).map(|header| (header.end(), header.last())));
-    std::hint::black_box(profile::decode_table(data, segment, 128));
+    let _ = std::hint::black_box(Header::decode(data, segment, 128).map(|header| (header.end(), header.last())));
+    let _ = std::hint::black_box(profile::decode_table(data, segment, 128));
 });

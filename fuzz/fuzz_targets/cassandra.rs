@@ -10,6 +10,6 @@ fuzz_target!(|data: &[u8]| {
     let rest = &data[start.min(data.len())..];
     let mut records = Records::new(rest, start as u64, data.len() as u64);
     while let Ok(Some(_)) = records.next_item() {
-        std::hint::black_box(HintBody::decode(records.body()).map(|body| body.expires_at_ms()));
+        let _ = std::hint::black_box(HintBody::decode(records.body()).map(|body| body.expires_at_ms()));
     }
 });

@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 use hintstore_format::store_file;
 
 fuzz_target!(|data: &[u8]| {
-    std::hint::black_box(store_file::decode(data));
+    let _ = std::hint::black_box(store_file::decode(data));
 });

@@ -1,7 +1,6 @@
 //! The engine as its callers see it, mostly on a simulated disk.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "tests say what went wrong by panicking"
 )]
