@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, input::Bad};
 
 /// Where a verb prints to.
 #[expect(
@@ -26,6 +26,7 @@ pub(crate) struct Output {
     summary: Map<String, Value>,
     problems: bool,
     io_errors: bool,
+    unknown_version: bool,
 }
 
 impl Output {
@@ -39,6 +40,7 @@ impl Output {
             summary: Map::new(),
             problems: false,
             io_errors: false,
+            unknown_version: false,
         }
     }
 
@@ -111,6 +113,12 @@ impl Output {
         self.problems = true;
     }
 
+    /// A region of what was looked at is no hint.
+    pub(crate) fn found_bad(&mut self, bad: &Bad) {
+        self.problems |= !bad.harmless;
+        self.unknown_version |= bad.what == "version";
+    }
+
     /// Something could not be looked at.
     pub(crate) fn io_error(&mut self) {
         self.io_errors = true;
@@ -142,6 +150,7 @@ impl Output {
         let exit = match (&result, self.io_errors, self.problems) {
             (Err(_), ..) => None,
             (_, true, _) => Some(Exit::Io),
+            _ if self.unknown_version => Some(Exit::Version),
             (_, _, true) => Some(Exit::Problems),
             _ => Some(Exit::Clean),
         };

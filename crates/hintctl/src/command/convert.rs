@@ -140,9 +140,7 @@ impl Visitor for Importer<'_> {
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
         self.bad += 1;
-        if !bad.harmless {
-            self.output.problem();
-        }
+        self.output.found_bad(bad);
         self.output.line("bad", bad.json(self.file))?;
         let text = format!(
             "passed over {} at byte {}: {}",

@@ -73,9 +73,7 @@ impl Visitor for Printer<'_> {
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
         self.bad += 1;
-        if !bad.harmless {
-            self.output.problem();
-        }
+        self.output.found_bad(bad);
         self.output.line("bad", bad.json(self.file))?;
         self.output.text(&format!(
             "BAD {} at byte {}: {}",

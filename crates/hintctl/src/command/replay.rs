@@ -203,9 +203,7 @@ impl Visitor for Player<'_> {
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
         self.counts.bad += 1;
-        if !bad.harmless {
-            self.output.problem();
-        }
+        self.output.found_bad(bad);
         self.output.remark(&format!(
             "{} at byte {}: {}",
             self.file, bad.position, bad.text

@@ -126,6 +126,7 @@ fn print(file: &Found, check: &Check, output: &mut Output) -> anyhow::Result<()>
         output.problem();
     }
     for bad in &check.bad {
+        output.found_bad(bad);
         output.line("bad", bad.json(&file.name))?;
         let word = if bad.harmless { "note" } else { "BAD" };
         output.text(&format!(

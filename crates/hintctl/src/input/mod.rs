@@ -12,6 +12,8 @@ use hintstore_format::{file_name, layout::SEGMENT_MAGIC};
 use hintstore_storage::{File, Info};
 use serde_json::{Value, json};
 
+use crate::exit::usage;
+
 pub(crate) use cassandra::{CassandraFile, SideFile};
 pub(crate) use native::NativeFile;
 
@@ -181,6 +183,12 @@ impl Input {
             .into_owned();
         let file = storage.open(&name, false)?;
         let what = by_content(&*file).unwrap_or_else(|| what(&storage, &name));
+        if !matches!(what, What::Native | What::Cassandra) {
+            let path = path.display();
+            return Err(usage(format!(
+                "{path} is no hint file: name one, or a directory of them"
+            )));
+        }
         let info = file.info()?;
         Ok(Self {
             storage,

@@ -165,6 +165,8 @@ fn wrong_input_is_told_what_to_do() {
     fs::write(folder.join("notes.txt"), "x").unwrap();
     let foreign = run("ls", &folder.0, &[]).of_kind("file");
     assert_eq!(foreign[0]["state"], "foreign");
+    let named = run("dump", &folder.join("notes.txt"), &[]);
+    assert_eq!(named.code, 2, "{}", named.err);
     let convert = run("convert", &folder.0, &["--to", "native", "/tmp/never-made"]);
     assert_eq!(convert.code, 2);
 }

@@ -60,7 +60,10 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
 
 fn run(seed: u64, broken: Option<Broken>, operations: u64) -> World {
     let mut random = Random::new(seed);
-    let mut world = World::new(small_config());
+    let mut config = small_config();
+    // Both readers, by turns.
+    config.map = seed % 2 == 0;
+    let mut world = World::new(config);
     world.broken = broken;
     world.open().unwrap();
     for _ in 0..operations {
