@@ -76,7 +76,9 @@ impl Runner for Threads {
         for (waker, _) in &running {
             waker.wake();
         }
-        for (_, thread) in running {
+        let this = thread::current().id();
+        // A step that drops the last handle of what it belongs to ends itself, after this.
+        for (_, thread) in running.into_iter().filter(|(_, t)| t.thread().id() != this) {
             // A step that panicked has said so on its own thread.
             drop(thread.join());
         }

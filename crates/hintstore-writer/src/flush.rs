@@ -217,6 +217,15 @@ impl TargetWriter {
         if file.open.as_ref().is_some_and(full) {
             file.roll(self, true);
         }
+        if file
+            .open
+            .as_ref()
+            .is_some_and(|open| open.segment.poisoned())
+        {
+            // Whoever saw its sync fail has not moved its hints yet, and nothing newer may come
+            // before them. It is never written again.
+            file.open = None;
+        }
         match self.try_write(file) {
             Ok(()) => {}
             Err(_) if file.open.is_some() => {

@@ -14,7 +14,7 @@ use hintstore_format::{
 use hintstore_runtime::{
     Boot,
     sync::{
-        AtomicBool, AtomicU64,
+        AtomicBool, AtomicU64, Mutex,
         Ordering::{Acquire, Release, SeqCst},
     },
 };
@@ -38,6 +38,7 @@ pub struct Segment {
     payload_bytes: AtomicU64,
     poisoned: AtomicBool,
     entry_synced: AtomicBool,
+    syncing: Mutex<()>,
 }
 
 impl Segment {
@@ -76,12 +77,20 @@ impl Segment {
         self.poisoned.load(Acquire)
     }
 
-    pub(crate) fn poison(&self) {
-        self.poisoned.store(true, SeqCst);
-    }
-
-    pub(crate) fn set_synced_to(&self, end: u64) {
-        self.synced_to.fetch_max(end, SeqCst);
+    /// Syncs what was written up to `written`; gives how many bytes that made durable. `None`
+    /// where a sync failed, now or ever: the kernel marks its pages clean, so that a later sync
+    /// says yes and proves nothing. One at a time: of two at once, one could fail for both.
+    pub(crate) fn sync(&self, written: u64) -> Option<u64> {
+        let _one_at_a_time = self.syncing.lock();
+        if self.poisoned() {
+            return None;
+        }
+        if self.file.sync().is_err() {
+            self.poisoned.store(true, SeqCst);
+            return None;
+        }
+        let before = self.synced_to.fetch_max(written, SeqCst);
+        Some(written.saturating_sub(before))
     }
 
     /// Makes the segment's name durable, once.
@@ -204,6 +213,7 @@ impl Open {
             payload_bytes: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
             entry_synced: AtomicBool::new(false),
+            syncing: Mutex::new(()),
         });
         shared.add_unsynced(end);
         shared.events.opened(&segment);

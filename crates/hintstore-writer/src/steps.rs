@@ -112,6 +112,7 @@ pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     // First the hints: a failed sync must find the file as its last good block left it.
     let synced = segment.count() == 0 || target.sync_to(segment.last(), deadline).is_ok();
     if segment.poisoned() {
+        // Its hints were moved, or will be; the file stays as it is.
         return;
     }
     let Ok(builder) = crate::seal::read_back(segment) else {

@@ -127,14 +127,11 @@ impl TargetWriter {
                 }
             }
             Err(failed) => {
-                let moved = match self.wait_file(deadline) {
-                    Some(mut file) => self.replace(&mut file, failed),
-                    None => Err(Trouble::Late),
-                };
-                // What cannot be moved is told to whoever appends or waits next.
-                if moved != Err(Trouble::Write) {
-                    self.shared.list_unsynced(self);
+                if let Some(mut file) = self.wait_file(deadline) {
+                    // What cannot be moved now is told to whoever appends or waits; it stays listed.
+                    let _told = self.replace(&mut file, failed);
                 }
+                self.shared.list_unsynced(self);
             }
         }
     }
@@ -149,13 +146,9 @@ impl TargetWriter {
             if segment.sync_entry(&self.shared).is_err() {
                 return Err(Failed::Entry);
             }
-            match segment.file.sync() {
-                Ok(()) => {
-                    let before = segment.synced_to();
-                    segment.set_synced_to(*written);
-                    self.shared.sub_unsynced(written.saturating_sub(before));
-                }
-                Err(_) => return Err(Failed::Data(segment.clone())),
+            match segment.sync(*written) {
+                Some(newly) => self.shared.sub_unsynced(newly),
+                None => return Err(Failed::Data(segment.clone())),
             }
         }
         self.synced.fetch_max(plan.next.get(), SeqCst);
@@ -168,11 +161,10 @@ impl TargetWriter {
         let Failed::Data(segment) = failed else {
             return Err(Trouble::Sync);
         };
-        if segment.poisoned() {
+        // Another round has dealt with it.
+        if !file.unsynced.iter().any(|other| other.id() == segment.id()) {
             return Ok(());
         }
-        segment.poison();
-        file.unsynced.retain(|other| other.id() != segment.id());
         let was_open = file
             .open
             .as_ref()
@@ -180,21 +172,20 @@ impl TargetWriter {
         if was_open {
             file.open = None;
         }
-        let in_doubt = segment.written() - segment.synced_to();
-        self.shared.sub_unsynced(in_doubt);
         let moved = self.move_unsynced(file, &segment);
         let (by, from, damaged) = match moved {
             Ok(moved) => moved,
             Err(error) => {
+                // Neither the file nor a new one can be written. What is in doubt stays where it
+                // can still be read, and on the list: no round calls it durable, the next one
+                // tries again to move it.
                 self.shared.write_failed(&error);
-                // Neither the file nor a new one can be written: what is in doubt stays where it
-                // can still be read.
-                self.shared
-                    .events
-                    .replaced(&segment, None, Sequence::MAX, 0);
                 return Err(Trouble::Write);
             }
         };
+        file.unsynced.retain(|other| other.id() != segment.id());
+        self.shared
+            .sub_unsynced(segment.written() - segment.synced_to());
         self.shared
             .events
             .replaced(&segment, by.as_ref().map(|by| &by.segment), from, damaged);

@@ -6,6 +6,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     io,
     sync::Arc,
+    time::Duration,
 };
 
 use hintstore_format::{
@@ -81,6 +82,9 @@ impl Hasher for IdHasher {
         self.0.rotate_left(26)
     }
 }
+
+/// A slow disk is given this long to make all of a target durable.
+const SYNC_PATIENCE: Duration = Duration::from_secs(60);
 
 type Targets = HashMap<TargetId, Arc<TargetWriter>, BuildHasherDefault<IdHasher>>;
 
@@ -561,7 +565,8 @@ impl Writer {
 
     /// Makes all that a target accepted durable.
     pub fn sync(&self, target: &Arc<TargetWriter>) -> bool {
-        let deadline = self.deadline(None);
+        let patience = self.shared.config.append_timeout.max(SYNC_PATIENCE);
+        let deadline = self.shared.clock.boot() + patience;
         let next = target.next();
         let last = next.before();
         next.get() == Sequence::first_of(self.shared.epoch).get()

@@ -33,6 +33,18 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
             };
             fail_sync(&world, random.below(3), 1 + random.below(2), name);
         }
+        if random.one_in(12) {
+            let on = [FaultOn::Write, FaultOn::Create][random.below(2) as usize];
+            let (after, times) = (random.below(3), 1 + random.below(3));
+            let error = io::ErrorKind::Other;
+            world.disk.fail(Fault {
+                on,
+                after,
+                times,
+                error,
+                name: ".hints",
+            });
+        }
         world.append(
             u128::from(random.below(2)),
             random.below(900) as usize,
