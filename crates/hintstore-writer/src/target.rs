@@ -101,6 +101,8 @@ pub struct TargetWriter {
 
 /// More closed blocks than this, and the appender that closes another one helps to write them.
 const HELP_ABOVE: usize = 4;
+/// More than this, and it waits for whoever writes.
+const WAIT_ABOVE: usize = 8;
 /// An epoch ends this many sequences before its 40 bits do.
 const EPOCH_MARGIN: u64 = 1 << 24;
 
@@ -241,10 +243,18 @@ impl TargetWriter {
         inner.bound = now;
         self.current.store(slab.pack(), Release);
         let list = !std::mem::replace(&mut inner.listed, true);
-        let crowded = inner.queue.len() > HELP_ABOVE;
+        let (crowded, full) = (
+            inner.queue.len() > HELP_ABOVE,
+            inner.queue.len() > WAIT_ABOVE,
+        );
         drop(inner);
         if list {
             self.shared.list_dirty(self);
+        }
+        if full {
+            // Running further ahead of the kernel only takes slabs that are in no cache.
+            let soon = now + self.shared.config.flush_interval;
+            drop(self.wait_file(soon));
         }
         if crowded {
             self.help();
