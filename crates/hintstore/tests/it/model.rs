@@ -62,7 +62,7 @@ fn run(seed: u64, broken: Option<Broken>, operations: u64) -> World {
     let mut random = Random::new(seed);
     let mut config = small_config();
     // Both readers, by turns.
-    config.map = seed % 2 == 0;
+    config.map = seed.is_multiple_of(2);
     let mut world = World::new(config);
     world.broken = broken;
     world.open().unwrap();
