@@ -21,10 +21,7 @@ enum Memory {
 impl Window {
     /// Whether the bytes come from a map that could not be read in full: then they may be zeros.
     pub fn faulted(&self) -> bool {
-        match &*self.memory {
-            Memory::Map(map) => map.faulted(),
-            Memory::Heap(_) => false,
-        }
+        self.memory.faulted()
     }
 
     fn part(memory: &Arc<Memory>, start: usize, length: usize) -> Self {
@@ -38,6 +35,13 @@ impl Window {
 }
 
 impl Memory {
+    fn faulted(&self) -> bool {
+        match self {
+            Self::Map(map) => map.faulted(),
+            Self::Heap(_) => false,
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Map(map) => map.len(),
@@ -69,6 +73,9 @@ pub trait Source: Send + fmt::Debug {
     /// The bytes at `offset`, fewer than `length` where the file ends.
     fn at(&mut self, offset: u64, length: usize) -> Result<Window>;
 
+    /// Whether any byte that was given may be a zero that stands for one that could not be read.
+    fn faulted(&self) -> bool;
+
     /// Nothing behind `end` is to be read for now: it may be written at this moment, and what was
     /// read of it must not be kept.
     fn limit(&mut self, end: u64);
@@ -96,6 +103,10 @@ impl Source for MapSource {
     fn at(&mut self, offset: u64, length: usize) -> Result<Window> {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         Ok(Window::part(&self.memory, offset, length))
+    }
+
+    fn faulted(&self) -> bool {
+        self.memory.faulted()
     }
 
     fn limit(&mut self, _: u64) {
@@ -159,6 +170,10 @@ impl Source for PreadSource {
         }
         let start = offset.saturating_sub(self.start) as usize;
         Ok(Window::part(&self.memory, start, length))
+    }
+
+    fn faulted(&self) -> bool {
+        false
     }
 
     fn limit(&mut self, end: u64) {

@@ -75,6 +75,17 @@ impl Walk {
         self.at
     }
 
+    /// Whether anything was read through a map that failed: then holes may be none, and broken
+    /// frames whole.
+    pub fn faulted(&self) -> bool {
+        self.source.faulted()
+    }
+
+    /// Passes over what cannot be read: goes on at `at`, if that is further.
+    pub fn skip_to(&mut self, at: u64) {
+        self.at = self.at.max(at);
+    }
+
     /// Lets the walk go further, in a segment that grew.
     pub fn extend(&mut self, limit: u64) {
         if limit > self.limit {

@@ -93,6 +93,8 @@ pub(crate) struct Disk {
     pub(crate) operations: u64,
     pub(crate) cut_at: Option<u64>,
     pub(crate) faults: Vec<Fault>,
+    /// Ranges of files that cannot be read: part of the name, first byte, one behind the last.
+    pub(crate) unreadable: Vec<(String, u64, u64)>,
     pub(crate) capacity: Option<u64>,
 }
 

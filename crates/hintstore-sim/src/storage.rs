@@ -59,9 +59,16 @@ impl SimStorage {
         self.disk().faults.push(fault);
     }
 
+    /// Has every read fail that touches these bytes of a file, for ever: a bad sector.
+    pub fn fail_reads(&self, name: &str, from: u64, to: u64) {
+        self.disk().unreadable.push((name.to_owned(), from, to));
+    }
+
     /// Takes back all faults.
     pub fn heal(&self) {
-        self.disk().faults.clear();
+        let mut disk = self.disk();
+        disk.faults.clear();
+        disk.unreadable.clear();
     }
 
     /// Limits the space of the disk, in bytes.
@@ -245,6 +252,15 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let end = offset + buffer.len() as u64;
+        let bad = |(name, from, to): &(String, u64, u64)| {
+            *name == self.name && offset < *to && end > *from
+        };
+        if self.storage.disk().unreadable.iter().any(bad) {
+            return Err(self.storage.fail_as(Op::Read, &self.name)(
+                io::Error::other("bad sector"),
+            ));
+        }
         self.written(|inode| {
             let from = (offset as usize).min(inode.written.len());
             let there = inode.written.get(from..).unwrap_or_default();

@@ -136,7 +136,7 @@ impl Engine {
         } else {
             self.storage.unlink(&entry.name)
         };
-        if gone.is_ok() {
+        if gone.map_or_else(|error| error.is_missing(), |()| true) {
             journal.state.note_unlinked(entry.id);
         }
         let first = queue

@@ -1,10 +1,10 @@
 //! A place in the order of one target: finds the next block that has hints behind a sequence.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use hintstore_format::{SegmentId, Sequence};
+use hintstore_format::{SegmentId, Sequence, layout::align_up};
 use hintstore_reader::{Block, Item, MapSource, PreadSource, Source, Walk, Window, read_footer};
-use hintstore_storage::{Result, Storage};
+use hintstore_storage::{File, Result, Storage};
 
 use crate::catalog::{Entry, Queue, State};
 
@@ -14,14 +14,22 @@ pub(crate) struct Cursor {
     reading: Option<Reading>,
     /// It stands behind this sequence: what comes before it is found only by beginning anew.
     behind: Sequence,
-    /// A map failed: the rest of that segment is read by `pread`.
-    unmapped: Option<SegmentId>,
+    /// Segments whose map failed: they are read by `pread`.
+    unmapped: HashSet<SegmentId>,
+    /// A map failed since the last [`Cursor::take_fault`].
+    faulted: bool,
 }
+
+/// What the disk cannot read is passed over in steps of a page.
+const UNREADABLE: u64 = 4096;
 
 #[derive(Debug)]
 struct Reading {
     segment: SegmentId,
+    file: Arc<dyn File>,
     walk: Walk,
+    /// The file could not be read in large pieces: it is read in the smallest that will do.
+    careful: bool,
     /// A block of which some frames are still to be read, and where.
     open: Option<(Block, Window, usize)>,
 }
@@ -58,13 +66,19 @@ impl Cursor {
             return Ok(Found::Nothing);
         };
         if after < self.behind {
-            self.reading = None;
+            self.reset();
         }
         self.behind = after;
         let same = |reading: &Reading| reading.segment == entry.id;
         if !self.reading.as_ref().is_some_and(same) {
-            let map = map && self.unmapped != Some(entry.id);
-            self.reading = Some(Reading::start(storage, &entry, after, map)?);
+            self.reset();
+            let map = map && !self.unmapped.contains(&entry.id);
+            match Reading::start(storage, &entry, after, map) {
+                Ok(reading) => self.reading = Some(reading),
+                // Somebody took the file away: there is nothing to wait for.
+                Err(error) if error.is_missing() => return Ok(Found::Finished(entry)),
+                Err(error) => return Err(error),
+            }
         }
         let Some(reading) = &mut self.reading else {
             return Ok(Found::Nothing);
@@ -81,27 +95,39 @@ impl Cursor {
         }
         reading.walk.extend(end(&entry));
         loop {
-            match reading.walk.next_item()? {
-                Some(Item::Block(block)) if block.header.start.first > entry.last() => {}
-                Some(Item::Block(block)) if block.header.last() <= after => {}
-                Some(Item::Block(Block { entries: None, .. }) | Item::Hole(_)) => {
+            match reading.walk.next_item() {
+                Err(_) => {
+                    let from = reading.walk.offset();
+                    let behind = align_up(from + 1, UNREADABLE);
+                    if reading.pass_unreadable(&entry, from, behind) {
+                        return Ok(Found::Damage(entry));
+                    }
+                }
+                Ok(Some(Item::Block(block))) if block.header.start.first > entry.last() => {}
+                Ok(Some(Item::Block(block))) if block.header.last() <= after => {}
+                Ok(Some(Item::Block(Block { entries: None, .. }) | Item::Hole(_))) => {
                     return Ok(Found::Damage(entry));
                 }
-                Some(Item::Block(block)) => {
-                    let frames = reading.walk.frames(&block)?;
-                    return Ok(Found::Block {
-                        entry,
-                        block,
-                        frames,
-                        at: 0,
-                    });
+                Ok(Some(Item::Block(block))) => {
+                    if let Ok(frames) = reading.walk.frames(&block) {
+                        return Ok(Found::Block {
+                            entry,
+                            block,
+                            frames,
+                            at: 0,
+                        });
+                    }
+                    let (from, behind) = (block.header.position.offset, block.header.end());
+                    if reading.pass_unreadable(&entry, from, behind) {
+                        return Ok(Found::Damage(entry));
+                    }
                 }
-                Some(Item::Footer(_)) | None => {
+                Ok(Some(Item::Footer(_)) | None) => {
                     return Ok(match &entry.state {
                         // More was written since the catalog was asked.
                         State::Open(_) => Found::Nothing,
                         State::Closed(_) => {
-                            self.reading = None;
+                            self.reset();
                             Found::Finished(entry)
                         }
                     });
@@ -124,12 +150,25 @@ impl Cursor {
 
     /// Begins anew at the next call.
     pub(crate) fn reset(&mut self) {
-        self.reading = None;
+        if let Some(reading) = self.reading.take()
+            && reading.walk.faulted()
+        {
+            self.unmapped.insert(reading.segment);
+            self.faulted = true;
+        }
     }
 
-    /// A map of the present segment failed: it is read by `pread` from now on.
-    pub(crate) fn unmap(&mut self) {
-        self.unmapped = self.reading.take().map(|reading| reading.segment);
+    /// Whether a map failed since the last call: then nothing that was read since may be booked,
+    /// and reading it again does without that map.
+    pub(crate) fn take_fault(&mut self) -> bool {
+        if self
+            .reading
+            .as_ref()
+            .is_some_and(|reading| reading.walk.faulted())
+        {
+            self.reset();
+        }
+        std::mem::take(&mut self.faulted)
     }
 }
 
@@ -143,16 +182,18 @@ fn end(entry: &Entry) -> u64 {
 
 impl Reading {
     fn start(storage: &dyn Storage, entry: &Entry, after: Sequence, map: bool) -> Result<Self> {
-        let (source, at): (Box<dyn Source>, u64) = match &entry.state {
+        let (file, at, mapped) = match &entry.state {
             State::Open(segment) => (
-                Box::new(PreadSource::sequential(segment.file.clone())),
+                segment.file.clone(),
                 segment.descriptor.length() as u64,
+                None,
             ),
             State::Closed(closed) => {
                 let file = storage.open(&entry.name, false)?;
                 let mut at = closed.blocks_at;
+                // Without the index the walk begins at the first block.
                 if let Some(summary) = closed.sealed.filter(|_| after >= entry.first)
-                    && let Some(footer) = read_footer(&*file, &summary)?
+                    && let Ok(Some(footer)) = read_footer(&*file, &summary)
                 {
                     // The last entry that begins no later: blocks before it are all behind us.
                     let begun = footer.index.iter().take_while(|i| i.first <= after.plus(1));
@@ -162,18 +203,34 @@ impl Reading {
                     .sealed
                     .filter(|_| map)
                     .and_then(|summary| MapSource::new(&*file, summary.file_length).ok());
-                let source: Box<dyn Source> = match mapped {
-                    Some(source) => Box::new(source),
-                    None => Box::new(PreadSource::sequential(file)),
-                };
-                (source, at)
+                (file, at, mapped)
             }
+        };
+        let source: Box<dyn Source> = match mapped {
+            Some(source) => Box::new(source),
+            None => Box::new(PreadSource::sequential(file.clone())),
         };
         let walk = Walk::new(source, entry.id, at, end(entry));
         Ok(Self {
             segment: entry.id,
+            file,
             walk,
+            careful: false,
             open: None,
         })
+    }
+
+    /// Deals with a place that the disk could not read: first by reading smaller pieces, which
+    /// may leave the bad sector out, once more from `from`; then by going on at `behind`. True
+    /// where it went on, and something is lost.
+    fn pass_unreadable(&mut self, entry: &Entry, from: u64, behind: u64) -> bool {
+        if self.careful {
+            self.walk.skip_to(behind);
+            return true;
+        }
+        self.careful = true;
+        let source = Box::new(PreadSource::hopping(self.file.clone()));
+        self.walk = Walk::new(source, entry.id, from, end(entry));
+        false
     }
 }

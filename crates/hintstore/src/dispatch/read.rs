@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use hintstore_format::{
-    Sequence, UnixMillis,
+    Sequence, TargetId, UnixMillis,
     frame::Header,
     journal::{End, Range},
 };
 use hintstore_reader::{self as reader, Block, FrameItem, Frames, Window};
 use hintstore_storage::Result;
+use hintstore_writer::Bytes;
 
 use super::{
     HOLES_MAX, Page,
@@ -30,10 +31,25 @@ struct Draft {
     handed: Ranges,
     held: Ranges,
     expired: Ranges,
+    /// What was to be handed out again, and was looked for.
+    sought: Ranges,
     damaged: Vec<Arc<Entry>>,
 }
 
 impl Draft {
+    fn new(target: TargetId, room: Bytes, upto: Sequence) -> Self {
+        Self {
+            page: reader::Page::new(target),
+            room: room.get(),
+            upto,
+            handed: Ranges::default(),
+            held: Ranges::default(),
+            expired: Ranges::default(),
+            sought: Ranges::default(),
+            damaged: Vec::new(),
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.page.bytes() >= self.room
     }
@@ -45,12 +61,24 @@ impl Engine {
         let mut progress = queue.progress.lock();
         progress.release_held(self.time.confirmations());
         let now = self.time.now(&*self.clock);
-        let mut draft = self.new_draft(queue, &progress);
-        self.read_again(queue, &mut progress, &mut draft, now)?;
-        let fresh = progress.unended.ranges().len() < HOLES_MAX;
-        if fresh && !draft.is_full() {
-            draft = self.read_ahead(queue, &mut progress, draft, now)?;
-        }
+        let draft = loop {
+            let mut draft = Draft::new(queue.target, self.config.page_bytes, progress.frontier);
+            let read = self.fill(queue, &mut progress, &mut draft, now);
+            // Through a map that failed, hints read as zeros, which looks like damage: nothing of
+            // it is booked. Each round does without one map more, so this ends.
+            if progress.ahead.take_fault() | progress.back.take_fault() {
+                continue;
+            }
+            if let Err(error) = read {
+                progress.ahead.reset();
+                progress.back.reset();
+                // What was read before is handed out; the error comes again behind it.
+                if draft.page.is_empty() {
+                    return Err(error);
+                }
+            }
+            break draft;
+        };
         self.book(queue, &mut progress, &draft);
         if draft.page.is_empty() {
             return Ok(None);
@@ -59,96 +87,55 @@ impl Engine {
         Ok(Some(Page::new(draft.page, queue)))
     }
 
-    fn new_draft(&self, queue: &Queue, progress: &Progress) -> Draft {
-        Draft {
-            page: reader::Page::new(queue.target),
-            room: self.config.page_bytes.get(),
-            upto: progress.frontier,
-            handed: Ranges::default(),
-            held: Ranges::default(),
-            expired: Ranges::default(),
-            damaged: Vec::new(),
-        }
-    }
-
-    /// Reads on from the frontier. A failed map costs a second reading, without it.
-    fn read_ahead(
-        &self,
-        queue: &Queue,
-        progress: &mut Progress,
-        mut draft: Draft,
-        now: Now,
-    ) -> Result<Draft> {
-        let again = draft.page.len();
-        loop {
-            let mut cursor = std::mem::take(&mut progress.ahead);
-            let read = self.read_on(queue, progress, &mut cursor, &mut draft, Sequence::MAX, now);
-            if draft.page.faulted() {
-                cursor.unmap();
-            } else if read.is_err() {
-                cursor.reset();
-            }
-            progress.ahead = cursor;
-            if !draft.page.faulted() {
-                // What was read before an error is handed out; the error comes again behind it.
-                return if draft.page.is_empty() {
-                    read.map(|()| draft)
-                } else {
-                    Ok(draft)
-                };
-            }
-            if again > 0 {
-                // What is handed out again was read through a map that failed since.
-                progress.back.unmap();
-            }
-            let mut anew = self.new_draft(queue, progress);
-            self.read_again(queue, progress, &mut anew, now)?;
-            draft = anew;
-        }
-    }
-
-    /// Reads what is to be handed out again, as far as there is room.
-    fn read_again(
+    fn fill(
         &self,
         queue: &Queue,
         progress: &mut Progress,
         draft: &mut Draft,
         now: Now,
     ) -> Result<()> {
-        let wanted = progress.again.clone();
-        let mut cursor = std::mem::take(&mut progress.back);
+        let mut back = std::mem::take(&mut progress.back);
+        let again = self.read_again(queue, progress, &mut back, draft, now);
+        progress.back = back;
+        again?;
+        let holes = progress.unended.ranges().len();
+        if holes >= HOLES_MAX || draft.is_full() {
+            return Ok(());
+        }
+        let mut ahead = std::mem::take(&mut progress.ahead);
+        let read = self.read_on(queue, progress, &mut ahead, draft, Sequence::MAX, now);
+        progress.ahead = ahead;
+        read
+    }
+
+    /// Reads what is to be handed out again, as far as there is room.
+    fn read_again(
+        &self,
+        queue: &Queue,
+        progress: &Progress,
+        cursor: &mut Cursor,
+        draft: &mut Draft,
+        now: Now,
+    ) -> Result<()> {
         let frontier = draft.upto;
-        for range in wanted.ranges() {
-            if draft.is_full() {
+        let mut read = Ok(());
+        for range in progress.again.ranges() {
+            if draft.is_full() || read.is_err() {
                 break;
             }
             draft.upto = range.first.before();
-            let done = self.read_on(queue, progress, &mut cursor, draft, range.last, now);
-            if let Err(error) = done {
-                cursor.reset();
-                progress.back = cursor;
-                return Err(error);
+            read = self.read_on(queue, progress, cursor, draft, range.last, now);
+            let whole = read.is_ok() && !draft.is_full();
+            let last = if whole { range.last } else { draft.upto };
+            if last >= range.first {
+                draft.sought.insert(Range {
+                    first: range.first,
+                    last,
+                });
             }
-            let upto = if draft.is_full() {
-                draft.upto
-            } else {
-                range.last
-            };
-            let read = Range {
-                first: range.first,
-                last: upto,
-            };
-            progress.again.remove(read);
-            // What was handed out once and cannot be read any more was damaged since.
-            let mut gone = Ranges::of(&[read]);
-            for found in [&draft.handed, &draft.held, &draft.expired] {
-                gone.subtract(found);
-            }
-            progress.end(queue, &gone, End::Damaged);
         }
         draft.upto = frontier;
-        progress.back = cursor;
-        Ok(())
+        read
     }
 
     fn read_on(
@@ -321,6 +308,13 @@ impl Engine {
             progress.held.join(&draft.held);
             progress.held_at = self.time.confirmations();
         }
+        progress.again.subtract(&draft.sought);
+        // What was handed out once and cannot be read any more was damaged since.
+        let mut gone = draft.sought.clone();
+        for found in [&draft.handed, &draft.held, &draft.expired] {
+            gone.subtract(found);
+        }
+        progress.end(queue, &gone, End::Damaged);
         progress.end(queue, &draft.expired, End::Expired);
         for entry in &draft.damaged {
             progress.damaged.insert(entry.id);

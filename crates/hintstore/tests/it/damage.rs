@@ -2,6 +2,7 @@
 
 use hintstore::{End, Level};
 use hintstore_sim::Random;
+use hintstore_storage::Storage as _;
 
 use crate::world::{World, small_config};
 
@@ -95,4 +96,102 @@ fn any_bytes_open() {
         world.assert_right();
         assert_eq!(world.store().ledger().pending(), 0);
     }
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_costs_what_is_on_it() {
+    for sector in 1..12 {
+        let mut world = filled();
+        world.config.map = false;
+        world.open().unwrap();
+        let names = segments(&world);
+        let name = names.first().unwrap();
+        world
+            .disk
+            .fail_reads(name, sector * 512, sector * 512 + 512);
+        while world.deliver(0, |_| false, |_| false) > 0 {}
+        world.checkpoint();
+        world.assert_right();
+        let books = world.store().ledger();
+        assert_eq!(books.pending(), 0, "sector {sector}");
+        let damaged = books.ended(End::Damaged);
+        let missing = world
+            .attempts
+            .values()
+            .filter(|attempt| !attempt.acknowledged)
+            .count();
+        assert_eq!(missing as u64, damaged, "sector {sector}");
+        // A page of 4 KiB is passed over at most, and the blocks that it touches.
+        assert!((1..=60).contains(&damaged), "sector {sector}: {books:?}");
+        assert!(world.disk.names().contains(&format!("aside/{name}")));
+    }
+}
+
+#[test]
+fn a_segment_that_somebody_removed_is_counted_and_holds_up_nothing() {
+    let mut world = filled();
+    world.open().unwrap();
+    let names = segments(&world);
+    world.disk.unlink(names.first().unwrap()).unwrap();
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    world.append(0, 3, Level::Os);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    world.checkpoint();
+    let books = world.store().ledger();
+    assert!(books.ended(End::Damaged) > 0);
+    assert_eq!(books.pending(), 0);
+}
+
+/// On a real disk: the guard turns the fault into zeros, and the engine reads again without a map.
+#[test]
+fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
+    use std::{fs, time::Duration};
+
+    use hintstore::{Answer, Bytes, Clock as _, Config, Hint, HintStore, SystemClock};
+
+    hintstore::install_guard().unwrap();
+    let folder = std::env::temp_dir().join(format!("hintstore-cut-{}", std::process::id()));
+    let target = crate::world::target(0);
+    let mut config = Config::new(&folder);
+    config.page_bytes = Bytes::kib(16);
+    // Otherwise what is cut would be a file of one block.
+    config.writer.flush_interval = Duration::from_millis(2);
+    let store = HintStore::open(config.clone()).unwrap();
+    for number in 0..4000u32 {
+        let payload = [number as u8; 200];
+        let hint = Hint::new(target, SystemClock.wall(), crate::world::LONG, &payload);
+        let level = if number % 100 == 0 {
+            Level::Os
+        } else {
+            Level::Buffered
+        };
+        store.append(hint, level).unwrap();
+    }
+    store.close().unwrap();
+    let store = HintStore::open(config).unwrap();
+    let page = store.page(target).unwrap().unwrap();
+    let mut delivered = page.len() as u64;
+    store.acknowledge(page, &Answer::delivered()).unwrap();
+    let mut files = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let segment = files
+        .find(|path| path.extension().is_some_and(|end| end == "hints"))
+        .unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    while let Some(page) = store.page(target).unwrap() {
+        delivered += page.len() as u64;
+        assert!(page.hints().all(|hint| hint.body.payload.len() == 200));
+        store.acknowledge(page, &Answer::delivered()).unwrap();
+    }
+    let books = store.ledger();
+    assert_eq!(
+        (books.pending(), books.ended(End::Delivered)),
+        (0, delivered)
+    );
+    assert_eq!(books.ended(End::Damaged), 4000 - delivered);
+    assert!((500..3500).contains(&delivered), "{delivered}");
+    drop(store);
+    fs::remove_dir_all(folder).unwrap();
 }
