@@ -35,10 +35,10 @@ fuzz_target!(|data: &[u8]| {
     let mut covered = 0;
     for item in Frames::new(&header, data) {
         covered += match item {
-            FrameItem::Intact { at, length, .. } => {
+            FrameItem::Intact { at, header, .. } => {
                 let frame = Frame::read_checked(data, at, zero);
                 assert!(frame.is_ok(), "a checked frame reads");
-                length
+                header.end(0)
             }
             FrameItem::Bad { length, .. } => length,
         };

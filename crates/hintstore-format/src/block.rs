@@ -320,11 +320,11 @@ mod tests {
     }
 
     fn block() -> (Header, Vec<u8>) {
-        let draft = Draft::new(Body {
+        let body = Body {
             token: Some(3),
             ..Body::new(UnixMillis::new(55), b"payload")
-        });
-        let mut bytes = lone(&draft, START);
+        };
+        let mut bytes = lone(&Draft::new(&body), START);
         let mut table = Vec::new();
         let header = seal(START, POSITION, &[profile()], &mut bytes, &mut table);
         bytes.extend_from_slice(&table);

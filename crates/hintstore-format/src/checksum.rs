@@ -10,13 +10,19 @@ use crate::{SegmentId, layout::LE};
 /// The checksum of `bytes`.
 #[inline]
 pub fn crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
+    extend(0, bytes)
 }
 
 /// The checksum of what `crc` covers, followed by `bytes`.
 #[inline]
 pub fn extend(crc: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc, bytes)
+    hintstore_checksum::append(crc, bytes)
+}
+
+/// [`extend`] for three at once.
+#[inline]
+pub(crate) fn extend_three(crcs: [u32; 3], bytes: [&[u8]; 3]) -> [u32; 3] {
+    hintstore_checksum::append_three(crcs, bytes)
 }
 
 /// The start value for a structure that must lie in this segment at this offset: bytes that are

@@ -89,6 +89,7 @@ impl<'a> Body<'a> {
         }
     }
 
+    #[inline]
     fn flags(&self) -> u8 {
         let mut flags = 0;
         let mut set = |on: bool, bit| flags |= if on { bit } else { 0 };
@@ -100,6 +101,7 @@ impl<'a> Body<'a> {
         flags
     }
 
+    #[inline]
     fn optional_length(&self) -> usize {
         let mut length = 0;
         let mut add = |on: bool, bytes| length += if on { bytes } else { 0 };
@@ -117,8 +119,10 @@ impl<'a> Body<'a> {
 /// A hint made ready to be written: its payload is checksummed, its place is still open.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
-    body: Body<'a>,
+    body: &'a Body<'a>,
     payload_crc: u32,
+    flags: u8,
+    optional_length: usize,
 }
 
 /// Where a frame goes: all that a reservation decides.
@@ -143,19 +147,28 @@ fn delta(created: UnixMillis, base: UnixMillis) -> Option<i32> {
 
 impl<'a> Draft<'a> {
     /// Checksums the payload: the one pass over it outside any lock.
-    pub fn new(body: Body<'a>) -> Self {
+    #[inline]
+    pub fn new(body: &'a Body<'a>) -> Self {
         Self {
             body,
             payload_crc: checksum::crc(body.payload),
+            flags: body.flags(),
+            optional_length: body.optional_length(),
         }
     }
 
+    /// When the write was made.
+    pub fn created(&self) -> UnixMillis {
+        self.body.created
+    }
+
     /// Whether the frame can be written at all; the limits are those of the length fields.
+    #[inline]
     pub fn fits(&self) -> bool {
         self.body
             .collapse
             .is_none_or(|c| u16::try_from(c.key.len()).is_ok())
-            && self.body.optional_length() + 8 + self.body.payload.len() <= BODY_BYTES_MAX
+            && self.optional_length + 8 + self.body.payload.len() <= BODY_BYTES_MAX
     }
 
     /// Length of the frame in a block with this base creation time.
@@ -166,7 +179,7 @@ impl<'a> Draft<'a> {
         } else {
             0
         };
-        HEADER + full + self.body.optional_length() + self.body.payload.len()
+        HEADER + full + self.optional_length + self.body.payload.len()
     }
 
     /// Writes the frame; `out` is exactly [`Draft::length`] long.
@@ -174,7 +187,7 @@ impl<'a> Draft<'a> {
     pub fn write(&self, place: Place, out: &mut [u8]) {
         let delta = delta(self.body.created, place.base_created);
         let created = if delta.is_none() { flag::CREATED } else { 0 };
-        let flags = self.body.flags() | created;
+        let flags = self.flags | created;
         let Some((header, rest)) = out.split_at_mut_checked(HEADER) else {
             unreachable!("the reservation is as long as the frame");
         };
@@ -193,15 +206,13 @@ impl<'a> Draft<'a> {
             delta.unwrap_or(0).cast_unsigned(),
         ];
         let crc = finish(crc, words, place.salt);
-        let mut raw = [0; HEADER];
-        LE::write_u32_into(&[words[0], crc, words[1], words[2]], &mut raw);
-        header.copy_from_slice(&raw);
+        header.copy_from_slice(&join([words[0], crc, words[1], words[2]]));
     }
 
     #[cold]
     fn write_optional(&self, full_created: bool, out: &mut [u8]) {
         let mut encoder = crate::codec::Encoder(Vec::with_capacity(out.len()));
-        let body = &self.body;
+        let body = self.body;
         if full_created {
             encoder.i64(body.created.get());
         }
@@ -229,12 +240,24 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Ends a checksum with the fixed header (its own field left out) and the salt.
+/// Four words as bytes, in one store: what reads them at once need not wait for four.
+#[inline]
+fn join(words: [u32; 4]) -> [u8; 16] {
+    let [a, b, c, d] = words.map(u128::from);
+    let mut bytes = [0; 16];
+    LE::write_u128(&mut bytes, a | b << 32 | c << 64 | d << 96);
+    bytes
+}
+
+/// What ends a checksum: the fixed header (its own field left out) and the salt.
+#[inline]
+fn tail([length, packed, delta]: [u32; 3], salt: u32) -> [u8; 16] {
+    join([length, packed, delta, salt])
+}
+
 #[inline]
 fn finish(crc: u32, words: [u32; 3], salt: u32) -> u32 {
-    let mut tail = [0; 16];
-    LE::write_u32_into(&[words[0], words[1], words[2], salt], &mut tail);
-    checksum::extend(crc, &tail)
+    checksum::extend(crc, &tail(words, salt))
 }
 
 /// The fixed header of a frame, as it stands: nothing of it is verified yet.
@@ -320,6 +343,37 @@ pub fn check(frames: &[u8], at: usize, salt: u32) -> Result<(Header, usize), Dec
     Ok((header, end))
 }
 
+/// Frames up to this length are checked three at once.
+const SIDE_BY_SIDE: u32 = 512;
+
+/// Where the third frame from `at` on ends, if all three are right, short and without optional
+/// fields: the usual case, in little more time than one takes.
+#[inline]
+pub fn check_three(frames: &[u8], at: usize, salt: u32) -> Option<usize> {
+    let (a, first, at) = short(frames, at)?;
+    let (b, second, at) = short(frames, at)?;
+    let (c, third, at) = short(frames, at)?;
+    let crcs = checksum::extend_three([0; 3], [first, second, third]);
+    let [a_tail, b_tail, c_tail] = [
+        tail(a.words(), salt),
+        tail(b.words(), salt),
+        tail(c.words(), salt),
+    ];
+    let crcs = checksum::extend_three(crcs, [&a_tail, &b_tail, &c_tail]);
+    (crcs == [a.crc, b.crc, c.crc]).then_some(at)
+}
+
+#[inline]
+fn short(frames: &[u8], at: usize) -> Option<(Header, &[u8], usize)> {
+    let header = Header::read(frames, at)?;
+    let end = header.end(at);
+    let usual = header.flags & !flag::NOT_IDEMPOTENT == 0 && header.length <= SIDE_BY_SIDE;
+    if !usual {
+        return None;
+    }
+    Some((header, frames.get(at + HEADER..end)?, end))
+}
+
 /// Splits a frame's body into optional fields and payload.
 #[cold]
 fn split(flags: u8, body: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
@@ -375,6 +429,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Reads a frame whose checksum was found right before.
+    #[inline]
     pub fn read_checked(
         frames: &'a [u8],
         at: usize,
@@ -382,6 +437,18 @@ impl<'a> Frame<'a> {
     ) -> Result<Self, DecodeError> {
         let header =
             Header::read(frames, at).ok_or(DecodeError::short(at + HEADER, frames.len()))?;
+        Self::read_body(header, frames, at, base_created)
+    }
+
+    /// As [`Frame::read_checked`], of a frame whose header was kept: where the body has no optional
+    /// fields, none of its bytes is looked at.
+    #[inline]
+    pub fn read_body(
+        header: Header,
+        frames: &'a [u8],
+        at: usize,
+        base_created: UnixMillis,
+    ) -> Result<Self, DecodeError> {
         let end = header.end(at);
         let bytes = frames
             .get(at + HEADER..end)
@@ -473,7 +540,7 @@ mod tests {
     }
 
     fn write(body: Body<'_>) -> Vec<u8> {
-        let draft = Draft::new(body);
+        let draft = Draft::new(&body);
         let mut bytes = vec![0; draft.length(BASE)];
         draft.write(PLACE, &mut bytes);
         bytes
@@ -546,7 +613,7 @@ mod tests {
             }),
             ..Body::new(BASE, b"")
         };
-        assert!(!Draft::new(body).fits());
-        assert!(Draft::new(Body::new(BASE, b"")).fits());
+        assert!(!Draft::new(&body).fits());
+        assert!(Draft::new(&Body::new(BASE, b"")).fits());
     }
 }

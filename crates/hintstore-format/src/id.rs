@@ -68,6 +68,7 @@ macro_rules! id {
         pub struct $name([u8; 16]);
 
         impl Hash for $name {
+            #[inline]
             fn hash<H: Hasher>(&self, state: &mut H) {
                 let [first, second] = self.words();
                 state.write_u64(first);
@@ -96,6 +97,7 @@ macro_rules! id {
             }
 
             /// The identifier as two numbers, for hashing and for comparing in one step.
+            #[inline]
             pub fn words(&self) -> [u64; 2] {
                 let (first, second) = self.0.split_at(8);
                 [LE::read_u64(first), LE::read_u64(second)]

@@ -28,12 +28,16 @@ pub struct Profile {
 }
 
 /// A duration in ms as the files hold it. Rounded down, so that no hint outlives its rule.
+#[inline]
 pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(FOR_EVER)
+    let whole = duration.as_secs().checked_mul(1000);
+    let all = whole.and_then(|whole| whole.checked_add(duration.subsec_millis().into()));
+    all.unwrap_or(FOR_EVER)
 }
 
 impl Profile {
     /// The profile of hints with this namespace, payload version and lifetime.
+    #[inline]
     pub fn new(namespace: Namespace, payload_version: u32, lifetime: Lifetime) -> Self {
         Self {
             namespace,

@@ -5,11 +5,7 @@
 //! plausible and the checksum holds, under a budget, so that hostile bytes cost no more than a few
 //! passes over the block.
 
-use hintstore_format::{
-    Sequence,
-    block::Header,
-    frame::{self, Frame},
-};
+use hintstore_format::{Sequence, block::Header, frame};
 
 /// What lies at a place in a block's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +14,10 @@ pub enum FrameItem {
     Intact {
         /// Where it begins.
         at: usize,
-        /// Its length.
-        length: usize,
+        /// Its fixed header.
+        header: frame::Header,
         /// Its place in the target's order.
         sequence: Sequence,
-        /// Its profile's place in the block's table.
-        profile: u8,
     },
     /// Bytes that are no intact frame.
     Bad {
@@ -40,6 +34,8 @@ pub struct Frames<'a> {
     header: &'a Header,
     bytes: &'a [u8],
     at: usize,
+    /// Frames up to here are known to be right.
+    checked: usize,
     /// No later frame has a lower index.
     index: u32,
     /// Bytes that the search may still checksum.
@@ -53,6 +49,7 @@ impl<'a> Frames<'a> {
             header,
             bytes: frames,
             at: 0,
+            checked: 0,
             index: 0,
             budget: 4 * frames.len(),
         }
@@ -62,18 +59,30 @@ impl<'a> Frames<'a> {
     #[must_use]
     pub fn from(mut self, at: usize) -> Self {
         self.at = at;
+        self.checked = at;
         self
     }
 
+    #[inline]
     fn intact(&mut self, at: usize) -> Option<FrameItem> {
         let salt = self.header.start.salt;
-        let (header, end) = frame::check(self.bytes, at, salt).ok()?;
+        if at == self.checked
+            && let Some(end) = frame::check_three(self.bytes, at, salt)
+        {
+            self.checked = end;
+        }
+        let (header, end) = if at < self.checked {
+            let header = frame::Header::read(self.bytes, at)?;
+            (header, header.end(at))
+        } else {
+            frame::check(self.bytes, at, salt).ok()?
+        };
+        self.checked = self.checked.max(end);
         self.index = u32::from(header.index) + 1;
         Some(FrameItem::Intact {
             at,
-            length: end - at,
+            header,
             sequence: self.header.start.first.plus(header.index.into()),
-            profile: header.profile,
         })
     }
 
@@ -87,6 +96,7 @@ impl<'a> Frames<'a> {
         .then_some(end)
     }
 
+    #[cold]
     /// Where the next intact frame begins, behind the broken one at `self.at`.
     fn resync(&mut self) -> usize {
         if let Some(end) = self.plausible(self.at)
@@ -123,23 +133,19 @@ impl Iterator for Frames<'_> {
         }
         let at = self.at;
         if let Some(item) = self.intact(at) {
-            if let FrameItem::Intact { length, .. } = item {
-                self.at += length;
+            if let FrameItem::Intact { header, .. } = item {
+                self.at = header.end(at);
             }
             return Some(item);
         }
         let next = self.resync();
         self.at = next;
+        self.checked = next;
         Some(FrameItem::Bad {
             at,
             length: next - at,
         })
     }
-}
-
-/// Reads a frame that an iteration gave.
-pub(crate) fn read<'a>(header: &Header, frames: &'a [u8], at: usize) -> Option<Frame<'a>> {
-    Frame::read_checked(frames, at, header.start.base_created).ok()
 }
 
 #[cfg(test)]
@@ -163,7 +169,8 @@ mod tests {
         };
         let mut bytes = vec![0; block::HEADER];
         for (index, payload) in payloads.iter().enumerate() {
-            let draft = Draft::new(Body::new(UnixMillis::new(0), payload));
+            let body = Body::new(UnixMillis::new(0), payload);
+            let draft = Draft::new(&body);
             let from = bytes.len();
             bytes.resize(from + draft.length(start.base_created), 0);
             let place = Place {
@@ -218,7 +225,8 @@ mod tests {
             assert_eq!(found.len(), 5, "bit {bit}: {found:?}");
             let covered: usize = Frames::new(&header, &frames)
                 .map(|item| match item {
-                    FrameItem::Intact { length, .. } | FrameItem::Bad { length, .. } => length,
+                    FrameItem::Intact { header, .. } => header.end(0),
+                    FrameItem::Bad { length, .. } => length,
                 })
                 .sum();
             assert_eq!(covered, frames.len());

@@ -1,12 +1,15 @@
 //! The batch of hints that is handed to delivery at once.
 
-use std::fmt;
+use std::{fmt, ops::Range, slice};
 
 use hintstore_format::{
-    Namespace, Sequence, StoreId, TargetId, expiry::Lifetime, frame::Body, profile::Profile,
+    Namespace, Sequence, StoreId, TargetId, UnixMillis,
+    expiry::Lifetime,
+    frame::{self, Body, Frame},
+    profile::Entry,
 };
 
-use crate::{Block, Window, frames};
+use crate::{Block, Window};
 
 /// What tells a hint from every other, for ever: a receiver that keeps the last ones can drop
 /// what it gets twice.
@@ -35,14 +38,21 @@ pub struct HintRef<'a> {
     pub body: Body<'a>,
 }
 
-/// Where a page's hint lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageHint {
-    /// Its place in the target's order.
-    pub sequence: Sequence,
-    block: u32,
+/// Where a page's hint lies in its block.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    sequence: Sequence,
     at: u32,
-    profile: u8,
+    header: frame::Header,
+}
+
+/// The hints of a page that come from one block.
+#[derive(Debug)]
+struct Part {
+    store: StoreId,
+    block: Block,
+    frames: Window,
+    places: Range<usize>,
 }
 
 /// The bytes of a page could not be read in full through the map: to be read anew.
@@ -61,8 +71,8 @@ impl std::error::Error for Faulted {}
 #[derive(Debug)]
 pub struct Page {
     target: TargetId,
-    blocks: Vec<(StoreId, Block, Window)>,
-    hints: Vec<PageHint>,
+    parts: Vec<Part>,
+    places: Vec<Place>,
     bytes: u64,
 }
 
@@ -71,8 +81,8 @@ impl Page {
     pub fn new(target: TargetId) -> Self {
         Self {
             target,
-            blocks: Vec::new(),
-            hints: Vec::new(),
+            parts: Vec::new(),
+            places: Vec::new(),
             bytes: 0,
         }
     }
@@ -82,19 +92,14 @@ impl Page {
         self.target
     }
 
-    /// Where the hints lie, in order.
-    pub fn places(&self) -> &[PageHint] {
-        &self.hints
-    }
-
     /// How many hints.
     pub fn len(&self) -> usize {
-        self.hints.len()
+        self.places.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.hints.is_empty()
+        self.places.is_empty()
     }
 
     /// Bytes of its frames.
@@ -104,51 +109,41 @@ impl Page {
 
     /// Begins with the hints of another block, which `store` accepted.
     pub fn add_block(&mut self, store: StoreId, block: Block, frames: Window) {
-        self.blocks.push((store, block, frames));
+        let here = self.places.len();
+        self.parts.push(Part {
+            store,
+            block,
+            frames,
+            places: here..here,
+        });
     }
 
     /// Adds a hint of the block that was added last.
-    pub fn add(&mut self, sequence: Sequence, at: usize, length: usize, profile: u8) {
-        let block = self.blocks.len().saturating_sub(1) as u32;
-        self.hints.push(PageHint {
+    #[inline]
+    pub fn add(&mut self, sequence: Sequence, at: usize, header: frame::Header) {
+        self.places.push(Place {
             sequence,
-            block,
             at: at as u32,
-            profile,
+            header,
         });
-        self.bytes += length as u64;
-    }
-
-    /// Reads a hint of the page.
-    pub fn hint(&self, place: &PageHint) -> Option<HintRef<'_>> {
-        let (store, block, window) = self.blocks.get(place.block as usize)?;
-        let frame = frames::read(&block.header, window, place.at as usize)?;
-        let profile: &Profile = &block
-            .entries
-            .as_ref()?
-            .get(usize::from(place.profile))?
-            .profile;
-        Some(HintRef {
-            key: Key {
-                store: *store,
-                target: self.target,
-                sequence: place.sequence,
-            },
-            namespace: profile.namespace,
-            payload_version: profile.payload_version,
-            lifetime: profile.lifetime(),
-            body: frame.body,
-        })
+        if let Some(part) = self.parts.last_mut() {
+            part.places.end = self.places.len();
+        }
+        self.bytes += header.end(0) as u64;
     }
 
     /// The hints, in order.
-    pub fn hints(&self) -> impl Iterator<Item = HintRef<'_>> {
-        self.hints.iter().filter_map(|place| self.hint(place))
+    pub fn hints(&self) -> Hints<'_> {
+        Hints {
+            page: self,
+            parts: self.parts.iter(),
+            part: None,
+        }
     }
 
     /// Whether the page comes from a map that could not be read in full.
     pub fn faulted(&self) -> bool {
-        self.blocks.iter().any(|(.., window)| window.faulted())
+        self.parts.iter().any(|part| part.frames.faulted())
     }
 
     /// Uses the hints, and tells whether what was used was all there.
@@ -158,6 +153,74 @@ impl Page {
             Err(Faulted)
         } else {
             Ok(result)
+        }
+    }
+}
+
+/// The hints of a page, in order.
+#[derive(Debug)]
+pub struct Hints<'a> {
+    page: &'a Page,
+    parts: slice::Iter<'a, Part>,
+    part: Option<OpenPart<'a>>,
+}
+
+/// What the hints of a block share, looked up once.
+#[derive(Debug)]
+struct OpenPart<'a> {
+    store: StoreId,
+    base_created: UnixMillis,
+    entries: &'a [Entry],
+    frames: &'a [u8],
+    places: slice::Iter<'a, Place>,
+}
+
+impl<'a> Hints<'a> {
+    /// Goes on with the next block.
+    #[cold]
+    fn open_next(&mut self) -> Option<&mut OpenPart<'a>> {
+        let part = self.parts.next()?;
+        let places = self.page.places.get(part.places.clone());
+        let open = OpenPart {
+            store: part.store,
+            base_created: part.block.header.start.base_created,
+            entries: part.block.entries.as_deref().unwrap_or_default(),
+            frames: &part.frames,
+            places: places.unwrap_or_default().iter(),
+        };
+        Some(self.part.insert(open))
+    }
+}
+
+impl<'a> Iterator for Hints<'a> {
+    type Item = HintRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<HintRef<'a>> {
+        loop {
+            let Some(part) = &mut self.part else {
+                self.open_next()?;
+                continue;
+            };
+            let Some(place) = part.places.next() else {
+                self.open_next()?;
+                continue;
+            };
+            // The page holds only frames that read.
+            let at = place.at as usize;
+            let frame = Frame::read_body(place.header, part.frames, at, part.base_created).ok()?;
+            let profile = &part.entries.get(usize::from(place.header.profile))?.profile;
+            return Some(HintRef {
+                key: Key {
+                    store: part.store,
+                    target: self.page.target,
+                    sequence: place.sequence,
+                },
+                namespace: profile.namespace,
+                payload_version: profile.payload_version,
+                lifetime: profile.lifetime(),
+                body: frame.body,
+            });
         }
     }
 }

@@ -67,46 +67,63 @@ impl<T> RwLock<T> {
 /// An event that others wait for: a count that only grows.
 #[derive(Default, Debug)]
 pub struct Signal {
-    count: Mutex<u64>,
+    raised: Mutex<Raised>,
     grown: Condvar,
+}
+
+#[derive(Default, Debug)]
+struct Raised {
+    count: u64,
+    /// Nobody is called where nobody waits: that would be a system call.
+    waiting: usize,
 }
 
 impl Signal {
     /// A signal that was never raised.
     pub const fn new() -> Self {
         Self {
-            count: Mutex::new(0),
+            raised: Mutex::new(Raised {
+                count: 0,
+                waiting: 0,
+            }),
             grown: Condvar::new(),
         }
     }
 
     /// How often it was raised.
     pub fn count(&self) -> u64 {
-        *self.count.lock()
+        self.raised.lock().count
     }
 
     /// Raises it and wakes all who wait.
     pub fn raise(&self) {
-        *self.count.lock() += 1;
-        self.grown.notify_all();
+        let mut raised = self.raised.lock();
+        raised.count += 1;
+        let any = raised.waiting > 0;
+        drop(raised);
+        if any {
+            self.grown.notify_all();
+        }
     }
 
     /// Waits until it was raised more often than `seen`, or for `at_most`. Only for runners:
     /// everybody else waits through [`crate::Runner::wait_until`].
     pub(crate) fn wait(&self, seen: u64, at_most: Option<Duration>) {
-        let count = self.count.lock();
-        let unraised = |count: &mut u64| *count == seen;
-        match at_most {
-            None => drop(
+        let unraised = |raised: &mut Raised| raised.count == seen;
+        let mut raised = self.raised.lock();
+        raised.waiting += 1;
+        let mut raised = match at_most {
+            None => self
+                .grown
+                .wait_while(raised, unraised)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(at_most) => {
                 self.grown
-                    .wait_while(count, unraised)
-                    .unwrap_or_else(PoisonError::into_inner),
-            ),
-            Some(at_most) => drop(
-                self.grown
-                    .wait_timeout_while(count, at_most, unraised)
-                    .unwrap_or_else(PoisonError::into_inner),
-            ),
-        }
+                    .wait_timeout_while(raised, at_most, unraised)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        raised.waiting -= 1;
     }
 }

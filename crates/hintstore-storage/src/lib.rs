@@ -3,7 +3,8 @@
 //! [`Storage`] is one store directory, [`File`] one file in it. The operating system is behind
 //! them in production ([`OsStorage`]), a simulated disk in tests. [`Mapping`] is a read-only map
 //! whose faults do not end the process ([`install_guard`]), [`SharedBuffer`] a buffer that many
-//! threads fill at once. Nothing here knows a hint. This is the only crate with `unsafe`.
+//! threads fill at once. Nothing here knows a hint. Beside the checksum this is
+//! the only crate with `unsafe`.
 
 mod buffer;
 mod error;

@@ -105,6 +105,7 @@ impl<'a> Hint<'a> {
         self
     }
 
+    #[inline]
     pub(crate) fn profile(&self) -> Profile {
         Profile::new(self.namespace, self.payload_version, self.lifetime)
     }

@@ -411,7 +411,8 @@ mod tests {
         let pool = Pool::new(256 << 10);
         let slab_ref = pool.acquire(3, 3, START).unwrap();
         let slab = pool.slab(slab_ref);
-        let draft = Draft::new(Body::new(UnixMillis::new(0), b"x"));
+        let body = Body::new(UnixMillis::new(0), b"x");
+        let draft = Draft::new(&body);
         for round in 0..2 {
             for namespace in 0..255 {
                 let written = slab.write(slab_ref.generation, &draft, &profile(namespace));

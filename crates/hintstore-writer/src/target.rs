@@ -20,7 +20,6 @@ use hintstore_runtime::{
 use crate::{
     Refusal,
     flush::FileState,
-    hint::Hint,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
     writer::Shared,
 };
@@ -100,7 +99,7 @@ pub struct TargetWriter {
 }
 
 /// More closed blocks than this, and the appender that closes another one helps to write them.
-const HELP_ABOVE: usize = 4;
+const HELP_ABOVE: usize = 6;
 /// More than this, and it waits for whoever writes.
 const WAIT_ABOVE: usize = 8;
 /// An epoch ends this many sequences before its 40 bits do.
@@ -171,20 +170,35 @@ impl TargetWriter {
         Sequence::new(self.synced.load(Acquire))
     }
 
+    /// Takes a hint into the present slab, where there is one with room.
+    #[inline]
+    pub(crate) fn append_open(
+        self: &Arc<Self>,
+        draft: &Draft<'_>,
+        profile: &Profile,
+    ) -> Option<Sequence> {
+        let slab_ref = SlabRef::unpack(self.current.load(Acquire))?;
+        let slab = self.shared.pool.slab(slab_ref);
+        let (sequence, last_out) = slab.write(slab_ref.generation, draft, profile).ok()?;
+        if last_out {
+            self.shared.hand_to_flusher(self);
+        }
+        Some(sequence)
+    }
+
     /// Takes a hint into memory and gives it its sequence.
     pub(crate) fn append(
         self: &Arc<Self>,
         draft: &Draft<'_>,
-        hint: &Hint<'_>,
+        profile: Profile,
         deadline: impl FnOnce() -> Boot,
     ) -> Result<Sequence, Refusal> {
-        let profile = hint.profile();
         // The longest it can get: a slab may need the creation time in full.
         let longest = draft
             .length(UnixMillis::MIN)
             .max(draft.length(UnixMillis::MAX));
         if longest > FRAME_MAX {
-            return self.append_lone(draft, hint, profile, deadline());
+            return self.append_lone(draft, profile, deadline());
         }
         let mut deadline = Some(deadline);
         let mut until = None;
@@ -204,7 +218,7 @@ impl TargetWriter {
                 }
             }
             self.shared.may_append()?;
-            match self.turn_over(word, hint.body.created, longest) {
+            match self.turn_over(word, draft.created(), longest) {
                 Turned::Again => {}
                 Turned::NoMemory => {
                     until = until.or_else(|| deadline.take().map(|deadline| deadline()));
@@ -344,12 +358,11 @@ impl TargetWriter {
     fn append_lone(
         self: &Arc<Self>,
         draft: &Draft<'_>,
-        hint: &Hint<'_>,
         profile: Profile,
         deadline: Boot,
     ) -> Result<Sequence, Refusal> {
         self.shared.may_append()?;
-        let mut start = self.shared.start(Sequence::ZERO, hint.body.created);
+        let mut start = self.shared.start(Sequence::ZERO, draft.created());
         let length = (block::HEADER + draft.length(start.base_created)) as u64;
         while !self.shared.pool.take(length) {
             self.shared.wait_for_memory(self, length, deadline)?;

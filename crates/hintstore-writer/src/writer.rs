@@ -83,6 +83,9 @@ impl Hasher for IdHasher {
     }
 }
 
+/// So many complete slabs wake the flusher: as many large ones as one write takes.
+const WAKE_AT: usize = 4;
+
 /// A slow disk is given this long to make all of a target durable.
 const SYNC_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -200,8 +203,14 @@ impl Shared {
     }
 
     pub(crate) fn hand_to_flusher(&self, target: &Arc<TargetWriter>) {
-        self.lists.lock().ready.push_back(target.clone());
-        self.wakers.flush.wake();
+        let mut lists = self.lists.lock();
+        lists.ready.push_back(target.clone());
+        // One wake-up for several slabs, and one write; the flush interval bounds the wait.
+        let enough = lists.ready.len() >= WAKE_AT;
+        drop(lists);
+        if enough {
+            self.wakers.flush.wake();
+        }
         target.progress.raise();
     }
 
@@ -427,16 +436,21 @@ impl Writer {
     }
 
     /// Takes a hint, and returns when it has reached `level`, at the latest at `deadline`.
+    ///
+    /// `target` finds, or makes, the writer of a hint's target.
     pub fn append<'a>(
         &self,
-        target: &Arc<TargetWriter>,
         hint: Hint<'a>,
         level: Level,
         deadline: Option<Boot>,
+        target: impl Fn(TargetId) -> Arc<TargetWriter>,
     ) -> Result<Receipt, AppendError<'a>> {
         // Most appends wait for nothing: the clock is read when one has to.
-        let taken = self.take(target, &hint, deadline);
-        let sequence = taken.map_err(|reason| AppendError::Refused { hint, reason })?;
+        let taken = self.take(&hint, deadline, &target);
+        let sequence = match taken {
+            Ok(sequence) => sequence,
+            Err(reason) => return Err(AppendError::Refused { hint, reason }),
+        };
         let receipt = Receipt {
             target: hint.target,
             sequence,
@@ -445,12 +459,13 @@ impl Writer {
         if level == Level::Buffered {
             return Ok(receipt);
         }
-        Self::reach(target, receipt, level, self.deadline(deadline))
+        let deadline = self.deadline(deadline);
+        Self::reach(&target(hint.target), receipt, level, deadline)
     }
 
     /// Takes hints in order until one is refused, then brings all that were taken to `level`.
     ///
-    /// `target` finds the writer of a hint's target.
+    /// `target` finds, or makes, the writer of a hint's target.
     pub fn append_batch(
         &self,
         hints: &[Hint<'_>],
@@ -464,16 +479,9 @@ impl Writer {
             refused: None,
         };
         // The last receipt of each target: what is before it in its order is as safe as it.
-        let mut lasts: Vec<(Arc<TargetWriter>, Receipt)> = Vec::new();
+        let mut lasts: HashMap<_, Receipt, BuildHasherDefault<IdHasher>> = HashMap::default();
         for hint in hints {
-            let place = lasts
-                .iter()
-                .position(|(writer, _)| writer.id == hint.target);
-            let writer = match place.and_then(|place| lasts.get(place)) {
-                Some((writer, _)) => writer.clone(),
-                None => target(hint.target),
-            };
-            match self.take(&writer, hint, Some(deadline)) {
+            match self.take(hint, Some(deadline), &target) {
                 Ok(sequence) => {
                     let receipt = Receipt {
                         target: hint.target,
@@ -481,10 +489,7 @@ impl Writer {
                         level: Level::Buffered,
                     };
                     batch.receipts.push(receipt);
-                    match place.and_then(|place| lasts.get_mut(place)) {
-                        Some((_, last)) => *last = receipt,
-                        None => lasts.push((writer, receipt)),
-                    }
+                    lasts.insert(hint.target, receipt);
                 }
                 Err(reason) => {
                     batch.refused = Some(reason);
@@ -492,15 +497,17 @@ impl Writer {
                 }
             }
         }
-        for (writer, last) in lasts {
-            if let Ok(reached) = Self::reach(&writer, last, level, deadline) {
-                for receipt in batch
-                    .receipts
-                    .iter_mut()
-                    .filter(|r| r.target == reached.target)
-                {
-                    receipt.level = reached.level;
-                }
+        if level == Level::Buffered {
+            return batch;
+        }
+        for last in lasts.values_mut() {
+            if let Ok(reached) = Self::reach(&target(last.target), *last, level, deadline) {
+                *last = reached;
+            }
+        }
+        for receipt in &mut batch.receipts {
+            if let Some(last) = lasts.get(&receipt.target) {
+                receipt.level = last.level;
             }
         }
         batch
@@ -523,11 +530,12 @@ impl Writer {
         given.unwrap_or_else(|| self.shared.clock.boot() + self.shared.config.append_timeout)
     }
 
+    #[inline]
     fn take(
         &self,
-        target: &Arc<TargetWriter>,
         hint: &Hint<'_>,
         deadline: Option<Boot>,
+        target: impl Fn(TargetId) -> Arc<TargetWriter>,
     ) -> Result<Sequence, Refusal> {
         let limit = self.shared.config.hint_bytes_max;
         let body = &hint.body;
@@ -535,7 +543,7 @@ impl Writer {
         if (body.payload.len() + key) as u64 > limit.get() {
             return Err(Refusal::TooLarge { limit });
         }
-        let draft = Draft::new(*body);
+        let draft = Draft::new(body);
         if !draft.fits() {
             return Err(Refusal::TooLarge {
                 limit: Bytes::new(u16::MAX.into()),
@@ -543,7 +551,16 @@ impl Writer {
         }
         // Before anything is reserved; a slab that is open already takes the hint all the same.
         self.shared.may_append()?;
-        target.append(&draft, hint, || self.deadline(deadline))
+        let profile = hint.profile();
+        // The usual case, a slab with room, counts no references and knows no deadline.
+        let targets = self.shared.targets.read();
+        let open = targets.get(&hint.target);
+        let taken = open.and_then(|target| target.append_open(&draft, &profile));
+        drop(targets);
+        match taken {
+            Some(sequence) => Ok(sequence),
+            None => target(hint.target).append(&draft, profile, || self.deadline(deadline)),
+        }
     }
 
     fn reach(

@@ -246,7 +246,7 @@ impl HintStore {
         let engine = self.engine();
         engine
             .writer
-            .append(&engine.writer_of(hint.target), hint, level, None)
+            .append(hint, level, None, |target| engine.writer_of(target))
     }
 
     /// As [`HintStore::append`], giving up at `deadline`, a time since boot.
@@ -257,9 +257,9 @@ impl HintStore {
         deadline: Boot,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        engine
-            .writer
-            .append(&engine.writer_of(hint.target), hint, level, Some(deadline))
+        engine.writer.append(hint, level, Some(deadline), |target| {
+            engine.writer_of(target)
+        })
     }
 
     /// Takes hints in order, for any targets, until one is refused: the accepted prefix has

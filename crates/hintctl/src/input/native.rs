@@ -138,13 +138,12 @@ impl NativeFile {
             };
             let frames_at = block.header.position.offset + block::HEADER as u64;
             for item in Frames::new(&block.header, &frames) {
-                let (at, sequence, profile) = match item {
+                let (at, header, sequence) = match item {
                     FrameItem::Intact {
                         at,
+                        header,
                         sequence,
-                        profile,
-                        ..
-                    } => (at, sequence, profile),
+                    } => (at, header, sequence),
                     FrameItem::Bad { at, length } => {
                         visitor.bad(&Bad {
                             position: frames_at + at as u64,
@@ -158,8 +157,9 @@ impl NativeFile {
                     }
                 };
                 let base = block.header.start.base_created;
-                let frame = Frame::read_checked(&frames, at, base).ok();
-                let Some((frame, entry)) = frame.zip(entries.get(usize::from(profile))) else {
+                let frame = Frame::read_body(header, &frames, at, base).ok();
+                let Some((frame, entry)) = frame.zip(entries.get(usize::from(header.profile)))
+                else {
                     continue;
                 };
                 let view = HintView {

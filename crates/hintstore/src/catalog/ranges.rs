@@ -42,6 +42,7 @@ impl Ranges {
             .sum()
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, sequence: Sequence) {
         // The common case: one behind the last.
         if let Some(last) = self.0.last_mut()

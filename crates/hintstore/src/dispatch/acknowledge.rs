@@ -52,19 +52,19 @@ impl Answer {
 impl Engine {
     pub(crate) fn acknowledge(self: &Arc<Self>, mut page: Page, answer: &Answer) -> Result<()> {
         let queue = self.queue(page.target())?;
-        let mut delivered = page.sequences();
+        let mut delivered = page.handed().clone();
         let mut again = Ranges::default();
         if answer.retry_all {
             again = delivered.take();
         }
         let named = |sequences: &[Sequence]| {
+            let mut sequences = sequences.to_vec();
+            sequences.sort_unstable();
             let mut ranges = Ranges::default();
-            for place in page
-                .places()
-                .iter()
-                .filter(|p| sequences.contains(&p.sequence))
-            {
-                ranges.add(place.sequence);
+            for sequence in sequences {
+                if page.handed().count_within(sequence, sequence) > 0 {
+                    ranges.add(sequence);
+                }
             }
             ranges
         };

@@ -75,7 +75,7 @@ impl Engine {
                 target: key.target,
                 sequence: key.sequence,
             });
-            let mut lone = block::lone(&Draft::new(body), start);
+            let mut lone = block::lone(&Draft::new(&body), start);
             let position = Position {
                 segment: descriptor.segment,
                 offset: bytes.len() as u64,

@@ -14,25 +14,23 @@ use crate::catalog::{Queue, Ranges};
 /// hints are handed out again.
 #[derive(Debug)]
 pub struct Page {
-    page: reader::Page,
+    inner: reader::Page,
+    handed: Ranges,
     home: Option<Weak<Queue>>,
 }
 
 impl Page {
-    pub(crate) fn new(page: reader::Page, home: &Arc<Queue>) -> Self {
+    pub(crate) fn new(inner: reader::Page, handed: Ranges, home: &Arc<Queue>) -> Self {
         Self {
-            page,
+            inner,
+            handed,
             home: Some(Arc::downgrade(home)),
         }
     }
 
     /// The sequences of its hints.
-    pub(crate) fn sequences(&self) -> Ranges {
-        let mut ranges = Ranges::default();
-        for place in self.page.places() {
-            ranges.add(place.sequence);
-        }
-        ranges
+    pub(crate) fn handed(&self) -> &Ranges {
+        &self.handed
     }
 
     /// Takes the page off its target's account: the caller books what became of it.
@@ -45,7 +43,7 @@ impl Deref for Page {
     type Target = reader::Page;
 
     fn deref(&self) -> &reader::Page {
-        &self.page
+        &self.inner
     }
 }
 
@@ -54,7 +52,7 @@ impl Drop for Page {
         if let Some(queue) = self.home.take().and_then(|home| home.upgrade()) {
             let mut progress = queue.progress.lock();
             progress.in_flight -= 1;
-            progress.again.join(&self.sequences());
+            progress.again.join(&self.handed);
         }
     }
 }

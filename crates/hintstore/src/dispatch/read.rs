@@ -84,7 +84,7 @@ impl Engine {
             return Ok(None);
         }
         progress.in_flight += 1;
-        Ok(Some(Page::new(draft.page, queue)))
+        Ok(Some(Page::new(draft.page, draft.handed, queue)))
     }
 
     fn fill(
@@ -208,9 +208,8 @@ impl Engine {
         for item in Frames::new(header, frames).from(from) {
             let FrameItem::Intact {
                 at,
-                length,
+                header: frame,
                 sequence,
-                profile,
             } = item
             else {
                 // Below what was known synced nothing is torn.
@@ -240,14 +239,14 @@ impl Engine {
             };
             draft.upto = sequence;
             match verdict {
-                Some(Verdict::Live) if entries.get(usize::from(profile)).is_some() => {
+                Some(Verdict::Live) if entries.get(usize::from(frame.profile)).is_some() => {
                     if !added {
                         draft
                             .page
                             .add_block(entry.store, block.clone(), frames.clone());
                         added = true;
                     }
-                    draft.page.add(sequence, at, length, profile);
+                    draft.page.add(sequence, at, frame);
                     draft.handed.add(sequence);
                 }
                 Some(Verdict::Live) => draft.damaged.push(entry.clone()),

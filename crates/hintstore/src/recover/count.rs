@@ -74,16 +74,15 @@ pub(crate) fn each(
         for item in Frames::new(&block.header, &frames) {
             let FrameItem::Intact {
                 at,
+                header,
                 sequence,
-                profile,
-                ..
             } = item
             else {
                 continue;
             };
             let base = block.header.start.base_created;
-            let frame = hintstore_format::frame::Frame::read_checked(&frames, at, base);
-            let known = entries.get(usize::from(profile)).zip(frame.ok());
+            let frame = hintstore_format::frame::Frame::read_body(header, &frames, at, base);
+            let known = entries.get(usize::from(header.profile)).zip(frame.ok());
             if let Some((entry_profile, frame)) = known
                 && (entry.first..=entry.last()).contains(&sequence)
             {

@@ -1,0 +1,77 @@
+//! CRC-32C (Castagnoli, polynomial 0x1EDC6F41 reflected, initial value and final xor all ones),
+//! fast on inputs of the size of a hint.
+//!
+//! The `crc32c` crate runs one latency-bound stream below 768 bytes, which is where hints are. On
+//! processors with SSE4.2 and PCLMULQDQ this runs three from 192 bytes up, and has no set-up below;
+//! everywhere else it is that crate. Why, and how much it is: `docs/adr/2026-11-23-checksum-code.md`.
+//!
+//! ```
+//! assert_eq!(hintstore_checksum::append(0, b"123456789"), 0xE306_9283);
+//! ```
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+/// The checksum of what `crc` covers, followed by `bytes`; 0 covers nothing.
+#[inline]
+pub fn append(crc: u32, bytes: &[u8]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(crc) = x86_64::append(crc, bytes) {
+        return crc;
+    }
+    crc32c::crc32c_append(crc, bytes)
+}
+
+/// [`append`] for three inputs side by side, which takes little longer than for one where they are
+/// short (up to about 512 bytes) and of like length.
+#[inline]
+pub fn append_three(crcs: [u32; 3], bytes: [&[u8]; 3]) -> [u32; 3] {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(crcs) = x86_64::append_three(crcs, bytes) {
+        return crcs;
+    }
+    let [a, b, c] = crcs;
+    let [first, second, third] = bytes;
+    [append(a, first), append(b, second), append(c, third)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{append, append_three};
+
+    #[test]
+    fn agrees_with_the_crate_at_every_length_and_alignment() {
+        let bytes: Vec<u8> = (0..9000u32)
+            .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let lengths = (0..800).chain([1000, 1535, 1536, 3071, 3072, 3263, 6500, 8990]);
+        for length in lengths {
+            for from in 0..8 {
+                let input = &bytes[from..from + length];
+                let seed = length as u32 * 77;
+                assert_eq!(
+                    append(seed, input),
+                    crc32c::crc32c_append(seed, input),
+                    "{length} bytes from {from}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn three_are_three_times_one() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..200 {
+            let parts = [&bytes[..length], &bytes[7..50], &bytes[length..]];
+            let crcs = [3, 4, length as u32];
+            let expected = [0, 1, 2].map(|n| crc32c::crc32c_append(crcs[n], parts[n]));
+            assert_eq!(append_three(crcs, parts), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn parts_make_the_whole() {
+        assert_eq!(append(0, b"123456789"), 0xE306_9283);
+        assert_eq!(append(append(0, b"1234"), b"56789"), 0xE306_9283);
+    }
+}
