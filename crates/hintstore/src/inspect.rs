@@ -47,7 +47,10 @@ pub struct JournalView {
 impl JournalView {
     /// What the journal says of a target.
     pub fn target(&self, target: TargetId) -> Option<&TargetView> {
-        self.targets.iter().find(|view| view.target == target)
+        let place = self
+            .targets
+            .binary_search_by_key(&target, |view| view.target);
+        self.targets.get(place.ok()?)
     }
 }
 

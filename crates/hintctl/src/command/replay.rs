@@ -11,16 +11,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hintstore::{
-    Clock as _, SystemClock, TargetId, UnixMillis,
-    inspect::{JournalView, read_journal},
-};
+use hintstore::{Clock as _, SystemClock, TargetId, UnixMillis};
 use hintstore_format::expiry::is_dead;
 
 use super::dump::{add_value, fields, selected};
 use crate::{
     args::{Replay, Value},
-    input::{Bad, CassandraFile, Flow, From, HintView, Input, NativeFile, Visitor, What},
+    input::{Bad, CassandraFile, Flow, HintView, Input, NativeFile, Pending, Visitor, What},
     output::{Output, time},
 };
 
@@ -30,10 +27,10 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
     let mut counts = Counts::default();
     for path in &args.paths {
         let input = Input::open(path)?;
-        let journal = if input.is_directory && input.is_native() && !args.all {
-            read_journal(&*input.storage)?
+        let mut pending = if args.all {
+            None
         } else {
-            JournalView::default()
+            Some(Pending::of(&input)?)
         };
         let bar = output.bar(input.hint_bytes());
         for file in &input.files {
@@ -42,7 +39,7 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
                 sink: &mut sink,
                 args,
                 file: &file.name,
-                journal: &journal,
+                pending: &mut pending,
                 now,
                 counts: &mut counts,
             };
@@ -154,25 +151,10 @@ struct Player<'a> {
     sink: &'a mut Sink,
     args: &'a Replay,
     file: &'a str,
-    journal: &'a JournalView,
+    /// `None`: what was delivered is given out too.
+    pending: &'a mut Option<Pending>,
     now: UnixMillis,
     counts: &'a mut Counts,
-}
-
-impl Player<'_> {
-    fn is_done(&self, hint: &HintView<'_>) -> bool {
-        let From::Native { sequence, .. } = hint.from else {
-            return false;
-        };
-        let created = UnixMillis::new(hint.created_ms);
-        self.journal.target(hint.target).is_some_and(|view| {
-            !view.is_pending(sequence)
-                || view
-                    .discards
-                    .iter()
-                    .any(|d| d.covers(sequence, hint.namespace, created))
-        })
-    }
 }
 
 impl Visitor for Player<'_> {
@@ -188,7 +170,11 @@ impl Visitor for Player<'_> {
         if !selected(&self.args.select, hint) {
             return Ok(Flow::Go);
         }
-        if self.is_done(hint) {
+        if self
+            .pending
+            .as_mut()
+            .is_some_and(|pending| !pending.has(hint))
+        {
             self.counts.done += 1;
         } else if is_dead(UnixMillis::new(hint.expires_at_ms()), self.now) {
             self.counts.expired += 1;

@@ -1,12 +1,20 @@
 //! `truncate`: discards hints of a native store. Plans first; acts with `--apply`.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use hintstore::{Config, HintStore, OsStorage, Storage as _};
+use hintstore::{
+    Config, Discarded, HintStore, Namespace, Sequence, Storage as _, TargetId, Truncate as Which,
+    UnixMillis,
+};
 use hintstore_format::file_name;
 use serde_json::json;
 
-use crate::{args::Truncate, exit::usage, output::Output};
+use crate::{
+    args::Truncate,
+    exit::usage,
+    input::{Bad, Flow, From, HintView, Input, NativeFile, Pending, Visitor, What},
+    output::Output,
+};
 
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     let narrowed = args.target.is_some() || args.namespace.is_some() || args.older_than.is_some();
@@ -15,26 +23,27 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             "say what to discard: --target, --namespace, --older-than, or --all",
         ));
     }
-    let storage = Arc::new(OsStorage::new(&args.directory));
-    if storage.open(file_name::STORE, false).is_err() {
+    let input = Input::open(&args.directory)?;
+    if !input.is_directory || input.storage.open(file_name::STORE, false).is_err() {
         return Err(usage(format!(
             "{} is no native store (it has no file {}): name the directory of one",
             args.directory.display(),
             file_name::STORE
         )));
     }
-    // Opening takes the lock: a plan of what others change meanwhile would be no plan.
-    let store = HintStore::open(Config::new(&args.directory))?;
-    let what = hintstore::Truncate {
+    let which = Which {
         target: args.target,
         namespace: args.namespace,
         created_before: args.older_than,
         up_to: args.up_to,
     };
     let done = if args.apply {
-        store.truncate(&what)?
+        let store = HintStore::open(Config::new(&args.directory))?;
+        let done = store.truncate(&which)?;
+        store.close()?;
+        done
     } else {
-        store.plan_truncate(&what)?
+        plan(&input, which, output)?
     };
     let mut rows = Vec::new();
     let (mut hints, mut mixed) = (0, 0);
@@ -59,7 +68,6 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         ]);
     }
     output.table(&["TARGET", "HINTS", "MIXED, LEFT ALONE", "UP TO"], rows)?;
-    store.close()?;
     output.sum("hints", hints);
     output.sum("mixed", mixed);
     output.sum("applied", args.apply);
@@ -73,5 +81,68 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         output.text(&format!(
             "{hints} hints would be discarded; nothing was changed: add --apply"
         ))
+    }
+}
+
+/// What `--apply` would discard, from the files alone: nothing is locked, opened for writing or
+/// changed, so that the plan can be made while the node runs.
+fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<Discarded>> {
+    let mut planner = Planner {
+        which,
+        pending: Pending::of(input)?,
+        found: BTreeMap::new(),
+    };
+    let bar = output.bar(input.hint_bytes());
+    for file in input.files.iter().filter(|file| file.what == What::Native) {
+        let walked = NativeFile::open(&input.storage, &file.name)
+            .and_then(|native| native.walk(&mut planner));
+        super::verify::tell(walked, &file.name, output)?;
+        bar.inc(file.info.length);
+    }
+    bar.finish_and_clear();
+    Ok(planner.found.into_values().collect())
+}
+
+struct Planner {
+    which: Which,
+    pending: Pending,
+    found: BTreeMap<TargetId, Discarded>,
+}
+
+impl Visitor for Planner {
+    fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
+        let From::Native { sequence, .. } = hint.from else {
+            return Ok(Flow::Go);
+        };
+        let which = &self.which;
+        let here = which.target.is_none_or(|only| only == hint.target)
+            && which.up_to.is_none_or(|last| sequence <= last);
+        if !here {
+            return Ok(Flow::Go);
+        }
+        let plan = self.found.entry(hint.target).or_insert(Discarded {
+            target: hint.target,
+            hints: 0,
+            up_to: Sequence::ZERO,
+            mixed: 0,
+        });
+        plan.up_to = plan.up_to.max(sequence);
+        let created = UnixMillis::new(hint.created_ms);
+        let in_time = which.created_before.is_none_or(|limit| created < limit);
+        if !self.pending.has(hint) || !in_time {
+            return Ok(Flow::Go);
+        }
+        match which.namespace {
+            Some(only) if hint.namespace != only => {
+                plan.mixed += u64::from(hint.namespace == Namespace::MIXED);
+            }
+            _ => plan.hints += 1,
+        }
+        Ok(Flow::Go)
+    }
+
+    fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+        // `verify` tells of damage; what cannot be read is not discarded.
+        Ok(())
     }
 }

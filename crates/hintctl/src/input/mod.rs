@@ -2,6 +2,7 @@
 
 mod cassandra;
 mod native;
+mod pending;
 
 use std::{path::Path, sync::Arc};
 
@@ -16,6 +17,7 @@ use crate::exit::usage;
 
 pub(crate) use cassandra::{CassandraFile, SideFile};
 pub(crate) use native::NativeFile;
+pub(crate) use pending::Pending;
 
 /// A directory, or the one that a file lies in.
 #[derive(Debug)]

@@ -56,6 +56,21 @@ fn segments(path: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// All there is in a directory, and when it was last written.
+fn bytes_of(path: &Path) -> Vec<(PathBuf, std::time::SystemTime, Vec<u8>)> {
+    let mut all: Vec<_> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| {
+            let written = entry.metadata().unwrap().modified().unwrap();
+            (entry.path(), written, fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
 #[test]
 fn a_live_store_is_read_without_its_lock() {
     let folder = Folder::new("live");
@@ -79,7 +94,11 @@ fn a_live_store_is_read_without_its_lock() {
     store.checkpoint().unwrap();
     let replayed = run("replay", &path, &["--to", "stdout"]);
     assert_eq!(replayed.of_kind("summary")[0]["replayed"], 0);
-    let locked = run("truncate", &path, &["--all"]);
+    append(&store, 1, 20);
+    let plan = run("truncate", &path, &["--all"]);
+    assert_eq!(plan.code, 1, "{}", plan.err);
+    assert_eq!(plan.of_kind("summary")[0]["hints"], 20);
+    let locked = run("truncate", &path, &["--all", "--apply"]);
     assert_eq!(locked.code, 4);
     assert!(
         locked.err.contains(&format!("pid {}", std::process::id())),
@@ -93,8 +112,10 @@ fn truncate_plans_first_and_acts_when_told() {
     let folder = Folder::new("truncate");
     let path = made(&folder);
     let only = target(1).to_string();
+    let before = bytes_of(&path);
     let plan = run("truncate", &path, &["--target", &only]);
     assert_eq!(plan.code, 1);
+    assert_eq!(bytes_of(&path), before, "a plan changes nothing");
     assert_eq!(plan.of_kind("summary")[0]["hints"], 100);
     assert_eq!(run("dump", &path, &[]).of_kind("hint").len(), 150);
     let namespace = Namespace::from_u128(0).to_string();

@@ -1,0 +1,47 @@
+//! Which hints of a native store are still to be delivered, as far as files tell.
+
+use std::collections::BTreeMap;
+
+use hintstore::{
+    Sequence, TargetId, UnixMillis,
+    inspect::{JournalView, read_journal},
+};
+
+use super::{From, HintView, Input};
+
+/// What the journal says, and what was met so far.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    journal: JournalView,
+    /// The last sequence of each target: what a failed sync left in two files counts once.
+    last: BTreeMap<TargetId, Sequence>,
+}
+
+impl Pending {
+    /// Of a whole native store; of anything else, all is pending.
+    pub(crate) fn of(input: &Input) -> anyhow::Result<Self> {
+        let mut pending = Self::default();
+        if input.is_directory && input.is_native() {
+            pending.journal = read_journal(&*input.storage)?;
+        }
+        Ok(pending)
+    }
+
+    /// Whether a hint is to be delivered. Hints of a target are asked for in order.
+    pub(crate) fn has(&mut self, hint: &HintView<'_>) -> bool {
+        let From::Native { sequence, .. } = hint.from else {
+            return true;
+        };
+        let last = self.last.entry(hint.target).or_default();
+        if sequence <= *last {
+            return false;
+        }
+        *last = sequence;
+        let created = UnixMillis::new(hint.created_ms);
+        self.journal.target(hint.target).is_none_or(|view| {
+            let mut discards = view.discards.iter();
+            view.is_pending(sequence)
+                && !discards.any(|d| d.covers(sequence, hint.namespace, created))
+        })
+    }
+}
