@@ -64,6 +64,49 @@ impl<T> RwLock<T> {
     }
 }
 
+/// What some threads leave for others, first in, first out. It never waits: who takes is woken by
+/// a [`crate::Waker`], and who leaves is held up by what bounds the things that are left.
+pub struct Queue<T> {
+    into: crossbeam_channel::Sender<T>,
+    out: crossbeam_channel::Receiver<T>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        let (into, out) = crossbeam_channel::unbounded();
+        Self { into, out }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Leaves one.
+    pub fn push(&self, item: T) {
+        // Both ends live as long as the queue: this cannot fail.
+        drop(self.into.send(item));
+    }
+
+    /// Takes the first, if there is one.
+    pub fn pop(&self) -> Option<T> {
+        self.out.try_recv().ok()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Queue({})", self.len())
+    }
+}
+
 /// An event that others wait for: a count that only grows.
 #[derive(Default, Debug)]
 pub struct Signal {

@@ -1,7 +1,7 @@
 //! The write path composed: all targets, what they share, and the background steps.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt,
     hash::{BuildHasherDefault, Hasher},
     io,
@@ -17,7 +17,7 @@ use hintstore_runtime::{
     sync::{
         AtomicBool, AtomicU64, Mutex,
         Ordering::{Acquire, Relaxed, SeqCst},
-        RwLock,
+        Queue, RwLock,
     },
 };
 use hintstore_storage::{Storage, StorageError};
@@ -111,15 +111,20 @@ pub(crate) struct Shared {
     failing: AtomicBool,
     failure: Mutex<Option<Refusal>>,
     pressure: AtomicBool,
+    /// Targets with complete slabs, once a slab: the memory for slabs bounds it.
+    ready: Queue<Arc<TargetWriter>>,
+    /// Ranges of files whose write-back is to begin.
+    writeback: Queue<(Arc<Segment>, u64, u64)>,
+    /// Segments that are full or old.
+    sealing: Queue<(Arc<TargetWriter>, Arc<Segment>)>,
     lists: Mutex<Lists>,
     wakers: Wakers,
 }
 
-/// Who waits for which step. Behind one lock, which is taken once a slab or file, not once a hint.
+/// Targets that a step looks at once an interval, and when. Behind one lock, which is taken once a
+/// slab, not once a hint.
 #[derive(Debug, Default)]
 struct Lists {
-    /// Have complete slabs.
-    ready: VecDeque<Arc<TargetWriter>>,
     /// Have hints in memory.
     dirty: Vec<Arc<TargetWriter>>,
     flush_at: Option<Boot>,
@@ -127,8 +132,6 @@ struct Lists {
     unsynced: Vec<Arc<TargetWriter>>,
     sync_at: Option<Boot>,
     synced_at: Boot,
-    writeback: Vec<(Arc<Segment>, u64, u64)>,
-    sealing: VecDeque<(Arc<TargetWriter>, Arc<Segment>)>,
 }
 
 #[derive(Debug, Default)]
@@ -203,19 +206,16 @@ impl Shared {
     }
 
     pub(crate) fn hand_to_flusher(&self, target: &Arc<TargetWriter>) {
-        let mut lists = self.lists.lock();
-        lists.ready.push_back(target.clone());
+        self.ready.push(target.clone());
         // One wake-up for several slabs, and one write; the flush interval bounds the wait.
-        let enough = lists.ready.len() >= WAKE_AT;
-        drop(lists);
-        if enough {
+        if self.ready.len() >= WAKE_AT {
             self.wakers.flush.wake();
         }
         target.progress.raise();
     }
 
     pub(crate) fn next_ready(&self) -> Option<Arc<TargetWriter>> {
-        self.lists.lock().ready.pop_front()
+        self.ready.pop()
     }
 
     pub(crate) fn list_dirty(&self, target: &Arc<TargetWriter>) {
@@ -308,34 +308,26 @@ impl Shared {
     }
 
     pub(crate) fn ask_writeback(&self, segment: &Arc<Segment>, from: u64, to: u64) {
-        self.lists
-            .lock()
-            .writeback
-            .push((segment.clone(), from, to));
+        self.writeback.push((segment.clone(), from, to));
         self.wakers.sync.wake();
     }
 
     pub(crate) fn start_writeback(&self) {
-        let asked = std::mem::take(&mut self.lists.lock().writeback);
-        for (segment, from, to) in asked
-            .into_iter()
-            .filter(|(segment, ..)| !segment.poisoned())
-        {
-            // A hint to the kernel; the sync that follows is what counts.
-            drop(segment.file.start_writeback(from, to - from));
+        while let Some((segment, from, to)) = self.writeback.pop() {
+            if !segment.poisoned() {
+                // A hint to the kernel; the sync that follows is what counts.
+                drop(segment.file.start_writeback(from, to - from));
+            }
         }
     }
 
     pub(crate) fn hand_to_sealer(&self, target: &Arc<TargetWriter>, segment: Arc<Segment>) {
-        self.lists
-            .lock()
-            .sealing
-            .push_back((target.clone(), segment));
+        self.sealing.push((target.clone(), segment));
         self.wakers.seal.wake();
     }
 
     pub(crate) fn next_to_seal(&self) -> Option<(Arc<TargetWriter>, Arc<Segment>)> {
-        self.lists.lock().sealing.pop_front()
+        self.sealing.pop()
     }
 
     pub(crate) fn want_spare(&self) {
@@ -402,6 +394,9 @@ impl Writer {
             failing: AtomicBool::new(false),
             failure: Mutex::new(None),
             pressure: AtomicBool::new(false),
+            ready: Queue::default(),
+            writeback: Queue::default(),
+            sealing: Queue::default(),
             lists: Mutex::default(),
             wakers: Wakers::default(),
         });
