@@ -171,10 +171,24 @@ pub struct Checkpoint {
     pub target: TargetId,
     /// Every hint up to here has ended, but for the holes.
     pub up_to: Sequence,
-    /// Hints below `up_to` that have not ended; ascending, at most 64.
+    /// Hints below `up_to` that have not ended; ascending.
     pub holes: Vec<Range>,
     /// How the hints ended, all of them since the store was made.
     pub ends: Ends,
+    /// Segments that hold copies of hints below `up_to` that wait for a retry. One that no
+    /// checkpoint names does not count.
+    pub deferred: Vec<Deferred>,
+}
+
+/// How far a deferred segment has been delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Every hint in it up to here has ended, but for the holes.
+    pub up_to: Sequence,
+    /// Hints in it below `up_to` that have not ended; ascending.
+    pub holes: Vec<Range>,
 }
 
 /// A control record.
@@ -236,18 +250,7 @@ pub enum Record {
         boot: [u8; 16],
     },
     /// Hints are gone that nobody delivered.
-    Loss {
-        /// The target.
-        target: TargetId,
-        /// Where they would have been.
-        range: Range,
-        /// At most this many.
-        count: u64,
-        /// How.
-        end: End,
-        /// When it was noticed.
-        at: UnixMillis,
-    },
+    Loss(Loss),
     /// A point that a caller waits for.
     SyncPoint {
         /// Its token.
@@ -255,6 +258,22 @@ pub enum Record {
         /// Up to where each target is to be delivered.
         positions: Vec<(TargetId, Sequence)>,
     },
+}
+
+/// Hints that are gone and that nobody delivered: what a repair has to make good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The target.
+    pub target: TargetId,
+    /// Where they would have been.
+    pub range: Range,
+    /// At most this many.
+    pub count: u64,
+    /// How. For [`End::Rejected`]: there was no room to keep them as dead letters, and the
+    /// checkpoint counts them.
+    pub end: End,
+    /// When it was noticed.
+    pub at: UnixMillis,
 }
 
 /// What an operator discarded.
@@ -295,7 +314,7 @@ impl Record {
             Self::ReAddress { .. } => 6,
             Self::Discard(_) => 7,
             Self::ClockConfirmed { .. } => 8,
-            Self::Loss { .. } => 9,
+            Self::Loss(_) => 9,
             Self::SyncPoint { .. } => 10,
         }
     }
@@ -304,7 +323,7 @@ impl Record {
     /// deliver dead hints or lose the position.
     fn flags(&self) -> u16 {
         match self {
-            Self::Windows { .. } | Self::Loss { .. } | Self::SyncPoint { .. } => 0,
+            Self::Windows { .. } | Self::Loss(_) | Self::SyncPoint { .. } => 0,
             _ => FLAG_REFUSE_UNKNOWN,
         }
     }
@@ -345,6 +364,11 @@ impl Record {
                     .u64(checkpoint.up_to.get());
                 encode_ranges(&checkpoint.holes, out);
                 encode_ends(&checkpoint.ends, out);
+                out.u32(checkpoint.deferred.len() as u32);
+                for deferred in &checkpoint.deferred {
+                    out.u64(deferred.segment.get()).u64(deferred.up_to.get());
+                    encode_ranges(&deferred.holes, out);
+                }
             }
             Self::Retire {
                 target,
@@ -382,17 +406,11 @@ impl Record {
             } => {
                 out.i64(wall.get()).u64(*boot_ms).bytes(boot);
             }
-            Self::Loss {
-                target,
-                range,
-                count,
-                end,
-                at,
-            } => {
-                out.bytes(target.as_bytes())
-                    .u64(range.first.get())
-                    .u64(range.last.get());
-                out.u64(*count).u8(*end as u8).i64(at.get());
+            Self::Loss(loss) => {
+                out.bytes(loss.target.as_bytes())
+                    .u64(loss.range.first.get())
+                    .u64(loss.range.last.get());
+                out.u64(loss.count).u8(loss.end as u8).i64(loss.at.get());
             }
             Self::SyncPoint { id, positions } => {
                 out.bytes(id).u32(positions.len() as u32);
@@ -415,6 +433,7 @@ impl Record {
                 up_to: Sequence::new(from.u64()?),
                 holes: decode_ranges(&mut from)?,
                 ends: decode_ends(&mut from)?,
+                deferred: decode_deferred(&mut from)?,
             }),
             3 => Self::Retire {
                 target: TargetId::from_bytes(from.id()?),
@@ -454,7 +473,7 @@ impl Record {
                 boot_ms: from.u64()?,
                 boot: from.id()?,
             },
-            9 => Self::Loss {
+            9 => Self::Loss(Loss {
                 target: TargetId::from_bytes(from.id()?),
                 range: Range {
                     first: Sequence::new(from.u64()?),
@@ -463,7 +482,7 @@ impl Record {
                 count: from.u64()?,
                 end: decode_end(&mut from)?,
                 at: UnixMillis::new(from.i64()?),
-            },
+            }),
             10 => {
                 let id = from.id()?;
                 let mut positions = Vec::with_capacity(from.count("positions", 24)?);
@@ -497,6 +516,19 @@ fn decode_ranges(from: &mut Decoder<'_>) -> Result<Vec<Range>, DecodeError> {
         });
     }
     Ok(ranges)
+}
+
+fn decode_deferred(from: &mut Decoder<'_>) -> Result<Vec<Deferred>, DecodeError> {
+    let count = from.count("deferred segments", 20)?;
+    let mut deferred = Vec::with_capacity(count);
+    for _ in 0..count {
+        deferred.push(Deferred {
+            segment: SegmentId::new(from.u64()?),
+            up_to: Sequence::new(from.u64()?),
+            holes: decode_ranges(from)?,
+        });
+    }
+    Ok(deferred)
 }
 
 fn encode_ends(ends: &Ends, out: &mut Encoder) {
@@ -645,6 +677,11 @@ mod tests {
                 up_to: Sequence::new(9),
                 holes: vec![range(1, 2), range(4, 4)],
                 ends,
+                deferred: vec![Deferred {
+                    segment: SegmentId::new(11),
+                    up_to: Sequence::new(8),
+                    holes: vec![range(7, 7)],
+                }],
             }),
             Record::Retire {
                 target,
@@ -681,13 +718,13 @@ mod tests {
                 boot_ms: 2,
                 boot: [3; 16],
             },
-            Record::Loss {
+            Record::Loss(Loss {
                 target,
                 range: range(1, 5),
                 count: 5,
                 end: End::Lost,
                 at: UnixMillis::new(6),
-            },
+            }),
             Record::SyncPoint {
                 id: [1; 16],
                 positions: vec![(target, Sequence::new(4))],

@@ -16,6 +16,17 @@ pub enum Next {
     WhenWoken,
 }
 
+impl Next {
+    /// This, or after `duration`, whichever comes first.
+    #[must_use]
+    pub fn or_after(self, duration: Duration) -> Self {
+        match self {
+            Self::After(sooner) => Self::After(sooner.min(duration)),
+            Self::WhenWoken => Self::After(duration),
+        }
+    }
+}
+
 /// One background job, cut into runs that each end soon.
 pub trait Step: Send + Sync + fmt::Debug {
     /// What it does, in one word.

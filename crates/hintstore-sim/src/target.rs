@@ -45,6 +45,11 @@ impl SimTarget {
         self.retried.insert(sequence);
     }
 
+    /// Begins anew, as after a restart of its store: what was put off may still come late.
+    pub fn restart(&mut self) {
+        self.seen.clear();
+    }
+
     /// What it has seen, in order.
     pub fn seen(&self) -> &BTreeMap<Sequence, Vec<u8>> {
         &self.seen

@@ -623,6 +623,14 @@ impl Writer {
         self.shared.spares.discard(&self.shared);
         all
     }
+
+    /// Forgets all targets, after [`Writer::close`]: they hold what they share alive.
+    pub fn forget(&self) {
+        let shared = &self.shared;
+        shared.targets.write().clear();
+        while shared.ready.pop().is_some() || shared.sealing.pop().is_some() {}
+        *shared.lists.lock() = Lists::default();
+    }
 }
 
 impl fmt::Debug for Writer {

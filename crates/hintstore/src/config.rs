@@ -20,8 +20,11 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// A page holds about this many bytes of hints.
     pub page_bytes: Bytes,
-    /// How long a target rests when it answered that hints are to be retried.
+    /// How long hints rest that are to be retried; the target as well, where it took none of a page.
     pub retry_delay: Duration,
+    /// A checkpoint names no more ranges of hints below its position than about this: beyond, hints
+    /// that wait for a retry are moved into a deferred segment.
+    pub checkpoint_holes_max: usize,
     /// How often segments are looked at for expiry.
     pub sweep_interval: Duration,
     /// Sealed segments are mapped, where [`crate::install_guard`] was called.
@@ -40,6 +43,7 @@ impl Config {
             checkpoint_interval: Duration::from_secs(1),
             page_bytes: Bytes::kib(512),
             retry_delay: Duration::from_secs(1),
+            checkpoint_holes_max: 64,
             sweep_interval: Duration::from_mins(1),
             map: true,
             dead_letter_bytes: Bytes::mib(64),

@@ -2,7 +2,8 @@
 
 use hintstore_format::{
     SegmentId, Sequence, TargetId,
-    journal::{Discard, Ends, Range},
+    descriptor::Kind,
+    journal::{Deferred, Discard, Ends, Loss, Range},
 };
 use hintstore_storage::Storage;
 
@@ -19,15 +20,31 @@ pub struct TargetView {
     pub holes: Vec<Range>,
     /// How its hints ended.
     pub ends: Ends,
+    /// Segments with copies of hints that wait for a retry, and how far each was delivered.
+    pub deferred: Vec<Deferred>,
+    /// Hints that are gone and that nobody delivered.
+    pub losses: Vec<Loss>,
     /// What an operator discarded, as long as segments may hold it.
     pub discards: Vec<Discard>,
 }
 
 impl TargetView {
-    /// Whether a hint is to be delivered, as far as the journal knows.
-    pub fn is_pending(&self, sequence: Sequence) -> bool {
+    /// Whether a hint in a segment is to be delivered, as far as the journal knows.
+    pub fn is_pending(&self, segment: SegmentId, kind: Kind, sequence: Sequence) -> bool {
+        let (up_to, holes) = match kind {
+            Kind::Hints => (self.up_to, &self.holes),
+            Kind::Deferred => {
+                let mut named = self.deferred.iter();
+                match named.find(|deferred| deferred.segment == segment) {
+                    Some(deferred) => (deferred.up_to, &deferred.holes),
+                    // Not named yet, or no more: its hints are elsewhere.
+                    None => return false,
+                }
+            }
+            Kind::DeadLetters => return false,
+        };
         let hole = |range: &Range| (range.first..=range.last).contains(&sequence);
-        sequence > self.up_to || self.holes.iter().any(hole)
+        sequence > up_to || holes.iter().any(hole)
     }
 }
 
@@ -68,6 +85,8 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
             up_to: present.up_to,
             holes: present.holes,
             ends: present.ends,
+            deferred: present.deferred,
+            losses: records.losses.clone(),
             discards: records.discards.clone(),
         }
     });

@@ -144,6 +144,9 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // Nobody is left to be told; `close` is for those who ask.
         drop(self.engine.shut());
+        // Writers know the catalog and the catalog knows writers: without this neither would go.
+        self.engine.catalog.clear();
+        self.engine.writer.forget();
     }
 }
 
@@ -287,7 +290,7 @@ impl HintStore {
     /// [`Error::UnknownTarget`]; [`Error::Storage`] where a segment cannot be read.
     pub fn page(&self, target: TargetId) -> Result<Option<Page>> {
         let queue = self.engine().queue(target)?;
-        Ok(self.engine().read_page(&queue)?)
+        Ok(self.engine().next_page(&queue, false)?)
     }
 
     /// Books what became of a page. Rejected hints are dead letters, and durable as such, on

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use hintstore_format::{
-    Namespace, Sequence, TargetId, UnixMillis,
-    journal::{Discard, End, Range, Record},
+    Namespace, SegmentId, Sequence, TargetId, UnixMillis,
+    journal::{Discard, End, Record},
 };
+use hintstore_runtime::sync::MutexGuard;
 
 use crate::{
     Error, Result,
     catalog::{Queue, Ranges},
+    dispatch::Progress,
     store::Engine,
 };
 
@@ -40,14 +42,31 @@ pub struct Discarded {
     pub mixed: u64,
 }
 
+/// What the conditions cover in one segment.
+struct Match {
+    segment: SegmentId,
+    hints: u64,
+    /// Those of them that were handed out before and came back.
+    handed: Ranges,
+}
+
+/// What they cover of a target: in its own segments, then in each deferred one.
+struct Plan {
+    discarded: Discarded,
+    matches: Vec<Vec<Match>>,
+}
+
 impl Engine {
     /// What a truncation would discard; changes nothing but that hints in memory are flushed.
     pub(crate) fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
-        let queues = self.chosen(what)?;
-        queues
-            .iter()
-            .map(|queue| self.plan_one(queue, what).map(|(plan, _)| plan))
-            .collect()
+        let plan = |queue: &Arc<Queue>| {
+            let last = self.last_accepted(queue)?;
+            let holders = queue.with_deferred();
+            Ok(self
+                .plan_one(&holders, &lock_all(&holders)?, what, last)?
+                .discarded)
+        };
+        self.chosen(what)?.iter().map(plan).collect()
     }
 
     /// Discards.
@@ -69,35 +88,48 @@ impl Engine {
         }
     }
 
-    fn truncate_one(&self, queue: &Queue, what: &Truncate) -> Result<Discarded> {
-        let (plan, matching) = self.plan_one(queue, what)?;
+    fn truncate_one(&self, queue: &Arc<Queue>, what: &Truncate) -> Result<Discarded> {
+        let last = self.last_accepted(queue)?;
         let mut journal = self.journal.lock();
-        let mut progress = queue.progress.lock();
-        if progress.in_flight > 0 {
-            return Err(Error::InFlight(queue.target));
-        }
+        let holders = queue.with_deferred();
+        // Held from the look to the deed: what is discarded is not delivered in between.
+        let mut progresses = lock_all(&holders)?;
+        let Plan { discarded, matches } = self.plan_one(&holders, &progresses, what, last)?;
         let discard = Discard {
             target: queue.target,
-            up_to: plan.up_to,
+            up_to: discarded.up_to,
             namespace: what.namespace,
             created_before: what.created_before,
-            count: plan.hints,
+            count: discarded.hints,
         };
         journal.append(&[Record::Discard(discard)])?;
-        progress.discards.push(discard);
-        progress.end(queue, &matching, End::Discarded);
-        progress.again.subtract(&matching);
-        progress.held.subtract(&matching);
-        if what.namespace.is_none() && what.created_before.is_none() {
-            // Nothing at or below is left: delivery goes on behind it.
-            progress.frontier = progress.frontier.max(plan.up_to);
-            progress.ahead.reset();
+        let all = what.namespace.is_none() && what.created_before.is_none();
+        for (progress, matches) in progresses.iter_mut().zip(matches) {
+            progress.discards.push(discard);
+            for found in matches {
+                progress.ends.add(End::Discarded, found.hints);
+                progress.count_in(found.segment, found.hints);
+                let Progress {
+                    unended,
+                    again,
+                    held,
+                    ..
+                } = &mut **progress;
+                for ranges in [unended, again, held] {
+                    ranges.subtract(&found.handed);
+                }
+            }
+            if all {
+                // Nothing at or below is left: delivery goes on behind it.
+                progress.frontier = progress.frontier.max(discarded.up_to);
+                progress.ahead.reset();
+            }
+            progress.dirty = true;
         }
-        progress.dirty = true;
-        drop(progress);
+        drop(progresses);
         drop(journal);
         self.finish_ended(queue);
-        Ok(plan)
+        Ok(discarded)
     }
 
     /// Ends the open segment if all in it has ended, so that its file can go.
@@ -107,58 +139,96 @@ impl Engine {
         }
     }
 
-    /// What of a target the conditions cover, as numbers and as sequences.
-    fn plan_one(&self, queue: &Queue, what: &Truncate) -> Result<(Discarded, Ranges)> {
+    /// The last sequence that a target has accepted; all up to it can be read.
+    fn last_accepted(&self, queue: &Queue) -> Result<Sequence> {
+        let Some(writer) = queue.writer.get() else {
+            return Ok(Sequence::ZERO);
+        };
         // What is in memory has sequences already, and belongs to what is discarded.
-        let mut last = Sequence::ZERO;
-        if let Some(writer) = queue.writer.get() {
-            let next = writer.next();
-            if !self.writer.sync(writer) {
-                return Err(Error::NotDurable);
-            }
-            last = next.before();
+        let next = writer.next();
+        if !self.writer.sync(writer) {
+            return Err(Error::NotDurable);
         }
-        for entry in queue.segments() {
+        Ok(next.before())
+    }
+
+    /// What of a target the conditions cover.
+    fn plan_one(
+        &self,
+        holders: &[Arc<Queue>],
+        progresses: &[MutexGuard<'_, Progress>],
+        what: &Truncate,
+        mut last: Sequence,
+    ) -> Result<Plan> {
+        for entry in holders.iter().flat_map(|holder| holder.segments()) {
             if entry.closed().is_some() {
                 last = last.max(entry.last());
             }
         }
         let up_to = what.up_to.map_or(last, |limit| limit.min(last));
-        let mut plan = Discarded {
-            target: queue.target,
+        let target = holders.first().map_or(TargetId::from_u128(0), |q| q.target);
+        let mut discarded = Discarded {
+            target,
             hints: 0,
             up_to,
             mixed: 0,
         };
-        let mut matching = Ranges::default();
-        let progress = queue.progress.lock();
-        if progress.in_flight > 0 {
-            return Err(Error::InFlight(queue.target));
-        }
-        for entry in queue.segments().iter().filter(|entry| entry.first <= up_to) {
-            self.each_in(entry, |sequence, namespace, created| {
-                let handed = progress.unended.count_within(sequence, sequence) > 0;
-                let pending = sequence > progress.frontier || handed;
-                let before = |discard: &Discard| discard.covers(sequence, namespace, created);
-                if !pending || sequence > up_to || progress.discards.iter().any(before) {
-                    return;
-                }
-                let in_time = what.created_before.is_none_or(|limit| created < limit);
-                match what.namespace {
-                    Some(only) if namespace != only => {
-                        plan.mixed += u64::from(in_time && namespace == Namespace::MIXED);
+        let mut matches = Vec::new();
+        for (holder, progress) in holders.iter().zip(progresses) {
+            let mut found = Vec::new();
+            for entry in holder
+                .segments()
+                .iter()
+                .filter(|entry| entry.first <= up_to)
+            {
+                let mut here = Match {
+                    segment: entry.id,
+                    hints: 0,
+                    handed: Ranges::default(),
+                };
+                self.each_in(entry, |sequence, namespace, created| {
+                    let handed = progress.unended.contains(sequence);
+                    let pending = sequence > progress.frontier || handed;
+                    let before = |discard: &Discard| discard.covers(sequence, namespace, created);
+                    if !pending || sequence > up_to || progress.discards.iter().any(before) {
+                        return;
                     }
-                    _ if in_time => {
-                        plan.hints += 1;
-                        matching.insert(Range {
-                            first: sequence,
-                            last: sequence,
-                        });
+                    let in_time = what.created_before.is_none_or(|limit| created < limit);
+                    match what.namespace {
+                        Some(only) if namespace != only => {
+                            let mixed = in_time && namespace == Namespace::MIXED;
+                            discarded.mixed += u64::from(mixed);
+                        }
+                        _ if in_time => {
+                            here.hints += 1;
+                            if handed {
+                                here.handed.add(sequence);
+                            }
+                        }
+                        _ => {}
                     }
-                    _ => {}
-                }
-            })?;
+                })?;
+                discarded.hints += here.hints;
+                found.push(here);
+            }
+            matches.push(found);
         }
-        Ok((plan, matching))
+        Ok(Plan { discarded, matches })
+    }
+}
+
+/// The progress of a target and of its deferred segments, with no page out.
+fn lock_all(holders: &[Arc<Queue>]) -> Result<Vec<MutexGuard<'_, Progress>>> {
+    let locked: Vec<_> = holders
+        .iter()
+        .map(|holder| holder.progress.lock())
+        .collect();
+    match holders
+        .iter()
+        .zip(&locked)
+        .find(|(_, progress)| progress.in_flight > 0)
+    {
+        Some((holder, _)) => Err(Error::InFlight(holder.target)),
+        None => Ok(locked),
     }
 }

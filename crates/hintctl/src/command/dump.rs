@@ -117,7 +117,7 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
             "updates": updates,
             "table_id": hintstore::Namespace::from_bytes(*table_id).to_string(),
         }),
-        From::Native { sequence, body } => {
+        From::Native { sequence, body, .. } => {
             let lifetime = hint.lifetime;
             let millis =
                 |duration: std::time::Duration| json!(hintstore_format::profile::millis(duration));

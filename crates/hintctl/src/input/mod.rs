@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use hintstore::{OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::FileName;
-use hintstore_format::{file_name, layout::SEGMENT_MAGIC};
+use hintstore_format::{SegmentId, descriptor::Kind, file_name, layout::SEGMENT_MAGIC};
 use hintstore_storage::{File, Info};
 use serde_json::{Value, json};
 
@@ -115,6 +115,8 @@ pub(crate) enum From<'a> {
         table_id: [u8; 16],
     },
     Native {
+        segment: SegmentId,
+        kind: Kind,
         sequence: hintstore::Sequence,
         body: hintstore::Body<'a>,
     },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hintstore::{OsStorage, Storage as _, TargetId};
 use hintstore_format::{
     block,
+    descriptor::Kind,
     footer::{Footer, Summary},
     frame::Frame,
 };
@@ -42,6 +43,13 @@ impl NativeFile {
     pub(crate) fn target(&self) -> Option<TargetId> {
         let descriptor = self.inspected.descriptor.as_ref().ok().map(|d| d.target);
         descriptor.or(self.inspected.summary.map(|summary| summary.target))
+    }
+
+    /// What is in it: hints, or copies of some.
+    pub(crate) fn kind(&self) -> Kind {
+        let descriptor = self.inspected.descriptor.as_ref().ok().map(|d| d.kind);
+        let summary = self.inspected.summary.map(|summary| summary.kind);
+        descriptor.or(summary).unwrap_or_default()
     }
 
     /// What the file adds up to, by its footer, or by a walk where it has none.
@@ -94,6 +102,7 @@ impl NativeFile {
         let Some(target) = self.target() else {
             return Ok(());
         };
+        let kind = self.kind();
         let sealed = self.inspected.summary.is_some();
         let source = Box::new(PreadSource::sequential(self.file.clone()));
         let mut walk = Walk::new(source, segment, start, length);
@@ -172,6 +181,8 @@ impl NativeFile {
                     lifetime: entry.profile.lifetime(),
                     payload: frame.body.payload,
                     from: From::Native {
+                        segment,
+                        kind,
                         sequence,
                         body: frame.body,
                     },

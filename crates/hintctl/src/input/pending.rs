@@ -7,6 +7,8 @@ use hintstore::{
     inspect::{JournalView, read_journal},
 };
 
+use hintstore_format::descriptor::Kind;
+
 use super::{From, HintView, Input};
 
 /// What the journal says, and what was met so far.
@@ -29,18 +31,26 @@ impl Pending {
 
     /// Whether a hint is to be delivered. Hints of a target are asked for in order.
     pub(crate) fn has(&mut self, hint: &HintView<'_>) -> bool {
-        let From::Native { sequence, .. } = hint.from else {
+        let From::Native {
+            segment,
+            kind,
+            sequence,
+            ..
+        } = hint.from
+        else {
             return true;
         };
-        let last = self.last.entry(hint.target).or_default();
-        if sequence <= *last {
-            return false;
+        if kind == Kind::Hints {
+            let last = self.last.entry(hint.target).or_default();
+            if sequence <= *last {
+                return false;
+            }
+            *last = sequence;
         }
-        *last = sequence;
         let created = UnixMillis::new(hint.created_ms);
         self.journal.target(hint.target).is_none_or(|view| {
             let mut discards = view.discards.iter();
-            view.is_pending(sequence)
+            view.is_pending(segment, kind, sequence)
                 && !discards.any(|d| d.covers(sequence, hint.namespace, created))
         })
     }

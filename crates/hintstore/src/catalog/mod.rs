@@ -41,6 +41,11 @@ impl Catalog {
             .clone()
     }
 
+    /// Forgets all targets, at the very end.
+    pub(crate) fn clear(&self) {
+        self.queues.write().clear();
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
         self.queues.read().values().cloned().collect()
     }

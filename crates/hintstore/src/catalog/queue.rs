@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use hintstore_format::{SegmentId, Sequence, TargetId, journal::Range};
-use hintstore_runtime::sync::{
-    AtomicBool, AtomicU64, Mutex, OnceLock,
-    Ordering::{Acquire, Release, SeqCst},
+use hintstore_runtime::{
+    Boot,
+    sync::{
+        AtomicBool, AtomicU64, Mutex, OnceLock,
+        Ordering::{Acquire, Release, SeqCst},
+    },
 };
 use hintstore_writer::TargetWriter;
 
@@ -34,6 +37,11 @@ pub(crate) struct Queue {
     pub(crate) writer: OnceLock<Arc<TargetWriter>>,
     /// Hints that were accepted before this process.
     pub(crate) found: AtomicU64,
+    /// Deferred segments of the target, each a queue of its own, the oldest first. Their progress
+    /// is taken after this one's.
+    deferred: Mutex<Vec<Arc<Queue>>>,
+    /// The last page was of a deferred segment: now it is the turn of what is new.
+    pub(crate) deferred_had_its_turn: AtomicBool,
     up: AtomicBool,
 }
 
@@ -46,6 +54,8 @@ impl Queue {
             progress: Mutex::default(),
             writer: OnceLock::new(),
             found: AtomicU64::new(0),
+            deferred: Mutex::default(),
+            deferred_had_its_turn: AtomicBool::new(false),
             up: AtomicBool::new(false),
         }
     }
@@ -87,6 +97,57 @@ impl Queue {
         Self::place(&mut self.segments.lock(), entry);
     }
 
+    /// The queues of its deferred segments.
+    pub(crate) fn deferred(&self) -> Vec<Arc<Self>> {
+        self.deferred.lock().clone()
+    }
+
+    /// The target's own queue, and those of its deferred segments.
+    pub(crate) fn with_deferred(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut all = vec![self.clone()];
+        all.extend(self.deferred());
+        all
+    }
+
+    pub(crate) fn add_deferred(&self, child: Arc<Self>) {
+        self.deferred.lock().push(child);
+    }
+
+    pub(crate) fn remove_deferred(&self, child: &Self) {
+        self.deferred
+            .lock()
+            .retain(|known| !std::ptr::eq(&raw const **known, child));
+    }
+
+    /// Whether pages of the target are out, of deferred segments or others.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        let out = |queue: &Self| queue.progress.lock().in_flight > 0;
+        out(self) || self.deferred().iter().any(|child| out(child))
+    }
+
+    /// When the first of its hints that rest may be handed out again.
+    pub(crate) fn retry_at(&self, now: Boot) -> Option<Boot> {
+        let own = self.progress.lock();
+        let own = (!own.again.is_empty()).then_some(own.retry_at);
+        let deferred = self.deferred();
+        let theirs = deferred.iter().map(|child| {
+            let progress = child.progress.lock();
+            progress.rest_until.max(progress.retry_at)
+        });
+        theirs.chain(own).filter(|at| *at > now).min()
+    }
+
+    /// The first sequence that any of its files may hold.
+    pub(crate) fn first_held(&self) -> Sequence {
+        let first = |queue: &Self| queue.segments.lock().first().map(|entry| entry.first);
+        let deferred = self.deferred();
+        let firsts = deferred
+            .iter()
+            .map(|child| first(child))
+            .chain([first(self)]);
+        firsts.flatten().min().unwrap_or(Sequence::MAX)
+    }
+
     fn place(segments: &mut Vec<Arc<Entry>>, entry: Entry) {
         let at =
             segments.partition_point(|known| (known.first, known.id) < (entry.first, entry.id));
@@ -119,7 +180,12 @@ impl Queue {
 
     pub(crate) fn ledger(&self) -> TargetLedger {
         // First the ends: a hint that ends in between was accepted before.
-        let ends = self.progress.lock().ends;
+        let progress = self.progress.lock();
+        let mut ends = progress.ends;
+        for child in self.deferred() {
+            ends.join(&child.progress.lock().ends);
+        }
+        drop(progress);
         TargetLedger {
             target: self.target,
             accepted: self.accepted(),

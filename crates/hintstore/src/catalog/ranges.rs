@@ -30,16 +30,25 @@ impl Ranges {
 
     /// How many sequences between two, both included.
     pub(crate) fn count_within(&self, first: Sequence, last: Sequence) -> u64 {
+        let from = self.0.partition_point(|range| range.last < first);
         let clipped = |range: &Range| Range {
             first: range.first.max(first),
             last: range.last.min(last),
         };
-        self.0
-            .iter()
-            .map(clipped)
-            .filter(|range| range.first <= range.last)
-            .map(|r| length(&r))
-            .sum()
+        let behind = self.0.get(from..).unwrap_or_default().iter();
+        let within = behind.take_while(|range| range.first <= last && first <= last);
+        within.map(|range| length(&clipped(range))).sum()
+    }
+
+    pub(crate) fn contains(&self, sequence: Sequence) -> bool {
+        self.first_behind(sequence.before())
+            .is_some_and(|range| range.first <= sequence)
+    }
+
+    /// The first range with a sequence behind this one.
+    pub(crate) fn first_behind(&self, after: Sequence) -> Option<Range> {
+        let at = self.0.partition_point(|range| range.last <= after);
+        self.0.get(at).copied()
     }
 
     #[inline]

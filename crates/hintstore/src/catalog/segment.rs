@@ -5,6 +5,8 @@ use std::sync::Arc;
 use hintstore_format::{SegmentId, Sequence, StoreId, footer::Summary};
 use hintstore_writer::Segment;
 
+use crate::dispatch::Copied;
+
 /// A segment of a target.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -89,6 +91,27 @@ impl Entry {
             damaged: false,
         };
         Self::with(segment, State::Closed(closed))
+    }
+
+    /// A segment of copies.
+    pub(crate) fn copied(copied: &Copied) -> Self {
+        let summary = copied.summary;
+        let closed = Closed {
+            last: summary.last,
+            count: summary.count,
+            end: summary.footer_at,
+            synced_to: summary.footer_at,
+            sealed: Some(summary),
+            blocks_at: copied.descriptor.length() as u64,
+            damaged: false,
+        };
+        Self {
+            id: summary.segment,
+            store: summary.store,
+            name: copied.name.clone(),
+            first: summary.first,
+            state: State::Closed(closed),
+        }
     }
 
     /// The last sequence that can be read of it now; below `first` where there is none.

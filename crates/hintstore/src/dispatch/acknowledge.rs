@@ -47,11 +47,19 @@ impl Answer {
     pub fn has_retries(&self) -> bool {
         self.retry_all || !self.retry.is_empty()
     }
+
+    /// Whether of a page with so many hints all are to be sent again.
+    pub(crate) fn took_none(&self, of: usize) -> bool {
+        self.retry_all || self.retry.len() >= of
+    }
 }
 
 impl Engine {
     pub(crate) fn acknowledge(self: &Arc<Self>, mut page: Page, answer: &Answer) -> Result<()> {
-        let queue = self.queue(page.target())?;
+        let Some(queue) = page.home() else {
+            // A page of a deferred segment that an operator discarded meanwhile.
+            return Ok(());
+        };
         let mut delivered = page.handed().clone();
         let mut again = Ranges::default();
         if answer.retry_all {
@@ -62,7 +70,7 @@ impl Engine {
             sequences.sort_unstable();
             let mut ranges = Ranges::default();
             for sequence in sequences {
-                if page.handed().count_within(sequence, sequence) > 0 {
+                if page.handed().contains(sequence) {
                     ranges.add(sequence);
                 }
             }
@@ -74,19 +82,17 @@ impl Engine {
         delivered.subtract(&again);
         delivered.subtract(&rejected);
         // Before the books say so: a dead letter is durable before any checkpoint passes it.
-        if !rejected.is_empty() {
-            let kept = self.keep_dead_letters(&page, &rejected);
-            if let Err(error) = kept {
-                // The page goes back as it was.
-                return Err(error.into());
-            }
-        }
+        // Where that fails, the page goes back as it was.
+        let kept = rejected.is_empty() || self.keep_dead_letters(&page, &rejected)?;
         page.settle();
         let mut progress = queue.progress.lock();
         progress.in_flight -= 1;
         progress.again.join(&again);
         progress.end(&queue, &delivered, End::Delivered);
         progress.end(&queue, &rejected, End::Rejected);
+        if !kept {
+            progress.unkept.join(&rejected);
+        }
         Ok(())
     }
 }

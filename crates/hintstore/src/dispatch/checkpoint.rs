@@ -8,12 +8,13 @@
 use std::sync::Arc;
 
 use hintstore_format::{
-    Sequence, file_name,
-    journal::{self, Ends, Record},
+    TargetId, file_name,
+    journal::{self, End, Ends, Loss, Range, Record},
 };
 use hintstore_runtime::{Boot, Next, Step};
 use hintstore_storage::Existing;
 
+use super::progress::Progress;
 use crate::{
     Error, Result,
     catalog::{Entry, Queue},
@@ -22,8 +23,14 @@ use crate::{
     store::Engine,
 };
 
-/// A target's checkpoint, and its segments that are done, damaged or not.
-type Settled = (journal::Checkpoint, Vec<(Arc<Entry>, bool)>);
+/// What there is to write of a target.
+struct Settled {
+    /// Rejected hints that were not kept.
+    losses: Vec<Record>,
+    checkpoint: journal::Checkpoint,
+    /// Segments that are done, with the queue they are in, damaged or not.
+    done: Vec<(Arc<Queue>, Arc<Entry>, bool)>,
+}
 
 /// Checkpoints once an interval, and sweeps at its own.
 #[derive(Debug)]
@@ -53,7 +60,7 @@ impl Engine {
         let mut cleaned = Vec::new();
         let mut failed = None;
         for queue in self.catalog.all() {
-            let (record, done) = match self.settle(&queue) {
+            let settled = match self.settle(&queue) {
                 Ok(Some(settled)) => settled,
                 Ok(None) => continue,
                 // Other targets are checkpointed all the same; the caller is told.
@@ -63,8 +70,9 @@ impl Engine {
                 }
             };
             let target = queue.target;
-            records.push(Record::Checkpoint(record));
-            for (entry, damaged) in done {
+            records.extend(settled.losses);
+            records.push(Record::Checkpoint(settled.checkpoint));
+            for (holder, entry, damaged) in settled.done {
                 let (segment, ends) = (entry.id, Ends::default());
                 records.push(Record::Retire {
                     target,
@@ -72,7 +80,7 @@ impl Engine {
                     ends,
                     damaged,
                 });
-                retired.push((queue.clone(), entry));
+                retired.push((queue.clone(), holder, entry));
             }
             cleaned.push(queue);
         }
@@ -85,17 +93,18 @@ impl Engine {
             }
             return Err(error.into());
         }
-        for (queue, entry) in retired {
-            self.retire(&mut journal, &queue, &entry);
+        for (queue, holder, entry) in retired {
+            self.retire(&mut journal, &queue, &holder, &entry);
         }
         failed.map_or(Ok(()), Err)
     }
 
     /// What there is to checkpoint of a target, and which of its segments are done, damaged or
     /// not. Its state is clean then; it is made dirty again if the record does not become durable.
-    fn settle(&self, queue: &Queue) -> Result<Option<Settled>> {
+    fn settle(&self, queue: &Arc<Queue>) -> Result<Option<Settled>> {
         let mut progress = queue.progress.lock();
-        if !progress.dirty {
+        let children = queue.deferred();
+        if !progress.dirty && !children.iter().any(|child| child.progress.lock().dirty) {
             return Ok(None);
         }
         if let Some(writer) = queue.writer.get()
@@ -107,30 +116,86 @@ impl Engine {
         }
         progress.finish_passed(queue);
         progress.dirty = false;
-        let done = queue
+        let is_done = |entry: &Arc<Entry>| progress.is_done(entry);
+        let mut done: Vec<_> = queue
             .segments()
             .into_iter()
-            .filter(|entry| progress.is_done(entry))
-            .map(|entry| (entry.clone(), progress.is_damaged(&entry)))
+            .filter(is_done)
+            .map(|entry| (queue.clone(), entry.clone(), progress.is_damaged(&entry)))
             .collect();
-        let record = journal::Checkpoint {
+        let left = std::mem::take(&mut progress.leaving).into_iter();
+        done.extend(left.map(|(entry, damaged)| (queue.clone(), entry, damaged)));
+        let mut losses = Vec::new();
+        let mut deferred = Vec::new();
+        let mut ends = Ends::default();
+        for child in children {
+            let mut theirs = child.progress.lock();
+            theirs.finish_passed(&child);
+            theirs.dirty = false;
+            losses.extend(self.loss_of_unkept(queue.target, &mut theirs));
+            let entry = child.segments().into_iter().next();
+            match entry {
+                Some(entry) if !theirs.is_done(&entry) => {
+                    deferred.push(journal::Deferred {
+                        segment: entry.id,
+                        up_to: theirs.frontier,
+                        holes: theirs.unended.ranges().to_vec(),
+                    });
+                    ends.join(&theirs.ends);
+                }
+                entry => {
+                    // From here on its books are those of the target.
+                    progress.ends.join(&std::mem::take(&mut theirs.ends));
+                    queue.remove_deferred(&child);
+                    let damaged = |entry: Arc<Entry>| {
+                        let damaged = theirs.is_damaged(&entry);
+                        (child.clone(), entry, damaged)
+                    };
+                    done.extend(entry.map(damaged));
+                }
+            }
+        }
+        losses.extend(self.loss_of_unkept(queue.target, &mut progress));
+        ends.join(&progress.ends);
+        let checkpoint = journal::Checkpoint {
             target: queue.target,
             up_to: progress.frontier,
             holes: progress.unended.ranges().to_vec(),
-            ends: progress.ends,
+            ends,
+            deferred,
         };
-        Ok(Some((record, done)))
+        Ok(Some(Settled {
+            losses,
+            checkpoint,
+            done,
+        }))
+    }
+
+    /// Tells of rejected hints for which there was no room among the dead letters.
+    fn loss_of_unkept(&self, target: TargetId, progress: &mut Progress) -> Option<Record> {
+        let unkept = progress.unkept.take();
+        let (first, last) = (unkept.ranges().first()?, unkept.ranges().last()?);
+        Some(Record::Loss(Loss {
+            target,
+            range: Range {
+                first: first.first,
+                last: last.last,
+            },
+            count: unkept.count(),
+            end: End::Rejected,
+            at: self.clock.wall(),
+        }))
     }
 
     /// Removes a segment whose retire record is durable: set aside where it is damaged. A failure
     /// leaves the file to the next open, which knows the record.
-    fn retire(&self, journal: &mut Journal, queue: &Queue, entry: &Entry) {
-        let mut progress = queue.progress.lock();
+    fn retire(&self, journal: &mut Journal, queue: &Queue, holder: &Queue, entry: &Entry) {
+        let mut progress = holder.progress.lock();
         progress.ended_in.remove(&entry.id);
         let damaged = progress.is_damaged(entry);
         progress.damaged.remove(&entry.id);
         drop(progress);
-        queue.remove(entry.id);
+        holder.remove(entry.id);
         let gone = if damaged {
             self.set_aside(&entry.name)
         } else {
@@ -139,11 +204,7 @@ impl Engine {
         if gone.map_or_else(|error| error.is_missing(), |()| true) {
             journal.state.note_unlinked(entry.id);
         }
-        let first = queue
-            .segments()
-            .first()
-            .map_or(Sequence::MAX, |entry| entry.first);
-        journal.state.forget_below(queue.target, first);
+        journal.state.forget_below(queue.target, queue.first_held());
     }
 
     /// Moves a file out of the way, for an operator.
@@ -158,9 +219,11 @@ impl Engine {
     pub(crate) fn sweep(&self) -> Result<()> {
         let now = self.time.now(&*self.clock);
         for queue in self.catalog.all() {
-            for entry in queue.segments() {
-                if self.is_dead(&entry, now)? {
-                    self.drop_whole(&queue, &entry)?;
+            for holder in queue.with_deferred() {
+                for entry in holder.segments() {
+                    if self.is_dead(&entry, now)? {
+                        self.drop_whole(&queue, &holder, &entry)?;
+                    }
                 }
             }
         }
@@ -187,15 +250,15 @@ impl Engine {
 
     /// Ends all of a segment as expired. The retire record carries the count: until the next
     /// checkpoint of the target it is the only one that knows.
-    fn drop_whole(&self, queue: &Queue, entry: &Entry) -> Result<()> {
+    fn drop_whole(&self, queue: &Queue, holder: &Queue, entry: &Entry) -> Result<()> {
         let mut journal = self.journal.lock();
-        let mut progress = queue.progress.lock();
+        let mut progress = holder.progress.lock();
         if progress.in_flight > 0 {
             return Ok(());
         }
-        progress.finish_passed(queue);
+        progress.finish_passed(holder);
         let mut ends = Ends::default();
-        ends.add(journal::End::Expired, progress.pending_in(entry));
+        ends.add(End::Expired, progress.pending_in(entry));
         let damaged = progress.is_damaged(entry);
         let record = Record::Retire {
             target: queue.target,
@@ -204,10 +267,10 @@ impl Engine {
             damaged,
         };
         journal.append(&[record])?;
-        progress.end_whole(queue, entry, journal::End::Expired);
+        progress.end_whole(holder, entry, End::Expired);
         progress.ahead.reset();
         drop(progress);
-        self.retire(&mut journal, queue, entry);
+        self.retire(&mut journal, queue, holder, entry);
         Ok(())
     }
 }

@@ -23,13 +23,18 @@ pub struct Completion {
 impl Completion {
     /// Gives the page back with the target's answer. Dropping both instead has the page sent again.
     pub fn complete(self, page: Page, answer: &Answer) -> Result<()> {
-        let target = page.target();
+        let home = page.home();
+        let took_none = answer.took_none(page.len());
         let done = self.engine.acknowledge(page, answer);
+        let rest = self.engine.clock.boot() + self.engine.config.retry_delay;
         if answer.has_retries()
-            && let Some(queue) = self.engine.catalog.get(target)
+            && let Some(home) = home
         {
-            let rest = self.engine.clock.boot() + self.engine.config.retry_delay;
-            queue.progress.lock().rest_until = rest;
+            let mut progress = home.progress.lock();
+            progress.retry_at = rest;
+            if took_none {
+                progress.rest_until = rest;
+            }
         }
         self.engine.catalog.deliver.wake();
         done
@@ -57,32 +62,30 @@ impl Step for Deliver {
             .into_iter()
             .filter(|queue| queue.is_up())
         {
-            {
-                let progress = queue.progress.lock();
-                if progress.in_flight > 0 {
-                    continue;
-                }
-                if progress.rest_until > now {
-                    let rest = progress.rest_until.since(now);
-                    next = match next {
-                        Next::After(sooner) => Next::After(sooner.min(rest)),
-                        Next::WhenWoken => Next::After(rest),
-                    };
-                    continue;
-                }
+            if queue.is_in_flight() {
+                continue;
             }
-            match engine.read_page(&queue) {
+            let rest_until = queue.progress.lock().rest_until;
+            if rest_until > now {
+                next = next.or_after(rest_until.since(now));
+                continue;
+            }
+            match engine.next_page(&queue, true) {
                 Ok(Some(page)) => {
                     let completion = Completion {
                         engine: engine.clone(),
                     };
                     self.delivery.deliver(page, completion);
                 }
-                Ok(None) => {}
+                Ok(None) => {
+                    if let Some(retry_at) = queue.retry_at(now) {
+                        next = next.or_after(retry_at.since(now));
+                    }
+                }
                 // The disk may answer again; other targets go on.
                 Err(_) => {
                     queue.progress.lock().rest_until = now + engine.config.retry_delay;
-                    next = Next::After(engine.config.retry_delay);
+                    next = next.or_after(engine.config.retry_delay);
                 }
             }
         }

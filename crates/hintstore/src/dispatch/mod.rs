@@ -1,14 +1,17 @@
 //! Delivery: read a page → hand it over → acknowledge → checkpoint → retire.
 //!
 //! Each step is a file: `cursor` finds the next block, `read` makes pages of live hints, `page` is
-//! what a caller holds, `acknowledge` books the answer (rejected hints become dead letters),
-//! `checkpoint` makes it durable and retires what is done, `deliver` runs the loop for those who
-//! implement [`Delivery`] instead of pulling pages.
+//! what a caller holds, `acknowledge` books the answer (rejected hints become dead letters), `defer`
+//! moves hints that wait for a retry out of the way, `checkpoint` makes all of it durable and
+//! retires what is done, `deliver` runs the loop for those who implement [`Delivery`] instead of
+//! pulling pages.
 
 mod acknowledge;
 mod checkpoint;
+mod copy;
 mod cursor;
 mod dead_letter;
+mod defer;
 mod deliver;
 mod page;
 mod progress;
@@ -19,8 +22,6 @@ pub use deliver::{Completion, Delivery};
 pub use page::Page;
 
 pub(crate) use checkpoint::Checkpoint;
+pub(crate) use copy::Copied;
 pub(crate) use deliver::Deliver;
 pub(crate) use progress::Progress;
-
-/// A checkpoint holds no more holes than this; until some are filled, no new page is handed out.
-pub(crate) const HOLES_MAX: usize = 64;

@@ -33,6 +33,11 @@ impl Page {
         &self.handed
     }
 
+    /// The queue that it was read from.
+    pub(crate) fn home(&self) -> Option<Arc<Queue>> {
+        self.home.as_ref().and_then(Weak::upgrade)
+    }
+
     /// Takes the page off its target's account: the caller books what became of it.
     pub(crate) fn settle(&mut self) {
         self.home = None;

@@ -1,10 +1,13 @@
 //! How far delivery of one target has come.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use hintstore_format::{
     SegmentId, Sequence,
-    journal::{self, Discard, End, Ends, Range},
+    journal::{Discard, End, Ends, Range},
 };
 use hintstore_runtime::Boot;
 
@@ -40,19 +43,24 @@ pub(crate) struct Progress {
     pub(crate) ahead: Cursor,
     /// Reads what is to be handed out again.
     pub(crate) back: Cursor,
+    /// Deferred segments that were merged into others, damaged or not: to be retired.
+    pub(crate) leaving: Vec<(Arc<Entry>, bool)>,
+    /// Rejected hints that were not kept as dead letters since the last checkpoint.
+    pub(crate) unkept: Ranges,
     /// Something changed since the last checkpoint.
     pub(crate) dirty: bool,
-    /// The target rests until then.
+    /// The target, or the deferred segment, rests until then.
     pub(crate) rest_until: Boot,
+    /// What is to be handed out again rests until then.
+    pub(crate) retry_at: Boot,
 }
 
 impl Progress {
     /// Starts where a checkpoint left off.
-    pub(crate) fn resume(&mut self, checkpoint: &journal::Checkpoint) {
-        self.frontier = checkpoint.up_to;
-        self.unended = Ranges::of(&checkpoint.holes);
+    pub(crate) fn resume(&mut self, up_to: Sequence, holes: &[Range]) {
+        self.frontier = up_to;
+        self.unended = Ranges::of(holes);
         self.again = self.unended.clone();
-        self.ends = checkpoint.ends;
     }
 
     /// Books the end of hints that were handed out, or are behind the frontier by now.
@@ -62,9 +70,19 @@ impl Progress {
         }
         self.apply_moves(queue);
         self.ends.add(end, ended.count());
-        self.unended.subtract(ended);
+        self.take_out(queue, ended);
+    }
+
+    /// Takes hints out that were copied into a deferred segment.
+    pub(crate) fn move_out(&mut self, queue: &Queue, moved: &Ranges) {
+        self.apply_moves(queue);
+        self.take_out(queue, moved);
+    }
+
+    fn take_out(&mut self, queue: &Queue, ranges: &Ranges) {
+        self.unended.subtract(ranges);
         for entry in queue.segments() {
-            let count = ended.count_within(entry.first, entry.last());
+            let count = ranges.count_within(entry.first, entry.last());
             self.count_in(entry.id, count);
         }
         self.dirty = true;

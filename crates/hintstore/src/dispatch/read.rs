@@ -8,11 +8,12 @@ use hintstore_format::{
     journal::{End, Range},
 };
 use hintstore_reader::{self as reader, Block, FrameItem, Frames, Window};
+use hintstore_runtime::sync::Ordering::SeqCst;
 use hintstore_storage::Result;
 use hintstore_writer::Bytes;
 
 use super::{
-    HOLES_MAX, Page,
+    Page,
     cursor::{Cursor, Found},
     progress::Progress,
 };
@@ -56,8 +57,42 @@ impl Draft {
 }
 
 impl Engine {
-    /// The next page of a target: first what is to be handed out again, then what is new.
-    pub(crate) fn read_page(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<Option<Page>> {
+    /// The next page of a target: of deferred segments whose rest is over and of what is new by
+    /// turns; else, for one who is not patient, of any deferred segment.
+    pub(crate) fn next_page(
+        self: &Arc<Self>,
+        queue: &Arc<Queue>,
+        patient: bool,
+    ) -> Result<Option<Page>> {
+        // Where there is no space for it, no new hints are handed out until old ones are done.
+        drop(self.make_room(queue));
+        let now = self.clock.boot();
+        let deferred = queue.deferred();
+        let is_due = |child: &Arc<Queue>| child.progress.lock().rest_until <= now;
+        let (due, resting): (Vec<_>, Vec<_>) = deferred.into_iter().partition(is_due);
+        let new_first = queue.deferred_had_its_turn.swap(false, SeqCst);
+        if new_first && let Some(page) = self.read_page(queue)? {
+            return Ok(Some(page));
+        }
+        for child in &due {
+            if let Some(page) = self.read_page(child)? {
+                queue.deferred_had_its_turn.store(true, SeqCst);
+                return Ok(Some(page));
+            }
+        }
+        if !new_first && let Some(page) = self.read_page(queue)? {
+            return Ok(Some(page));
+        }
+        for child in resting.iter().filter(|_| !patient) {
+            if let Some(page) = self.read_page(child)? {
+                return Ok(Some(page));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next page of a queue: first what is to be handed out again, then what is new.
+    fn read_page(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<Option<Page>> {
         let mut progress = queue.progress.lock();
         progress.release_held(self.time.confirmations());
         let now = self.time.now(&*self.clock);
@@ -94,12 +129,14 @@ impl Engine {
         draft: &mut Draft,
         now: Now,
     ) -> Result<()> {
-        let mut back = std::mem::take(&mut progress.back);
-        let again = self.read_again(queue, progress, &mut back, draft, now);
-        progress.back = back;
-        again?;
+        if progress.retry_at <= self.clock.boot() {
+            let mut back = std::mem::take(&mut progress.back);
+            let again = self.read_again(queue, progress, &mut back, draft, now);
+            progress.back = back;
+            again?;
+        }
         let holes = progress.unended.ranges().len();
-        if holes >= HOLES_MAX || draft.is_full() {
+        if holes >= self.config.checkpoint_holes_max || draft.is_full() {
             return Ok(());
         }
         let mut ahead = std::mem::take(&mut progress.ahead);

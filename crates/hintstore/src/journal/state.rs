@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hintstore_format::{
     Namespace, SegmentId, Sequence, TargetId, UnixMillis,
-    journal::{Checkpoint, Discard, Ends, Record},
+    journal::{Checkpoint, Deferred, Discard, End, Ends, Loss, Range, Record},
 };
+
+/// An operator is told of so many losses of a target that nothing on disk tells of any more.
+const LOSSES_KEPT: usize = 64;
 
 /// What the journal says of one target.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +17,7 @@ pub(crate) struct TargetRecords {
     /// What ended since, by records that are no checkpoints.
     pub(crate) since: Ends,
     pub(crate) discards: Vec<Discard>,
-    pub(crate) losses: Vec<Record>,
+    pub(crate) losses: Vec<Loss>,
     state: Option<u8>,
 }
 
@@ -42,6 +45,30 @@ impl TargetRecords {
         ends
     }
 
+    /// What the last checkpoint says of a deferred segment.
+    pub(crate) fn deferred(&self, segment: SegmentId) -> Option<&Deferred> {
+        let named = &self.checkpoint.as_ref()?.deferred;
+        named.iter().find(|deferred| deferred.segment == segment)
+    }
+
+    /// Takes a deferred segment for one that was named, with these of its hints pending.
+    pub(crate) fn adopt(
+        &mut self,
+        target: TargetId,
+        segment: SegmentId,
+        up_to: Sequence,
+        holes: &[Range],
+    ) {
+        let mut checkpoint = self.present(target);
+        self.since = Ends::default();
+        checkpoint.deferred.push(Deferred {
+            segment,
+            up_to,
+            holes: holes.to_vec(),
+        });
+        self.checkpoint = Some(checkpoint);
+    }
+
     /// The last checkpoint, with what ended since.
     pub(crate) fn present(&self, target: TargetId) -> Checkpoint {
         let checkpoint = self.checkpoint.clone();
@@ -50,6 +77,7 @@ impl TargetRecords {
             up_to: Sequence::ZERO,
             holes: Vec::new(),
             ends: Ends::default(),
+            deferred: Vec::new(),
         });
         Checkpoint {
             ends: self.ends(),
@@ -81,17 +109,16 @@ impl JournalState {
             }
             Record::Discard(discard) => {
                 let target = self.targets.entry(discard.target).or_default();
-                target
-                    .since
-                    .add(hintstore_format::journal::End::Discarded, discard.count);
+                target.since.add(End::Discarded, discard.count);
                 target.discards.push(*discard);
             }
-            Record::Loss {
-                target, count, end, ..
-            } => {
-                let target = self.targets.entry(*target).or_default();
-                target.since.add(*end, *count);
-                target.losses.push(record.clone());
+            Record::Loss(loss) => {
+                let target = self.targets.entry(loss.target).or_default();
+                // A checkpoint tells of what was rejected; the record only says that it is gone.
+                if loss.end != End::Rejected {
+                    target.since.add(loss.end, loss.count);
+                }
+                target.losses.push(*loss);
             }
             Record::TargetState { target, state } => {
                 self.targets.entry(*target).or_default().state = Some(*state);
@@ -122,13 +149,18 @@ impl JournalState {
         }
     }
 
-    /// Forgets discards and losses of a target below what it still holds.
+    /// Forgets discards of a target below what it still holds, and old losses.
     pub(crate) fn forget_below(&mut self, target: TargetId, first: Sequence) {
         if let Some(records) = self.targets.get_mut(&target) {
             records.discards.retain(|discard| discard.up_to >= first);
-            records
-                .losses
-                .retain(|loss| matches!(loss, Record::Loss { range, .. } if range.last >= first));
+            let below = |loss: &Loss| loss.range.last < first;
+            let old = records.losses.iter().filter(|loss| below(loss)).count();
+            let mut excess = old.saturating_sub(LOSSES_KEPT);
+            records.losses.retain(|loss| {
+                let goes = excess > 0 && below(loss);
+                excess -= usize::from(goes);
+                !goes
+            });
         }
     }
 
@@ -160,7 +192,7 @@ impl JournalState {
         }
         for (target, known) in &self.targets {
             records.extend(known.discards.iter().copied().map(Record::Discard));
-            records.extend(known.losses.iter().cloned());
+            records.extend(known.losses.iter().copied().map(Record::Loss));
             if let Some(state) = known.state {
                 records.push(Record::TargetState {
                     target: *target,

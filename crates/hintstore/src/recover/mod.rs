@@ -12,15 +12,16 @@ pub(crate) use count::each as each_hint;
 use std::{fmt, sync::Arc};
 
 use hintstore_format::{
-    Sequence, StoreId, TargetId, UnixMillis, file_name,
-    journal::{End, Range, Record},
+    StoreId, TargetId, UnixMillis, file_name,
+    journal::{End, Loss, Range, Record},
 };
 use hintstore_runtime::sync::Ordering::SeqCst;
 use hintstore_storage::{Lock, LockError, Storage};
 
 use crate::{
     Config, Environment, Error, Result,
-    catalog::{Catalog, Queue, Ranges},
+    catalog::{Catalog, Entry, Queue, Ranges},
+    dispatch::Progress,
     journal::{Found, Journal, TargetRecords},
 };
 
@@ -141,6 +142,27 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         for found in segments.found {
             queue.recover(found.entry);
         }
+        let doubt = report.journal_unreadable || report.journal_bad_bytes > 0;
+        for found in segments.deferred {
+            let entry = found.entry;
+            if records.deferred(entry.id).is_none() {
+                let orphans = if doubt {
+                    orphans(&**storage, &queue, records, &entry)?
+                } else {
+                    Ranges::default()
+                };
+                if orphans.is_empty() {
+                    // A crash came before the checkpoint that would have named it.
+                    storage.unlink(&entry.name)?;
+                    report.removed += 1;
+                    continue;
+                }
+                records.adopt(target, entry.id, entry.last(), orphans.ranges());
+            }
+            let child = Queue::new(target);
+            child.recover(entry);
+            queue.add_deferred(Arc::new(child));
+        }
     }
     for loss in &losses {
         state.apply(loss);
@@ -153,11 +175,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         resume(&**storage, &catalog.get_or_add(*target), records)?;
     }
     for queue in catalog.all() {
-        let first = queue
-            .segments()
-            .first()
-            .map_or(Sequence::MAX, |entry| entry.first);
-        state.forget_below(queue.target, first);
+        state.forget_below(queue.target, queue.first_held());
     }
     // A generation that no journal before can have had, not even one that was never renamed.
     let generation = u64::from(identity.epoch) << 32;
@@ -220,19 +238,20 @@ fn new_losses(
             first: segment.entry.first,
             last,
         };
-        let told = known.losses.iter().any(
-            |loss| matches!(loss, Record::Loss { range: told, .. } if told.first == range.first),
-        );
+        let told = known
+            .losses
+            .iter()
+            .any(|loss| loss.range.first == range.first && loss.end != End::Rejected);
         for (end, count) in [(End::Damaged, segment.damaged), (End::Lost, segment.lost)] {
             if count > 0 && !told {
                 let at = environment.clock.wall();
-                losses.push(Record::Loss {
+                losses.push(Record::Loss(Loss {
                     target,
                     range,
                     count,
                     end,
                     at,
-                });
+                }));
             }
         }
         report.damaged += segment.damaged;
@@ -241,11 +260,53 @@ fn new_losses(
     losses
 }
 
+/// Hints of a deferred segment that no checkpoint names which are nowhere else: the record that
+/// named it was damaged, and the segments that they came from are gone.
+fn orphans(
+    storage: &dyn Storage,
+    queue: &Queue,
+    records: &TargetRecords,
+    entry: &Entry,
+) -> Result<Ranges> {
+    let checkpoint = records.present(queue.target);
+    let holes = Ranges::of(&checkpoint.holes);
+    let segments = queue.segments();
+    let mut orphans = Ranges::default();
+    count::each(storage, entry, |sequence, _, _| {
+        let pending = sequence > checkpoint.up_to || holes.contains(sequence);
+        let there = |entry: &Arc<Entry>| (entry.first..=entry.last()).contains(&sequence);
+        if pending && !segments.iter().any(there) {
+            orphans.add(sequence);
+        }
+    })?;
+    Ok(orphans)
+}
+
 /// Puts a target's delivery where the journal says, and its books with it.
 fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) -> Result<()> {
+    let checkpoint = records.present(queue.target);
     let mut progress = queue.progress.lock();
-    progress.resume(&records.present(queue.target));
+    progress.resume(checkpoint.up_to, &checkpoint.holes);
+    progress.ends = checkpoint.ends;
     progress.discards.clone_from(&records.discards);
+    let mut pending = count_pending(storage, queue, &mut progress)?;
+    for child in queue.deferred() {
+        let mut progress = child.progress.lock();
+        for entry in child.segments() {
+            if let Some(deferred) = records.deferred(entry.id) {
+                progress.resume(deferred.up_to, &deferred.holes);
+            }
+        }
+        progress.discards.clone_from(&records.discards);
+        pending += count_pending(storage, &child, &mut progress)?;
+    }
+    queue.found.store(pending + progress.ends.total(), SeqCst);
+    progress.dirty = true;
+    Ok(())
+}
+
+/// Counts what is left in a queue, and takes off its holes what is in no segment of it.
+fn count_pending(storage: &dyn Storage, queue: &Queue, progress: &mut Progress) -> Result<u64> {
     let entries = queue.segments();
     // Holes in segments that are gone were ended by the records that retired them.
     let mut there = Ranges::default();
@@ -262,12 +323,10 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
     progress.unended = there;
     let mut pending = 0;
     for entry in &entries {
-        let left = count::pending(storage, entry, &progress)?;
+        let left = count::pending(storage, entry, progress)?;
         let all = entry.closed().map_or(0, |closed| closed.count);
         progress.count_in(entry.id, all.saturating_sub(left));
         pending += left;
     }
-    queue.found.store(pending + progress.ends.total(), SeqCst);
-    progress.dirty = true;
-    Ok(())
+    Ok(pending)
 }

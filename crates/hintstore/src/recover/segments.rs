@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::IoSlice, sync::Arc};
 
 use hintstore_format::{
     SegmentId, TargetId, UnixMillis,
-    descriptor::Descriptor,
+    descriptor::{Descriptor, Kind},
     file_name,
     footer::Summary,
     layout::{SECTOR, align_up},
@@ -28,12 +28,15 @@ pub(super) struct FoundSegment {
     /// Hints missing above it.
     pub(super) lost: u64,
     replaces: Vec<SegmentId>,
+    kind: Kind,
 }
 
 /// The segments of a target.
 #[derive(Debug)]
 pub(super) struct TargetSegments {
     pub(super) found: Vec<FoundSegment>,
+    /// Segments of copies that wait for a retry.
+    pub(super) deferred: Vec<FoundSegment>,
     pub(super) last_created: UnixMillis,
 }
 
@@ -204,6 +207,7 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         damaged: 0,
         lost: 0,
         replaces: descriptor.map(|d| d.replaces.clone()).unwrap_or_default(),
+        kind: summary.kind,
     }
 }
 
@@ -224,6 +228,7 @@ fn walked(name: &str, descriptor: &Descriptor, survey: &Survey, closed: Closed) 
         damaged: survey.damaged,
         lost: survey.in_doubt,
         replaces: descriptor.replaces.clone(),
+        kind: descriptor.kind,
     }
 }
 
@@ -284,11 +289,15 @@ impl Segments {
             .fold(self.last_epoch.max(by_id), u32::max);
         let start = || TargetSegments {
             found: Vec::new(),
+            deferred: Vec::new(),
             last_created: UnixMillis::MIN,
         };
         let of = self.targets.entry(target).or_insert_with(start);
         of.last_created = of.last_created.max(created);
-        of.found.push(found);
+        match found.kind {
+            Kind::Deferred => of.deferred.push(found),
+            Kind::Hints | Kind::DeadLetters => of.found.push(found),
+        }
     }
 
     /// Removes segments whose replacement is there and sealed: a crash came between the two.

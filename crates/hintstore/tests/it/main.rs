@@ -8,6 +8,7 @@
 mod append;
 mod cuts;
 mod damage;
+mod defer;
 mod delivery;
 mod expiry;
 mod model;

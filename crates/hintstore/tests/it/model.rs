@@ -27,12 +27,16 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
         }
         10..=11 => world.append_batch(1 + random.below(40), TARGETS, level),
         12..=15 => {
-            let (retry, reject) = (random.below(9), random.below(29));
-            world.deliver(to, |n| n % 9 == retry && retry < 3, |n| n % 29 == reject);
+            let (retry, reject) = (random.below(12), random.below(29));
+            // By turns: none, some, and every other hint is put off.
+            let put_off = |n: u64| match retry {
+                0..3 => n % 9 == retry,
+                3..5 => n % 2 == retry % 2,
+                _ => false,
+            };
+            world.deliver(to, put_off, |n| n % 29 == reject);
         }
-        16 => {
-            drop(world.store().page(target(to)));
-        }
+        16 => world.drop_page(to),
         17..=18 => world.checkpoint(),
         19..=21 => world
             .runner
@@ -96,7 +100,7 @@ fn run(seed: u64, broken: Option<Broken>, operations: u64) -> World {
 
 #[test]
 fn random_operations_and_crashes_agree_with_the_model() {
-    for seed in 0..80 {
+    for seed in 0..150 {
         let world = run(seed, None, 150);
         assert!(world.wrong.is_empty(), "seed {seed}: {:#?}", world.wrong);
     }

@@ -1,9 +1,31 @@
 //! Opening: one at a time, from any state, with an answer.
 
+use std::sync::Arc;
+
 use hintstore::{Error, Level};
 use hintstore_sim::Crash;
 
 use crate::world::{World, small_config};
+
+#[test]
+fn a_store_that_is_dropped_leaves_nothing_in_memory() {
+    let mut world = World::new(small_config());
+    let before = Arc::strong_count(&world.clock);
+    for drop_only in [false, true] {
+        world.open().unwrap();
+        world.append_batch(40, 3, Level::Buffered);
+        world.append_batch(40, 3, Level::Durable);
+        world.deliver(0, |number| number % 2 == 0, |_| false);
+        if drop_only {
+            world.disk.cut_at(0);
+            world.store = None;
+        } else {
+            world.store.take().unwrap().close().unwrap();
+        }
+        // The world and its runner.
+        assert_eq!(Arc::strong_count(&world.clock), before);
+    }
+}
 
 #[test]
 fn a_second_opener_is_told_who_has_it() {

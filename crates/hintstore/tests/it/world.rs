@@ -34,6 +34,7 @@ pub(crate) fn small_config() -> Config {
     config.writer.hint_bytes_max = Bytes::kib(600);
     config.writer.unsynced_bytes_max = Bytes::kib(64);
     config.page_bytes = Bytes::kib(2);
+    config.checkpoint_holes_max = 3;
     config
 }
 
@@ -118,7 +119,9 @@ impl World {
         };
         self.store = Some(HintStore::open_in(environment, self.config.clone())?);
         // Order is promised within a life of the process; what comes again after it, comes again.
-        self.ears.clear();
+        for ear in self.ears.values_mut() {
+            ear.restart();
+        }
         Ok(())
     }
 
@@ -293,6 +296,16 @@ impl World {
             }
         }
         heard.len()
+    }
+
+    /// Takes a page and lets go of it: whoever had it may have sent it.
+    pub(crate) fn drop_page(&mut self, to: u128) {
+        if let Ok(Some(page)) = self.store().page(target(to)) {
+            let ear = self.ears.entry(target(to)).or_default();
+            for hint in page.hints() {
+                ear.put_off(hint.key.sequence);
+            }
+        }
     }
 
     fn check_delivered(&mut self, number: u64, sequence: Sequence, payload: &[u8], of: TargetId) {
