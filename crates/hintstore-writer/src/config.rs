@@ -1,6 +1,6 @@
 //! What the write path can be told. Each default is argued in `docs/adr/`.
 
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZeroUsize, time::Duration};
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ pub struct WriterConfig {
     pub flush_interval: Duration,
     /// A hint waits no longer in the kernel before it is synced.
     pub sync_interval: Duration,
+    /// So many files are synced side by side.
+    pub sync_threads: NonZeroUsize,
     /// No more than this is in the kernel unsynced: what goes beyond waits for a sync.
     pub unsynced_bytes_max: Bytes,
     /// An append gives up after this long, unless it is given a deadline of its own.
@@ -72,6 +74,7 @@ impl Default for WriterConfig {
             roll_age_max: Duration::from_hours(1),
             flush_interval: Duration::from_millis(200),
             sync_interval: Duration::from_secs(1),
+            sync_threads: NonZeroUsize::MIN.saturating_add(3),
             unsynced_bytes_max: Bytes::mib(256),
             append_timeout: Duration::from_secs(2),
             preallocate: true,

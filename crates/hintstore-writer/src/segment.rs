@@ -115,6 +115,9 @@ pub trait SegmentEvents: Send + Sync + std::fmt::Debug {
     /// Nothing more will be written to a segment. `sealed` where its footer was.
     fn closed(&self, segment: &Arc<Segment>, summary: &Summary, sealed: bool);
 
+    /// A segment that was only just made is no more: what was to be moved into it could not be.
+    fn dropped(&self, segment: &Arc<Segment>);
+
     /// A sync of a segment failed. Its hints from `from` on are to be taken from `by`, and
     /// `damaged` of them could not be read back.
     fn replaced(

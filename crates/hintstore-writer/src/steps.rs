@@ -49,21 +49,24 @@ impl Step for Sync {
         if !shared.sync_due(now) {
             return shared.next_sync(now);
         }
-        for target in shared.take_unsynced() {
-            let Some(_lead) = target.lead.try_lock() else {
-                // Somebody syncs it right now; there may be more by the time they are done.
-                shared.list_unsynced(&target);
-                continue;
-            };
-            let Some(mut file) = target.try_file() else {
-                shared.list_unsynced(&target);
-                continue;
-            };
-            let plan = target.plan(&mut file);
-            drop(file);
-            target.sync_in_background(&plan);
-        }
+        shared.ask_sync(shared.take_unsynced());
+        shared.sync_asked();
         shared.next_sync(now)
+    }
+}
+
+/// Syncs files side by side: several of them wait for the disk better than one.
+#[derive(Debug)]
+pub(crate) struct SyncAlong(pub(crate) Arc<Shared>);
+
+impl Step for SyncAlong {
+    fn name(&self) -> &'static str {
+        "sync along"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        self.0.sync_asked();
+        Next::WhenWoken
     }
 }
 

@@ -202,13 +202,34 @@ impl TargetWriter {
     }
 
     /// Copies the blocks above `synced_to` into a new segment. Returns it, the first sequence it
-    /// stands for, and how many hints could not be read back.
+    /// stands for, and how many hints could not be read back. A copy that does not come to its end
+    /// is removed: the next attempt makes another.
     fn move_unsynced(
         self: &Arc<Self>,
         file: &mut FileState,
         from: &Arc<Segment>,
     ) -> Result<(Option<Open>, Sequence, u64), StorageError> {
-        let mut by: Option<Open> = None;
+        let mut by = None;
+        match self.copy_unsynced(file, from, &mut by) {
+            Ok((first, damaged)) => Ok((by, first, damaged)),
+            Err(error) => {
+                if let Some(by) = by {
+                    self.shared.sub_unsynced(by.segment.written());
+                    self.shared.events.dropped(&by.segment);
+                    // A name that stays behind overlaps the first, which recovery then takes.
+                    drop(self.shared.storage.unlink(&by.segment.name));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn copy_unsynced(
+        self: &Arc<Self>,
+        file: &mut FileState,
+        from: &Arc<Segment>,
+        by: &mut Option<Open>,
+    ) -> Result<(Sequence, u64), StorageError> {
         let mut first = Sequence::MAX;
         let mut damaged = 0;
         let mut at = from.synced_to().max(from.descriptor.length() as u64);
@@ -227,9 +248,9 @@ impl TargetWriter {
             first = first.min(header.start.first);
             if by.is_none() {
                 let created = &mut file.last_created;
-                by = Some(Open::create(&self.shared, self.id, first, created, false)?);
+                *by = Some(Open::create(&self.shared, self.id, first, created, false)?);
             }
-            if let Some(by) = &mut by {
+            if let Some(by) = by {
                 let before = by.segment.written();
                 let profiles = entries.iter().map(|entry| entry.profile).collect();
                 let ready = Ready {
@@ -241,7 +262,7 @@ impl TargetWriter {
                 self.shared.add_unsynced(by.segment.written() - before);
             }
         }
-        Ok((by, first, damaged))
+        Ok((first, damaged))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     config::Bytes,
     pool::{CLASSES, Pool},
     spare::Spares,
-    steps::{self, Flush, Prepare, Seal, Sync},
+    steps::{self, Flush, Prepare, Seal, Sync, SyncAlong},
     target::TargetWriter,
 };
 
@@ -113,6 +113,8 @@ pub(crate) struct Shared {
     pressure: AtomicBool,
     /// Targets with complete slabs, once a slab: the memory for slabs bounds it.
     ready: Queue<Arc<TargetWriter>>,
+    /// Targets that are to be synced side by side.
+    syncing: Queue<Arc<TargetWriter>>,
     /// Ranges of files whose write-back is to begin.
     writeback: Queue<(Arc<Segment>, u64, u64)>,
     /// Segments that are full or old.
@@ -138,6 +140,7 @@ struct Lists {
 struct Wakers {
     flush: Waker,
     sync: Waker,
+    sync_along: Waker,
     seal: Waker,
     prepare: Waker,
 }
@@ -303,6 +306,34 @@ impl Shared {
         Next::After(at.since(now))
     }
 
+    /// Has targets synced side by side, in the background.
+    pub(crate) fn ask_sync(&self, targets: impl IntoIterator<Item = Arc<TargetWriter>>) {
+        for target in targets {
+            self.syncing.push(target);
+        }
+        if self.syncing.len() > 1 {
+            self.wakers.sync_along.wake();
+        }
+    }
+
+    /// Syncs what was asked for, until others have taken the rest.
+    pub(crate) fn sync_asked(&self) {
+        while let Some(target) = self.syncing.pop() {
+            let Some(_lead) = target.lead.try_lock() else {
+                // Somebody syncs it right now; there may be more by the time they are done.
+                self.list_unsynced(&target);
+                continue;
+            };
+            let Some(mut file) = target.try_file() else {
+                self.list_unsynced(&target);
+                continue;
+            };
+            let plan = target.plan(&mut file);
+            drop(file);
+            target.sync_in_background(&plan);
+        }
+    }
+
     pub(crate) fn wake_sync(&self) {
         self.wakers.sync.wake();
     }
@@ -395,18 +426,22 @@ impl Writer {
             failure: Mutex::new(None),
             pressure: AtomicBool::new(false),
             ready: Queue::default(),
+            syncing: Queue::default(),
             writeback: Queue::default(),
             sealing: Queue::default(),
             lists: Mutex::default(),
             wakers: Wakers::default(),
         });
         let wakers = &shared.wakers;
-        let steps: [(Arc<dyn Step>, &Waker); 4] = [
+        let mut steps: Vec<(Arc<dyn Step>, &Waker)> = vec![
             (Arc::new(Flush(shared.clone())), &wakers.flush),
             (Arc::new(Sync(shared.clone())), &wakers.sync),
             (Arc::new(Seal(shared.clone())), &wakers.seal),
             (Arc::new(Prepare(shared.clone())), &wakers.prepare),
         ];
+        for _ in 1..shared.config.sync_threads.get() {
+            steps.push((Arc::new(SyncAlong(shared.clone())), &wakers.sync_along));
+        }
         for (step, waker) in steps {
             shared.runner.start(step, waker.clone(), Next::WhenWoken)?;
         }
@@ -495,6 +530,9 @@ impl Writer {
         if level == Level::Buffered {
             return batch;
         }
+        if level == Level::Durable && lasts.len() > 1 {
+            self.sync_side_by_side(lasts.values(), deadline);
+        }
         for last in lasts.values_mut() {
             if let Ok(reached) = Self::reach(&target(last.target), *last, level, deadline) {
                 *last = reached;
@@ -506,6 +544,15 @@ impl Writer {
             }
         }
         batch
+    }
+
+    /// Has several targets synced at once. Each is waited for afterwards, in whatever order.
+    fn sync_side_by_side<'a>(&self, lasts: impl Iterator<Item = &'a Receipt>, deadline: Boot) {
+        let known = lasts.filter_map(|last| Some((self.known(last.target)?, last.sequence)));
+        let flushed = known.filter_map(|(target, sequence)| {
+            target.flush_to(sequence, deadline).ok().map(|()| target)
+        });
+        self.shared.ask_sync(flushed);
     }
 
     /// Waits until a hint that was accepted has reached `level`.
@@ -628,7 +675,10 @@ impl Writer {
     pub fn forget(&self) {
         let shared = &self.shared;
         shared.targets.write().clear();
-        while shared.ready.pop().is_some() || shared.sealing.pop().is_some() {}
+        while shared.ready.pop().is_some()
+            || shared.syncing.pop().is_some()
+            || shared.sealing.pop().is_some()
+        {}
         *shared.lists.lock() = Lists::default();
     }
 }

@@ -68,6 +68,10 @@ impl SegmentEvents for Catalog {
         self.get_or_add(segment.target()).insert(entry);
     }
 
+    fn dropped(&self, segment: &Arc<Segment>) {
+        self.get_or_add(segment.target()).remove(segment.id());
+    }
+
     fn replaced(
         &self,
         poisoned: &Arc<Segment>,
