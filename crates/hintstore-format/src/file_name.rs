@@ -11,6 +11,8 @@ pub const LOCK: &str = "LOCK";
 pub const JOURNAL: &str = "store.journal";
 /// A journal being written anew, renamed over the old one when it is whole.
 pub const JOURNAL_NEW: &str = "store.journal.tmp";
+/// The files of a store that are no segments.
+pub const CONTROL: [&str; 4] = [STORE, LOCK, JOURNAL, JOURNAL_NEW];
 /// What is kept apart for an operator.
 pub const ASIDE: &str = "aside";
 

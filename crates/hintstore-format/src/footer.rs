@@ -271,11 +271,20 @@ impl Footer {
             + SUMMARY) as u64
     }
 
-    /// The length that the footer at `offset` of `segment` claims, from its head alone. Nothing
-    /// is verified but the magic: whoever reads so many bytes bounds them by the file first.
-    pub fn claimed_length(head_bytes: &[u8]) -> Option<u64> {
+    /// The length that a footer at `offset` claims, from its head alone; `None` where that cannot
+    /// be: where its parts add up to another, or where there are more than such a file can need.
+    pub fn claimed_length(head_bytes: &[u8], offset: u64) -> Option<u64> {
         let get = Get::new(head_bytes, HEAD).ok()?;
-        (get.bytes(head::MAGIC) == FOOTER_MAGIC).then(|| get.u64(head::LENGTH))
+        let (index, namespaces) = (get.u32(head::INDEX), get.u32(head::NAMESPACES));
+        let parts = HEAD as u64
+            + u64::from(index) * index_entry::SIZE as u64
+            + u64::from(namespaces) * namespace_entry::SIZE as u64
+            + SUMMARY as u64;
+        let plausible = get.bytes(head::MAGIC) == FOOTER_MAGIC
+            && get.u64(head::LENGTH) == parts
+            && u64::from(index) <= offset / INDEX_STRIDE + 1
+            && namespaces as usize <= NAMESPACES_MAX + 1;
+        plausible.then_some(parts)
     }
 
     /// Reads a footer that lies at `offset` of `segment`; `bytes` reach to its end.
@@ -583,7 +592,12 @@ mod tests {
         let footer = footer();
         let bytes = footer.encode();
         assert_eq!(bytes.len() as u64 + 8192, footer.summary.file_length);
-        assert_eq!(Footer::claimed_length(&bytes), Some(bytes.len() as u64));
+        // A file of 8 KiB has no use for so large an index.
+        assert_eq!(Footer::claimed_length(&bytes, 8192), None);
+        assert_eq!(
+            Footer::claimed_length(&bytes, 50 * INDEX_STRIDE),
+            Some(bytes.len() as u64)
+        );
         assert_eq!(
             Footer::decode(&bytes, SegmentId::new(3), 8192).unwrap(),
             footer

@@ -208,6 +208,8 @@ pub enum Record {
     Retire {
         /// The target.
         target: TargetId,
+        /// The store that wrote the segment: numbers of segments are each store's own.
+        store: StoreId,
         /// The segment.
         segment: SegmentId,
         /// How those hints ended that no checkpoint covers.
@@ -372,11 +374,14 @@ impl Record {
             }
             Self::Retire {
                 target,
+                store,
                 segment,
                 ends,
                 damaged,
             } => {
-                out.bytes(target.as_bytes()).u64(segment.get());
+                out.bytes(target.as_bytes())
+                    .bytes(store.as_bytes())
+                    .u64(segment.get());
                 encode_ends(ends, out);
                 out.u8((*damaged).into());
             }
@@ -437,6 +442,7 @@ impl Record {
             }),
             3 => Self::Retire {
                 target: TargetId::from_bytes(from.id()?),
+                store: StoreId::from_bytes(from.id()?),
                 segment: SegmentId::new(from.u64()?),
                 ends: decode_ends(&mut from)?,
                 damaged: from.u8()? != 0,
@@ -509,11 +515,11 @@ fn decode_ranges(from: &mut Decoder<'_>) -> Result<Vec<Range>, DecodeError> {
     let count = from.count("ranges", 16)?;
     let mut ranges = Vec::with_capacity(count);
     for _ in 0..count {
-        let first = Sequence::new(from.u64()?);
-        ranges.push(Range {
-            first,
-            last: Sequence::new(from.u64()?),
-        });
+        let (first, last) = (Sequence::new(from.u64()?), Sequence::new(from.u64()?));
+        if last < first || last == Sequence::MAX {
+            return Err(DecodeError::field(0, "ranges", last.get()));
+        }
+        ranges.push(Range { first, last });
     }
     Ok(ranges)
 }
@@ -586,6 +592,8 @@ pub struct Walk<'a> {
     generation: u64,
     at: usize,
     end: usize,
+    /// Bytes that the search for the next record may still checksum.
+    budget: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -596,6 +604,7 @@ impl<'a> Walk<'a> {
             generation,
             at: HEAD,
             end: HEAD,
+            budget: (1 << 20) + 16 * bytes.len(),
         }
     }
 
@@ -643,10 +652,24 @@ impl Iterator for Walk<'_> {
             return None;
         }
         let step = JOURNAL_ALIGN as usize;
-        self.at = (from + step..self.bytes.len())
-            .step_by(step)
-            .find(|at| self.item_at(*at).is_some())
-            .unwrap_or(self.bytes.len());
+        let mut at = from + step;
+        while at < self.bytes.len() && self.budget > 0 && self.item_at(at).is_none() {
+            // Bytes that claim to be long records cost as much as they claim.
+            let claimed = self
+                .bytes
+                .get(at..)
+                .and_then(|rest| Get::new(rest, at::SIZE).ok());
+            let claimed = claimed.map_or(0, |get| get.u32(at::LENGTH) as usize);
+            if claimed <= RECORD_BYTES_MAX.min(self.bytes.len() - at) {
+                self.budget = self.budget.saturating_sub(claimed);
+            }
+            at += step;
+        }
+        self.at = if self.budget > 0 {
+            at.min(self.bytes.len())
+        } else {
+            self.bytes.len()
+        };
         Some(Item::Bad {
             bytes: (self.at - from) as u64,
         })
@@ -685,6 +708,7 @@ mod tests {
             }),
             Record::Retire {
                 target,
+                store: StoreId::from_u128(1),
                 segment: SegmentId::new(3),
                 ends,
                 damaged: true,

@@ -5,7 +5,7 @@
 //! draws a new identity rather than write sequences that another copy has used.
 
 use crate::{
-    DecodeError, DecodeKind, StoreId, checksum,
+    DecodeError, DecodeKind, Sequence, StoreId, checksum,
     codec::{Get, Put},
     layout::{STORE_MAGIC, STORE_SLOT_BYTES, VERSION, store_slot as at},
 };
@@ -63,9 +63,14 @@ impl Slot {
             let kind = DecodeKind::Foreign { version, bits };
             return Err(DecodeError::new(at::VERSION.offset, kind));
         }
+        let epoch = get.u32(at::EPOCH);
+        if epoch > Sequence::EPOCH_MAX {
+            let field = at::EPOCH;
+            return Err(DecodeError::field(field.offset, field.name, epoch.into()));
+        }
         Ok(Self {
             store: StoreId::from_bytes(get.id(at::STORE)),
-            epoch: get.u32(at::EPOCH),
+            epoch,
             generation: get.u64(at::GENERATION),
             inode: get.u64(at::INODE),
         })

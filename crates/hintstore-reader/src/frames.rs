@@ -100,7 +100,7 @@ impl<'a> Frames<'a> {
     /// Where the next intact frame begins, behind the broken one at `self.at`.
     fn resync(&mut self) -> usize {
         if let Some(end) = self.plausible(self.at)
-            && (end == self.bytes.len() || self.try_at(end))
+            && self.follows(end)
         {
             return end;
         }
@@ -112,6 +112,16 @@ impl<'a> Frames<'a> {
             at += 1;
         }
         self.bytes.len()
+    }
+
+    /// Whether a broken frame that claims to end here can be believed: the next one has the next
+    /// index, or it was the last. A wrong length can lead to a good frame further on, past others.
+    fn follows(&mut self, end: usize) -> bool {
+        if end == self.bytes.len() {
+            return self.index == self.header.last_index.into();
+        }
+        let next = frame::Header::read(self.bytes, end);
+        next.is_some_and(|next| u32::from(next.index) == self.index + 1) && self.try_at(end)
     }
 
     fn try_at(&mut self, at: usize) -> bool {

@@ -32,10 +32,15 @@ pub struct Survey {
     pub damaged: u64,
     /// Sequences above `synced_to` that are missing before others: torn or damaged, nobody can tell.
     pub in_doubt: u64,
+    /// One behind the last sequence of the blocks that were added up.
+    passed: Sequence,
 }
 
 /// No more holes than this are listed; further ones are only counted.
 const HOLES_MAX: usize = 1024;
+
+/// No more blocks than this wait to be known as synced.
+const UNSETTLED_MAX: usize = 4096;
 
 impl Survey {
     /// What the segment adds up to.
@@ -67,16 +72,22 @@ pub fn survey(file: &Arc<dyn File>, descriptor: &Descriptor) -> Result<Survey> {
         broken: 0,
         damaged: 0,
         in_doubt: 0,
+        passed: descriptor.first,
     };
     let mut blocks: Vec<Block> = Vec::new();
-    while let Some(item) = walk.next_item()? {
+    while let Some(item) = walk.next_readable() {
         match item {
             Item::Block(block) => {
                 survey.synced_to = survey.synced_to.max(block.header.position.synced_to);
                 survey.end = block.header.end();
+                if blocks.len() >= UNSETTLED_MAX {
+                    // Blocks that never say that those before them were synced: checked as they
+                    // come, so that memory is bounded whatever they say.
+                    survey.settle(&mut blocks, &mut walk, true);
+                }
                 blocks.push(block);
                 // What is known synced by now needs no check, and no memory.
-                survey.settle(&mut blocks, &mut walk, false)?;
+                survey.settle(&mut blocks, &mut walk, false);
             }
             Item::Hole(hole) if survey.holes.len() < HOLES_MAX => survey.holes.push(hole),
             Item::Hole(_) => {}
@@ -86,13 +97,13 @@ pub fn survey(file: &Arc<dyn File>, descriptor: &Descriptor) -> Result<Survey> {
             }
         }
     }
-    survey.settle(&mut blocks, &mut walk, true)?;
+    survey.settle(&mut blocks, &mut walk, true);
     Ok(survey)
 }
 
 impl Survey {
     /// Adds blocks that lie below `synced_to`, and at the end the others, checked.
-    fn settle(&mut self, blocks: &mut Vec<Block>, walk: &mut Walk, end: bool) -> Result<()> {
+    fn settle(&mut self, blocks: &mut Vec<Block>, walk: &mut Walk, end: bool) {
         let known = |block: &Block| block.header.end() <= self.synced_to;
         let settled = if end {
             blocks.len()
@@ -102,29 +113,25 @@ impl Survey {
         for block in blocks.drain(..settled) {
             let synced = block.header.end() <= self.synced_to;
             self.count_gap(block.header.start.first, synced);
+            self.passed = self.passed.max(block.header.last().plus(1));
             let Some(entries) = &block.entries else {
                 self.unreadable += u64::from(block.header.count);
                 self.note(&block);
                 continue;
             };
             if !synced {
-                let frames = walk.frames(&block)?;
-                let intact = intact(&block, &frames);
+                // What cannot be read is broken.
+                let frames = walk.frames(&block);
+                let intact = frames.map_or(0, |frames| intact(&block, &frames));
                 self.broken += u64::from(block.header.count) - intact;
             }
             self.builder.add(&block.header, entries);
         }
-        Ok(())
     }
 
     /// Counts the sequences between the last block and the next.
     fn count_gap(&mut self, first: Sequence, synced: bool) {
-        let summary = self.builder.summary();
-        let expected = if summary.blocks == 0 {
-            summary.first
-        } else {
-            summary.last.plus(1)
-        };
+        let expected = self.passed;
         // Epochs differ only between segments, so a gap within one is a number of hints.
         let gap = first.get().saturating_sub(expected.get());
         if gap > 0 && first.epoch() == expected.epoch() {

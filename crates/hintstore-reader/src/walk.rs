@@ -15,8 +15,8 @@ use hintstore_storage::Result;
 
 use crate::{Source, Window};
 
-/// A footer's tables are bounded; what claims to be longer is none.
-const FOOTER_MAX: u64 = 64 << 20;
+/// What the disk cannot read is passed over in steps of a page.
+const UNREADABLE: u64 = 4096;
 
 /// A block whose header is right.
 #[derive(Clone, Debug)]
@@ -55,6 +55,7 @@ pub struct Walk {
     at: u64,
     limit: u64,
     ended: bool,
+    footer_budget: u64,
 }
 
 impl Walk {
@@ -67,6 +68,7 @@ impl Walk {
             at,
             limit,
             ended: false,
+            footer_budget: limit.saturating_mul(4).max(1 << 20),
         }
     }
 
@@ -119,6 +121,16 @@ impl Walk {
         })))
     }
 
+    /// The next item, past what the disk cannot read: that is told as a hole.
+    pub fn next_readable(&mut self) -> Option<Item> {
+        self.next_item().unwrap_or_else(|_| {
+            let offset = self.at;
+            self.skip_to(align_up(offset + 1, UNREADABLE));
+            let length = self.at - offset;
+            Some(Item::Hole(Hole { offset, length }))
+        })
+    }
+
     /// The frames of a block.
     pub fn frames(&mut self, block: &Block) -> Result<Window> {
         self.source.at(
@@ -146,10 +158,14 @@ impl Walk {
                 Ok(Some(Item::Block(Block { header, entries })))
             }
             Some(magic) if magic == FOOTER_MAGIC => {
-                let length = Footer::claimed_length(&head).unwrap_or(u64::MAX);
-                if length > FOOTER_MAX || at.saturating_add(length) > self.limit {
+                let Some(length) = Footer::claimed_length(&head, at) else {
+                    return Ok(None);
+                };
+                // Hostile bytes can claim many footers; each costs as much as it claims.
+                if at.saturating_add(length) > self.limit || length > self.footer_budget {
                     return Ok(None);
                 }
+                self.footer_budget -= length;
                 let bytes = self.source.at(at, length as usize)?;
                 let Ok(footer) = Footer::decode(&bytes, self.segment, at) else {
                     return Ok(None);

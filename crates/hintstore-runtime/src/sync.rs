@@ -8,7 +8,7 @@ use std::{
 
 pub use std::sync::{
     Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 /// A mutex that goes on after a panic of its holder: each of our critical sections leaves its data

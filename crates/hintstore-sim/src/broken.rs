@@ -7,7 +7,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hintstore_storage::{Entry, Existing, File, Info, Lock, LockError, Mapping, Result, Storage};
+use hintstore_storage::{
+    Entry, Existing, File, Info, Lock, LockError, Mapping, Result, Space, Storage,
+};
 
 /// Which mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +94,8 @@ impl Storage for BrokenStorage {
         }
     }
 
-    fn free_space(&self) -> Result<u64> {
-        self.inner.free_space()
+    fn space(&self) -> Result<Space> {
+        self.inner.space()
     }
 }
 

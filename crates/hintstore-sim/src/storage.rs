@@ -7,7 +7,7 @@ use std::{
 };
 
 use hintstore_storage::{
-    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Storage, StorageError,
+    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Space, Storage, StorageError,
 };
 
 use crate::{
@@ -210,11 +210,15 @@ impl Storage for SimStorage {
             .map_err(self.fail_as(Op::SyncDirectory, name))
     }
 
-    fn free_space(&self) -> Result<u64> {
+    fn space(&self) -> Result<Space> {
         let disk = self.disk();
-        Ok(disk
-            .capacity
-            .map_or(u64::MAX, |capacity| capacity.saturating_sub(disk.used())))
+        // Without a limit: a device that no test fills.
+        let total = disk.capacity.unwrap_or(1 << 50);
+        Ok(Space {
+            total,
+            free: total.saturating_sub(disk.used()),
+            dedicated: false,
+        })
     }
 }
 

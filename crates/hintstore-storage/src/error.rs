@@ -77,6 +77,22 @@ impl StorageError {
         self.source.kind() == io::ErrorKind::AlreadyExists
     }
 
+    /// The process or the system has used up something that has nothing to do with the file:
+    /// descriptors or memory.
+    pub fn is_exhausted(&self) -> bool {
+        let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+        let code = self.source.raw_os_error();
+        code.is_some_and(|code| exhausted.contains(&code))
+    }
+
+    /// The file system is mounted read-only, or permissions forbid to write.
+    pub fn is_read_only(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+        )
+    }
+
     /// The device, the quota or the directory has no room: a state, not damage.
     pub fn is_disk_full(&self) -> bool {
         matches!(

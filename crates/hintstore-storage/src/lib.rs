@@ -20,4 +20,4 @@ pub use guard::{guard_installed, install_guard};
 pub use lock::{Lock, LockError};
 pub use map::Mapping;
 pub use os::OsStorage;
-pub use storage::{Entry, Existing, File, Info, Result, Storage};
+pub use storage::{Entry, Existing, File, Info, Result, Space, Storage};

@@ -14,7 +14,8 @@ use std::{
 use rustix::{fs as sys, io::Errno};
 
 use crate::{
-    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Storage, StorageError,
+    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Space, Storage,
+    StorageError,
     guard::{Range, guard_installed},
 };
 
@@ -191,15 +192,21 @@ impl Storage for OsStorage {
         sync_directory_at(&self.path(name))
     }
 
-    fn free_space(&self) -> Result<u64> {
-        match sys::statvfs(&self.root) {
-            Ok(found) => Ok(found.f_bavail.saturating_mul(found.f_frsize)),
-            Err(errno) => Err(StorageError::new(
-                Op::Inspect,
-                self.root.clone(),
-                errno.into(),
-            )),
-        }
+    fn space(&self) -> Result<Space> {
+        let fail = |error| StorageError::new(Op::Inspect, self.root.clone(), error);
+        let found = sys::statvfs(&self.root).map_err(|errno| fail(errno.into()))?;
+        let root = fs::canonicalize(&self.root).map_err(fail)?;
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+        // The root of the system is nobody's own.
+        let dedicated = match root.parent() {
+            Some(above) => device(&root).map_err(fail)? != device(above).map_err(fail)?,
+            None => false,
+        };
+        Ok(Space {
+            total: found.f_blocks.saturating_mul(found.f_frsize),
+            free: found.f_bavail.saturating_mul(found.f_frsize),
+            dedicated,
+        })
     }
 }
 
@@ -397,7 +404,7 @@ mod tests {
             .map(|e| e.name)
             .collect();
         assert!(names.contains(&"d".to_owned()) && names.contains(&"b".to_owned()));
-        assert!(storage.free_space().unwrap() > 0);
+        assert!(storage.space().unwrap().free > 0);
         storage.sync_directory("a").unwrap();
         storage.unlink("a/d").unwrap();
     }

@@ -18,6 +18,17 @@ pub struct Entry {
     pub info: Info,
 }
 
+/// The space of the device that a store lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes that an ordinary user may still write.
+    pub free: u64,
+    /// The store has the device to itself: its directory is where the device is mounted.
+    pub dedicated: bool,
+}
+
 /// Length, space and identity of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Info {
@@ -71,8 +82,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes the names in a directory durable.
     fn sync_directory(&self, name: &str) -> Result<()>;
 
-    /// Bytes that an ordinary user may still write to the device.
-    fn free_space(&self) -> Result<u64>;
+    /// The space of the device.
+    fn space(&self) -> Result<Space>;
 }
 
 /// One file.

@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
 /// A number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(u64);
 
 impl Bytes {
@@ -59,6 +59,10 @@ pub struct WriterConfig {
     pub unsynced_bytes_max: Bytes,
     /// An append gives up after this long, unless it is given a deadline of its own.
     pub append_timeout: Duration,
+    /// No more hints of one target wait for their level at once.
+    pub in_flight_target_max: u64,
+    /// No more hints of all targets wait for their level at once.
+    pub in_flight_max: u64,
     /// Whether space is reserved ahead of the writes.
     pub preallocate: bool,
 }
@@ -77,6 +81,8 @@ impl Default for WriterConfig {
             sync_threads: NonZeroUsize::MIN.saturating_add(3),
             unsynced_bytes_max: Bytes::mib(256),
             append_timeout: Duration::from_secs(2),
+            in_flight_target_max: 1 << 14,
+            in_flight_max: 1 << 17,
             preallocate: true,
         }
     }

@@ -13,6 +13,7 @@ use hintstore_runtime::{
 use hintstore_storage::StorageError;
 
 use crate::{
+    Cap,
     hint::Refusal,
     segment::{Open, Ready, Segment},
     target::{Closed, TargetWriter},
@@ -250,8 +251,14 @@ impl TargetWriter {
                         full.release();
                     }
                     self.shared.pool.release(slab);
+                    self.shared.budget.unreserve(&self.usage, slab.size());
                 }
-                Closed::Lone { bytes, .. } => self.shared.pool.give(bytes.len() as u64),
+                Closed::Lone { bytes, .. } => {
+                    self.shared.pool.give(bytes.len() as u64);
+                    self.shared
+                        .budget
+                        .unreserve(&self.usage, bytes.len() as u64);
+                }
             }
         }
         if let Some(next) = next {
@@ -268,7 +275,7 @@ impl TargetWriter {
         if file.open.is_none() {
             let first = self.flushed();
             let created = &mut file.last_created;
-            let open = Open::create(shared, self.id, first, created, file.busy)?;
+            let open = Open::create(shared, self.id, &self.usage, first, created, file.busy)?;
             file.unsynced.push_back(open.segment.clone());
             file.open = Some(open);
         }
@@ -316,7 +323,9 @@ impl TargetWriter {
 impl From<&StorageError> for Refusal {
     fn from(error: &StorageError) -> Self {
         if error.is_disk_full() {
-            Self::Full
+            Self::Full { cap: Cap::Device }
+        } else if error.is_read_only() {
+            Self::ReadOnly
         } else {
             Self::StorageFailed
         }

@@ -9,7 +9,9 @@ use hintstore_format::{
     profile::Profile,
 };
 
-use crate::Bytes;
+use hintstore_runtime::sync::{AtomicU64, Ordering::Relaxed};
+
+use crate::{Bytes, Cap};
 
 /// One undelivered mutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,12 +144,27 @@ pub enum Refusal {
         /// The limit on payload and optional fields.
         limit: Bytes,
     },
-    /// The disk has no room, and what waits for it is in the way.
-    Full,
+    /// A cap on disk space was reached, or the device has no room.
+    Full {
+        /// Which cap.
+        cap: Cap,
+    },
+    /// The target's oldest undelivered hint is older than the hint window.
+    PastWindow,
     /// The slabs were in use until the deadline: the disk is slower than the callers.
     Busy,
-    /// Neither the present segment nor a new one can be written.
+    /// So many hints wait for their level that one more would only wait longer.
+    Overloaded,
+    /// Accepting hints was switched off: for all, for the target's group, or for the namespace.
+    Disabled,
+    /// The store may not be written: its file system is mounted read-only, or permissions say so.
+    ReadOnly,
+    /// The journal, or two new segments in a row, could not be written.
     StorageFailed,
+    /// It is dead already.
+    Expired,
+    /// A fence says that it does not matter any more.
+    Fenced,
     /// The store is closed.
     Closed,
     /// The target's sequences of this epoch are used up; opening the store again starts the next.
@@ -158,12 +175,110 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { limit } => write!(f, "the hint is larger than {limit}"),
-            Self::Full => f.write_str("the disk is full"),
+            Self::Full { cap: Cap::Total } => {
+                f.write_str("the store is full: deliver or truncate hints, or raise disk.total")
+            }
+            Self::Full { cap: Cap::Target } => f.write_str(
+                "the target has as many hints as it may: truncate them, or raise disk.target",
+            ),
+            Self::Full { cap: Cap::Device } => {
+                f.write_str("the device is full, or below disk.free_floor: make room on it")
+            }
+            Self::PastWindow => f.write_str(
+                "the target was away for longer than the hint window: repair it when it is back",
+            ),
             Self::Busy => f.write_str("the store is busy: no slab came free before the deadline"),
+            Self::Overloaded => f.write_str("too many hints wait for the disk: try again later"),
+            Self::Disabled => f.write_str("accepting such hints is switched off"),
+            Self::ReadOnly => f.write_str("the directory of the store cannot be written"),
             Self::StorageFailed => f.write_str("the store cannot write to its files"),
+            Self::Expired => f.write_str("the hint is dead already"),
+            Self::Fenced => f.write_str("the hint is older than a fence on its namespace"),
             Self::Closed => f.write_str("the store is closed"),
             Self::EpochUsedUp => f.write_str("the epoch is used up: open the store again"),
         }
+    }
+}
+
+impl Refusal {
+    /// The words for all reasons, in the order of [`Refusal::index`].
+    pub const WORDS: [&'static str; 12] = [
+        "too_large",
+        "full",
+        "past_window",
+        "busy",
+        "overloaded",
+        "disabled",
+        "read_only",
+        "storage_failed",
+        "expired",
+        "fenced",
+        "closed",
+        "epoch_used_up",
+    ];
+
+    /// The place of this reason among [`Refusal::WORDS`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::TooLarge { .. } => 0,
+            Self::Full { .. } => 1,
+            Self::PastWindow => 2,
+            Self::Busy => 3,
+            Self::Overloaded => 4,
+            Self::Disabled => 5,
+            Self::ReadOnly => 6,
+            Self::StorageFailed => 7,
+            Self::Expired => 8,
+            Self::Fenced => 9,
+            Self::Closed => 10,
+            Self::EpochUsedUp => 11,
+        }
+    }
+
+    /// The word for it, as tools and metrics print it.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.get(self.index()).copied().unwrap_or_default()
+    }
+}
+
+/// How many hints were refused, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals([u64; Refusal::WORDS.len()]);
+
+impl Refusals {
+    /// How many for this reason, whatever its details.
+    pub fn get(&self, reason: Refusal) -> u64 {
+        self.0.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    /// All reasons, in words, and how many for each.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Refusal::WORDS.into_iter().zip(self.0)
+    }
+
+    /// How many in all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// Counts refusals, from any thread.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalCounts([AtomicU64; Refusal::WORDS.len()]);
+
+impl RefusalCounts {
+    pub(crate) fn add(&self, reason: Refusal, count: u64) {
+        if let Some(counter) = self.0.get(reason.index()) {
+            counter.fetch_add(count, Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self) -> Refusals {
+        let mut refusals = Refusals::default();
+        for (sum, counter) in refusals.0.iter_mut().zip(&self.0) {
+            *sum = counter.load(Relaxed);
+        }
+        refusals
     }
 }
 

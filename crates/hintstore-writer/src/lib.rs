@@ -1,6 +1,7 @@
 //! The write path: append → slab → flush → sync → roll → seal.
 //!
-//! In the order of the data flow: [`Hint`] is what a caller hands over; `pool` has the slabs;
+//! In the order of the data flow: [`Hint`] is what a caller hands over; `budget` has the caps on
+//! disk space; `pool` has the slabs;
 //! `target` reserves a place and copies the hint into it; `flush` hands full slabs to the kernel;
 //! `segment` is the open hint file of a target; `sync` makes it durable, for many callers at once,
 //! and moves what a failed sync left in doubt; `seal` ends a file with its footer; `spare` prepares
@@ -9,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod budget;
 mod config;
 mod flush;
 mod hint;
@@ -21,8 +23,9 @@ mod sync;
 mod target;
 mod writer;
 
+pub use budget::{Budget, Cap, Usage};
 pub use config::{Bytes, WriterConfig};
-pub use hint::{AppendError, Hint, Level, Receipt, Refusal};
+pub use hint::{AppendError, Hint, Level, Receipt, Refusal, Refusals};
 pub use segment::{Segment, SegmentEvents};
 pub use target::TargetWriter;
 pub use writer::{Batch, Parts, TargetStart, Writer};

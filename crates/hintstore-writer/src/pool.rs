@@ -44,6 +44,13 @@ impl SlabRef {
         })
     }
 
+    /// Its memory, in bytes.
+    pub(crate) fn size(self) -> u64 {
+        CLASSES
+            .get(usize::from(self.class))
+            .map_or(0, |size| *size as u64)
+    }
+
     pub(crate) fn pack(self) -> u64 {
         u64::from(self.class) << 62
             | 1 << 61

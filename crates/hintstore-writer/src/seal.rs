@@ -53,6 +53,7 @@ pub(crate) fn write_footer(segment: &Segment, builder: Builder) -> Result<Summar
     // A crash before this leaves zeros behind the footer: whoever meets it in the walk takes the
     // segment for sealed all the same.
     segment.file.set_length(footer.summary.file_length)?;
+    segment.taken.cut_to(footer.summary.file_length);
     segment.file.sync()?;
     Ok(footer.summary)
 }

@@ -14,13 +14,17 @@ use hintstore_format::{
 use hintstore_runtime::{
     Boot,
     sync::{
-        AtomicBool, AtomicU64, Mutex,
+        AtomicBool, AtomicI64, AtomicU64, Mutex,
         Ordering::{Acquire, Release, SeqCst},
     },
 };
 use hintstore_storage::{Existing, File, Result};
 
-use crate::writer::Shared;
+use crate::{
+    Bytes, Usage,
+    budget::{Taken, on_disk},
+    writer::Shared,
+};
 
 /// A segment, as writer, catalog and readers share it.
 #[derive(Debug)]
@@ -36,9 +40,11 @@ pub struct Segment {
     last: AtomicU64,
     count: AtomicU64,
     payload_bytes: AtomicU64,
+    earliest_deadline: AtomicI64,
     poisoned: AtomicBool,
     entry_synced: AtomicBool,
     syncing: Mutex<()>,
+    pub(crate) taken: Taken,
 }
 
 impl Segment {
@@ -70,6 +76,17 @@ impl Segment {
     /// How many hints were handed to the kernel.
     pub fn count(&self) -> u64 {
         self.count.load(Acquire)
+    }
+
+    /// No hint in it dies before, by what the hints themselves say.
+    pub fn earliest_deadline(&self) -> Option<UnixMillis> {
+        let earliest = self.earliest_deadline.load(Acquire);
+        (earliest != i64::MAX).then_some(UnixMillis::new(earliest))
+    }
+
+    /// Bytes that its file takes on the disk.
+    pub fn allocated(&self) -> Bytes {
+        Bytes::new(self.taken.get())
     }
 
     /// Whether a sync of it failed: it is never synced or written again.
@@ -143,6 +160,7 @@ pub(crate) struct Open {
     pub(crate) opened: Boot,
     /// Where the last block ended.
     end: u64,
+    /// Space is reserved up to here.
     allocated: u64,
     /// A sync was begun since the last write: the next block starts a sector.
     pub(crate) synced: bool,
@@ -162,11 +180,16 @@ impl Open {
     pub(crate) fn create(
         shared: &Shared,
         target: TargetId,
+        usage: &Arc<Usage>,
         first: Sequence,
         last_created: &mut UnixMillis,
         busy: bool,
     ) -> Result<Self> {
-        let mut spare = if busy { shared.spares.take() } else { None };
+        let mut spare = if busy {
+            shared.spares.take(shared)
+        } else {
+            None
+        };
         let (created, name, file, allocated) = loop {
             let next = UnixMillis::new(last_created.get().saturating_add(1));
             let created = shared.clock.wall().max(next);
@@ -214,10 +237,13 @@ impl Open {
             last: AtomicU64::new(first.before().get()),
             count: AtomicU64::new(0),
             payload_bytes: AtomicU64::new(0),
+            earliest_deadline: AtomicI64::new(i64::MAX),
             poisoned: AtomicBool::new(false),
             entry_synced: AtomicBool::new(false),
             syncing: Mutex::new(()),
+            taken: Taken::new(&shared.budget, usage, 0),
         });
+        segment.taken.grow_to(end.max(allocated));
         shared.add_unsynced(end);
         shared.events.opened(&segment);
         let opened = shared.clock.boot();
@@ -240,6 +266,7 @@ impl Open {
         let mut count = 0;
         let mut payload_bytes = 0;
         let mut last = self.segment.last();
+        let mut earliest = UnixMillis::MAX;
         for block in blocks.iter_mut() {
             let position = Position {
                 segment: self.segment.id(),
@@ -260,6 +287,7 @@ impl Open {
             payload_bytes += u64::from(header.frames_length)
                 - u64::from(header.count) * hintstore_format::frame::HEADER as u64;
             last = last.max(header.last());
+            earliest = earliest.min(header.deadlines.min);
         }
         self.reserve_ahead(shared, end);
         let parts: Vec<IoSlice<'_>> = blocks
@@ -268,8 +296,12 @@ impl Open {
             .flat_map(|(block, table)| [IoSlice::new(block.bytes), IoSlice::new(table)])
             .collect();
         self.segment.file.write_at(&parts, start)?;
+        self.segment.taken.grow_to(end);
         self.end = end;
         self.synced = false;
+        self.segment
+            .earliest_deadline
+            .fetch_min(earliest.get(), Release);
         self.segment.last.store(last.get(), Release);
         self.segment.count.fetch_add(count, Release);
         self.segment.payload_bytes.fetch_add(payload_bytes, Release);
@@ -291,9 +323,14 @@ impl Open {
         let ahead = end
             .clamp(*AHEAD.start(), *AHEAD.end())
             .min(limit.saturating_sub(end));
-        let to = end + ahead;
-        if self.segment.file.allocate(self.end, to - self.end).is_ok() {
-            self.allocated = to;
+        let to = on_disk(end + ahead);
+        let taken = &self.segment.taken;
+        if taken.take_ahead(to) {
+            if self.segment.file.allocate(self.end, to - self.end).is_ok() {
+                self.allocated = to;
+            } else {
+                taken.cut_to(end);
+            }
         }
         if end > limit / 4 {
             shared.want_spare();

@@ -7,7 +7,7 @@ use hintstore_format::file_name;
 use hintstore_runtime::sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst};
 use hintstore_storage::File;
 
-use crate::writer::Shared;
+use crate::{Bytes, Usage, writer::Shared};
 
 /// A file with reserved space and no target.
 #[derive(Debug)]
@@ -21,13 +21,17 @@ pub(crate) struct Spare {
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     ready: Mutex<Option<Spare>>,
+    usage: Usage,
     pub(crate) wanted: AtomicBool,
     made: AtomicU64,
 }
 
 impl Spares {
-    pub(crate) fn take(&self) -> Option<Spare> {
-        self.ready.lock().take()
+    /// The spare file; its space is the taker's to count.
+    pub(crate) fn take(&self, shared: &Shared) -> Option<Spare> {
+        let spare = self.ready.lock().take()?;
+        shared.budget.free(&self.usage, Bytes::new(spare.allocated));
+        Some(spare)
     }
 
     /// Makes one, if one is wanted and none is there. A full disk makes none.
@@ -35,11 +39,15 @@ impl Spares {
         if !self.wanted.swap(false, SeqCst) || self.ready.lock().is_some() {
             return;
         }
+        let allocated = shared.config.segment_bytes.get();
+        if !shared.budget.take_ahead(&self.usage, allocated) {
+            return;
+        }
         let name = file_name::spare(self.made.fetch_add(1, SeqCst));
         let Ok(file) = shared.storage.create(&name) else {
+            shared.budget.free(&self.usage, Bytes::new(allocated));
             return;
         };
-        let allocated = shared.config.segment_bytes.get();
         if file.allocate(0, allocated).is_ok() {
             *self.ready.lock() = Some(Spare {
                 name,
@@ -47,13 +55,14 @@ impl Spares {
                 allocated,
             });
         } else {
+            shared.budget.free(&self.usage, Bytes::new(allocated));
             drop(shared.storage.unlink(&name));
         }
     }
 
     /// Removes what was prepared for nothing.
     pub(crate) fn discard(&self, shared: &Shared) {
-        if let Some(spare) = self.take() {
+        if let Some(spare) = self.take(shared) {
             // Left behind, it is discarded at the next open.
             drop(shared.storage.unlink(&spare.name));
         }

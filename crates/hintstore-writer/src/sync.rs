@@ -215,6 +215,7 @@ impl TargetWriter {
             Err(error) => {
                 if let Some(by) = by {
                     self.shared.sub_unsynced(by.segment.written());
+                    by.segment.taken.cut_to(0);
                     self.shared.events.dropped(&by.segment);
                     // A name that stays behind overlaps the first, which recovery then takes.
                     drop(self.shared.storage.unlink(&by.segment.name));
@@ -248,7 +249,14 @@ impl TargetWriter {
             first = first.min(header.start.first);
             if by.is_none() {
                 let created = &mut file.last_created;
-                *by = Some(Open::create(&self.shared, self.id, first, created, false)?);
+                *by = Some(Open::create(
+                    &self.shared,
+                    self.id,
+                    &self.usage,
+                    first,
+                    created,
+                    false,
+                )?);
             }
             if let Some(by) = by {
                 let before = by.segment.written();

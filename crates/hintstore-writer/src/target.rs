@@ -18,10 +18,11 @@ use hintstore_runtime::{
 };
 
 use crate::{
-    Refusal,
+    Cap, Refusal, Refusals, Usage,
     flush::FileState,
+    hint::RefusalCounts,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
-    writer::Shared,
+    writer::{Shared, TargetStart},
 };
 
 /// A closed block that waits to be written.
@@ -80,6 +81,13 @@ pub(crate) struct Inner {
 pub struct TargetWriter {
     pub(crate) id: TargetId,
     pub(crate) shared: Arc<Shared>,
+    /// What its files take on the disk.
+    pub(crate) usage: Arc<Usage>,
+    /// Its oldest undelivered hint is older than the hint window.
+    past_window: AtomicBool,
+    /// Hints that wait for their level.
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) refused: RefusalCounts,
     /// The present slab as one word; 0 is none.
     current: AtomicU64,
     pub(crate) inner: Mutex<Inner>,
@@ -102,6 +110,8 @@ pub struct TargetWriter {
 const HELP_ABOVE: usize = 6;
 /// More than this, and it waits for whoever writes.
 const WAIT_ABOVE: usize = 8;
+/// One target may hold a quarter of the memory in blocks that wait for the disk; then it waits.
+const MEMORY_SHARE: u64 = 4;
 /// An epoch ends this many sequences before its 40 bits do.
 const EPOCH_MARGIN: u64 = 1 << 24;
 
@@ -111,16 +121,22 @@ enum Turned {
     Again,
     /// All memory is in use.
     NoMemory,
+    /// A cap on disk space is reached.
+    Full(Cap),
     /// The epoch is used up.
     UsedUp,
 }
 
 impl TargetWriter {
-    pub(crate) fn new(shared: &Arc<Shared>, id: TargetId, last_created: UnixMillis) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, id: TargetId, start: TargetStart) -> Self {
         let first = Sequence::first_of(shared.epoch);
         Self {
             id,
             shared: shared.clone(),
+            usage: start.usage,
+            past_window: AtomicBool::new(start.past_window),
+            in_flight: AtomicU64::new(0),
+            refused: RefusalCounts::default(),
             current: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 next: first,
@@ -129,7 +145,7 @@ impl TargetWriter {
                 queue: VecDeque::new(),
                 listed: false,
             }),
-            file: Mutex::new(FileState::new(last_created)),
+            file: Mutex::new(FileState::new(start.last_created)),
             flush_wanted: AtomicBool::new(false),
             flushed: AtomicU64::new(first.get()),
             synced: AtomicU64::new(first.get()),
@@ -155,6 +171,28 @@ impl TargetWriter {
         open.unwrap_or(inner.next)
     }
 
+    /// Says whether its oldest undelivered hint is older than the hint window: then it takes none.
+    pub fn set_past_window(&self, past: bool) {
+        self.past_window.store(past, Release);
+    }
+
+    /// How many hints it refused, by reason, since the store was opened.
+    pub fn refused(&self) -> Refusals {
+        self.refused.get()
+    }
+
+    /// Whether it may take a hint now.
+    #[inline]
+    pub(crate) fn may_take(&self) -> Result<(), Refusal> {
+        if self.past_window.load(Acquire) {
+            return Err(Refusal::PastWindow);
+        }
+        match self.shared.budget.full(&self.usage) {
+            Some(cap) => Err(Refusal::Full { cap }),
+            None => Ok(()),
+        }
+    }
+
     /// How many hints the target accepted in this epoch.
     pub fn accepted(&self) -> u64 {
         self.next().get() - Sequence::first_of(self.shared.epoch).get()
@@ -177,6 +215,7 @@ impl TargetWriter {
         draft: &Draft<'_>,
         profile: &Profile,
     ) -> Option<Sequence> {
+        self.may_take().ok()?;
         let slab_ref = SlabRef::unpack(self.current.load(Acquire))?;
         let slab = self.shared.pool.slab(slab_ref);
         let (sequence, last_out) = slab.write(slab_ref.generation, draft, profile).ok()?;
@@ -218,8 +257,10 @@ impl TargetWriter {
                 }
             }
             self.shared.may_append()?;
+            self.may_take()?;
             match self.turn_over(word, draft.created(), longest) {
                 Turned::Again => {}
+                Turned::Full(cap) => return Err(Refusal::Full { cap }),
                 Turned::NoMemory => {
                     until = until.or_else(|| deadline.take().map(|deadline| deadline()));
                     let until = until.unwrap_or_default();
@@ -251,9 +292,17 @@ impl TargetWriter {
         let start = self.shared.start(inner.next, created);
         let least = Pool::class_for(frame);
         let class = inner.class.max(least);
+        if Self::held_bytes(&inner) > self.shared.config.memory.get() / MEMORY_SHARE {
+            // The rest is for others.
+            return Turned::NoMemory;
+        }
         let Some(slab) = self.shared.pool.acquire(class, least, start) else {
             return Turned::NoMemory;
         };
+        if let Err(cap) = self.shared.budget.reserve(&self.usage, slab.size()) {
+            self.give_back(slab);
+            return Turned::Full(cap);
+        }
         inner.bound = now;
         self.current.store(slab.pack(), Release);
         let list = !std::mem::replace(&mut inner.listed, true);
@@ -276,6 +325,21 @@ impl TargetWriter {
         Turned::Again
     }
 
+    /// Memory in closed blocks that are not written yet.
+    fn held_bytes(inner: &Inner) -> u64 {
+        inner.queue.iter().map(Closed::bytes).sum()
+    }
+
+    /// Puts a slab back that was bound for nothing.
+    fn give_back(&self, slab_ref: SlabRef) {
+        let slab = self.shared.pool.slab(slab_ref);
+        slab.buffer.close(slab_ref.generation);
+        if let Some(exclusive) = slab.buffer.collect(slab_ref.generation) {
+            exclusive.release();
+            self.shared.pool.release(slab_ref);
+        }
+    }
+
     fn used_up(&self, inner: &Inner) -> bool {
         let count = inner.next.get() - Sequence::first_of(self.shared.epoch).get();
         count > (1 << Sequence::COUNT_BITS) - EPOCH_MARGIN
@@ -291,6 +355,7 @@ impl TargetWriter {
             return;
         };
         if filled.count == 0 {
+            self.shared.budget.unreserve(&self.usage, slab_ref.size());
             if let Some(exclusive) = slab.buffer.collect(slab_ref.generation) {
                 exclusive.release();
                 self.shared.pool.release(slab_ref);
@@ -362,10 +427,16 @@ impl TargetWriter {
         deadline: Boot,
     ) -> Result<Sequence, Refusal> {
         self.shared.may_append()?;
+        self.may_take()?;
         let mut start = self.shared.start(Sequence::ZERO, draft.created());
         let length = (block::HEADER + draft.length(start.base_created)) as u64;
+        let reserved = self.shared.budget.reserve(&self.usage, length);
+        reserved.map_err(|cap| Refusal::Full { cap })?;
         while !self.shared.pool.take(length) {
-            self.shared.wait_for_memory(self, length, deadline)?;
+            if let Err(refusal) = self.shared.wait_for_memory(self, length, deadline) {
+                self.shared.budget.unreserve(&self.usage, length);
+                return Err(refusal);
+            }
         }
         let bytes = block::lone(draft, start);
         let mut inner = self.inner.lock();
@@ -373,6 +444,7 @@ impl TargetWriter {
         if self.used_up(&inner) {
             drop(inner);
             self.shared.pool.give(length);
+            self.shared.budget.unreserve(&self.usage, length);
             return Err(Refusal::EpochUsedUp);
         }
         start.first = inner.next;

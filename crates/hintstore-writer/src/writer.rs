@@ -23,8 +23,10 @@ use hintstore_runtime::{
 use hintstore_storage::{Storage, StorageError};
 
 use crate::{
-    AppendError, Hint, Level, Receipt, Refusal, Segment, SegmentEvents, WriterConfig,
+    AppendError, Budget, Hint, Level, Receipt, Refusal, Refusals, Segment, SegmentEvents, Usage,
+    WriterConfig,
     config::Bytes,
+    hint::RefusalCounts,
     pool::{CLASSES, Pool},
     spare::Spares,
     steps::{self, Flush, Prepare, Seal, Sync, SyncAlong},
@@ -42,13 +44,19 @@ pub struct Parts {
     pub runner: Arc<dyn Runner>,
     /// Who is told of segments.
     pub events: Arc<dyn SegmentEvents>,
+    /// What the disk has room for.
+    pub budget: Arc<Budget>,
 }
 
 /// What is known of a target before its first append.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TargetStart {
     /// No segment of the target has a later creation time in its name.
     pub last_created: UnixMillis,
+    /// What its files take already.
+    pub usage: Arc<Usage>,
+    /// Whether its oldest undelivered hint is older than the hint window.
+    pub past_window: bool,
 }
 
 /// Why a level was not reached.
@@ -102,12 +110,17 @@ pub(crate) struct Shared {
     pub(crate) store: StoreId,
     pub(crate) epoch: u32,
     pub(crate) pool: Pool,
+    pub(crate) budget: Arc<Budget>,
+    in_flight: AtomicU64,
+    refused: RefusalCounts,
     pub(crate) spares: Spares,
     targets: RwLock<Targets>,
     segments: AtomicU64,
     salt: AtomicU64,
     unsynced_bytes: AtomicU64,
     closed: AtomicBool,
+    /// New segments in a row that could not be written.
+    failures: AtomicU64,
     failing: AtomicBool,
     failure: Mutex<Option<Refusal>>,
     pressure: AtomicBool,
@@ -173,18 +186,28 @@ impl Shared {
         Ok(())
     }
 
+    /// A new segment could not be written. The first time that may be the segment; the second
+    /// time in a row it is the disk, and appends are refused until a write succeeds.
     pub(crate) fn write_failed(&self, error: &StorageError) {
-        *self.failure.lock() = Some(error.into());
-        self.failing.store(true, SeqCst);
+        if error.is_disk_full() {
+            self.budget.device_is_full();
+        } else if self.failures.fetch_add(1, SeqCst) > 0 {
+            self.refuse(error.into());
+        }
         // Who waits for memory is to hear of it.
         self.pool.freed.raise();
     }
 
     pub(crate) fn write_succeeded(&self) {
-        if self.failing.load(Acquire) {
+        if self.failures.swap(0, SeqCst) > 0 {
             *self.failure.lock() = None;
             self.failing.store(false, SeqCst);
         }
+    }
+
+    fn refuse(&self, why: Refusal) {
+        *self.failure.lock() = Some(why);
+        self.failing.store(true, SeqCst);
     }
 
     /// Waits for memory; what is in the way is flushed first.
@@ -393,6 +416,25 @@ pub struct Batch {
     pub refused: Option<Refusal>,
 }
 
+/// The last receipt of each target of a call.
+type Lasts = HashMap<TargetId, Receipt, BuildHasherDefault<IdHasher>>;
+
+/// The hints of one call that wait for their level; they are counted until it returns.
+#[derive(Default)]
+struct InFlight(Option<(Arc<Shared>, Vec<Arc<TargetWriter>>)>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let Some((shared, targets)) = self.0.take() else {
+            return;
+        };
+        shared.in_flight.fetch_sub(targets.len() as u64, SeqCst);
+        for target in targets {
+            target.in_flight.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
 /// The write path of a store.
 #[derive(Clone)]
 pub struct Writer {
@@ -414,6 +456,9 @@ impl Writer {
             clock: parts.clock,
             runner: parts.runner,
             events: parts.events,
+            budget: parts.budget,
+            in_flight: AtomicU64::new(0),
+            refused: RefusalCounts::default(),
             config,
             store,
             epoch,
@@ -422,6 +467,7 @@ impl Writer {
             segments: AtomicU64::new(0),
             unsynced_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             failure: Mutex::new(None),
             pressure: AtomicBool::new(false),
@@ -456,7 +502,7 @@ impl Writer {
             return target;
         }
         let mut targets = self.shared.targets.write();
-        let make = || Arc::new(TargetWriter::new(&self.shared, id, start().last_created));
+        let make = || Arc::new(TargetWriter::new(&self.shared, id, start()));
         targets.entry(id).or_insert_with(make).clone()
     }
 
@@ -467,19 +513,27 @@ impl Writer {
 
     /// Takes a hint, and returns when it has reached `level`, at the latest at `deadline`.
     ///
-    /// `target` finds, or makes, the writer of a hint's target.
+    /// `admit` may refuse it first; `target` finds, or makes, the writer of a hint's target.
     pub fn append<'a>(
         &self,
         hint: Hint<'a>,
         level: Level,
         deadline: Option<Boot>,
+        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
         target: impl Fn(TargetId) -> Arc<TargetWriter>,
     ) -> Result<Receipt, AppendError<'a>> {
+        let draft = Draft::new(&hint.body);
+        let mut waiting = InFlight::default();
         // Most appends wait for nothing: the clock is read when one has to.
-        let taken = self.take(&hint, deadline, &target);
+        let taken = self
+            .wait_for_level(&hint, level, &target, &mut waiting)
+            .and_then(|()| self.take(&hint, &draft, deadline, &admit, &target));
         let sequence = match taken {
             Ok(sequence) => sequence,
-            Err(reason) => return Err(AppendError::Refused { hint, reason }),
+            Err(reason) => {
+                self.count_refusal(hint.target, reason);
+                return Err(AppendError::Refused { hint, reason });
+            }
         };
         let receipt = Receipt {
             target: hint.target,
@@ -495,12 +549,13 @@ impl Writer {
 
     /// Takes hints in order until one is refused, then brings all that were taken to `level`.
     ///
-    /// `target` finds, or makes, the writer of a hint's target.
+    /// `admit` and `target` as for [`Writer::append`].
     pub fn append_batch(
         &self,
         hints: &[Hint<'_>],
         level: Level,
         deadline: Option<Boot>,
+        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
         target: impl Fn(TargetId) -> Arc<TargetWriter>,
     ) -> Batch {
         let deadline = self.deadline(deadline);
@@ -508,10 +563,15 @@ impl Writer {
             receipts: Vec::with_capacity(hints.len()),
             refused: None,
         };
+        let mut waiting = InFlight::default();
         // The last receipt of each target: what is before it in its order is as safe as it.
-        let mut lasts: HashMap<_, Receipt, BuildHasherDefault<IdHasher>> = HashMap::default();
+        let mut lasts = Lasts::default();
         for hint in hints {
-            match self.take(hint, Some(deadline), &target) {
+            let draft = Draft::new(&hint.body);
+            let taken = self
+                .wait_for_level(hint, level, &target, &mut waiting)
+                .and_then(|()| self.take(hint, &draft, Some(deadline), &admit, &target));
+            match taken {
                 Ok(sequence) => {
                     let receipt = Receipt {
                         target: hint.target,
@@ -522,22 +582,13 @@ impl Writer {
                     lasts.insert(hint.target, receipt);
                 }
                 Err(reason) => {
+                    self.count_refusal(hint.target, reason);
                     batch.refused = Some(reason);
                     break;
                 }
             }
         }
-        if level == Level::Buffered {
-            return batch;
-        }
-        if level == Level::Durable && lasts.len() > 1 {
-            self.sync_side_by_side(lasts.values(), deadline);
-        }
-        for last in lasts.values_mut() {
-            if let Ok(reached) = Self::reach(&target(last.target), *last, level, deadline) {
-                *last = reached;
-            }
-        }
+        self.reach_all(&mut lasts, level, deadline);
         for receipt in &mut batch.receipts {
             if let Some(last) = lasts.get(&receipt.target) {
                 receipt.level = last.level;
@@ -546,13 +597,48 @@ impl Writer {
         batch
     }
 
-    /// Has several targets synced at once. Each is waited for afterwards, in whatever order.
-    fn sync_side_by_side<'a>(&self, lasts: impl Iterator<Item = &'a Receipt>, deadline: Boot) {
-        let known = lasts.filter_map(|last| Some((self.known(last.target)?, last.sequence)));
-        let flushed = known.filter_map(|(target, sequence)| {
-            target.flush_to(sequence, deadline).ok().map(|()| target)
-        });
-        self.shared.ask_sync(flushed);
+    /// Takes one hint for several targets: its payload is checksummed once. The result of each
+    /// target is in its place. `admit` and `target` as for [`Writer::append`].
+    pub fn append_for(
+        &self,
+        hint: &Hint<'_>,
+        targets: &[TargetId],
+        level: Level,
+        deadline: Option<Boot>,
+        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
+        target: impl Fn(TargetId) -> Arc<TargetWriter>,
+    ) -> Vec<Result<Receipt, Refusal>> {
+        let deadline = self.deadline(deadline);
+        let draft = Draft::new(&hint.body);
+        let mut waiting = InFlight::default();
+        let mut lasts = Lasts::default();
+        let mut results: Vec<Result<Receipt, Refusal>> = Vec::with_capacity(targets.len());
+        for id in targets {
+            let hint = Hint {
+                target: *id,
+                ..*hint
+            };
+            let taken = self
+                .wait_for_level(&hint, level, &target, &mut waiting)
+                .and_then(|()| self.take(&hint, &draft, Some(deadline), &admit, &target));
+            let receipt = taken.map(|sequence| Receipt {
+                target: *id,
+                sequence,
+                level: Level::Buffered,
+            });
+            match receipt {
+                Ok(receipt) => drop(lasts.insert(*id, receipt)),
+                Err(reason) => self.count_refusal(*id, reason),
+            }
+            results.push(receipt);
+        }
+        self.reach_all(&mut lasts, level, deadline);
+        for receipt in results.iter_mut().flatten() {
+            if let Some(last) = lasts.get(&receipt.target) {
+                receipt.level = last.level;
+            }
+        }
+        results
     }
 
     /// Waits until a hint that was accepted has reached `level`.
@@ -568,6 +654,82 @@ impl Writer {
         Self::reach(&target, receipt, level, self.deadline(deadline))
     }
 
+    /// Brings the last hint of each of several targets to `level`.
+    fn reach_all(&self, lasts: &mut Lasts, level: Level, deadline: Boot) {
+        if level == Level::Buffered {
+            return;
+        }
+        if level == Level::Durable && lasts.len() > 1 {
+            self.sync_side_by_side(lasts.values(), deadline);
+        }
+        for last in lasts.values_mut() {
+            if let Some(target) = self.known(last.target)
+                && let Ok(reached) = Self::reach(&target, *last, level, deadline)
+            {
+                *last = reached;
+            }
+        }
+    }
+
+    /// Counts a hint that will wait for its level, unless too many do. A call always gets its
+    /// first hint, or a large batch could never come through.
+    fn wait_for_level(
+        &self,
+        hint: &Hint<'_>,
+        level: Level,
+        target: impl Fn(TargetId) -> Arc<TargetWriter>,
+        waiting: &mut InFlight,
+    ) -> Result<(), Refusal> {
+        if level == Level::Buffered {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        let of = target(hint.target);
+        let here = of.in_flight.fetch_add(1, SeqCst);
+        let all = shared.in_flight.fetch_add(1, SeqCst);
+        let own = waiting
+            .0
+            .as_ref()
+            .map_or(0, |(_, targets)| targets.len() as u64);
+        let (_, targets) = waiting
+            .0
+            .get_or_insert_with(|| (shared.clone(), Vec::new()));
+        targets.push(of);
+        let config = &shared.config;
+        if here.saturating_sub(own) >= config.in_flight_target_max
+            || all.saturating_sub(own) >= config.in_flight_max
+        {
+            return Err(Refusal::Overloaded);
+        }
+        Ok(())
+    }
+
+    fn count_refusal(&self, target: TargetId, reason: Refusal) {
+        self.shared.refused.add(reason, 1);
+        if let Some(target) = self.known(target) {
+            target.refused.add(reason, 1);
+        }
+    }
+
+    /// How many hints were refused, by reason, since the store was opened.
+    pub fn refused(&self) -> Refusals {
+        self.shared.refused.get()
+    }
+
+    /// Hints that wait for their level.
+    pub fn in_flight(&self) -> u64 {
+        self.shared.in_flight.load(SeqCst)
+    }
+
+    /// Has several targets synced at once. Each is waited for afterwards, in whatever order.
+    fn sync_side_by_side<'a>(&self, lasts: impl Iterator<Item = &'a Receipt>, deadline: Boot) {
+        let known = lasts.filter_map(|last| Some((self.known(last.target)?, last.sequence)));
+        let flushed = known.filter_map(|(target, sequence)| {
+            target.flush_to(sequence, deadline).ok().map(|()| target)
+        });
+        self.shared.ask_sync(flushed);
+    }
+
     fn deadline(&self, given: Option<Boot>) -> Boot {
         given.unwrap_or_else(|| self.shared.clock.boot() + self.shared.config.append_timeout)
     }
@@ -576,7 +738,9 @@ impl Writer {
     fn take(
         &self,
         hint: &Hint<'_>,
+        draft: &Draft<'_>,
         deadline: Option<Boot>,
+        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
         target: impl Fn(TargetId) -> Arc<TargetWriter>,
     ) -> Result<Sequence, Refusal> {
         let limit = self.shared.config.hint_bytes_max;
@@ -585,7 +749,6 @@ impl Writer {
         if (body.payload.len() + key) as u64 > limit.get() {
             return Err(Refusal::TooLarge { limit });
         }
-        let draft = Draft::new(body);
         if !draft.fits() {
             return Err(Refusal::TooLarge {
                 limit: Bytes::new(u16::MAX.into()),
@@ -593,15 +756,16 @@ impl Writer {
         }
         // Before anything is reserved; a slab that is open already takes the hint all the same.
         self.shared.may_append()?;
+        admit(hint)?;
         let profile = hint.profile();
         // The usual case, a slab with room, counts no references and knows no deadline.
         let targets = self.shared.targets.read();
         let open = targets.get(&hint.target);
-        let taken = open.and_then(|target| target.append_open(&draft, &profile));
+        let taken = open.and_then(|target| target.append_open(draft, &profile));
         drop(targets);
         match taken {
             Some(sequence) => Ok(sequence),
-            None => target(hint.target).append(&draft, profile, || self.deadline(deadline)),
+            None => target(hint.target).append(draft, profile, || self.deadline(deadline)),
         }
     }
 
@@ -651,7 +815,9 @@ impl Writer {
 
     /// Whether appends are refused for the disk's sake, and why.
     pub fn trouble(&self) -> Option<Refusal> {
-        self.shared.may_append().err()
+        let full = || self.shared.budget.all_full();
+        let trouble = self.shared.may_append().err();
+        trouble.or_else(|| full().map(|cap| Refusal::Full { cap }))
     }
 
     /// Refuses further appends, then makes everything durable and seals all segments. Returns

@@ -7,6 +7,8 @@ use hintstore_runtime::{Clock, Runner, SystemClock, Threads};
 use hintstore_storage::{OsStorage, Storage};
 use hintstore_writer::{Bytes, WriterConfig};
 
+use crate::DiskConfig;
+
 /// Settings of a store.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -14,8 +16,16 @@ pub struct Config {
     pub directory: PathBuf,
     /// Settings of the write path.
     pub writer: WriterConfig,
+    /// What the store may take of the disk.
+    pub disk: DiskConfig,
+    /// A target whose oldest undelivered hint was accepted longer ago takes no more; `None` for a
+    /// target that may be away for ever.
+    pub hint_window: Option<Duration>,
     /// What expires, besides by what each hint says itself.
     pub expiry: Policy,
+    /// Hints that are dead already are taken all the same: for imports, which somebody may want to
+    /// judge at another time.
+    pub take_expired: bool,
     /// What was acknowledged is checkpointed at least this often: what a crash can repeat.
     pub checkpoint_interval: Duration,
     /// A page holds about this many bytes of hints.
@@ -39,7 +49,10 @@ impl Config {
         Self {
             directory: directory.into(),
             writer: WriterConfig::default(),
+            disk: DiskConfig::default(),
+            hint_window: Some(Duration::from_hours(3)),
             expiry: Policy::default(),
+            take_expired: false,
             checkpoint_interval: Duration::from_secs(1),
             page_bytes: Bytes::kib(512),
             retry_delay: Duration::from_secs(1),

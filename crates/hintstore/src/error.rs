@@ -35,6 +35,11 @@ pub enum Error {
         /// The type.
         code: u16,
     },
+    /// The store was opened so often that no epoch is left for new sequences.
+    EpochsUsedUp {
+        /// The store file.
+        path: PathBuf,
+    },
     /// The system gave no thread for a background step.
     Threads(io::Error),
     /// There is no such target.
@@ -84,6 +89,12 @@ impl fmt::Display for Error {
                 f,
                 "{} holds a record of type {code}, which a newer version wrote and which must not \
                  be passed over: open it with that version",
+                path.display()
+            ),
+            Self::EpochsUsedUp { path } => write!(
+                f,
+                "{} has no epoch left for new hints: let what is stored be delivered with \
+                 `hintctl replay`, and begin an empty directory",
                 path.display()
             ),
             Self::Threads(_) => f.write_str("the system gave no thread for a background step"),

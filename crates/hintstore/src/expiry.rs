@@ -24,6 +24,8 @@ pub(crate) enum Verdict {
     Dead,
     /// It is dead by one of two clocks: wait.
     Held,
+    /// A fence says that it does not matter.
+    Fenced,
 }
 
 /// The time to judge by.
@@ -36,6 +38,11 @@ pub(crate) struct Now {
 }
 
 impl Now {
+    /// What it is at least, by either clock.
+    pub(crate) fn at_least(self) -> UnixMillis {
+        self.doubt.map_or(self.wall, |other| other.min(self.wall))
+    }
+
     pub(crate) fn judge(self, deadline: UnixMillis) -> Verdict {
         match self.doubt {
             None if is_dead(deadline, self.wall) => Verdict::Dead,

@@ -92,7 +92,7 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
     });
     Ok(JournalView {
         targets: targets.collect(),
-        retired: found.state.retired.keys().copied().collect(),
+        retired: found.state.retired.keys().map(|(_, id)| *id).collect(),
         bad_bytes: found.bad_bytes,
         unreadable: found.unreadable.map(|error| error.to_string()),
     })

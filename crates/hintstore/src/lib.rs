@@ -41,6 +41,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admit;
 mod catalog;
 mod config;
 mod dispatch;
@@ -50,9 +51,13 @@ pub mod inspect;
 mod journal;
 mod ledger;
 mod recover;
+mod snapshot;
+mod space;
 mod store;
 mod truncate;
+mod window;
 
+pub use admit::Scope;
 pub use config::{Config, Environment};
 pub use dispatch::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};
@@ -65,9 +70,11 @@ pub use hintstore_reader::{Faulted, HintRef, Key};
 pub use hintstore_runtime::{Boot, Clock, Runner, SystemClock, Threads};
 pub use hintstore_storage::{OsStorage, Storage, StorageError, install_guard};
 pub use hintstore_writer::{
-    AppendError, Batch, Bytes, Hint, Level, Receipt, Refusal, WriterConfig,
+    AppendError, Batch, Bytes, Cap, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
 };
 pub use ledger::{Ledger, TargetLedger};
-pub use recover::{Foreign, OpenReport};
+pub use recover::{Foreign, OpenReport, Windows};
+pub use snapshot::{Snapshot, TargetSnapshot};
+pub use space::{Caps, DiskConfig};
 pub use store::HintStore;
 pub use truncate::{Discarded, Truncate};

@@ -1,6 +1,6 @@
 //! The handle, and the engine behind it: the parts wired together.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use hintstore_format::{
     Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
@@ -17,7 +17,8 @@ use hintstore_writer::{
 
 use crate::{
     Answer, Config, Delivery, Discarded, Environment, Error, Ledger, OpenReport, Page, Result,
-    Truncate,
+    Scope, Snapshot, Truncate,
+    admit::Admission,
     catalog::{Catalog, Entry, Queue},
     dispatch::{Checkpoint, Deliver},
     expiry::TrustedClock,
@@ -41,10 +42,14 @@ pub(crate) struct Engine {
     /// Taken before any target's progress.
     pub(crate) journal: Mutex<Journal>,
     pub(crate) time: TrustedClock,
+    pub(crate) admission: Admission,
     runner: Arc<dyn Runner>,
     last_created: HashMap<TargetId, UnixMillis>,
     report: OpenReport,
     sweep_at: Mutex<Boot>,
+    pub(crate) look_at: Mutex<Boot>,
+    /// Bytes of the control files, and of files that are set aside or foreign.
+    pub(crate) other_bytes: AtomicU64,
     aside_segments: AtomicU64,
     lock: Mutex<Option<Lock>>,
 }
@@ -59,20 +64,46 @@ impl Engine {
             return writer;
         }
         let last_created = self.last_created.get(&target).copied();
+        let queue = self.catalog.get_or_add(target);
         let start = TargetStart {
             last_created: last_created.unwrap_or(UnixMillis::MIN),
+            usage: queue.usage.clone(),
+            past_window: queue.is_past_window(),
         };
-        let queue = self.catalog.get_or_add(target);
-        queue
-            .writer
-            .get_or_init(|| self.writer.target(target, || start))
-            .clone()
+        let begin = || {
+            let now = self.time.now(&*self.clock).at_least();
+            let mut ages = queue.ages.lock();
+            ages.note(queue.next(self.epoch), now, Duration::ZERO);
+            self.writer.target(target, || start)
+        };
+        queue.writer.get_or_init(begin).clone()
+    }
+
+    fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
+        let mut journal = self.journal.lock();
+        journal.append(&[Record::Fence { namespace, before }])?;
+        self.admission.set_fences(journal.state.fences());
+        Ok(())
     }
 
     /// An id for a segment that is made outside of the write path: from the upper half of the epoch.
     pub(crate) fn aside_segment(&self) -> SegmentId {
         let count = self.aside_segments.fetch_add(1, SeqCst) | 1 << (Sequence::COUNT_BITS - 1);
         SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
+    }
+
+    /// Looks at the time, and where something happened at the space and the windows, on which it
+    /// depends who may append.
+    pub(crate) fn look_around(&self, touched: bool, boot: Boot) {
+        let now = self.time.now(&*self.clock).at_least();
+        let take_all = self.config.take_expired;
+        self.admission
+            .set_now(if take_all { UnixMillis::MIN } else { now });
+        if self.look_due(boot) || touched {
+            // A device that does not tell its space now is asked again.
+            drop(self.look_at_space());
+            self.look_at_windows();
+        }
     }
 
     pub(crate) fn sweep_due(&self, now: Boot) -> bool {
@@ -117,6 +148,15 @@ impl Engine {
         self.runner.stop();
         let durable = self.writer.close();
         let done = self.checkpoint();
+        let done = done.and_then(|()| {
+            // What is durable no crash can take.
+            let windows = Record::Windows {
+                unflushed_bytes: 0,
+                unsynced_bytes: 0,
+            };
+            let peace = if durable { vec![windows] } else { Vec::new() };
+            Ok(self.journal.lock().append(&peace)?)
+        });
         drop(lock);
         done?;
         if durable {
@@ -173,6 +213,7 @@ impl HintStore {
             journal,
             report,
             last_created,
+            other_bytes: recovered_bytes,
         } = recovered;
         let Environment {
             storage,
@@ -184,6 +225,7 @@ impl HintStore {
             clock: clock.clone(),
             runner: runner.clone(),
             events: catalog.clone(),
+            budget: catalog.budget.clone(),
         };
         let writer =
             Writer::start(parts, config.writer.clone(), store, epoch).map_err(Error::Threads)?;
@@ -191,12 +233,15 @@ impl HintStore {
             .state
             .clock
             .filter(|(.., boot)| *boot == clock.boot_id());
-        let persisted = persisted
-            .map(|(wall, boot_ms, _)| (wall, Boot::new(std::time::Duration::from_millis(boot_ms))));
+        let persisted =
+            persisted.map(|(wall, boot_ms, _)| (wall, Boot::new(Duration::from_millis(boot_ms))));
         let interval = config.checkpoint_interval;
         let engine = Arc::new(Engine {
             time: TrustedClock::new(&*clock, persisted),
+            admission: Admission::default(),
             sweep_at: Mutex::new(clock.boot()),
+            look_at: Mutex::new(clock.boot()),
+            other_bytes: AtomicU64::new(recovered_bytes),
             storage,
             clock,
             config,
@@ -211,6 +256,11 @@ impl HintStore {
             aside_segments: AtomicU64::new(0),
             lock: Mutex::new(Some(lock)),
         });
+        engine
+            .admission
+            .set_fences(engine.journal.lock().state.fences());
+        engine.look_around(true, engine.clock.boot());
+        engine.catalog.touch();
         let step = Arc::new(Checkpoint(engine.clone()));
         runner
             .start(step, Waker::default(), Next::After(interval))
@@ -247,9 +297,10 @@ impl HintStore {
         level: Level,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
         engine
             .writer
-            .append(hint, level, None, |target| engine.writer_of(target))
+            .append(hint, level, None, admit, |target| engine.writer_of(target))
     }
 
     /// As [`HintStore::append`], giving up at `deadline`, a time since boot.
@@ -260,18 +311,57 @@ impl HintStore {
         deadline: Boot,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        engine.writer.append(hint, level, Some(deadline), |target| {
-            engine.writer_of(target)
-        })
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
+        let target = |target| engine.writer_of(target);
+        engine
+            .writer
+            .append(hint, level, Some(deadline), admit, target)
     }
 
     /// Takes hints in order, for any targets, until one is refused: the accepted prefix has
     /// receipts, the rest is the caller's. One sync a target covers the batch.
     pub fn append_batch(&self, hints: &[Hint<'_>], level: Level) -> Batch {
         let engine = self.engine();
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
+        let target = |target| engine.writer_of(target);
         engine
             .writer
-            .append_batch(hints, level, None, |target| engine.writer_of(target))
+            .append_batch(hints, level, None, admit, target)
+    }
+
+    /// Takes one hint for several targets, whatever target it names itself: it is encoded and
+    /// checksummed once. The result of each target is in its place; where one has a receipt below
+    /// `level`, it can be waited for again.
+    pub fn append_for(
+        &self,
+        hint: &Hint<'_>,
+        targets: &[TargetId],
+        level: Level,
+    ) -> Vec<std::result::Result<Receipt, Refusal>> {
+        let engine = self.engine();
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
+        let target = |target| engine.writer_of(target);
+        engine
+            .writer
+            .append_for(hint, targets, level, None, admit, target)
+    }
+
+    /// Switches accepting hints on or off, from now on: for all, for a group of targets, or for a
+    /// namespace. A hint that is off by any of them is refused as [`Refusal::Disabled`].
+    pub fn accept(&self, scope: Scope<'_>, on: bool) {
+        self.engine().admission.accept(scope, on);
+    }
+
+    /// Puts a target into a group, such as its datacenter, for [`HintStore::accept`].
+    pub fn group(&self, target: TargetId, group: &str) {
+        self.engine().admission.group(target, group);
+    }
+
+    /// Says that nothing of a namespace that was created before `before` matters any more: it was
+    /// truncated, dropped, or repaired up to then. Durable on return; such hints end as fenced
+    /// when delivery meets them, and are refused from now on.
+    pub fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
+        self.engine().fence(namespace, before)
     }
 
     /// Waits again for a hint that was accepted to reach `level`.
@@ -295,6 +385,10 @@ impl HintStore {
 
     /// Books what became of a page. Rejected hints are dead letters, and durable as such, on
     /// return; the rest is durable with the next checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] where the dead letters could not be written: the rejected hints come
+    /// again, all else is booked.
     pub fn acknowledge(&self, page: Page, answer: &Answer) -> Result<()> {
         self.engine().acknowledge(page, answer)
     }
@@ -377,6 +471,12 @@ impl HintStore {
     /// Memory in slabs, and bytes in the kernel that no sync covers yet.
     pub fn windows(&self) -> (Bytes, Bytes) {
         self.engine().writer.windows()
+    }
+
+    /// What goes on inside: per target and in all. Looks at every target; costs about a
+    /// microsecond for each.
+    pub fn snapshot(&self) -> Snapshot {
+        self.engine().snapshot()
     }
 
     /// Why appends are refused at present, if they are.

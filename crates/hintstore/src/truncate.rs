@@ -128,6 +128,7 @@ impl Engine {
         }
         drop(progresses);
         drop(journal);
+        self.catalog.touch();
         self.finish_ended(queue);
         Ok(discarded)
     }

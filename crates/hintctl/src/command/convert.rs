@@ -26,8 +26,10 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
             args.from.display()
         )));
     }
-    let store = HintStore::open(Config::new(&args.out))
-        .with_context(|| format!("cannot open {}", args.out.display()))?;
+    let mut config = Config::new(&args.out);
+    config.take_expired = true;
+    let store =
+        HintStore::open(config).with_context(|| format!("cannot open {}", args.out.display()))?;
     let imported = import(&input, &store, output)?;
     store.close()?;
     output.text(&format!(

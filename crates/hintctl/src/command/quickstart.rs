@@ -64,7 +64,10 @@ fn open(directory: &Path, by_millis: i64) -> hintstore::Result<HintStore> {
         runner: Arc::new(Threads::new(clock.clone())),
         clock,
     };
-    HintStore::open_in(environment, Config::new(directory))
+    let mut config = Config::new(directory);
+    // The golden hints are old; they are judged at the time they were written.
+    config.take_expired = true;
+    HintStore::open_in(environment, config)
 }
 
 fn target(number: u128) -> TargetId {

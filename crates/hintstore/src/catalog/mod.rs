@@ -10,8 +10,15 @@ mod segment;
 use std::{collections::HashMap, sync::Arc};
 
 use hintstore_format::{Sequence, TargetId, footer::Summary, journal::Range};
-use hintstore_runtime::{Waker, sync::RwLock};
-use hintstore_writer::{Segment, SegmentEvents};
+use hintstore_runtime::{
+    Waker,
+    sync::{
+        AtomicBool,
+        Ordering::{AcqRel, Acquire, Release},
+        RwLock,
+    },
+};
+use hintstore_writer::{Budget, Segment, SegmentEvents};
 
 pub(crate) use queue::{Moved, Queue};
 pub(crate) use ranges::Ranges;
@@ -21,8 +28,13 @@ pub(crate) use segment::{Closed, Entry, State};
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     queues: RwLock<HashMap<TargetId, Arc<Queue>>>,
+    /// What the disk has room for.
+    pub(crate) budget: Arc<Budget>,
     /// Wakes delivery.
     pub(crate) deliver: Waker,
+    /// Something happened since the last checkpoint: without it, a store of ten thousand targets
+    /// that sleep costs nothing.
+    touched: AtomicBool,
 }
 
 impl Catalog {
@@ -39,6 +51,18 @@ impl Catalog {
             .entry(target)
             .or_insert_with(|| Arc::new(Queue::new(target)))
             .clone()
+    }
+
+    /// There may be something to checkpoint.
+    pub(crate) fn touch(&self) {
+        if !self.touched.load(Acquire) {
+            self.touched.store(true, Release);
+        }
+    }
+
+    /// Whether there may be something to checkpoint; it counts as done then.
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.swap(false, AcqRel)
     }
 
     /// Forgets all targets, at the very end.
@@ -58,14 +82,18 @@ impl SegmentEvents for Catalog {
     }
 
     fn flushed(&self, target: TargetId) {
+        self.touch();
         if self.get(target).is_some_and(|queue| queue.is_up()) {
             self.deliver.wake();
         }
     }
 
     fn closed(&self, segment: &Arc<Segment>, summary: &Summary, sealed: bool) {
-        let entry = Entry::written(segment, summary, sealed);
-        self.get_or_add(segment.target()).insert(entry);
+        let queue = self.get_or_add(segment.target());
+        queue.insert(Entry::written(segment, summary, sealed));
+        // All of it may be delivered already, and then its file goes.
+        queue.closed_some.store(true, Release);
+        self.touch();
     }
 
     fn dropped(&self, segment: &Arc<Segment>) {

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{SegmentId, Sequence, TargetId, journal::Range};
+use hintstore_format::{SegmentId, Sequence, TargetId, UnixMillis, journal::Range};
 use hintstore_runtime::{
     Boot,
     sync::{
-        AtomicBool, AtomicU64, Mutex, OnceLock,
+        AtomicBool, AtomicI64, AtomicU64, Mutex, OnceLock,
         Ordering::{Acquire, Release, SeqCst},
     },
 };
-use hintstore_writer::TargetWriter;
+use hintstore_writer::{TargetWriter, Usage};
 
 use super::{Entry, State};
-use crate::{dispatch::Progress, ledger::TargetLedger};
+use crate::{dispatch::Progress, ledger::TargetLedger, window::Ages};
 
 /// Hints that a failed sync moved from one segment to another.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Queue {
     pub(crate) progress: Mutex<Progress>,
     /// The write path of the target, once something was appended.
     pub(crate) writer: OnceLock<Arc<TargetWriter>>,
+    /// What its files take on the disk.
+    pub(crate) usage: Arc<Usage>,
     /// Hints that were accepted before this process.
     pub(crate) found: AtomicU64,
     /// Deferred segments of the target, each a queue of its own, the oldest first. Their progress
@@ -42,6 +44,14 @@ pub(crate) struct Queue {
     deferred: Mutex<Vec<Arc<Queue>>>,
     /// The last page was of a deferred segment: now it is the turn of what is new.
     pub(crate) deferred_had_its_turn: AtomicBool,
+    /// A segment was closed since the last checkpoint.
+    pub(crate) closed_some: AtomicBool,
+    /// When its hints were accepted.
+    pub(crate) ages: Mutex<Ages>,
+    /// When the oldest of them that has not ended was accepted, by the last look.
+    oldest: AtomicI64,
+    /// That is longer ago than the hint window.
+    past_window: AtomicBool,
     up: AtomicBool,
 }
 
@@ -53,10 +63,23 @@ impl Queue {
             moved: Mutex::default(),
             progress: Mutex::default(),
             writer: OnceLock::new(),
+            usage: Arc::default(),
             found: AtomicU64::new(0),
             deferred: Mutex::default(),
             deferred_had_its_turn: AtomicBool::new(false),
+            closed_some: AtomicBool::new(false),
+            ages: Mutex::default(),
+            oldest: AtomicI64::new(i64::MAX),
+            past_window: AtomicBool::new(false),
             up: AtomicBool::new(false),
+        }
+    }
+
+    /// The queue of a deferred segment of this one.
+    pub(crate) fn deferred_of(&self) -> Self {
+        Self {
+            usage: self.usage.clone(),
+            ..Self::new(self.target)
         }
     }
 
@@ -66,6 +89,52 @@ impl Queue {
 
     pub(crate) fn set_up(&self, up: bool) {
         self.up.store(up, Release);
+    }
+
+    pub(crate) fn is_past_window(&self) -> bool {
+        self.past_window.load(Acquire)
+    }
+
+    pub(crate) fn set_past_window(&self, past: bool) {
+        self.past_window.store(past, Release);
+        if let Some(writer) = self.writer.get() {
+            writer.set_past_window(past);
+        }
+    }
+
+    pub(crate) fn set_oldest(&self, accepted: Option<UnixMillis>) {
+        let accepted = accepted.map_or(i64::MAX, UnixMillis::get);
+        self.oldest.store(accepted, Release);
+    }
+
+    /// When the oldest hint that has not ended was accepted, by the last look.
+    pub(crate) fn oldest(&self) -> Option<UnixMillis> {
+        let oldest = self.oldest.load(Acquire);
+        (oldest != i64::MAX).then_some(UnixMillis::new(oldest))
+    }
+
+    /// The sequence that its next hint gets, in this epoch.
+    pub(crate) fn next(&self, epoch: u32) -> Sequence {
+        let first = Sequence::first_of(epoch);
+        self.writer.get().map_or(first, |writer| writer.next())
+    }
+
+    /// The first of its hints that has not ended; `next` is the one that is not accepted yet.
+    pub(crate) fn oldest_pending(&self, next: Sequence) -> Option<Sequence> {
+        let of = |queue: &Self| {
+            let progress = queue.progress.lock();
+            let handed = progress.unended.ranges().first().map(|range| range.first);
+            let behind = progress.frontier.plus(1);
+            let stored = queue.segment_after(progress.frontier);
+            let stored = stored.map(|entry| entry.first.max(behind));
+            handed.into_iter().chain(stored).min()
+        };
+        let stored = self.deferred().iter().filter_map(|child| of(child)).min();
+        let stored = of(self).into_iter().chain(stored).min();
+        // In memory there may be more.
+        let first = self.progress.lock().frontier.plus(1);
+        let first = first.max(Sequence::first_of(next.epoch()));
+        stored.or_else(|| (first < next).then_some(first))
     }
 
     /// Adds a segment, or puts what is known of it now in its place. One that was retired in

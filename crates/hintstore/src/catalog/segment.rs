@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{SegmentId, Sequence, StoreId, footer::Summary};
-use hintstore_writer::Segment;
+use hintstore_format::{SegmentId, Sequence, StoreId, UnixMillis, footer::Summary};
+use hintstore_writer::{Bytes, Segment};
 
 use crate::dispatch::Copied;
 
@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// The sequence of its first hint; its place in the order.
     pub(crate) first: Sequence,
+    /// Bytes that a closed segment takes on the disk.
+    pub(crate) allocated: Bytes,
     pub(crate) state: State,
 }
 
@@ -58,6 +60,7 @@ impl Entry {
             store: segment.descriptor.store,
             name: segment.name.clone(),
             first: segment.descriptor.first,
+            allocated: segment.allocated(),
             state,
         }
     }
@@ -110,6 +113,7 @@ impl Entry {
             store: summary.store,
             name: copied.name.clone(),
             first: summary.first,
+            allocated: copied.allocated,
             state: State::Closed(closed),
         }
     }
@@ -119,6 +123,15 @@ impl Entry {
         match &self.state {
             State::Open(segment) => segment.last(),
             State::Closed(closed) => closed.last,
+        }
+    }
+
+    /// No hint in it dies before, by what the hints themselves say: as far as that is known, which
+    /// it is not for a segment that a crash or a failed sync left without a footer.
+    pub(crate) fn earliest_deadline(&self) -> Option<UnixMillis> {
+        match &self.state {
+            State::Open(segment) => segment.earliest_deadline(),
+            State::Closed(closed) => closed.sealed.map(|summary| summary.deadlines.min),
         }
     }
 

@@ -81,18 +81,28 @@ impl Engine {
         rejected.subtract(&again);
         delivered.subtract(&again);
         delivered.subtract(&rejected);
-        // Before the books say so: a dead letter is durable before any checkpoint passes it.
-        // Where that fails, the page goes back as it was.
-        let kept = rejected.is_empty() || self.keep_dead_letters(&page, &rejected)?;
+        // Before the books say so: a dead letter is durable before any checkpoint passes it. One
+        // that cannot be kept now comes again, and those around it have their way.
+        let kept = if rejected.is_empty() {
+            Ok(true)
+        } else {
+            self.keep_dead_letters(&queue, &page, &rejected)
+        };
+        if kept.is_err() {
+            again.join(&rejected.take());
+        }
         page.settle();
         let mut progress = queue.progress.lock();
         progress.in_flight -= 1;
         progress.again.join(&again);
         progress.end(&queue, &delivered, End::Delivered);
         progress.end(&queue, &rejected, End::Rejected);
-        if !kept {
+        if let Ok(false) = kept {
             progress.unkept.join(&rejected);
         }
+        drop(progress);
+        self.catalog.touch();
+        kept?;
         Ok(())
     }
 }

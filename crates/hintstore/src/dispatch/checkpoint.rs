@@ -7,21 +7,20 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{
-    TargetId, file_name,
-    journal::{self, End, Ends, Loss, Range, Record},
-};
-use hintstore_runtime::{Boot, Next, Step};
-use hintstore_storage::Existing;
-
 use super::progress::Progress;
 use crate::{
     Error, Result,
     catalog::{Entry, Queue},
     expiry::{Now, Verdict},
     journal::Journal,
+    recover::aside,
     store::Engine,
 };
+use hintstore_format::{
+    TargetId,
+    journal::{self, End, Ends, Loss, Range, Record},
+};
+use hintstore_runtime::{Boot, Next, Step, sync::Ordering::AcqRel};
 
 /// What there is to write of a target.
 struct Settled {
@@ -46,7 +45,11 @@ impl Step for Checkpoint {
         if self.0.sweep_due(now) {
             drop(self.0.sweep());
         }
-        drop(self.0.checkpoint());
+        let touched = self.0.catalog.take_touched();
+        if touched && self.0.checkpoint().is_err() {
+            self.0.catalog.touch();
+        }
+        self.0.look_around(touched, now);
         Next::After(self.0.config.checkpoint_interval)
     }
 }
@@ -76,6 +79,7 @@ impl Engine {
                 let (segment, ends) = (entry.id, Ends::default());
                 records.push(Record::Retire {
                     target,
+                    store: entry.store,
                     segment,
                     ends,
                     damaged,
@@ -104,7 +108,9 @@ impl Engine {
     fn settle(&self, queue: &Arc<Queue>) -> Result<Option<Settled>> {
         let mut progress = queue.progress.lock();
         let children = queue.deferred();
-        if !progress.dirty && !children.iter().any(|child| child.progress.lock().dirty) {
+        let closed_some = queue.closed_some.swap(false, AcqRel);
+        let theirs = |child: &Arc<Queue>| child.progress.lock().dirty;
+        if !closed_some && !progress.dirty && !children.iter().any(theirs) {
             return Ok(None);
         }
         if let Some(writer) = queue.writer.get()
@@ -197,22 +203,16 @@ impl Engine {
         drop(progress);
         holder.remove(entry.id);
         let gone = if damaged {
-            self.set_aside(&entry.name)
+            self.add_other(entry.allocated);
+            aside(&*self.storage, &entry.name)
         } else {
             self.storage.unlink(&entry.name)
         };
+        self.catalog.budget.free(&queue.usage, entry.allocated);
         if gone.map_or_else(|error| error.is_missing(), |()| true) {
-            journal.state.note_unlinked(entry.id);
+            journal.state.note_unlinked(entry.store, entry.id);
         }
         journal.state.forget_below(queue.target, queue.first_held());
-    }
-
-    /// Moves a file out of the way, for an operator.
-    fn set_aside(&self, name: &str) -> hintstore_storage::Result<()> {
-        let to = format!("{}/{name}", file_name::ASIDE);
-        self.storage.rename(name, &to, Existing::Keep)?;
-        self.storage.sync_directory(file_name::ASIDE)?;
-        self.storage.sync_directory("")
     }
 
     /// Drops segments in which every hint is dead, by their footers alone.
@@ -262,6 +262,7 @@ impl Engine {
         let damaged = progress.is_damaged(entry);
         let record = Record::Retire {
             target: queue.target,
+            store: entry.store,
             segment: entry.id,
             ends,
             damaged,
@@ -270,6 +271,7 @@ impl Engine {
         progress.end_whole(holder, entry, End::Expired);
         progress.ahead.reset();
         drop(progress);
+        self.catalog.touch();
         self.retire(&mut journal, queue, holder, entry);
         Ok(())
     }

@@ -3,10 +3,13 @@
 //! The file counts for nothing until [`SegmentCopy::finish`] has returned: a crash before leaves
 //! one that no checkpoint names, and that the next open removes.
 
-use std::{io::IoSlice, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 use hintstore_format::{
-    Sequence, TargetId, UnixMillis,
+    Sequence, UnixMillis,
     block::{self, Position, Start},
     descriptor::{Descriptor, Kind},
     file_name,
@@ -15,9 +18,10 @@ use hintstore_format::{
     layout::{PROFILES_MAX, SECTOR, align_up},
     profile::{self, Profile},
 };
-use hintstore_storage::{File, Result};
+use hintstore_storage::{File, Op, Result, StorageError};
+use hintstore_writer::{Bytes, Usage};
 
-use crate::store::Engine;
+use crate::{catalog::Queue, store::Engine};
 
 /// A block of the copy is written when it is about this long.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -27,6 +31,9 @@ pub(crate) struct SegmentCopy<'a> {
     engine: &'a Engine,
     folder: &'static str,
     name: String,
+    usage: Arc<Usage>,
+    /// Bytes that count against the caps already.
+    taken: u64,
     file: Arc<dyn File>,
     builder: Builder,
     descriptor: Descriptor,
@@ -43,15 +50,17 @@ pub(crate) struct Copied {
     pub(crate) name: String,
     pub(crate) descriptor: Descriptor,
     pub(crate) summary: Summary,
+    pub(crate) allocated: Bytes,
 }
 
 impl<'a> SegmentCopy<'a> {
     pub(crate) fn create(
         engine: &'a Engine,
-        target: TargetId,
+        queue: &Queue,
         kind: Kind,
         first: Sequence,
     ) -> Result<Self> {
+        let target = queue.target;
         let folder = match kind {
             Kind::DeadLetters => file_name::ASIDE,
             Kind::Deferred | Kind::Hints => "",
@@ -65,7 +74,9 @@ impl<'a> SegmentCopy<'a> {
             };
             match engine.storage.create(&name) {
                 Ok(file) => break (name, file),
-                Err(error) if error.is_taken() => created = UnixMillis::new(created.get() + 1),
+                Err(error) if error.is_taken() && created < UnixMillis::MAX => {
+                    created = UnixMillis::new(created.get() + 1);
+                }
                 Err(error) => return Err(error),
             }
         };
@@ -80,10 +91,12 @@ impl<'a> SegmentCopy<'a> {
             cipher: 0,
             replaces: Vec::new(),
         };
-        let copy = Self {
+        let mut copy = Self {
             engine,
             folder,
             name,
+            usage: queue.usage.clone(),
+            taken: 0,
             file,
             builder: Builder::new(&descriptor),
             offset: descriptor.length() as u64,
@@ -98,13 +111,26 @@ impl<'a> SegmentCopy<'a> {
             bytes: Vec::new(),
         };
         let head = copy.descriptor.encode();
-        match copy.file.write_at(&[IoSlice::new(&head)], 0) {
+        let written = copy.take(copy.offset);
+        match written.and_then(|()| copy.file.write_at(&[IoSlice::new(&head)], 0)) {
             Ok(()) => Ok(copy),
             Err(error) => {
                 copy.give_up();
                 Err(error)
             }
         }
+    }
+
+    /// Takes the space that a file of this length needs, under the caps.
+    fn take(&mut self, length: u64) -> Result<()> {
+        let more = length.next_multiple_of(4096).saturating_sub(self.taken);
+        let budget = &self.engine.catalog.budget;
+        if budget.take_copy(&self.usage, Bytes::new(more)).is_err() {
+            let error = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(StorageError::new(Op::Write, self.name.clone(), error));
+        }
+        self.taken += more;
+        Ok(())
     }
 
     /// Adds a hint, behind those that were added before.
@@ -178,6 +204,7 @@ impl<'a> SegmentCopy<'a> {
             .unwrap_or_default();
         let entries = profile::decode_table(entries, position.segment, position.offset);
         self.builder.add(&header, &entries.unwrap_or_default());
+        self.take(header.end())?;
         let parts = [IoSlice::new(&self.bytes), IoSlice::new(&table)];
         self.file.write_at(&parts, self.offset)?;
         self.offset = header.end();
@@ -190,6 +217,7 @@ impl<'a> SegmentCopy<'a> {
     pub(crate) fn finish(mut self) -> Result<Copied> {
         match self.seal() {
             Ok(summary) => Ok(Copied {
+                allocated: Bytes::new(self.taken),
                 name: self.name,
                 descriptor: self.descriptor,
                 summary,
@@ -205,6 +233,7 @@ impl<'a> SegmentCopy<'a> {
         self.end_block()?;
         let footer = self.builder.clone().build(align_up(self.offset, SECTOR));
         let bytes = footer.encode();
+        self.take(footer.summary.file_length)?;
         self.file
             .write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)?;
         self.file.set_length(footer.summary.file_length)?;
@@ -215,6 +244,8 @@ impl<'a> SegmentCopy<'a> {
 
     /// Removes the file; one that stays behind is removed at the next open.
     pub(crate) fn give_up(self) {
+        let budget = &self.engine.catalog.budget;
+        budget.free(&self.usage, Bytes::new(self.taken));
         drop(self.engine.storage.unlink(&self.name));
     }
 }

@@ -1,16 +1,26 @@
 //! Hints that their target rejected for good: copied aside, for an operator.
 
+use std::io;
+
 use hintstore_format::{descriptor::Kind, file_name, frame::Origin, profile::Profile};
 use hintstore_reader::{HintRef, Page};
-use hintstore_storage::Result;
+use hintstore_storage::{Op, Result, StorageError};
 
 use super::copy::SegmentCopy;
-use crate::{catalog::Ranges, store::Engine};
+use crate::{
+    catalog::{Queue, Ranges},
+    store::Engine,
+};
 
 impl Engine {
     /// Copies rejected hints of a page into a segment of their own and makes it durable. Above
     /// the cap nothing is kept; returns whether it was.
-    pub(crate) fn keep_dead_letters(&self, page: &Page, rejected: &Ranges) -> Result<bool> {
+    pub(crate) fn keep_dead_letters(
+        &self,
+        queue: &Queue,
+        page: &Page,
+        rejected: &Ranges,
+    ) -> Result<bool> {
         let used: u64 = match self.storage.list(file_name::ASIDE) {
             Ok(entries) => entries.iter().map(|entry| entry.info.allocated).sum(),
             Err(error) if error.is_missing() => 0,
@@ -22,10 +32,10 @@ impl Engine {
         let Some(first) = rejected.ranges().first().map(|range| range.first) else {
             return Ok(true);
         };
-        let mut copy = SegmentCopy::create(self, page.target(), Kind::DeadLetters, first)?;
+        let mut copy = SegmentCopy::create(self, queue, Kind::DeadLetters, first)?;
         let is_rejected = |hint: &HintRef<'_>| {
             let sequence = hint.key.sequence;
-            rejected.count_within(sequence, sequence) > 0
+            rejected.contains(sequence)
         };
         for hint in page.hints().filter(is_rejected) {
             let mut body = hint.body;
@@ -42,6 +52,15 @@ impl Engine {
                 return Err(error);
             }
         }
-        copy.finish().map(|_| true)
+        if page.faulted() {
+            // What was copied may be zeros: the page is read anew, without the map that failed.
+            copy.give_up();
+            let error = io::Error::other("the map failed");
+            return Err(StorageError::new(Op::Read, "a page", error));
+        }
+        let copied = copy.finish()?;
+        self.catalog.budget.free(&queue.usage, copied.allocated);
+        self.add_other(copied.allocated);
+        Ok(true)
     }
 }

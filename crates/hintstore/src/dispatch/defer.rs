@@ -170,12 +170,7 @@ impl Engine {
         }
         let copy = match copy {
             Some(copy) => copy,
-            None => copy.insert(SegmentCopy::create(
-                self,
-                queue.target,
-                Kind::Deferred,
-                sequence,
-            )?),
+            None => copy.insert(SegmentCopy::create(self, queue, Kind::Deferred, sequence)?),
         };
         copy.add(sequence, start.accepted, entry.profile, &body)?;
         source.copied.add(sequence);
@@ -184,9 +179,8 @@ impl Engine {
 
     /// Books the move. What was to be copied and could not be read was damaged.
     fn rearrange(&self, queue: &Queue, mut sources: Vec<Source<'_>>, copied: Option<Copied>) {
-        let (parent, children) = match sources.split_first_mut() {
-            Some((parent, children)) => (parent, children),
-            None => return,
+        let Some((parent, children)) = sources.split_first_mut() else {
+            return;
         };
         for child in children.iter_mut().filter(|child| child.whole) {
             let progress = &mut child.progress;
@@ -213,7 +207,7 @@ impl Engine {
             progress.move_out(source.queue, &source.copied);
         }
         if let Some(copied) = copied {
-            let child = Queue::new(queue.target);
+            let child = queue.deferred_of();
             {
                 let mut progress = child.progress.lock();
                 progress.frontier = copied.summary.first.before();
@@ -223,6 +217,7 @@ impl Engine {
             child.recover(Entry::copied(&copied));
             queue.add_deferred(Arc::new(child));
         }
+        self.catalog.touch();
     }
 }
 

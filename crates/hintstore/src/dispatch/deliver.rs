@@ -27,7 +27,7 @@ impl Completion {
         let took_none = answer.took_none(page.len());
         let done = self.engine.acknowledge(page, answer);
         let rest = self.engine.clock.boot() + self.engine.config.retry_delay;
-        if answer.has_retries()
+        if (answer.has_retries() || done.is_err())
             && let Some(home) = home
         {
             let mut progress = home.progress.lock();

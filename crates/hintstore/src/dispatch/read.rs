@@ -32,6 +32,7 @@ struct Draft {
     handed: Ranges,
     held: Ranges,
     expired: Ranges,
+    fenced: Ranges,
     /// What was to be handed out again, and was looked for.
     sought: Ranges,
     damaged: Vec<Arc<Entry>>,
@@ -46,6 +47,7 @@ impl Draft {
             handed: Ranges::default(),
             held: Ranges::default(),
             expired: Ranges::default(),
+            fenced: Ranges::default(),
             sought: Ranges::default(),
             damaged: Vec::new(),
         }
@@ -240,7 +242,7 @@ impl Engine {
         };
         let no_rule = self.config.expiry.gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
-        let simple = all_live && progress.discards.is_empty();
+        let simple = all_live && progress.discards.is_empty() && !self.admission.has_fences();
         let mut added = false;
         for item in Frames::new(header, frames).from(from) {
             let FrameItem::Intact {
@@ -289,6 +291,7 @@ impl Engine {
                 Some(Verdict::Live) => draft.damaged.push(entry.clone()),
                 Some(Verdict::Dead) => draft.expired.add(sequence),
                 Some(Verdict::Held) => draft.held.add(sequence),
+                Some(Verdict::Fenced) => draft.fenced.add(sequence),
                 // Discarded: it was booked when the operator said so.
                 None => {}
             }
@@ -312,7 +315,13 @@ impl Engine {
             .discards
             .iter()
             .any(|discard| discard.covers(sequence, namespace, created));
-        (!discarded).then(|| now.judge(deadline))
+        if discarded {
+            return None;
+        }
+        if self.admission.is_fenced(namespace, created) {
+            return Some(Verdict::Fenced);
+        }
+        Some(now.judge(deadline))
     }
 
     /// Namespace, creation time and deadline of an intact frame.
@@ -347,15 +356,17 @@ impl Engine {
         progress.again.subtract(&draft.sought);
         // What was handed out once and cannot be read any more was damaged since.
         let mut gone = draft.sought.clone();
-        for found in [&draft.handed, &draft.held, &draft.expired] {
+        for found in [&draft.handed, &draft.held, &draft.expired, &draft.fenced] {
             gone.subtract(found);
         }
         progress.end(queue, &gone, End::Damaged);
         progress.end(queue, &draft.expired, End::Expired);
+        progress.end(queue, &draft.fenced, End::Fenced);
         for entry in &draft.damaged {
             progress.damaged.insert(entry.id);
         }
         progress.finish_passed(queue);
         progress.dirty |= moved;
+        self.catalog.touch();
     }
 }

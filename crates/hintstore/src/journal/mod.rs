@@ -37,8 +37,15 @@ pub(crate) struct Journal {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) state: JournalState,
-    /// Bytes that are no record.
+    /// Bytes before the last record that are no record.
     pub(crate) bad_bytes: u64,
+    /// Behind the last record is one that was cut off in a crash.
+    pub(crate) is_torn: bool,
+    /// There is none.
+    pub(crate) is_missing: bool,
+    /// It is another store's: nothing of it counts.
+    pub(crate) is_foreign: bool,
+    pub(crate) store: Option<StoreId>,
     /// The head could not be read, and so nothing of it.
     pub(crate) unreadable: Option<DecodeError>,
     /// A record of this type must not be passed over.
@@ -50,15 +57,24 @@ pub(crate) struct Found {
 pub(crate) fn read(storage: &dyn Storage) -> Result<Found> {
     let file = match storage.open(file_name::JOURNAL, false) {
         Ok(file) => file,
-        Err(error) if error.is_missing() => return Ok(Found::default()),
+        Err(error) if error.is_missing() => {
+            return Ok(Found {
+                is_missing: true,
+                ..Found::default()
+            });
+        }
         Err(error) => return Err(error),
     };
-    // A journal is rotated near 1 MiB; one record more may be in it, and nothing longer is ours.
+    Ok(parse(&read_bytes(&*file)?))
+}
+
+/// A journal is written anew near 1 MiB; one record more may be in it, and nothing longer is ours.
+fn read_bytes(file: &dyn File) -> Result<Vec<u8>> {
     let length = file.info()?.length.min(64 << 20) as usize;
     let mut bytes = vec![0; length];
     let read = file.read_at(&mut bytes, 0)?;
     bytes.truncate(read);
-    Ok(parse(&bytes))
+    Ok(bytes)
 }
 
 /// Reads the bytes of a journal.
@@ -72,15 +88,45 @@ pub(crate) fn parse(bytes: &[u8]) -> Found {
         }
     };
     found.generation = head.generation;
+    found.store = Some(head.store);
+    let (mut bad, mut any) = (0, false);
     for item in Walk::new(bytes, head.generation) {
+        if !matches!(item, Item::Bad { .. }) {
+            found.bad_bytes += std::mem::take(&mut bad);
+            any = true;
+        }
         match item {
             Item::Record(record) => found.state.apply(&record),
             Item::Unknown { code, refuse: true } => found.refused = Some(code),
             Item::Unknown { .. } => {}
-            Item::Bad { bytes } => found.bad_bytes += bytes,
+            Item::Bad { bytes } => bad += bytes,
         }
     }
+    found.is_torn = bad > 0;
+    if !any {
+        // A journal is begun with records that are durable before it has its name.
+        found.bad_bytes = bad.max(1);
+    }
     found
+}
+
+impl Found {
+    /// The same, if it is of this store, where that is known.
+    pub(crate) fn of_store(self, own: Option<StoreId>) -> Self {
+        match (own, self.store) {
+            (Some(own), Some(store)) if own != store => Self {
+                is_foreign: true,
+                generation: self.generation,
+                ..Self::default()
+            },
+            _ => self,
+        }
+    }
+
+    /// The epoch in which it was begun.
+    pub(crate) fn epoch(&self) -> u32 {
+        (self.generation >> 32) as u32
+    }
 }
 
 impl Journal {
@@ -112,9 +158,8 @@ impl Journal {
     /// Goes on with the journal that is there: where there is no space for a new one.
     pub(crate) fn go_on(storage: Arc<dyn Storage>, store: StoreId, found: Found) -> Result<Self> {
         let file = storage.open(file_name::JOURNAL, true)?;
-        let mut bytes = vec![0; file.info()?.length as usize];
-        let read = file.read_at(&mut bytes, 0)?;
-        let mut walk = Walk::new(bytes.get(..read).unwrap_or_default(), found.generation);
+        let bytes = read_bytes(&*file)?;
+        let mut walk = Walk::new(&bytes, found.generation);
         walk.by_ref().for_each(drop);
         Ok(Self {
             storage,

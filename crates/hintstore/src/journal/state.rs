@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hintstore_format::{
-    Namespace, SegmentId, Sequence, TargetId, UnixMillis,
-    journal::{Checkpoint, Deferred, Discard, End, Ends, Loss, Range, Record},
+    Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
+    journal::{Checkpoint, Deferred, Discard, End, Ends, Loss, Record},
 };
+
+use hintstore_writer::Bytes;
+
+use crate::Windows;
 
 /// An operator is told of so many losses of a target that nothing on disk tells of any more.
 const LOSSES_KEPT: usize = 64;
@@ -26,9 +30,9 @@ pub(crate) struct TargetRecords {
 pub(crate) struct JournalState {
     pub(crate) targets: BTreeMap<TargetId, TargetRecords>,
     /// Retired segments whose files may still be there, and whether they are to be set aside.
-    pub(crate) retired: BTreeMap<SegmentId, (TargetId, bool)>,
-    unlinked: BTreeSet<SegmentId>,
-    pub(crate) windows: Option<Record>,
+    pub(crate) retired: BTreeMap<(StoreId, SegmentId), (TargetId, bool)>,
+    unlinked: BTreeSet<(StoreId, SegmentId)>,
+    windows: Option<Windows>,
     /// Wall time, ms since boot, boot id.
     pub(crate) clock: Option<(UnixMillis, u64, [u8; 16])>,
     fences: BTreeMap<Namespace, UnixMillis>,
@@ -49,24 +53,6 @@ impl TargetRecords {
     pub(crate) fn deferred(&self, segment: SegmentId) -> Option<&Deferred> {
         let named = &self.checkpoint.as_ref()?.deferred;
         named.iter().find(|deferred| deferred.segment == segment)
-    }
-
-    /// Takes a deferred segment for one that was named, with these of its hints pending.
-    pub(crate) fn adopt(
-        &mut self,
-        target: TargetId,
-        segment: SegmentId,
-        up_to: Sequence,
-        holes: &[Range],
-    ) {
-        let mut checkpoint = self.present(target);
-        self.since = Ends::default();
-        checkpoint.deferred.push(Deferred {
-            segment,
-            up_to,
-            holes: holes.to_vec(),
-        });
-        self.checkpoint = Some(checkpoint);
     }
 
     /// The last checkpoint, with what ended since.
@@ -90,7 +76,15 @@ impl JournalState {
     /// Takes in a record: a later one replaces an earlier one of its kind.
     pub(crate) fn apply(&mut self, record: &Record) {
         match record {
-            Record::Windows { .. } => self.windows = Some(record.clone()),
+            Record::Windows {
+                unflushed_bytes,
+                unsynced_bytes,
+            } => {
+                self.windows = Some(Windows {
+                    unflushed: Bytes::new(*unflushed_bytes),
+                    unsynced: Bytes::new(*unsynced_bytes),
+                });
+            }
             Record::Checkpoint(checkpoint) => {
                 let target = self.targets.entry(checkpoint.target).or_default();
                 target.since = Ends::default();
@@ -98,12 +92,14 @@ impl JournalState {
             }
             Record::Retire {
                 target,
+                store,
                 segment,
                 ends,
                 damaged,
             } => {
                 // Written anew, it does not count again.
-                if self.retired.insert(*segment, (*target, *damaged)).is_none() {
+                let id = (*store, *segment);
+                if self.retired.insert(id, (*target, *damaged)).is_none() {
                     self.targets.entry(*target).or_default().since.join(ends);
                 }
             }
@@ -139,14 +135,31 @@ impl JournalState {
     }
 
     /// The file of a retired segment was unlinked; the directory is not synced yet.
-    pub(crate) fn note_unlinked(&mut self, segment: SegmentId) {
-        self.unlinked.insert(segment);
+    pub(crate) fn note_unlinked(&mut self, store: StoreId, segment: SegmentId) {
+        self.unlinked.insert((store, segment));
+    }
+
+    /// So were those of all that was retired.
+    pub(crate) fn note_all_unlinked(&mut self) {
+        self.unlinked.extend(self.retired.keys());
+    }
+
+    /// What the process that wrote it could lose.
+    pub(crate) fn windows(&self) -> Option<Windows> {
+        self.windows
     }
 
     pub(crate) fn forget_unlinked(&mut self) {
         for segment in std::mem::take(&mut self.unlinked) {
             self.retired.remove(&segment);
         }
+    }
+
+    /// What is older than these matters no more.
+    pub(crate) fn fences(&self) -> impl Iterator<Item = (Namespace, UnixMillis)> + '_ {
+        self.fences
+            .iter()
+            .map(|(namespace, before)| (*namespace, *before))
     }
 
     /// Forgets discards of a target below what it still holds, and old losses.
@@ -166,7 +179,11 @@ impl JournalState {
 
     /// The records that say the same. Ends are told by the checkpoints alone, which come last.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let mut records: Vec<Record> = self.windows.iter().cloned().collect();
+        let windows = self.windows.map(|windows| Record::Windows {
+            unflushed_bytes: windows.unflushed.get(),
+            unsynced_bytes: windows.unsynced.get(),
+        });
+        let mut records: Vec<Record> = windows.into_iter().collect();
         records.extend(
             self.clock
                 .map(|(wall, boot_ms, boot)| Record::ClockConfirmed {
@@ -181,15 +198,6 @@ impl JournalState {
         };
         records.extend(self.fences.iter().map(fence));
         records.extend(self.others.iter().cloned());
-        for (segment, (target, damaged)) in &self.retired {
-            let (target, segment, damaged) = (*target, *segment, *damaged);
-            records.push(Record::Retire {
-                target,
-                segment,
-                ends: Ends::default(),
-                damaged,
-            });
-        }
         for (target, known) in &self.targets {
             records.extend(known.discards.iter().copied().map(Record::Discard));
             records.extend(known.losses.iter().copied().map(Record::Loss));
@@ -200,6 +208,16 @@ impl JournalState {
                 });
             }
             records.push(Record::Checkpoint(known.present(*target)));
+        }
+        // Behind the checkpoints, which tell of their ends.
+        for (&(store, segment), &(target, damaged)) in &self.retired {
+            records.push(Record::Retire {
+                target,
+                store,
+                segment,
+                ends: Ends::default(),
+                damaged,
+            });
         }
         records
     }

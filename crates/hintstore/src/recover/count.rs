@@ -65,12 +65,15 @@ pub(crate) fn each(
     };
     let source = Box::new(PreadSource::sequential(file));
     let mut walk = Walk::new(source, entry.id, start, end);
-    while let Some(item) = walk.next_item()? {
+    while let Some(item) = walk.next_readable() {
         let Item::Block(block) = item else { continue };
         let Some(entries) = &block.entries else {
             continue;
         };
-        let frames = walk.frames(&block)?;
+        // What the disk cannot read is found missing when delivery has passed it.
+        let Ok(frames) = walk.frames(&block) else {
+            continue;
+        };
         for item in Frames::new(&block.header, &frames) {
             let FrameItem::Intact {
                 at,

@@ -8,21 +8,23 @@ mod identity;
 mod segments;
 
 pub(crate) use count::each as each_hint;
+pub(crate) use segments::aside;
 
 use std::{fmt, sync::Arc};
 
 use hintstore_format::{
     StoreId, TargetId, UnixMillis, file_name,
-    journal::{End, Loss, Range, Record},
+    journal::{Deferred, End, Loss, Range, Record},
 };
 use hintstore_runtime::sync::Ordering::SeqCst;
 use hintstore_storage::{Lock, LockError, Storage};
+use hintstore_writer::Bytes;
 
 use crate::{
     Config, Environment, Error, Result,
     catalog::{Catalog, Entry, Queue, Ranges},
     dispatch::Progress,
-    journal::{Found, Journal, TargetRecords},
+    journal::{Found, Journal, JournalState, TargetRecords},
 };
 
 /// A file that is none of ours.
@@ -34,6 +36,15 @@ pub struct Foreign {
     pub allocated: u64,
     /// What is known of it.
     pub why: String,
+}
+
+/// Bytes of accepted hints that were not safe yet, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Windows {
+    /// In memory: a crash of the process takes these.
+    pub unflushed: Bytes,
+    /// With the kernel: a power cut takes these as well.
+    pub unsynced: Bytes,
 }
 
 /// What opening found and did.
@@ -57,6 +68,9 @@ pub struct OpenReport {
     pub journal_bad_bytes: u64,
     /// The journal could not be read: what was delivered before is delivered again.
     pub journal_unreadable: bool,
+    /// What a crash of the process before can have cost at most, in hints that were accepted below
+    /// the level that covers it: nothing where it closed in peace.
+    pub lost_at_most: Option<Windows>,
     /// Files that could not be read, and why.
     pub unreadable: Vec<(String, String)>,
     /// The directory was copied or restored: the store drew a new identity.
@@ -94,7 +108,14 @@ impl fmt::Display for OpenReport {
             self.set_aside.len(),
             self.foreign.len()
         )?;
-        write!(f, "{damaged} hints damaged, {lost} lost at a crash")
+        write!(f, "{damaged} hints damaged, {lost} lost at a crash")?;
+        for (name, why) in &self.unreadable {
+            write!(f, "; cannot read {name}: {why}")?;
+        }
+        if self.journal_unreadable {
+            f.write_str("; no journal: what was delivered before is delivered again")?;
+        }
+        Ok(())
     }
 }
 
@@ -108,6 +129,8 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) report: OpenReport,
     pub(crate) last_created: std::collections::HashMap<TargetId, UnixMillis>,
+    /// Bytes of the control files, and of files that are set aside or foreign.
+    pub(crate) other_bytes: u64,
 }
 
 /// Opens what is there.
@@ -117,37 +140,54 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let lock = lock(&**storage)?;
     storage.make_directory(file_name::ASIDE)?;
     let mut report = OpenReport::default();
-    let found = crate::journal::read(&**storage)?;
+    let store_file = identity::StoreFile::open(&**storage)?;
+    let own = store_file.own();
+    let found = crate::journal::read(&**storage)?.of_store(own.map(|own| own.store));
     refuse_newer(&**storage, &found)?;
     report.journal_bad_bytes = found.bad_bytes;
-    report.journal_unreadable = found.unreadable.is_some();
-    let segments = segments::find(&**storage, &found.state, &mut report)?;
-    let identity = identity::open(environment, &segments, &mut report)?;
-    let mut state = found.state.clone();
+    report.journal_unreadable = found.unreadable.is_some() || found.is_foreign;
+    let windows = found.state.windows();
+    report.lost_at_most = windows.filter(|windows| *windows != Windows::default());
+    let looking = segments::Looking {
+        storage: &**storage,
+        journal: &found.state,
+        own,
+    };
+    let segments = segments::find(&looking, &mut report)?;
+    // A journal is made before the first segment: where one is missing, it was taken away.
+    report.journal_unreadable |= found.is_missing && !segments.targets.is_empty();
+    let had_another = store_file.is_copied() || !segments.targets.is_empty();
+    report.new_identity = own.is_none() && had_another;
+    let identity = store_file.next(environment, segments.last_epoch.max(found.epoch()))?;
+
+    let mut told = Told {
+        state: found.state.clone(),
+        records: Vec::new(),
+    };
+    // The files of retired segments are gone by now; their records go with the next rotation.
+    told.state.note_all_unlinked();
     let catalog = Arc::new(Catalog::default());
-    let mut losses = Vec::new();
     let mut last_created = std::collections::HashMap::new();
     for (target, mut segments) in segments.targets {
-        last_created.insert(target, segments.last_created);
+        if let Some(created) = segments.last_created {
+            last_created.insert(target, created);
+        }
         segments::limit_overlaps(&mut segments.found);
-        let records = state.targets.entry(target).or_default();
-        losses.extend(new_losses(
-            target,
-            &segments.found,
-            records,
-            environment,
-            &mut report,
-        ));
+        tell_losses(target, &segments.found, &mut told, environment, &mut report);
         let queue = catalog.get_or_add(target);
+        let mut ages = queue.ages.lock();
         for found in segments.found {
+            ages.note(found.entry.first, found.accepted, std::time::Duration::ZERO);
+            catalog.budget.add(&queue.usage, found.entry.allocated);
             queue.recover(found.entry);
         }
-        let doubt = report.journal_unreadable || report.journal_bad_bytes > 0;
+        drop(ages);
+        let doubt = report.journal_unreadable || found.is_torn || found.bad_bytes > 0;
         for found in segments.deferred {
             let entry = found.entry;
-            if records.deferred(entry.id).is_none() {
+            if told.of(target).deferred(entry.id).is_none() {
                 let orphans = if doubt {
-                    orphans(&**storage, &queue, records, &entry)?
+                    orphans(&**storage, &queue, told.of(target), &entry)?
                 } else {
                     Ranges::default()
                 };
@@ -157,48 +197,92 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
                     report.removed += 1;
                     continue;
                 }
-                records.adopt(target, entry.id, entry.last(), orphans.ranges());
+                let adopted = adopted(target, told.of(target), &entry, &orphans);
+                told.tell(adopted);
             }
-            let child = Queue::new(target);
+            catalog.budget.add(&queue.usage, entry.allocated);
+            let child = queue.deferred_of();
             child.recover(entry);
             queue.add_deferred(Arc::new(child));
         }
     }
-    for loss in &losses {
-        state.apply(loss);
-    }
-    state.windows = Some(Record::Windows {
+    told.tell(Record::Windows {
         unflushed_bytes: config.writer.memory.get(),
         unsynced_bytes: config.writer.unsynced_bytes_max.get(),
     });
+    let Told { mut state, records } = told;
     for (target, records) in &state.targets {
         resume(&**storage, &catalog.get_or_add(*target), records)?;
     }
     for queue in catalog.all() {
         state.forget_below(queue.target, queue.first_held());
     }
-    // A generation that no journal before can have had, not even one that was never renamed.
+    // Greater than that of any journal before.
     let generation = u64::from(identity.epoch) << 32;
-    let generation = generation.max(found.generation + 1);
-    let begun = Journal::begin(storage.clone(), identity.store, generation, state.clone());
+    let generation = generation.max(found.generation.saturating_add(1));
+    let begun = Journal::begin(storage.clone(), identity.store, generation, state);
     let journal = match begun {
         Err(error) if error.is_disk_full() && found.generation > 0 => {
-            let mut journal =
-                Journal::go_on(storage.clone(), identity.store, Found { state, ..found })?;
-            journal.append(&losses)?;
+            let mut journal = Journal::go_on(storage.clone(), identity.store, found)?;
+            journal.append(&records)?;
             journal
         }
         begun => begun?,
     };
+    // Last: a crash before it draws another identity, or passes over an epoch, and nothing else.
+    store_file.begin(&**storage, identity)?;
     Ok(Recovered {
         lock,
         store: identity.store,
         epoch: identity.epoch,
         catalog,
         journal,
+        other_bytes: other_bytes(&**storage, &report)?,
         report,
         last_created,
     })
+}
+
+/// What the journal says, and what opening has to add to it.
+struct Told {
+    state: JournalState,
+    records: Vec<Record>,
+}
+
+impl Told {
+    fn tell(&mut self, record: Record) {
+        self.state.apply(&record);
+        self.records.push(record);
+    }
+
+    fn of(&mut self, target: TargetId) -> &TargetRecords {
+        self.state.targets.entry(target).or_default()
+    }
+}
+
+/// Takes a deferred segment for one that was named, with these of its hints pending.
+fn adopted(target: TargetId, known: &TargetRecords, entry: &Entry, pending: &Ranges) -> Record {
+    let mut checkpoint = known.present(target);
+    checkpoint.deferred.push(Deferred {
+        segment: entry.id,
+        up_to: entry.last(),
+        holes: pending.ranges().to_vec(),
+    });
+    Record::Checkpoint(checkpoint)
+}
+
+/// What is in the directory beside segments.
+fn other_bytes(storage: &dyn Storage, report: &OpenReport) -> Result<u64> {
+    let foreign: u64 = report.foreign.iter().map(|foreign| foreign.allocated).sum();
+    let aside = storage.list(file_name::ASIDE)?;
+    let aside: u64 = aside.iter().map(|entry| entry.info.allocated).sum();
+    let mut control = 0;
+    for name in file_name::CONTROL {
+        if let Ok(file) = storage.open(name, false) {
+            control += file.info()?.allocated;
+        }
+    }
+    Ok(foreign + aside + control)
 }
 
 fn lock(storage: &dyn Storage) -> Result<Lock> {
@@ -224,28 +308,27 @@ fn refuse_newer(storage: &dyn Storage, found: &Found) -> Result<()> {
 }
 
 /// Sequences that a walk found missing, and that no record tells of yet.
-fn new_losses(
+fn tell_losses(
     target: TargetId,
     found: &[segments::FoundSegment],
-    known: &TargetRecords,
+    told: &mut Told,
     environment: &Environment,
     report: &mut OpenReport,
-) -> Vec<Record> {
-    let mut losses = Vec::new();
+) {
     for segment in found {
         let last = segment.entry.last().max(segment.entry.first);
         let range = Range {
             first: segment.entry.first,
             last,
         };
-        let told = known
-            .losses
-            .iter()
-            .any(|loss| loss.range.first == range.first && loss.end != End::Rejected);
+        let known = told.of(target).losses.iter();
+        let known = known
+            .filter(|loss| loss.end != End::Rejected)
+            .any(|loss| loss.range.first == range.first);
         for (end, count) in [(End::Damaged, segment.damaged), (End::Lost, segment.lost)] {
-            if count > 0 && !told {
+            if count > 0 && !known {
                 let at = environment.clock.wall();
-                losses.push(Record::Loss(Loss {
+                told.tell(Record::Loss(Loss {
                     target,
                     range,
                     count,
@@ -257,7 +340,6 @@ fn new_losses(
         report.damaged += segment.damaged;
         report.lost += segment.lost;
     }
-    losses
 }
 
 /// Hints of a deferred segment that no checkpoint names which are nowhere else: the record that

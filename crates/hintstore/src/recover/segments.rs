@@ -3,16 +3,17 @@
 use std::{collections::BTreeMap, io::IoSlice, sync::Arc};
 
 use hintstore_format::{
-    SegmentId, TargetId, UnixMillis,
+    SegmentId, Sequence, TargetId, UnixMillis,
     descriptor::{Descriptor, Kind},
     file_name,
     footer::Summary,
     layout::{SECTOR, align_up},
 };
 use hintstore_reader::{Inspected, Survey, inspect, survey};
-use hintstore_storage::{Existing, File, Storage};
+use hintstore_storage::{Existing, File, Storage, StorageError};
+use hintstore_writer::Bytes;
 
-use super::{Foreign, OpenReport};
+use super::{Foreign, OpenReport, identity::Identity};
 use crate::{
     Result,
     catalog::{Closed, Entry, State},
@@ -23,21 +24,25 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct FoundSegment {
     pub(super) entry: Entry,
+    pub(super) target: TargetId,
     /// Hints missing below what was known synced.
     pub(super) damaged: u64,
     /// Hints missing above it.
     pub(super) lost: u64,
     replaces: Vec<SegmentId>,
     kind: Kind,
+    created: UnixMillis,
+    /// No hint in it was accepted before.
+    pub(super) accepted: UnixMillis,
 }
 
 /// The segments of a target.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TargetSegments {
     pub(super) found: Vec<FoundSegment>,
     /// Segments of copies that wait for a retry.
     pub(super) deferred: Vec<FoundSegment>,
-    pub(super) last_created: UnixMillis,
+    pub(super) last_created: Option<UnixMillis>,
 }
 
 /// All segments of a store.
@@ -46,51 +51,67 @@ pub(super) struct Segments {
     pub(super) targets: BTreeMap<TargetId, TargetSegments>,
     /// The greatest epoch in any sequence or segment id.
     pub(super) last_epoch: u32,
-    /// There was any.
-    pub(super) any: bool,
 }
 
+/// What is known before the files are looked at.
+pub(super) struct Looking<'a> {
+    pub(super) storage: &'a dyn Storage,
+    pub(super) journal: &'a JournalState,
+    /// The store and its last epoch; nothing where its file was lost or restored.
+    pub(super) own: Option<Identity>,
+}
+
+/// Without a store file to tell, an epoch beyond this is taken for nonsense: one bad file must not
+/// use up the epochs.
+const EPOCH_PLAUSIBLE: u32 = 1 << 23;
+
+/// A file whose name claims a later time than this is somebody's joke.
+const CREATED_PLAUSIBLE: UnixMillis = UnixMillis::new(253_402_300_800_000);
+
 /// Looks at every file in the directory.
-pub(super) fn find(
-    storage: &dyn Storage,
-    journal: &JournalState,
-    report: &mut OpenReport,
-) -> Result<Segments> {
+pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Segments> {
     let mut segments = Segments::default();
-    let ours = [
-        file_name::STORE,
-        file_name::LOCK,
-        file_name::JOURNAL,
-        file_name::JOURNAL_NEW,
-    ];
+    let mut all: Vec<FoundSegment> = Vec::new();
+    let storage = looking.storage;
     for entry in storage.list("")? {
         let name = entry.name.as_str();
-        if ours.contains(&name) || (entry.is_directory && name == file_name::ASIDE) {
+        if file_name::CONTROL.contains(&name) || (entry.is_directory && name == file_name::ASIDE) {
             continue;
         }
-        if file_name::is_spare(name) {
+        if file_name::is_spare(name) && !entry.is_directory {
             storage.unlink(name)?;
             continue;
         }
-        let foreign = |why: &str| Foreign {
+        let foreign = |why: String| Foreign {
             name: name.to_owned(),
             allocated: entry.info.allocated,
-            why: why.to_owned(),
+            why,
         };
-        let Some((target, created)) =
-            file_name::parse_segment(name).filter(|_| !entry.is_directory)
-        else {
-            report.foreign.push(foreign("not a file of this store"));
+        let named = file_name::parse_segment(name)
+            .filter(|(_, created)| !entry.is_directory && *created < CREATED_PLAUSIBLE);
+        if named.is_none() {
+            let why = "not a file of this store".to_owned();
+            report.foreign.push(foreign(why));
             continue;
-        };
-        match look(storage, name, journal, report) {
-            Ok(Looked::Segment(found)) => segments.add(target, created, *found),
-            Ok(Looked::Foreign(why)) => report.foreign.push(foreign(&why)),
+        }
+        match looking.look(name, report) {
+            Ok(Looked::Segment(found)) => all.push(*found),
+            Ok(Looked::Foreign(why)) => report.foreign.push(foreign(why)),
             Ok(Looked::Gone) => report.removed += 1,
             Ok(Looked::SetAside) => report.set_aside.push(name.to_owned()),
-            Err(error) => report.unreadable.push((name.to_owned(), describe(&error))),
+            // Not the file's fault: the same open later finds it whole.
+            Err(error) if error.is_exhausted() => return Err(error.into()),
+            Err(error) => {
+                // It stays for an operator. Left in its place, delivery would pass it, and a later
+                // open that can read it would take its hints for delivered.
+                report.unreadable.push((name.to_owned(), describe(&error)));
+                if aside(storage, name).is_ok() {
+                    report.set_aside.push(name.to_owned());
+                }
+            }
         }
     }
+    segments.sort_out(all, looking, report);
     segments.drop_replaced(storage, report)?;
     Ok(segments)
 }
@@ -105,54 +126,107 @@ fn describe(error: &dyn std::error::Error) -> String {
 enum Looked {
     Segment(Box<FoundSegment>),
     Foreign(String),
+    /// It was delivered before, or never filled, and is gone now.
     Gone,
     SetAside,
 }
 
-fn look(
-    storage: &dyn Storage,
-    name: &str,
-    journal: &JournalState,
-    report: &mut OpenReport,
-) -> Result<Looked> {
-    let file = match storage.open(name, true) {
-        Err(error) if error.is_missing() => return Ok(Looked::Gone),
-        // A file system that is mounted read-only still has hints to deliver.
-        Err(_) => storage.open(name, false)?,
-        Ok(file) => file,
-    };
-    let inspected = inspect(&*file)?;
-    let id = match (&inspected.descriptor, &inspected.summary) {
-        (Ok(descriptor), _) => descriptor.segment,
-        (_, Some(summary)) => summary.segment,
-        (Err(error), None) if error.is_foreign() => {
-            return Ok(Looked::Foreign(format!("of a newer version: {error}")));
+impl Looking<'_> {
+    fn look(
+        &self,
+        name: &str,
+        report: &mut OpenReport,
+    ) -> std::result::Result<Looked, StorageError> {
+        let storage = self.storage;
+        let file = match storage.open(name, true) {
+            Err(error) if error.is_missing() => return Ok(Looked::Gone),
+            Err(error) if error.is_exhausted() => return Err(error),
+            // A file system that is mounted read-only still has hints to deliver.
+            Err(_) => storage.open(name, false)?,
+            Ok(file) => file,
+        };
+        let inspected = inspect(&*file)?;
+        let (id, kind) = match (&inspected.descriptor, &inspected.summary) {
+            (Ok(descriptor), _) => ((descriptor.store, descriptor.segment), descriptor.kind),
+            (_, Some(summary)) => ((summary.store, summary.segment), summary.kind),
+            (Err(error), None) if error.is_foreign() => {
+                return Ok(Looked::Foreign(format!("of a newer version: {error}")));
+            }
+            (Err(_), None) => return without_descriptor(storage, name, &*file, &inspected),
+        };
+        if kind == Kind::DeadLetters {
+            let why = "dead letters, which belong in aside/: replay them with hintctl";
+            return Ok(Looked::Foreign(why.to_owned()));
         }
-        (Err(_), None) => return without_descriptor(storage, name, &*file, &inspected),
-    };
-    if let Some((_, damaged)) = journal.retired.get(&id) {
-        if *damaged {
-            aside(storage, name)?;
-        } else {
-            storage.unlink(name)?;
+        if let Some((_, damaged)) = self.journal.retired.get(&id) {
+            if *damaged {
+                aside(storage, name)?;
+            } else {
+                storage.unlink(name)?;
+            }
+            return Ok(Looked::Gone);
         }
-        return Ok(Looked::Gone);
+        if let Some(summary) = inspected.summary {
+            if let Some(why) = self.nonsense(&summary, inspected.info.length) {
+                return self.refuse(name, why);
+            }
+            report.sealed += 1;
+            let found = sealed(name, &inspected, &summary);
+            return Ok(Looked::Segment(Box::new(found)));
+        }
+        let Ok(descriptor) = &inspected.descriptor else {
+            return Ok(Looked::SetAside);
+        };
+        let survey = survey(&file, descriptor)?;
+        if let Some(why) = self.nonsense(survey.summary(), inspected.info.length) {
+            return self.refuse(name, why);
+        }
+        report.walked += 1;
+        let closed = end_of(storage, &file, descriptor, &survey);
+        let allocated = Bytes::new(file.info()?.allocated);
+        let found = walked(name, descriptor, &survey, closed, allocated);
+        Ok(Looked::Segment(Box::new(found)))
     }
-    if let Some(summary) = inspected.summary {
-        report.sealed += 1;
-        return Ok(Looked::Segment(Box::new(sealed(
-            name, &inspected, &summary,
-        ))));
+
+    /// Why what a segment says of itself cannot be. Its checksums hold, so it is another store's,
+    /// or somebody made it; believed, it could end hints that others hold.
+    fn nonsense(&self, summary: &Summary, length: u64) -> Option<Nonsense> {
+        let (first, last) = (summary.first, summary.last);
+        let by_id = (summary.segment.get() >> Sequence::COUNT_BITS) as u32;
+        let epoch = first.epoch().max(last.epoch()).max(by_id);
+        match self.own {
+            Some(own) if epoch > own.epoch => return Some(Nonsense::LaterEpoch),
+            None if epoch >= EPOCH_PLAUSIBLE => return Some(Nonsense::LaterEpoch),
+            _ => {}
+        }
+        let span = last.plus(1).get().checked_sub(first.get());
+        let one_epoch =
+            summary.kind != Kind::Hints || summary.count == 0 || first.epoch() == last.epoch();
+        let fits = |span: u64| {
+            let shortest = hintstore_format::frame::HEADER as u64;
+            summary.count <= span && summary.count.saturating_mul(shortest) <= length
+        };
+        let whole = first.epoch() > 0 && one_epoch && span.is_some_and(fits);
+        (!whole).then_some(Nonsense::Counts)
     }
-    let Ok(descriptor) = &inspected.descriptor else {
-        return Ok(Looked::SetAside);
-    };
-    report.walked += 1;
-    let survey = survey(&file, descriptor)?;
-    let closed = end_of(storage, &file, descriptor, &survey);
-    Ok(Looked::Segment(Box::new(walked(
-        name, descriptor, &survey, closed,
-    ))))
+
+    fn refuse(&self, name: &str, why: Nonsense) -> std::result::Result<Looked, StorageError> {
+        match why {
+            Nonsense::LaterEpoch => Ok(Looked::Foreign(
+                "of a later epoch than this store has had: it comes from elsewhere".to_owned(),
+            )),
+            Nonsense::Counts => {
+                aside(self.storage, name)?;
+                Ok(Looked::SetAside)
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Nonsense {
+    LaterEpoch,
+    Counts,
 }
 
 /// No descriptor, no footer. All zeros after a power cut, or too short for a descriptor: nothing
@@ -162,12 +236,9 @@ fn without_descriptor(
     name: &str,
     file: &dyn File,
     inspected: &Inspected,
-) -> Result<Looked> {
-    let mut head = [0; 4096];
-    let read = file.read_at(&mut head, 0)?;
-    let zeros = head.iter().take(read).all(|byte| *byte == 0);
+) -> std::result::Result<Looked, StorageError> {
     let short = inspected.info.length < hintstore_format::layout::descriptor::SIZE as u64;
-    if zeros || short {
+    if short || is_all_zeros(file)? {
         storage.unlink(name)?;
         return Ok(Looked::Gone);
     }
@@ -175,11 +246,42 @@ fn without_descriptor(
     Ok(Looked::SetAside)
 }
 
-fn aside(storage: &dyn Storage, name: &str) -> Result<()> {
-    let to = format!("{}/{name}", file_name::ASIDE);
-    storage.rename(name, &to, Existing::Keep)?;
+fn is_all_zeros(file: &dyn File) -> std::result::Result<bool, StorageError> {
+    let mut piece = vec![0; 256 << 10];
+    let mut at = 0;
+    while let Some((start, end)) = file.next_data(at)? {
+        at = at.max(start);
+        while at < end {
+            let want = piece.len().min((end - at) as usize);
+            let read = file.read_at(piece.get_mut(..want).unwrap_or_default(), at)?;
+            if piece.iter().take(read).any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            if read == 0 {
+                break;
+            }
+            at += read as u64;
+        }
+        at = at.max(end);
+    }
+    Ok(true)
+}
+
+/// Keeps a file for an operator, under its own name, or with a number behind it.
+pub(crate) fn aside(storage: &dyn Storage, name: &str) -> std::result::Result<(), StorageError> {
+    let mut to = format!("{}/{name}", file_name::ASIDE);
+    let mut number = 1;
+    loop {
+        match storage.rename(name, &to, Existing::Keep) {
+            Err(error) if error.is_taken() && number < 1000 => {
+                number += 1;
+                to = format!("{}/{name}.{number}", file_name::ASIDE);
+            }
+            done => break done?,
+        }
+    }
     storage.sync_directory(file_name::ASIDE)?;
-    Ok(())
+    storage.sync_directory("")
 }
 
 fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment {
@@ -202,16 +304,26 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
             store: summary.store,
             name: name.to_owned(),
             first: summary.first,
+            allocated: Bytes::new(inspected.info.allocated),
             state: State::Closed(closed),
         },
         damaged: 0,
         lost: 0,
         replaces: descriptor.map(|d| d.replaces.clone()).unwrap_or_default(),
         kind: summary.kind,
+        target: summary.target,
+        created: summary.created,
+        accepted: summary.accepted,
     }
 }
 
-fn walked(name: &str, descriptor: &Descriptor, survey: &Survey, closed: Closed) -> FoundSegment {
+fn walked(
+    name: &str,
+    descriptor: &Descriptor,
+    survey: &Survey,
+    closed: Closed,
+    allocated: Bytes,
+) -> FoundSegment {
     let first = if survey.summary().blocks == 0 {
         descriptor.first
     } else {
@@ -223,12 +335,16 @@ fn walked(name: &str, descriptor: &Descriptor, survey: &Survey, closed: Closed) 
             store: descriptor.store,
             name: name.to_owned(),
             first: first.min(descriptor.first),
+            allocated,
             state: State::Closed(closed),
         },
         damaged: survey.damaged,
         lost: survey.in_doubt,
         replaces: descriptor.replaces.clone(),
         kind: descriptor.kind,
+        target: descriptor.target,
+        created: descriptor.created,
+        accepted: survey.summary().accepted,
     }
 }
 
@@ -243,7 +359,11 @@ fn end_of(
     let damaged = survey.damaged > 0 || survey.unreadable > 0;
     let mut closed = Closed {
         last: summary.last,
-        count: summary.count + survey.unreadable,
+        count: match survey.footer {
+            // It counted them when it was written.
+            Some(_) => summary.count,
+            None => summary.count + survey.unreadable,
+        },
         end: survey.end,
         synced_to: survey.synced_to,
         sealed: None,
@@ -280,20 +400,44 @@ fn seal(storage: &dyn Storage, file: &Arc<dyn File>, survey: &Survey) -> Option<
 }
 
 impl Segments {
-    fn add(&mut self, target: TargetId, created: UnixMillis, found: FoundSegment) {
-        self.any = true;
-        let epochs = [found.entry.first.epoch(), found.entry.last().epoch()];
-        let by_id = (found.entry.id.get() >> hintstore_format::Sequence::COUNT_BITS) as u32;
-        self.last_epoch = epochs
-            .into_iter()
-            .fold(self.last_epoch.max(by_id), u32::max);
-        let start = || TargetSegments {
-            found: Vec::new(),
-            deferred: Vec::new(),
-            last_created: UnixMillis::MIN,
-        };
-        let of = self.targets.entry(target).or_insert_with(start);
-        of.last_created = of.last_created.max(created);
+    /// Gives each target its segments. Of several files with one identity one counts: the others
+    /// are copies that somebody made.
+    fn sort_out(
+        &mut self,
+        mut all: Vec<FoundSegment>,
+        looking: &Looking<'_>,
+        report: &mut OpenReport,
+    ) {
+        let own = looking.own.map(|own| own.store);
+        all.sort_by_cached_key(|found| {
+            let its_name = file_name::segment(found.target, found.created);
+            let strange = (Some(found.entry.store) != own, found.entry.name != its_name);
+            (found.entry.id, strange, found.entry.name.clone())
+        });
+        let mut last: Option<(SegmentId, String)> = None;
+        for found in all {
+            if let Some((id, name)) = &last
+                && *id == found.entry.id
+            {
+                report.foreign.push(Foreign {
+                    name: found.entry.name,
+                    allocated: found.entry.allocated.get(),
+                    why: format!("has the identity of {name}: a copy"),
+                });
+                continue;
+            }
+            last = Some((found.entry.id, found.entry.name.clone()));
+            self.add(found);
+        }
+    }
+
+    fn add(&mut self, found: FoundSegment) {
+        let by_id = (found.entry.id.get() >> Sequence::COUNT_BITS) as u32;
+        let epochs = [found.entry.first.epoch(), found.entry.last().epoch(), by_id];
+        self.last_epoch = epochs.into_iter().fold(self.last_epoch, u32::max);
+        let of = self.targets.entry(found.target).or_default();
+        let named = file_name::parse_segment(&found.entry.name).map(|(_, created)| created);
+        of.last_created = of.last_created.max(named);
         match found.kind {
             Kind::Deferred => of.deferred.push(found),
             Kind::Hints | Kind::DeadLetters => of.found.push(found),
@@ -352,14 +496,25 @@ pub(super) fn limit_overlaps(found: &mut [FoundSegment]) {
             closed.count = closed.count.min(held);
         }
     }
-    // What the first keeps after all, the next does not count.
-    let mut upto = hintstore_format::Sequence::ZERO;
+    // What the first keeps after all, the next does not count: if the first has all of it. One
+    // with gaps proves nothing, and the next is set aside when delivery has passed it.
+    let mut upto = Sequence::ZERO;
+    let mut whole = false;
     for segment in found {
         if let State::Closed(closed) = &mut segment.entry.state {
-            if segment.entry.first <= upto && closed.last > segment.entry.first.before() {
+            let within = segment.entry.first <= upto && closed.last > segment.entry.first.before();
+            if within && whole {
                 let kept = closed.last.get().saturating_sub(upto.get());
                 closed.count = closed.count.min(kept);
                 segment.entry.first = upto.plus(1);
+            }
+            if closed.last >= upto {
+                let span = closed
+                    .last
+                    .plus(1)
+                    .get()
+                    .saturating_sub(segment.entry.first.get());
+                whole = closed.count >= span;
             }
             upto = upto.max(closed.last);
         }

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, thread, time::Duration};
 
 use hintstore::{
-    AppendError, Bytes, Clock as _, Config, Hint, HintStore, Level, Refusal, SystemClock,
+    AppendError, Bytes, Cap, Clock as _, Config, Hint, HintStore, Level, Refusal, SystemClock,
 };
 use hintstore_sim::{Crash, Fault, FaultOn};
 
@@ -52,7 +52,10 @@ fn a_full_disk_is_entered_and_left() {
         refused += u32::from(!world.append(0, 500, Level::Os));
     }
     assert!(refused > 0);
-    assert_eq!(world.store().refusing(), Some(Refusal::Full));
+    assert_eq!(
+        world.store().refusing(),
+        Some(Refusal::Full { cap: Cap::Device })
+    );
     // Delivery and checkpoints go on.
     assert!(world.deliver(0, |_| false, |_| false) > 0);
     world.checkpoint();

@@ -6,6 +6,7 @@
 )]
 
 mod append;
+mod bounds;
 mod cuts;
 mod damage;
 mod defer;

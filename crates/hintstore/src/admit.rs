@@ -1,0 +1,122 @@
+//! Who may append: switches, fences, what is dead already.
+//!
+//! In the usual case, nothing switched off and no fence, this is one load and a comparison. (Caps
+//! and the hint window are the target's own business: see `TargetWriter`.)
+
+use std::collections::{HashMap, HashSet};
+
+use hintstore_format::{Namespace, TargetId, UnixMillis, expiry::Policy};
+use hintstore_runtime::sync::{
+    AtomicBool, AtomicI64,
+    Ordering::{Acquire, Relaxed, SeqCst},
+    RwLock,
+};
+use hintstore_writer::{Hint, Refusal};
+
+/// What a switch is about: see [`crate::HintStore::accept`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// All hints.
+    All,
+    /// Hints for the targets of a group, such as a datacenter: see [`crate::HintStore::group`].
+    Group(&'a str),
+    /// Hints of a namespace.
+    Namespace(Namespace),
+}
+
+/// What was switched off, and what was fenced.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    /// Something is switched off or fenced: each hint is looked at.
+    each: AtomicBool,
+    /// No hint that is dead by this time is taken.
+    now: AtomicI64,
+    rules: RwLock<Rules>,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    off: bool,
+    groups_off: HashSet<String>,
+    namespaces_off: HashSet<Namespace>,
+    group_of: HashMap<TargetId, String>,
+    fences: HashMap<Namespace, UnixMillis>,
+}
+
+impl Admission {
+    #[inline]
+    pub(crate) fn admit(&self, hint: &Hint<'_>, policy: &Policy) -> Result<(), Refusal> {
+        let deadline = policy.deadline(hint.namespace, hint.body.created, hint.lifetime);
+        if deadline.get() <= self.now.load(Relaxed) {
+            return Err(Refusal::Expired);
+        }
+        if self.each.load(Acquire) {
+            return self.look(hint);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn look(&self, hint: &Hint<'_>) -> Result<(), Refusal> {
+        let rules = self.rules.read();
+        let group_off = || {
+            let group = rules.group_of.get(&hint.target);
+            group.is_some_and(|group| rules.groups_off.contains(group))
+        };
+        if rules.off || rules.namespaces_off.contains(&hint.namespace) || group_off() {
+            return Err(Refusal::Disabled);
+        }
+        match rules.fences.get(&hint.namespace) {
+            Some(before) if hint.body.created < *before => Err(Refusal::Fenced),
+            _ => Ok(()),
+        }
+    }
+
+    /// What it is by now, as far as that is confirmed.
+    pub(crate) fn set_now(&self, now: UnixMillis) {
+        self.now.store(now.get(), Relaxed);
+    }
+
+    pub(crate) fn accept(&self, scope: Scope<'_>, on: bool) {
+        self.change(|rules| match scope {
+            Scope::All => rules.off = !on,
+            Scope::Group(group) if on => drop(rules.groups_off.remove(group)),
+            Scope::Group(group) => drop(rules.groups_off.insert(group.to_owned())),
+            Scope::Namespace(namespace) if on => drop(rules.namespaces_off.remove(&namespace)),
+            Scope::Namespace(namespace) => drop(rules.namespaces_off.insert(namespace)),
+        });
+    }
+
+    pub(crate) fn group(&self, target: TargetId, group: &str) {
+        self.change(|rules| drop(rules.group_of.insert(target, group.to_owned())));
+    }
+
+    pub(crate) fn set_fences(&self, fences: impl IntoIterator<Item = (Namespace, UnixMillis)>) {
+        self.change(|rules| rules.fences = fences.into_iter().collect());
+    }
+
+    /// Whether a fence covers a hint.
+    pub(crate) fn is_fenced(&self, namespace: Namespace, created: UnixMillis) -> bool {
+        self.each.load(Acquire) && {
+            let fences = &self.rules.read().fences;
+            fences
+                .get(&namespace)
+                .is_some_and(|before| created < *before)
+        }
+    }
+
+    /// Whether there is any fence.
+    pub(crate) fn has_fences(&self) -> bool {
+        self.each.load(Acquire) && !self.rules.read().fences.is_empty()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Rules)) {
+        let mut rules = self.rules.write();
+        change(&mut rules);
+        let any = rules.off
+            || !rules.groups_off.is_empty()
+            || !rules.namespaces_off.is_empty()
+            || !rules.fences.is_empty();
+        self.each.store(any, SeqCst);
+    }
+}

@@ -1,0 +1,112 @@
+//! What goes on inside, at a moment: for operators and their monitoring.
+
+use hintstore_format::{TargetId, UnixMillis};
+use hintstore_writer::{Bytes, Cap, Refusals};
+
+use crate::{Caps, Ledger, TargetLedger, Windows, catalog::Queue, store::Engine};
+
+/// What goes on in a store: see [`crate::HintStore::snapshot`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// By target, in the order of their ids.
+    pub targets: Vec<TargetSnapshot>,
+    /// The books of all.
+    pub ledger: Ledger,
+    /// Accepted and not yet with the kernel, not yet on the disk.
+    pub windows: Windows,
+    /// Disk space taken and reserved, with the journal and what is set aside or foreign.
+    pub disk_used: Bytes,
+    /// The caps on it; nothing where the device does not tell its size.
+    pub caps: Option<Caps>,
+    /// The cap that keeps all targets from taking more, if one does.
+    pub full: Option<Cap>,
+    /// How often a cap was reached, and left again, since the store was opened.
+    pub caps_entered: u64,
+    /// See [`Snapshot::caps_entered`].
+    pub caps_left: u64,
+    /// Appends that wait for their level.
+    pub in_flight: u64,
+    /// Hints that were refused since the store was opened, by reason.
+    pub refused: Refusals,
+}
+
+/// What goes on with one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TargetSnapshot {
+    /// The target.
+    pub target: TargetId,
+    /// The embedder said that it can be reached.
+    pub is_up: bool,
+    /// Its books; [`TargetLedger::pending`] of them are stored.
+    pub books: TargetLedger,
+    /// Disk space of its files, and reserved for what it has in memory.
+    pub bytes: Bytes,
+    /// Segments, open and deferred ones among them.
+    pub segments: usize,
+    /// When its oldest stored hint was accepted, to within a 64th of the hint window.
+    pub oldest: Option<UnixMillis>,
+    /// No hint dies before, by what the hints themselves say: of those in segments that are sealed,
+    /// or written to now.
+    pub next_expiry: Option<UnixMillis>,
+    /// Its oldest hint is older than the hint window: it takes no more.
+    pub past_window: bool,
+    /// Pages that are out for delivery.
+    pub pages_out: usize,
+    /// Hints that were refused since the store was opened, by reason.
+    pub refused: Refusals,
+}
+
+impl Engine {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let queues = self.catalog.all();
+        let mut targets: Vec<_> = queues.iter().map(target).collect();
+        targets.sort_by_key(|target| target.target);
+        let ledger = Ledger::of(targets.iter().map(|target| target.books).collect());
+        let (unflushed, unsynced) = self.writer.windows();
+        let budget = &self.catalog.budget;
+        let (caps_entered, caps_left) = budget.transitions();
+        Snapshot {
+            targets,
+            ledger,
+            windows: Windows {
+                unflushed,
+                unsynced,
+            },
+            disk_used: budget.used(),
+            caps: self.look_at_space().ok(),
+            full: budget.all_full(),
+            caps_entered,
+            caps_left,
+            in_flight: self.writer.in_flight(),
+            refused: self.writer.refused(),
+        }
+    }
+}
+
+fn target(queue: &std::sync::Arc<Queue>) -> TargetSnapshot {
+    let books = queue.ledger();
+    let mut target = TargetSnapshot {
+        target: queue.target,
+        is_up: queue.is_up(),
+        bytes: queue.usage.bytes(),
+        segments: 0,
+        oldest: queue.oldest().filter(|_| books.pending() > 0),
+        books,
+        next_expiry: None,
+        past_window: queue.is_past_window(),
+        pages_out: 0,
+        refused: queue.writer.get().map(|w| w.refused()).unwrap_or_default(),
+    };
+    for holder in queue.with_deferred() {
+        let progress = holder.progress.lock();
+        target.pages_out += progress.in_flight;
+        let entries = holder.segments();
+        target.segments += entries.len();
+        let pending = entries.iter().filter(|entry| !progress.is_done(entry));
+        let known = pending.filter_map(|entry| entry.earliest_deadline());
+        target.next_expiry = target.next_expiry.into_iter().chain(known).min();
+    }
+    target
+}

@@ -1,0 +1,245 @@
+//! What bounds a store, and what it says when a bound is met.
+
+use std::time::Duration;
+
+use hintstore::{AppendError, Bytes, Cap, Clock as _, End, Hint, Level, Refusal, Scope};
+use hintstore_sim::{Crash, Random};
+
+use crate::world::{Fate, LONG, START, World, namespace, small_config, target};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn refusal(world: &World, to: u128) -> Option<Refusal> {
+    let hint = Hint::new(target(to), world.clock.wall(), LONG, b"1 x").namespace(namespace(1));
+    let answer = world.store().append(hint, Level::Buffered);
+    if let Err(AppendError::Refused { hint: back, reason }) = answer {
+        assert_eq!(back, hint);
+        return Some(reason);
+    }
+    // It is in nobody's books: the test ends here.
+    None
+}
+
+#[test]
+fn a_target_past_the_window_takes_no_more_until_what_is_old_is_gone() {
+    let mut config = small_config();
+    config.hint_window = Some(3 * HOUR);
+    let mut world = World::opened(config);
+    assert!(world.append(0, 50, Level::Os));
+    assert!(world.append(1, 50, Level::Os));
+    world.runner.advance(Duration::from_secs(2));
+    while world.deliver(1, |_| false, |_| false) > 0 {}
+    world.runner.advance(2 * HOUR);
+    assert!(world.append(0, 50, Level::Os));
+    world.runner.advance(Duration::from_mins(54));
+    assert!(world.append(0, 50, Level::Os));
+    world.runner.advance(Duration::from_mins(8));
+    assert_eq!(refusal(&world, 0), Some(Refusal::PastWindow));
+    // The other has nothing old.
+    assert!(world.append(1, 50, Level::Os));
+    // It flaps: up for a moment, and down. Nothing was delivered, so nothing opens.
+    world.store().target_up(target(0));
+    world.store().target_down(target(0));
+    world.crash(Crash::Kill);
+    world.open().unwrap();
+    assert_eq!(refusal(&world, 0), Some(Refusal::PastWindow));
+    let snapshot = world.store().snapshot();
+    assert!(snapshot.targets[0].past_window && !snapshot.targets[1].past_window);
+    assert_eq!(snapshot.targets[0].refused.get(Refusal::PastWindow), 1);
+    // What is old is delivered: what came two hours later is not past the window.
+    while world.deliver(0, |number| number > 2, |_| false) > 0 {
+        world.runner.advance(Duration::from_secs(2));
+        if world.store().snapshot().targets[0].oldest > Some(START.saturating_add(HOUR)) {
+            break;
+        }
+    }
+    assert!(world.append(0, 50, Level::Os));
+    world.drain(2);
+    world.assert_right();
+}
+
+#[test]
+fn hints_that_wait_for_a_retry_keep_the_window_closed() {
+    let mut config = small_config();
+    config.hint_window = Some(HOUR);
+    let mut world = World::opened(config);
+    for _ in 0..200 {
+        assert!(world.append(0, 50, Level::Os));
+    }
+    world.runner.advance(Duration::from_secs(1));
+    for _ in 0..200 {
+        world.deliver(0, |number| number % 2 == 0, |_| false);
+    }
+    world.runner.advance(HOUR + Duration::from_mins(2));
+    assert_eq!(refusal(&world, 0), Some(Refusal::PastWindow));
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    world.runner.advance(Duration::from_secs(2));
+    assert!(world.append(0, 50, Level::Os));
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn caps_hold_under_any_load_and_are_left_again() {
+    for seed in 0..12 {
+        let mut random = Random::new(seed);
+        let mut config = small_config();
+        config.hint_window = None;
+        // The journal and the next one take 2.5 MiB.
+        let total = (3 << 20) + random.below(1 << 20);
+        let of_target = total / 8;
+        config.disk.total = Some(Bytes::new(total));
+        config.disk.target = Some(Bytes::new(of_target));
+        let mut world = World::opened(config);
+        let slab = 64 << 10;
+        let mut refused = [0; 2];
+        for _ in 0..3000 {
+            let to = u128::from(random.below(12));
+            let before = world.store().snapshot().refused;
+            match random.below(20) {
+                0 => drop(world.deliver(to, |n| n % 31 == 0, |n| n % 37 == 0)),
+                1 => world
+                    .runner
+                    .advance(Duration::from_millis(random.below(700))),
+                2 => world.checkpoint(),
+                _ => {
+                    let length = random.below(2000) as usize;
+                    let level = [Level::Buffered, Level::Os, Level::Durable];
+                    world.append(to, length, level[random.below(3) as usize]);
+                }
+            }
+            let after = world.store().snapshot();
+            for (count, cap) in refused.iter_mut().zip([Cap::Total, Cap::Target]) {
+                let of = Refusal::Full { cap };
+                *count += after.refused.get(of) - before.get(of);
+            }
+            assert!(
+                world.disk.used() <= total + slab,
+                "seed {seed}: {} of {total}; {after:?}",
+                world.disk.used()
+            );
+            for target in &after.targets {
+                assert!(target.bytes.get() <= of_target + slab, "seed {seed}");
+            }
+            assert!(after.caps_entered - after.caps_left <= 13, "seed {seed}");
+        }
+        assert!(refused.iter().any(|count| *count > 0), "seed {seed}");
+        world.drain(12);
+        world.drain(12);
+        world.assert_right();
+        let empty = world.store().snapshot();
+        assert_eq!(empty.caps_entered, empty.caps_left, "seed {seed}");
+        assert!(world.append(0, 50, Level::Durable), "seed {seed}");
+        world.drain(1);
+        world.assert_right();
+    }
+}
+
+#[test]
+fn the_device_keeps_its_floor_free() {
+    let mut config = small_config();
+    config.disk.free_floor = Some(Bytes::mib(1));
+    let mut world = World::new(config);
+    world.disk.set_capacity(Some(6 << 20));
+    world.open().unwrap();
+    let mut refused = 0;
+    for _ in 0..4000 {
+        refused += u32::from(!world.append(0, 2000, Level::Os));
+        assert!(world.disk.used() <= (5 << 20) + (64 << 10));
+    }
+    assert!(refused > 0);
+    let reason = Refusal::Full { cap: Cap::Device };
+    assert_eq!(refusal(&world, 0), Some(reason));
+    assert_eq!(world.store().snapshot().caps_entered, 1);
+    world.drain(1);
+    world.runner.advance(Duration::from_secs(2));
+    assert_eq!(world.store().snapshot().caps_left, 1);
+    assert!(world.append(0, 2000, Level::Os));
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn accepting_is_switched_off_and_on_by_target_group_and_namespace() {
+    let mut world = World::opened(small_config());
+    world.store().group(target(0), "east");
+    for scope in [
+        Scope::All,
+        Scope::Group("east"),
+        Scope::Namespace(namespace(1)),
+    ] {
+        world.store().accept(scope, false);
+        assert_eq!(refusal(&world, 0), Some(Refusal::Disabled), "{scope:?}");
+        if scope == Scope::Group("east") {
+            assert!(world.append(1, 50, Level::Os));
+        }
+        world.store().accept(scope, true);
+        assert!(world.append(0, 50, Level::Os), "{scope:?}");
+    }
+    world.drain(2);
+    world.assert_right();
+}
+
+#[test]
+fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
+    let mut world = World::opened(small_config());
+    for _ in 0..9 {
+        assert!(world.append(0, 50, Level::Durable));
+    }
+    world.runner.advance(Duration::from_secs(1));
+    world
+        .store()
+        .fence(namespace(1), START.saturating_add(HOUR))
+        .unwrap();
+    assert_eq!(refusal(&world, 0), Some(Refusal::Fenced));
+    world.crash(Crash::Power { seed: 3 });
+    world.open().unwrap();
+    assert_eq!(refusal(&world, 0), Some(Refusal::Fenced));
+    for (number, attempt) in &mut world.attempts {
+        if number % 3 == 1 {
+            attempt.fate = Fate::Discarded;
+        }
+    }
+    world.drain(1);
+    world.assert_right();
+    assert_eq!(world.store().ledger().ended(End::Fenced), 3);
+    world.runner.advance(HOUR);
+    assert!(world.append(0, 50, Level::Os));
+}
+
+#[test]
+fn one_hint_for_several_targets_is_each_ones_own() {
+    let world = World::opened(small_config());
+    world.store().group(target(1), "east");
+    world.store().accept(Scope::Group("east"), false);
+    let targets = [target(0), target(1), target(2)];
+    let hint = Hint::new(target(9), START, LONG, b"the same for all");
+    let results = world.store().append_for(&hint, &targets, Level::Durable);
+    assert_eq!(results[1], Err(Refusal::Disabled));
+    for at in [0, 2] {
+        let receipt = results[at].as_ref().unwrap();
+        assert_eq!(
+            (receipt.target, receipt.level),
+            (targets[at], Level::Durable)
+        );
+        let page = world.store().page(targets[at]).unwrap().unwrap();
+        let hint = page.hints().next().unwrap();
+        assert_eq!(hint.key.target, targets[at]);
+        assert_eq!(hint.body.payload, b"the same for all");
+    }
+    assert!(world.store().page(target(9)).is_err());
+}
+
+#[test]
+fn a_hint_that_is_dead_on_arrival_is_refused() {
+    let mut world = World::opened(small_config());
+    let payload = World::payload(1, 10);
+    let hint = Hint::new(target(0), START, Duration::from_secs(5), &payload);
+    world.runner.advance(Duration::from_secs(10));
+    let refused = AppendError::Refused {
+        hint,
+        reason: Refusal::Expired,
+    };
+    assert_eq!(world.store().append(hint, Level::Buffered), Err(refused));
+    world.drain(1);
+}
