@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use hintstore_format::{
-    Namespace, UnixMillis,
-    expiry::{Policy, is_dead},
+    UnixMillis,
+    expiry::{Policy, is_dead, written_deadline},
     footer::{Footer, Summary},
 };
 
@@ -37,9 +37,12 @@ pub fn latest_deadline(summary: &Summary, footer: Option<&Footer>, policy: &Poli
         return by_summary;
     };
     let by_namespace = footer.namespaces.iter().map(|entry| {
-        // The one entry for many namespaces takes no namespace's present rule.
-        let namespace = entry.namespace.unwrap_or(Namespace::MIXED);
-        policy.latest_deadline(namespace, entry.created.max, entry.longest())
+        let (created, longest) = (entry.created.max, entry.longest());
+        match entry.namespace {
+            Some(namespace) => policy.latest_deadline(namespace, created, longest),
+            // The one entry for many namespaces takes no namespace's present rule.
+            None => written_deadline(created, longest),
+        }
     });
     by_namespace
         .max()
@@ -66,10 +69,10 @@ mod tests {
     use std::time::Duration;
 
     use hintstore_format::{
-        SegmentId, Sequence, StoreId, TargetId,
+        Namespace, SegmentId, Sequence, StoreId, TargetId,
         block::{Header, Position, Start},
         descriptor::{Descriptor, Kind},
-        expiry::{Lifetime, written_deadline},
+        expiry::Lifetime,
         footer::Builder,
         profile::{Entry, Profile, Span},
     };

@@ -167,14 +167,16 @@ impl Slab {
     }
 
     fn bind(&self, start: Start) {
+        // First: whoever is late for the use before finds no profile that this one forgets.
+        let mut profiles = self.profiles.lock();
+        self.profile_count.store(0, Release);
+        profiles.clear();
         self.first.store(start.first.get(), Release);
         self.salt.store(start.salt, Release);
         self.base_created
             .store(start.base_created.get().cast_unsigned(), Release);
         self.accepted
             .store(start.accepted.get().cast_unsigned(), Release);
-        self.profile_count.store(0, Release);
-        self.profiles.lock().clear();
     }
 
     /// The profiles of the present use.

@@ -8,6 +8,7 @@ use hintstore_format::{
     descriptor::{Descriptor, Kind},
     file_name,
     footer::Summary,
+    journal::Range,
     layout::{ALIGN, SECTOR, align_up},
     profile::Profile,
 };
@@ -135,14 +136,14 @@ pub trait SegmentEvents: Send + Sync + std::fmt::Debug {
     /// A segment that was only just made is no more: what was to be moved into it could not be.
     fn dropped(&self, segment: &Arc<Segment>);
 
-    /// A sync of a segment failed. Its hints from `from` on are to be taken from `by`, and
-    /// `damaged` of them could not be read back.
+    /// A sync of a segment failed. Its hints from `from` on are to be taken from `by`, but for
+    /// `lost`, which could not be read back.
     fn replaced(
         &self,
         poisoned: &Arc<Segment>,
         by: Option<&Arc<Segment>>,
         from: Sequence,
-        damaged: u64,
+        lost: &[Range],
     );
 }
 
@@ -204,7 +205,7 @@ impl Open {
             };
             match made {
                 Ok((file, allocated)) => break (created, name, file, allocated),
-                Err(error) if error.is_taken() => {}
+                Err(error) if error.is_taken() && created < UnixMillis::MAX => {}
                 // The spare is gone or cannot be renamed: do without.
                 Err(_) if spare.is_some() => spare = None,
                 Err(error) => return Err(error),

@@ -127,9 +127,16 @@ pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     } else {
         None
     };
-    shared
-        .events
-        .closed(segment, &sealed.unwrap_or(summary), sealed.is_some());
+    // Under the lock of the file, where a failed sync would have moved its hints.
+    let Some(file) = target.wait_file(deadline) else {
+        shared.hand_to_sealer(target, segment.clone());
+        return;
+    };
+    if !segment.poisoned() {
+        let summary = sealed.unwrap_or(summary);
+        shared.events.closed(segment, &summary, sealed.is_some());
+    }
+    drop(file);
 }
 
 /// Prepares the next file of a busy target.

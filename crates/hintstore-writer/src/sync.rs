@@ -10,12 +10,11 @@ use std::sync::Arc;
 use hintstore_format::{
     Sequence,
     block::{self, Header},
-    frame,
-    layout::{SECTOR, align_up},
-    profile,
+    journal::Range,
 };
+use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
 use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
-use hintstore_storage::{File, StorageError};
+use hintstore_storage::StorageError;
 
 use crate::{
     flush::FileState,
@@ -173,7 +172,7 @@ impl TargetWriter {
             file.open = None;
         }
         let moved = self.move_unsynced(file, &segment);
-        let (by, from, damaged) = match moved {
+        let (by, moved) = match moved {
             Ok(moved) => moved,
             Err(error) => {
                 // Neither the file nor a new one can be written. What is in doubt stays where it
@@ -186,9 +185,11 @@ impl TargetWriter {
         file.unsynced.retain(|other| other.id() != segment.id());
         self.shared
             .sub_unsynced(segment.written() - segment.synced_to());
+        self.shared.write_succeeded();
+        let by_segment = by.as_ref().map(|by| &by.segment);
         self.shared
             .events
-            .replaced(&segment, by.as_ref().map(|by| &by.segment), from, damaged);
+            .replaced(&segment, by_segment, moved.first, &moved.lost);
         if let Some(by) = by {
             file.unsynced.push_front(by.segment.clone());
             if was_open {
@@ -201,17 +202,16 @@ impl TargetWriter {
         Ok(())
     }
 
-    /// Copies the blocks above `synced_to` into a new segment. Returns it, the first sequence it
-    /// stands for, and how many hints could not be read back. A copy that does not come to its end
-    /// is removed: the next attempt makes another.
+    /// Copies what is above `synced_to` into a new segment. A copy that does not come to its end is
+    /// removed: the next attempt makes another.
     fn move_unsynced(
         self: &Arc<Self>,
         file: &mut FileState,
         from: &Arc<Segment>,
-    ) -> Result<(Option<Open>, Sequence, u64), StorageError> {
+    ) -> Result<(Option<Open>, Moved), StorageError> {
         let mut by = None;
         match self.copy_unsynced(file, from, &mut by) {
-            Ok((first, damaged)) => Ok((by, first, damaged)),
+            Ok(moved) => Ok((by, moved)),
             Err(error) => {
                 if let Some(by) = by {
                     self.shared.sub_unsynced(by.segment.written());
@@ -230,48 +230,92 @@ impl TargetWriter {
         file: &mut FileState,
         from: &Arc<Segment>,
         by: &mut Option<Open>,
-    ) -> Result<(Sequence, u64), StorageError> {
-        let mut first = Sequence::MAX;
-        let mut damaged = 0;
-        let mut at = from.synced_to().max(from.descriptor.length() as u64);
-        while at < from.written() {
-            let Some((header, mut bytes, entries)) = read_block(from, at)? else {
-                damaged += 1;
-                at = align_up(at + 1, SECTOR);
+    ) -> Result<Moved, StorageError> {
+        let mut moved = Moved {
+            first: Sequence::MAX,
+            next: Sequence::MAX,
+            lost: Vec::new(),
+        };
+        let at = from.synced_to().max(from.descriptor.length() as u64);
+        let source = Box::new(PreadSource::hopping(from.file.clone()));
+        let mut walk = Walk::new(source, from.id(), at, from.written());
+        while let Some(item) = walk.next_readable() {
+            let Item::Block(block) = item else { continue };
+            let Some(entries) = &block.entries else {
                 continue;
             };
-            at = header.end();
-            let intact = frames_intact(&header, &bytes);
-            if !intact || entries.is_empty() {
-                damaged += u64::from(header.count);
+            // What the disk cannot read is lost, and no reason to give up the rest.
+            let Ok(frames) = walk.frames(&block) else {
+                continue;
+            };
+            let mut bytes = intact_frames(&block.header, &frames, &mut moved);
+            if bytes.len() == block::HEADER {
                 continue;
             }
-            first = first.min(header.start.first);
             if by.is_none() {
-                let created = &mut file.last_created;
-                *by = Some(Open::create(
-                    &self.shared,
-                    self.id,
-                    &self.usage,
-                    first,
-                    created,
-                    false,
-                )?);
+                let (shared, created) = (&self.shared, &mut file.last_created);
+                let usage = &self.usage;
+                let open = Open::create(shared, self.id, usage, moved.first, created, false)?;
+                *by = Some(open);
             }
             if let Some(by) = by {
                 let before = by.segment.written();
-                let profiles = entries.iter().map(|entry| entry.profile).collect();
                 let ready = Ready {
-                    start: header.start,
-                    profiles,
+                    start: block.header.start,
+                    profiles: entries.iter().map(|entry| entry.profile).collect(),
                     bytes: &mut bytes,
                 };
                 by.write(&self.shared, &mut [ready])?;
                 self.shared.add_unsynced(by.segment.written() - before);
             }
         }
-        Ok((first, damaged))
+        moved.lose_until(from.last().plus(1));
+        Ok(moved)
     }
+}
+
+/// What was copied out of a poisoned segment.
+struct Moved {
+    /// The first hint of it.
+    first: Sequence,
+    /// The one behind the last.
+    next: Sequence,
+    /// Those in between that could not be read back.
+    lost: Vec<Range>,
+}
+
+impl Moved {
+    fn add(&mut self, sequence: Sequence) {
+        self.first = self.first.min(sequence);
+        self.lose_until(sequence);
+        self.next = sequence.plus(1);
+    }
+
+    fn lose_until(&mut self, sequence: Sequence) {
+        if self.next < sequence {
+            self.lost.push(Range {
+                first: self.next,
+                last: sequence.before(),
+            });
+        }
+    }
+}
+
+/// The intact frames of a block, behind room for its header.
+fn intact_frames(header: &Header, frames: &[u8], moved: &mut Moved) -> Vec<u8> {
+    let mut bytes = vec![0; block::HEADER];
+    for item in Frames::new(header, frames) {
+        if let FrameItem::Intact {
+            at,
+            header: frame,
+            sequence,
+        } = item
+        {
+            bytes.extend_from_slice(frames.get(at..frame.end(at)).unwrap_or_default());
+            moved.add(sequence);
+        }
+    }
+    bytes
 }
 
 /// Takes segments that are synced and done off the list.
@@ -291,44 +335,4 @@ enum Failed {
     Entry,
     /// A segment could not be synced.
     Data(Arc<Segment>),
-}
-
-type Block = (Header, Vec<u8>, Vec<profile::Entry>);
-
-/// Reads the block at `at`, or at the next sector: there may be a gap where a sync was begun.
-fn read_block(segment: &Segment, at: u64) -> Result<Option<Block>, StorageError> {
-    let file: &dyn File = &*segment.file;
-    for at in [at, align_up(at, SECTOR)] {
-        let mut head = [0; block::HEADER];
-        if file.read_at(&mut head, at)? < head.len() {
-            return Ok(None);
-        }
-        let Ok(header) = Header::decode(&head, segment.id(), at) else {
-            continue;
-        };
-        let mut bytes = vec![0; header.length() as usize];
-        if file.read_at(&mut bytes, at)? < bytes.len() {
-            return Ok(None);
-        }
-        let table = bytes.split_off((header.table_at() - at) as usize);
-        let entries = profile::decode_table(&table, segment.id(), at).unwrap_or_default();
-        return Ok(Some((header, bytes, entries)));
-    }
-    Ok(None)
-}
-
-fn frames_intact(header: &Header, bytes: &[u8]) -> bool {
-    let Some(frames) = bytes.get(block::HEADER..) else {
-        return false;
-    };
-    let mut at = 0;
-    let mut count = 0;
-    while at < frames.len() {
-        match frame::check(frames, at, header.start.salt) {
-            Ok((_, end)) => at = end,
-            Err(_) => return false,
-        }
-        count += 1;
-    }
-    count == header.count
 }

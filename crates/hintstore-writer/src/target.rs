@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) queue: VecDeque<Closed>,
     /// Whether the target is on the list of those that have something to flush.
     pub(crate) listed: bool,
+    /// The store is being closed: no hint gets a sequence any more.
+    closed: bool,
 }
 
 /// The writer of one target. All of its methods take `&self` and may be called from any thread.
@@ -123,8 +125,12 @@ enum Turned {
     NoMemory,
     /// A cap on disk space is reached.
     Full(Cap),
+    /// The disk is behind; there is a slab to try all the same.
+    Crowded,
     /// The epoch is used up.
     UsedUp,
+    /// The store is being closed.
+    Closed,
 }
 
 impl TargetWriter {
@@ -144,6 +150,7 @@ impl TargetWriter {
                 bound: Boot::default(),
                 queue: VecDeque::new(),
                 listed: false,
+                closed: shared.is_closed(),
             }),
             file: Mutex::new(FileState::new(start.last_created)),
             flush_wanted: AtomicBool::new(false),
@@ -266,7 +273,15 @@ impl TargetWriter {
                     let until = until.unwrap_or_default();
                     self.shared.wait_for_memory(self, longest as u64, until)?;
                 }
+                Turned::Crowded => {
+                    // Running further ahead of the kernel only takes slabs that are in no cache.
+                    until = until.or_else(|| deadline.take().map(|deadline| deadline()));
+                    let soon = self.shared.clock.boot() + self.shared.config.flush_interval;
+                    drop(self.wait_file(until.map_or(soon, |until| until.min(soon))));
+                    self.help();
+                }
                 Turned::UsedUp => return Err(Refusal::EpochUsedUp),
+                Turned::Closed => return Err(Refusal::Closed),
             }
         }
     }
@@ -286,14 +301,16 @@ impl TargetWriter {
             }
             self.close_in(&mut inner);
         }
+        if inner.closed {
+            return Turned::Closed;
+        }
         if self.used_up(&inner) {
             return Turned::UsedUp;
         }
         let start = self.shared.start(inner.next, created);
         let least = Pool::class_for(frame);
         let class = inner.class.max(least);
-        if Self::held_bytes(&inner) > self.shared.config.memory.get() / MEMORY_SHARE {
-            // The rest is for others.
+        if self.holds_its_share(&inner) {
             return Turned::NoMemory;
         }
         let Some(slab) = self.shared.pool.acquire(class, least, start) else {
@@ -315,9 +332,7 @@ impl TargetWriter {
             self.shared.list_dirty(self);
         }
         if full {
-            // Running further ahead of the kernel only takes slabs that are in no cache.
-            let soon = now + self.shared.config.flush_interval;
-            drop(self.wait_file(soon));
+            return Turned::Crowded;
         }
         if crowded {
             self.help();
@@ -325,9 +340,22 @@ impl TargetWriter {
         Turned::Again
     }
 
-    /// Memory in closed blocks that are not written yet.
-    fn held_bytes(inner: &Inner) -> u64 {
-        inner.queue.iter().map(Closed::bytes).sum()
+    /// Whether so much of the memory is in its closed blocks that the rest is for others.
+    fn holds_its_share(&self, inner: &Inner) -> bool {
+        let held: u64 = inner.queue.iter().map(Closed::bytes).sum();
+        held > self.shared.config.memory.get() / MEMORY_SHARE
+    }
+
+    /// Whether it may take more memory, if there is any.
+    pub(crate) fn may_grow(&self) -> bool {
+        !self.holds_its_share(&self.inner.lock())
+    }
+
+    /// Gives out no more sequences. Those that were given out are known from now on.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        self.close_in(&mut inner);
     }
 
     /// Puts a slab back that was bound for nothing.
@@ -441,11 +469,16 @@ impl TargetWriter {
         let bytes = block::lone(draft, start);
         let mut inner = self.inner.lock();
         self.close_in(&mut inner);
-        if self.used_up(&inner) {
+        let refusal = if inner.closed {
+            Some(Refusal::Closed)
+        } else {
+            self.used_up(&inner).then_some(Refusal::EpochUsedUp)
+        };
+        if let Some(refusal) = refusal {
             drop(inner);
             self.shared.pool.give(length);
             self.shared.budget.unreserve(&self.usage, length);
-            return Err(Refusal::EpochUsedUp);
+            return Err(refusal);
         }
         start.first = inner.next;
         inner.next = inner.next.plus(1);

@@ -176,6 +176,10 @@ impl Shared {
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
     pub(crate) fn may_append(&self) -> Result<(), Refusal> {
         if self.closed.load(Acquire) {
             return Err(Refusal::Closed);
@@ -222,8 +226,10 @@ impl Shared {
         let bytes = frame.max(smallest);
         self.pressure.store(true, SeqCst);
         self.wakers.flush.wake();
-        let mut room =
-            || self.failing.load(Acquire) || self.closed.load(Acquire) || self.pool.has_room(bytes);
+        let mut room = || {
+            let over = self.failing.load(Acquire) || self.closed.load(Acquire);
+            over || (self.pool.has_room(bytes) && target.may_grow())
+        };
         let waited = self
             .runner
             .wait_until(&self.pool.freed, Some(deadline), &mut room);
@@ -826,7 +832,9 @@ impl Writer {
         self.shared.closed.store(true, SeqCst);
         self.shared.pool.freed.raise();
         let mut all = true;
+        // One that is made from now on is made closed.
         for target in self.shared.all_targets() {
+            target.close();
             all &= self.sync(&target);
             self.roll(&target);
         }

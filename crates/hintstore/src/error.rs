@@ -44,8 +44,6 @@ pub enum Error {
     Threads(io::Error),
     /// There is no such target.
     UnknownTarget(TargetId),
-    /// Pages of the target are out for delivery; the call needs them back.
-    InFlight(TargetId),
     /// Some hints could not be made durable before the store was closed.
     NotDurable,
     /// The store is closed.
@@ -99,10 +97,6 @@ impl fmt::Display for Error {
             ),
             Self::Threads(_) => f.write_str("the system gave no thread for a background step"),
             Self::UnknownTarget(target) => write!(f, "there are no hints for target {target}"),
-            Self::InFlight(target) => write!(
-                f,
-                "pages of target {target} are out for delivery: acknowledge or drop them first"
-            ),
             Self::NotDurable => {
                 f.write_str("some hints could not be made durable before the store was closed")
             }

@@ -94,11 +94,13 @@ impl TrustedClock {
         if apart <= STEP {
             // Small differences are the clock being steered; they are taken over, so that they
             // never add up to a step.
+            // A clock that stepped back to where it was is as good as confirmed.
+            let confirmed = believed.confirmed + u64::from(believed.doubt_since.is_some());
             *believed = Believed {
                 wall,
                 boot,
                 doubt_since: None,
-                ..*believed
+                confirmed,
             };
             return Now { wall, doubt: None };
         }

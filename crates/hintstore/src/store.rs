@@ -7,7 +7,7 @@ use hintstore_format::{
 };
 use hintstore_runtime::{
     Boot, Clock, Next, Runner, Waker,
-    sync::{AtomicU64, Mutex, Ordering::SeqCst},
+    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst},
 };
 use hintstore_storage::{Lock, Storage};
 use hintstore_writer::{
@@ -51,6 +51,7 @@ pub(crate) struct Engine {
     /// Bytes of the control files, and of files that are set aside or foreign.
     pub(crate) other_bytes: AtomicU64,
     aside_segments: AtomicU64,
+    closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -80,6 +81,7 @@ impl Engine {
     }
 
     fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
+        self.check_open()?;
         let mut journal = self.journal.lock();
         journal.append(&[Record::Fence { namespace, before }])?;
         self.admission.set_fences(journal.state.fences());
@@ -95,7 +97,12 @@ impl Engine {
     /// Looks at the time, and where something happened at the space and the windows, on which it
     /// depends who may append.
     pub(crate) fn look_around(&self, touched: bool, boot: Boot) {
+        let confirmed = self.time.confirmations();
         let now = self.time.now(&*self.clock).at_least();
+        if self.time.confirmations() != confirmed {
+            // What was held for the clock can go.
+            self.catalog.deliver.wake();
+        }
         let take_all = self.config.take_expired;
         self.admission
             .set_now(if take_all { UnixMillis::MIN } else { now });
@@ -140,6 +147,14 @@ impl Engine {
         Ok(each_hint(&*self.storage, entry, call)?)
     }
 
+    /// Nothing is done with a directory that may be another's by now.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(SeqCst) {
+            return Err(Error::Closed);
+        }
+        Ok(())
+    }
+
     fn shut(&self) -> Result<()> {
         // Whoever comes first shuts; the lock goes last.
         let Some(lock) = self.lock.lock().take() else {
@@ -148,6 +163,7 @@ impl Engine {
         self.runner.stop();
         let durable = self.writer.close();
         let done = self.checkpoint();
+        self.closed.store(true, SeqCst);
         let done = done.and_then(|()| {
             // What is durable no crash can take.
             let windows = Record::Windows {
@@ -254,6 +270,7 @@ impl HintStore {
             last_created,
             report,
             aside_segments: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         });
         engine
@@ -379,8 +396,10 @@ impl HintStore {
     /// # Errors
     /// [`Error::UnknownTarget`]; [`Error::Storage`] where a segment cannot be read.
     pub fn page(&self, target: TargetId) -> Result<Option<Page>> {
-        let queue = self.engine().queue(target)?;
-        Ok(self.engine().next_page(&queue, false)?)
+        let engine = self.engine();
+        engine.check_open()?;
+        let queue = engine.queue(target)?;
+        Ok(engine.next_page(&queue, false)?)
     }
 
     /// Books what became of a page. Rejected hints are dead letters, and durable as such, on
@@ -441,7 +460,7 @@ impl HintStore {
     /// Discards hints: durable on return, their files gone where nothing else is in them.
     ///
     /// # Errors
-    /// [`Error::InFlight`] where pages of a target are out.
+    /// [`Error::NotDurable`] where what is in memory could not be written first.
     pub fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         self.engine().truncate(what)
     }
@@ -454,6 +473,7 @@ impl HintStore {
     /// Says that the clock is right, after a step: hints that were held for it are judged anew.
     pub fn confirm_clock(&self) {
         self.engine().time.confirm(&*self.engine().clock);
+        self.engine().catalog.deliver.wake();
     }
 
     /// The books (P8): exact at every moment.

@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// Which hints to discard. Every condition that is set must hold; with none, all are discarded.
-/// Hints that are accepted after the call began are never touched.
+/// Hints that are accepted after the call began are never touched. Those in pages that are out end
+/// as discarded, whether or not their target has got them by now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Truncate {
     /// Only hints for this target.
@@ -59,42 +60,53 @@ struct Plan {
 impl Engine {
     /// What a truncation would discard; changes nothing but that hints in memory are flushed.
     pub(crate) fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
-        let plan = |queue: &Arc<Queue>| {
-            let last = self.last_accepted(queue)?;
+        let plan = |(queue, next): (Arc<Queue>, Sequence)| {
+            self.make_readable(&queue)?;
             let holders = queue.with_deferred();
             Ok(self
-                .plan_one(&holders, &lock_all(&holders)?, what, last)?
+                .plan_one(&holders, &lock_all(&holders), what, next)?
                 .discarded)
         };
-        self.chosen(what)?.iter().map(plan).collect()
+        self.chosen(what)?.into_iter().map(plan).collect()
     }
 
     /// Discards.
     pub(crate) fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
-        let queues = self.chosen(what)?;
         let mut done = Vec::new();
-        for queue in queues {
-            done.push(self.truncate_one(&queue, what)?);
+        for (queue, next) in self.chosen(what)? {
+            done.push(self.truncate_one(&queue, what, next)?);
         }
         // The files go with the next checkpoint, which is now.
         self.checkpoint()?;
         Ok(done)
     }
 
-    fn chosen(&self, what: &Truncate) -> Result<Vec<Arc<Queue>>> {
-        match what.target {
-            Some(target) => Ok(vec![self.queue(target)?]),
-            None => Ok(self.catalog.all()),
-        }
+    /// The targets, each with the sequence of the first hint that is accepted after the call began.
+    fn chosen(&self, what: &Truncate) -> Result<Vec<(Arc<Queue>, Sequence)>> {
+        self.check_open()?;
+        let queues = match what.target {
+            Some(target) => vec![self.queue(target)?],
+            None => self.catalog.all(),
+        };
+        let with_next = |queue: Arc<Queue>| {
+            let next = queue.next(self.epoch);
+            (queue, next)
+        };
+        Ok(queues.into_iter().map(with_next).collect())
     }
 
-    fn truncate_one(&self, queue: &Arc<Queue>, what: &Truncate) -> Result<Discarded> {
-        let last = self.last_accepted(queue)?;
+    fn truncate_one(
+        &self,
+        queue: &Arc<Queue>,
+        what: &Truncate,
+        next: Sequence,
+    ) -> Result<Discarded> {
+        self.make_readable(queue)?;
         let mut journal = self.journal.lock();
         let holders = queue.with_deferred();
         // Held from the look to the deed: what is discarded is not delivered in between.
-        let mut progresses = lock_all(&holders)?;
-        let Plan { discarded, matches } = self.plan_one(&holders, &progresses, what, last)?;
+        let mut progresses = lock_all(&holders);
+        let Plan { discarded, matches } = self.plan_one(&holders, &progresses, what, next)?;
         let discard = Discard {
             target: queue.target,
             up_to: discarded.up_to,
@@ -140,17 +152,12 @@ impl Engine {
         }
     }
 
-    /// The last sequence that a target has accepted; all up to it can be read.
-    fn last_accepted(&self, queue: &Queue) -> Result<Sequence> {
-        let Some(writer) = queue.writer.get() else {
-            return Ok(Sequence::ZERO);
-        };
-        // What is in memory has sequences already, and belongs to what is discarded.
-        let next = writer.next();
-        if !self.writer.sync(writer) {
-            return Err(Error::NotDurable);
+    /// What is in memory has sequences already, and belongs to what is discarded.
+    fn make_readable(&self, queue: &Queue) -> Result<()> {
+        match queue.writer.get() {
+            Some(writer) if !self.writer.sync(writer) => Err(Error::NotDurable),
+            _ => Ok(()),
         }
-        Ok(next.before())
     }
 
     /// What of a target the conditions cover.
@@ -159,13 +166,10 @@ impl Engine {
         holders: &[Arc<Queue>],
         progresses: &[MutexGuard<'_, Progress>],
         what: &Truncate,
-        mut last: Sequence,
+        next: Sequence,
     ) -> Result<Plan> {
-        for entry in holders.iter().flat_map(|holder| holder.segments()) {
-            if entry.closed().is_some() {
-                last = last.max(entry.last());
-            }
-        }
+        // All epochs before this one are below.
+        let last = next.before();
         let up_to = what.up_to.map_or(last, |limit| limit.min(last));
         let target = holders.first().map_or(TargetId::from_u128(0), |q| q.target);
         let mut discarded = Discarded {
@@ -218,18 +222,10 @@ impl Engine {
     }
 }
 
-/// The progress of a target and of its deferred segments, with no page out.
-fn lock_all(holders: &[Arc<Queue>]) -> Result<Vec<MutexGuard<'_, Progress>>> {
-    let locked: Vec<_> = holders
+/// The progress of a target and of its deferred segments.
+fn lock_all(holders: &[Arc<Queue>]) -> Vec<MutexGuard<'_, Progress>> {
+    holders
         .iter()
         .map(|holder| holder.progress.lock())
-        .collect();
-    match holders
-        .iter()
-        .zip(&locked)
-        .find(|(_, progress)| progress.in_flight > 0)
-    {
-        Some((holder, _)) => Err(Error::InFlight(holder.target)),
-        None => Ok(locked),
-    }
+        .collect()
 }

@@ -105,9 +105,8 @@ impl SegmentEvents for Catalog {
         poisoned: &Arc<Segment>,
         by: Option<&Arc<Segment>>,
         from: Sequence,
-        _damaged: u64,
+        lost: &[Range],
     ) {
-        // What could not be read back is found missing when delivery has passed the segments.
         let moved = by.map(|by| Moved {
             from: poisoned.id(),
             by: by.id(),
@@ -115,6 +114,7 @@ impl SegmentEvents for Catalog {
                 first: from,
                 last: poisoned.last(),
             },
+            lost: Ranges::of(lost),
         });
         let queue = self.get_or_add(poisoned.target());
         queue.replace(Entry::poisoned(poisoned, from), moved);

@@ -12,15 +12,17 @@ use hintstore_runtime::{
 };
 use hintstore_writer::{TargetWriter, Usage};
 
-use super::{Entry, State};
+use super::{Entry, Ranges, State};
 use crate::{dispatch::Progress, ledger::TargetLedger, window::Ages};
 
 /// Hints that a failed sync moved from one segment to another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Moved {
     pub(crate) from: SegmentId,
     pub(crate) by: SegmentId,
     pub(crate) range: Range,
+    /// Those of them that could not be read back.
+    pub(crate) lost: Ranges,
 }
 
 /// One target.

@@ -102,6 +102,15 @@ impl Ranges {
         self.0.splice(from..to.max(from), left);
     }
 
+    /// What is in both.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.subtract(other);
+        let mut both = self.clone();
+        both.subtract(&rest);
+        both
+    }
+
     pub(crate) fn take(&mut self) -> Self {
         std::mem::take(self)
     }

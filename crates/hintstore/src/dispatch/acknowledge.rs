@@ -56,8 +56,9 @@ impl Answer {
 
 impl Engine {
     pub(crate) fn acknowledge(self: &Arc<Self>, mut page: Page, answer: &Answer) -> Result<()> {
+        self.check_open()?;
         let Some(queue) = page.home() else {
-            // A page of a deferred segment that an operator discarded meanwhile.
+            // A page of a deferred segment that is done meanwhile.
             return Ok(());
         };
         let mut delivered = page.handed().clone();
@@ -94,6 +95,10 @@ impl Engine {
         page.settle();
         let mut progress = queue.progress.lock();
         progress.in_flight -= 1;
+        // What was discarded or swept while the page was out has ended.
+        for ranges in [&mut again, &mut delivered, &mut rejected] {
+            *ranges = ranges.and(&progress.unended);
+        }
         progress.again.join(&again);
         progress.end(&queue, &delivered, End::Delivered);
         progress.end(&queue, &rejected, End::Rejected);

@@ -57,6 +57,7 @@ impl Step for Checkpoint {
 impl Engine {
     /// Makes all that was acknowledged durable, and retires what is done.
     pub(crate) fn checkpoint(&self) -> Result<()> {
+        self.check_open()?;
         let mut journal = self.journal.lock();
         let mut records = Vec::new();
         let mut retired = Vec::new();
@@ -84,7 +85,7 @@ impl Engine {
                     ends,
                     damaged,
                 });
-                retired.push((queue.clone(), holder, entry));
+                retired.push((queue.clone(), holder, entry, damaged));
             }
             cleaned.push(queue);
         }
@@ -97,8 +98,8 @@ impl Engine {
             }
             return Err(error.into());
         }
-        for (queue, holder, entry) in retired {
-            self.retire(&mut journal, &queue, &holder, &entry);
+        for (queue, holder, entry, damaged) in retired {
+            self.retire(&mut journal, &queue, &holder, &entry, damaged);
         }
         failed.map_or(Ok(()), Err)
     }
@@ -129,8 +130,6 @@ impl Engine {
             .filter(is_done)
             .map(|entry| (queue.clone(), entry.clone(), progress.is_damaged(&entry)))
             .collect();
-        let left = std::mem::take(&mut progress.leaving).into_iter();
-        done.extend(left.map(|(entry, damaged)| (queue.clone(), entry, damaged)));
         let mut losses = Vec::new();
         let mut deferred = Vec::new();
         let mut ends = Ends::default();
@@ -153,13 +152,17 @@ impl Engine {
                     // From here on its books are those of the target.
                     progress.ends.join(&std::mem::take(&mut theirs.ends));
                     queue.remove_deferred(&child);
-                    let damaged = |entry: Arc<Entry>| {
+                    let leaves = |entry: Arc<Entry>| {
                         let damaged = theirs.is_damaged(&entry);
-                        (child.clone(), entry, damaged)
+                        (entry, damaged)
                     };
-                    done.extend(entry.map(damaged));
+                    progress.leaving.extend(entry.map(leaves));
                 }
             }
+        }
+        // They stay listed until their records are durable.
+        for (entry, damaged) in &progress.leaving {
+            done.push((queue.clone(), entry.clone(), *damaged));
         }
         losses.extend(self.loss_of_unkept(queue.target, &mut progress));
         ends.join(&progress.ends);
@@ -195,11 +198,18 @@ impl Engine {
 
     /// Removes a segment whose retire record is durable: set aside where it is damaged. A failure
     /// leaves the file to the next open, which knows the record.
-    fn retire(&self, journal: &mut Journal, queue: &Queue, holder: &Queue, entry: &Entry) {
+    fn retire(
+        &self,
+        journal: &mut Journal,
+        queue: &Queue,
+        holder: &Queue,
+        entry: &Entry,
+        damaged: bool,
+    ) {
         let mut progress = holder.progress.lock();
         progress.ended_in.remove(&entry.id);
-        let damaged = progress.is_damaged(entry);
         progress.damaged.remove(&entry.id);
+        progress.leaving.retain(|(left, _)| left.id != entry.id);
         drop(progress);
         holder.remove(entry.id);
         let gone = if damaged {
@@ -217,17 +227,24 @@ impl Engine {
 
     /// Drops segments in which every hint is dead, by their footers alone.
     pub(crate) fn sweep(&self) -> Result<()> {
+        self.check_open()?;
         let now = self.time.now(&*self.clock);
+        let mut failed = None;
         for queue in self.catalog.all() {
             for holder in queue.with_deferred() {
                 for entry in holder.segments() {
-                    if self.is_dead(&entry, now)? {
-                        self.drop_whole(&queue, &holder, &entry)?;
+                    match self.is_dead(&entry, now) {
+                        Ok(true) => self.drop_whole(&holder, &entry),
+                        Ok(false) => {}
+                        // Others go all the same; the caller is told.
+                        Err(error) => failed = Some(error),
                     }
                 }
             }
         }
-        Ok(())
+        // Their files go when that is durable.
+        self.checkpoint()?;
+        failed.map_or(Ok(()), Err)
     }
 
     fn is_dead(&self, entry: &Entry, now: Now) -> Result<bool> {
@@ -248,31 +265,22 @@ impl Engine {
         Ok(now.judge(latest) == Verdict::Dead)
     }
 
-    /// Ends all of a segment as expired. The retire record carries the count: until the next
-    /// checkpoint of the target it is the only one that knows.
-    fn drop_whole(&self, queue: &Queue, holder: &Queue, entry: &Entry) -> Result<()> {
-        let mut journal = self.journal.lock();
+    /// Ends all of a segment as expired.
+    fn drop_whole(&self, holder: &Queue, entry: &Arc<Entry>) {
         let mut progress = holder.progress.lock();
-        if progress.in_flight > 0 {
-            return Ok(());
+        if !holder.segments().iter().any(|known| known.id == entry.id) {
+            // It was done in the meantime.
+            return;
         }
         progress.finish_passed(holder);
-        let mut ends = Ends::default();
-        ends.add(End::Expired, progress.pending_in(entry));
-        let damaged = progress.is_damaged(entry);
-        let record = Record::Retire {
-            target: queue.target,
-            store: entry.store,
-            segment: entry.id,
-            ends,
-            damaged,
-        };
-        journal.append(&[record])?;
         progress.end_whole(holder, entry, End::Expired);
         progress.ahead.reset();
-        drop(progress);
+        let damaged = progress.is_damaged(entry);
+        if !progress.is_done(entry) {
+            // There are living hints before it: the order of delivery goes on without it.
+            progress.leaving.push((entry.clone(), damaged));
+            holder.remove(entry.id);
+        }
         self.catalog.touch();
-        self.retire(&mut journal, queue, holder, entry);
-        Ok(())
     }
 }

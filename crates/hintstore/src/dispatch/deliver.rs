@@ -14,14 +14,15 @@ pub trait Delivery: Send + Sync + fmt::Debug {
     fn deliver(&self, page: Page, completion: Completion);
 }
 
-/// Ends the delivery of a page.
+/// Ends the delivery of a page. Dropping it and the page instead has the page sent again, after a
+/// rest.
 #[derive(Debug)]
 pub struct Completion {
     engine: Arc<Engine>,
 }
 
 impl Completion {
-    /// Gives the page back with the target's answer. Dropping both instead has the page sent again.
+    /// Gives the page back with the target's answer.
     pub fn complete(self, page: Page, answer: &Answer) -> Result<()> {
         let home = page.home();
         let took_none = answer.took_none(page.len());
@@ -75,6 +76,7 @@ impl Step for Deliver {
                     let completion = Completion {
                         engine: engine.clone(),
                     };
+                    let page = page.rest_if_dropped(engine);
                     self.delivery.deliver(page, completion);
                 }
                 Ok(None) => {

@@ -7,7 +7,10 @@ use std::{
 
 use hintstore_reader as reader;
 
-use crate::catalog::{Queue, Ranges};
+use crate::{
+    catalog::{Queue, Ranges},
+    store::Engine,
+};
 
 /// Checked hints of one target, in order: to be delivered, and given back to
 /// [`crate::HintStore::acknowledge`]. A page that is dropped instead counts as not delivered: its
@@ -17,6 +20,8 @@ pub struct Page {
     inner: reader::Page,
     handed: Ranges,
     home: Option<Weak<Queue>>,
+    /// Of a page that the store handed to delivery: its target rests if it is dropped.
+    rests: Option<Weak<Engine>>,
 }
 
 impl Page {
@@ -25,7 +30,14 @@ impl Page {
             inner,
             handed,
             home: Some(Arc::downgrade(home)),
+            rests: None,
         }
+    }
+
+    /// Has its target rest if the page is dropped, or who drops it at once would get it for ever.
+    pub(crate) fn rest_if_dropped(mut self, engine: &Arc<Engine>) -> Self {
+        self.rests = Some(Arc::downgrade(engine));
+        self
     }
 
     /// The sequences of its hints.
@@ -54,10 +66,17 @@ impl Deref for Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        if let Some(queue) = self.home.take().and_then(|home| home.upgrade()) {
-            let mut progress = queue.progress.lock();
-            progress.in_flight -= 1;
-            progress.again.join(&self.handed);
+        let Some(queue) = self.home.take().and_then(|home| home.upgrade()) else {
+            return;
+        };
+        let mut progress = queue.progress.lock();
+        progress.in_flight -= 1;
+        let again = self.handed.and(&progress.unended);
+        progress.again.join(&again);
+        if let Some(engine) = self.rests.take().and_then(|engine| engine.upgrade()) {
+            progress.rest_until = engine.clock.boot() + engine.config.retry_delay;
+            drop(progress);
+            engine.catalog.deliver.wake();
         }
     }
 }

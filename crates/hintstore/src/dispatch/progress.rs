@@ -43,7 +43,8 @@ pub(crate) struct Progress {
     pub(crate) ahead: Cursor,
     /// Reads what is to be handed out again.
     pub(crate) back: Cursor,
-    /// Deferred segments that were merged into others, damaged or not: to be retired.
+    /// Segments that are in the catalog no more, damaged or not, and are to be retired: deferred ones
+    /// that are done or were merged into others, dead ones behind living ones.
     pub(crate) leaving: Vec<(Arc<Entry>, bool)>,
     /// Rejected hints that were not kept as dead letters since the last checkpoint.
     pub(crate) unkept: Ranges,
@@ -89,15 +90,25 @@ impl Progress {
     }
 
     /// Moves the count of ended hints along with hints that a failed sync moved. Comes before
-    /// anything else ends: until then all that ended of them was booked on the old segment.
-    fn apply_moves(&mut self, queue: &Queue) {
+    /// anything else ends, and before the frontier goes on: until then all that ended of them was
+    /// booked on the old segment, and what was lost of them and not handed out has not ended.
+    pub(crate) fn apply_moves(&mut self, queue: &Queue) {
         for moved in queue.take_moved() {
             let Range { first, last } = moved.range;
             let passed = (last.min(self.frontier).get() + 1).saturating_sub(first.get());
             let ended = passed.saturating_sub(self.unended.count_within(first, last));
             let from = self.ended_in.entry(moved.from).or_default();
             *from = from.saturating_sub(ended);
-            self.count_in(moved.by, ended);
+            let mut lost_ended = 0;
+            for lost in moved.lost.ranges() {
+                let passed =
+                    (lost.last.min(self.frontier).get() + 1).saturating_sub(lost.first.get());
+                let out = self.unended.count_within(lost.first, lost.last);
+                lost_ended += passed.saturating_sub(out);
+                let all = lost.last.get() - lost.first.get() + 1;
+                self.ends.add(End::Damaged, all.saturating_sub(passed));
+            }
+            self.count_in(moved.by, ended.saturating_sub(lost_ended));
         }
     }
 

@@ -345,6 +345,7 @@ impl Engine {
 
     /// Books what was read.
     fn book(&self, queue: &Queue, progress: &mut Progress, draft: &Draft) {
+        progress.apply_moves(queue);
         let moved = draft.upto > progress.frontier;
         progress.frontier = progress.frontier.max(draft.upto);
         progress.unended.join(&draft.handed);

@@ -144,3 +144,58 @@ fn a_hung_target_holds_nobody_up() {
     assert_eq!(world.store().ledger().ended(End::Delivered), 10);
     assert_eq!(world.store().ledger().pending(), 10);
 }
+
+#[test]
+fn a_page_that_delivery_drops_comes_again_after_a_rest() {
+    let mut world = World::opened(small_config());
+    let slow = Arc::new(Slow::default());
+    world.store().deliver_by(slow.clone()).unwrap();
+    world.append_batch(5, 1, Level::Os);
+    world.store().target_up(target(0));
+    for _ in 0..3 {
+        world.runner.run();
+        let page = slow.0.lock().unwrap().pop();
+        drop(page.unwrap());
+        world.runner.run();
+        assert!(slow.0.lock().unwrap().is_empty());
+        world.runner.advance(world.config.retry_delay);
+    }
+    let (page, completion) = slow.0.lock().unwrap().pop().unwrap();
+    completion.complete(page, &Answer::delivered()).unwrap();
+    assert_eq!(world.store().ledger().ended(End::Delivered), 5);
+}
+
+#[test]
+fn what_is_discarded_while_its_page_is_out_ends_once() {
+    let mut world = World::opened(small_config());
+    world.append_batch(20, 1, Level::Durable);
+    for answered in [false, true] {
+        world.append_batch(20, 1, Level::Durable);
+        let page = world.store().page(target(0)).unwrap().unwrap();
+        let done = world.store().truncate(&Truncate::default()).unwrap();
+        assert!(done[0].hints >= 20, "{done:?}");
+        if answered {
+            let answer = Answer::delivered();
+            world.store().acknowledge(page, &answer).unwrap();
+        } else {
+            drop(page);
+        }
+        assert!(world.store().page(target(0)).unwrap().is_none());
+    }
+    let books = world.store().ledger();
+    assert_eq!((books.accepted, books.ended(End::Discarded)), (60, 60));
+    assert_eq!(books.ends.total(), 60);
+    world.close_and_open();
+    assert_eq!(world.store().ledger().ends, books.ends);
+}
+
+#[test]
+fn a_segment_that_is_sealed_after_its_delivery_goes_by_itself() {
+    let mut world = World::opened(small_config());
+    world.append_batch(5, 1, Level::Durable);
+    world.drain(1);
+    let open = |world: &World| world.disk.names().iter().any(|n| n.ends_with(".hints"));
+    assert!(open(&world));
+    world.runner.advance(world.config.writer.roll_age_max * 2);
+    assert!(!open(&world));
+}

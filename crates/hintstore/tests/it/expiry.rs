@@ -74,3 +74,40 @@ fn a_step_of_the_clock_holds_hints_until_it_is_confirmed() {
         world.assert_right();
     }
 }
+
+#[test]
+fn what_was_held_goes_on_when_the_clock_is_back_where_it_was() {
+    let mut world = World::opened(small_config());
+    world.append(0, 10, Level::Os);
+    world.runner.advance(SECOND);
+    world
+        .clock
+        .step_to(START.saturating_add(Duration::from_hours(24 * 365)));
+    assert_eq!(world.deliver(0, |_| false, |_| false), 0);
+    // Nobody confirms anything: the step is taken back.
+    world.clock.step_to(START.saturating_add(SECOND));
+    world.runner.advance(2 * SECOND);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    world.assert_right();
+}
+
+#[test]
+fn a_dead_segment_between_living_ones_goes_and_the_order_stays() {
+    let mut world = World::opened(small_config());
+    for lives in [9000, 10, 9000] {
+        for _ in 0..20 {
+            world.append_living(0, 900, Level::Durable, lives * SECOND);
+        }
+    }
+    let before = world.disk.names().len();
+    world.runner.advance(100 * SECOND);
+    assert!(world.disk.names().len() < before);
+    let expired = world.store().ledger().ended(End::Expired);
+    assert!(expired > 7, "{expired}");
+    world.crash(hintstore_sim::Crash::Power { seed: 7 });
+    world.open().unwrap();
+    assert_eq!(world.store().ledger().accepted, 60);
+    world.drain(1);
+    world.assert_right();
+    assert_eq!(world.store().ledger().ended(End::Expired), 20);
+}

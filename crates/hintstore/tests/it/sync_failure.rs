@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use hintstore::Level;
+use hintstore::{Bytes, End, Level};
 use hintstore_sim::{Broken, Crash, Fault, FaultOn, Random};
 
 use crate::world::{World, small_config};
@@ -98,4 +98,72 @@ fn a_durable_append_survives_one_failed_sync() {
     world.drain(1);
     world.assert_right();
     assert_eq!(world.store().ledger().accepted, 2);
+}
+
+/// The page cache itself has lost some of what the failed sync left behind: a page of one block, a
+/// whole block, the first, the last.
+#[test]
+fn what_cannot_be_read_back_is_damaged_and_the_rest_is_kept() {
+    for (from, to) in [
+        (300, 310),
+        (700, 2300),
+        (4096, 4097),
+        (5000, 90_000),
+        (0, 90_000),
+    ] {
+        let mut world = World::opened(small_config());
+        world.config.writer.segment_bytes = Bytes::mib(1);
+        world.close_and_open();
+        for _ in 0..12 {
+            assert!(world.append(0, 600, Level::Os));
+        }
+        let name = world
+            .disk
+            .names()
+            .into_iter()
+            .find(|n| n.ends_with(".hints"));
+        world.disk.fail_reads(&name.unwrap(), from, to);
+        fail_sync(&world, 0, 1, ".hints");
+        assert!(world.append(0, 600, Level::Durable), "{from}..{to}");
+        world.disk.heal();
+        let books = world.store().ledger();
+        assert_eq!(books.accepted, 13);
+        for attempt in world.attempts.values_mut() {
+            attempt.level = None;
+        }
+        world.drain(1);
+        world.assert_right();
+        let books = world.store().ledger();
+        let gone = books.ended(End::Damaged) + books.ended(End::Lost);
+        assert_eq!(
+            books.ended(End::Delivered) + gone,
+            13,
+            "{from}..{to}: {books:?}"
+        );
+        assert!(books.ended(End::Delivered) > 0, "{from}..{to}: {books:?}");
+    }
+}
+
+#[test]
+fn a_move_that_cannot_be_written_is_tried_again_and_then_appends_go_on() {
+    let mut world = World::opened(small_config());
+    assert!(world.append(0, 10, Level::Os));
+    fail_sync(&world, 0, 1, ".hints");
+    world.disk.fail(Fault {
+        on: FaultOn::Create,
+        after: 0,
+        times: 3,
+        error: io::ErrorKind::Other,
+        name: ".hints",
+    });
+    for _ in 0..4 {
+        world.append(0, 10, Level::Durable);
+        world.runner.advance(Duration::from_secs(2));
+    }
+    assert_eq!(world.store().refusing(), None);
+    assert!(world.append(0, 10, Level::Durable));
+    world.crash(Crash::Power { seed: 5 });
+    world.open().unwrap();
+    world.drain(1);
+    world.assert_right();
 }
