@@ -28,6 +28,8 @@ Examples:
   hintctl convert HINTS --to native STORE      make a native store of a node's hints
   hintctl quickstart                           see the engine at work
 
+TIME is RFC 3339 (2026-11-22T12:00:00Z), a date or date and time in UTC, or ms since 1970.
+
 Exit codes: 0 clean, 1 problems found or plan not applied, 2 usage, 3 I/O error, 4 locked,
 5 timed out, 6 unknown format version.";
 
@@ -104,8 +106,8 @@ pub(crate) struct Select {
     /// Only hints for this target
     #[arg(long, value_name = "UUID")]
     pub(crate) target: Option<TargetId>,
-    /// Only hints of this namespace (Cassandra: table id)
-    #[arg(long, value_name = "UUID")]
+    /// Only hints of this namespace (Cassandra: table id), or `mixed`
+    #[arg(long, value_name = "UUID", value_parser = namespace)]
     pub(crate) namespace: Option<Namespace>,
     /// Only hints created at or after this time
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -148,8 +150,8 @@ pub(crate) struct Truncate {
     /// Only hints for this target
     #[arg(long, value_name = "UUID")]
     pub(crate) target: Option<TargetId>,
-    /// Only hints of this namespace
-    #[arg(long, value_name = "UUID")]
+    /// Only hints of this namespace, or `mixed`
+    #[arg(long, value_name = "UUID", value_parser = namespace)]
     pub(crate) namespace: Option<Namespace>,
     /// Only hints created before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -178,8 +180,11 @@ pub(crate) struct Convert {
     /// What to make
     #[arg(long, value_enum)]
     pub(crate) to: Format,
-    /// Where: a directory that is empty, not there, or a store already
+    /// Where: a directory that is empty, or not there
     pub(crate) out: PathBuf,
+    /// Add to the store that is there: doing it twice adds the hints twice
+    #[arg(long)]
+    pub(crate) add: bool,
 }
 
 #[derive(Debug, Arguments)]
@@ -187,7 +192,7 @@ pub(crate) struct Replay {
     /// Directories of hints, or single files
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
-    /// `stdout`, or a directory for one file a target
+    /// `stdout`, or an empty directory for one file a target
     #[arg(long, value_name = "stdout|DIR")]
     pub(crate) to: String,
     /// Judge what is dead at this time instead of now
@@ -203,12 +208,12 @@ pub(crate) struct Replay {
 #[derive(Clone, Debug, Arguments)]
 pub(crate) struct Quickstart {
     /// How many hints to append
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
     pub(crate) hints: u64,
     /// Cassandra's hint files to convert first [default: those in the repository]
     #[arg(long, value_name = "DIR")]
     pub(crate) golden: Vec<PathBuf>,
-    /// Where to make the store, and keep it
+    /// Where to make the store, and keep it: a directory that is empty, or not there
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
 }
@@ -220,14 +225,58 @@ pub(crate) struct QuickstartChild {
     pub(crate) threads: u64,
 }
 
-/// A time: RFC 3339, or ms since 1970.
+/// Milliseconds since 1970 that somebody may mean: 1973 to 5138. Seconds are below.
+const PLAUSIBLE_MILLIS: std::ops::Range<i64> = 100_000_000_000..100_000_000_000_000;
+
+/// A time: RFC 3339, a date or date and time in UTC, or ms since 1970.
 fn time(text: &str) -> Result<UnixMillis, String> {
     if let Ok(millis) = text.parse() {
-        return Ok(UnixMillis::new(millis));
+        return if PLAUSIBLE_MILLIS.contains(&millis) {
+            Ok(UnixMillis::new(millis))
+        } else {
+            Err("as ms since 1970 this is not between 1973 and 5138: are these seconds?".to_owned())
+        };
     }
-    match text.parse::<jiff::Timestamp>() {
-        Ok(time) => Ok(UnixMillis::new(time.as_millisecond())),
-        Err(_) => Err("expected a time such as 2026-11-22T12:00:00Z, or ms since 1970".to_owned()),
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(UnixMillis::new(time.as_millisecond()));
+    }
+    // Up to the end of 9999, which is later than a timestamp can be.
+    let civil = text.strip_suffix('Z').unwrap_or(text);
+    let since_1970 = civil.parse::<jiff::civil::DateTime>().and_then(|time| {
+        let span = time.since((
+            jiff::Unit::Hour,
+            jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0),
+        ))?;
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+    });
+    let millis = since_1970.map(|since| since.as_millis());
+    match millis.ok().and_then(|millis| i64::try_from(millis).ok()) {
+        Some(millis) => Ok(UnixMillis::new(millis)),
+        None => Err(
+            "expected a time such as 2026-11-22T12:00:00Z or 2026-11-22, or ms since 1970"
+                .to_owned(),
+        ),
+    }
+}
+
+/// A namespace: a UUID, or the word for hints that touch several.
+fn namespace(text: &str) -> Result<Namespace, String> {
+    if text == MIXED {
+        return Ok(Namespace::MIXED);
+    }
+    text.parse()
+        .map_err(|error| format!("{error}; or `{MIXED}`, for hints that touch several"))
+}
+
+/// What hints are said to be of that touch several namespaces.
+const MIXED: &str = "mixed";
+
+/// A namespace as it is printed.
+pub(crate) fn namespace_word(namespace: Namespace) -> String {
+    if namespace == Namespace::MIXED {
+        MIXED.to_owned()
+    } else {
+        namespace.to_string()
     }
 }
 

@@ -66,7 +66,8 @@ pub(crate) fn report(result: anyhow::Result<Exit>) -> Exit {
     code(&error)
 }
 
-fn closed_pipe(error: &anyhow::Error) -> bool {
+/// Whether whoever read the output has gone.
+pub(crate) fn closed_pipe(error: &anyhow::Error) -> bool {
     let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause
             .downcast_ref::<io::Error>()
@@ -75,7 +76,8 @@ fn closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(is_pipe)
 }
 
-fn code(error: &anyhow::Error) -> Exit {
+/// The code for an error.
+pub(crate) fn code(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if let Some(coded) = cause.downcast_ref::<Coded>() {
             return coded.exit;

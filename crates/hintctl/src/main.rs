@@ -23,6 +23,10 @@ fn main() -> std::process::ExitCode {
             // Help goes to stdout and is no error; a usage error is 2.
             let usage = error.use_stderr();
             drop(error.print());
+            if usage && std::env::args_os().any(|arg| arg == "--json") {
+                let text = error.kind().as_str().unwrap_or("usage").to_owned();
+                drop(Output::new(true, true).finish(Err(exit::usage(text))));
+            }
             return if usage {
                 Exit::Usage.into()
             } else {

@@ -4,7 +4,10 @@
 //! that was cut off is noticed. 64-bit timestamps in µs, sequences and tokens are strings;
 //! positions, sizes, ms and s are numbers. Everything else goes to stderr.
 
-use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
+};
 
 use comfy_table::{Attribute, Cell, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -62,21 +65,14 @@ impl Output {
     }
 
     fn write_json(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
-        let mut object = Map::new();
-        object.insert("v".to_owned(), json!(1));
-        object.insert("kind".to_owned(), json!(kind));
-        if let Value::Object(fields) = fields {
-            object.extend(fields);
-        }
-        serde_json::to_writer(&mut self.out, &Value::Object(object))?;
-        self.out.write_all(b"\n")?;
+        writeln!(self.out, "{}", json_line(kind, fields))?;
         Ok(())
     }
 
     /// Prints a line for people; nothing where programs read.
     pub(crate) fn text(&mut self, text: &str) -> anyhow::Result<()> {
         if !self.json {
-            writeln!(self.out, "{text}")?;
+            writeln!(self.out, "{}", printable(text))?;
         }
         Ok(())
     }
@@ -97,7 +93,7 @@ impl Output {
         };
         table.set_header(head.iter().map(bold));
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
         }
         writeln!(self.out, "{table}")?;
         Ok(())
@@ -119,6 +115,17 @@ impl Output {
         self.unknown_version |= bad.what == "version";
     }
 
+    /// Tells of a region that is no hint: damage, or a note.
+    pub(crate) fn bad(&mut self, file: &str, bad: &Bad) -> anyhow::Result<()> {
+        self.found_bad(bad);
+        self.line("bad", bad.json(file))?;
+        let word = if bad.harmless { "note" } else { "BAD" };
+        self.text(&format!(
+            "{word}  {file} at byte {}: {}",
+            bad.position, bad.text
+        ))
+    }
+
     /// Something could not be looked at.
     pub(crate) fn io_error(&mut self) {
         self.io_errors = true;
@@ -131,7 +138,7 @@ impl Output {
         reason = "the one place for remarks"
     )]
     pub(crate) fn remark(&self, text: &str) {
-        eprintln!("hintctl: {text}");
+        eprintln!("hintctl: {}", printable(text));
     }
 
     /// A bar for work of so many bytes, on a terminal only.
@@ -157,12 +164,52 @@ impl Output {
         if self.json {
             let complete = exit.is_some_and(|exit| exit != Exit::Io);
             self.summary.insert("complete".to_owned(), json!(complete));
+            if let Err(error) = &result {
+                let error = format!("{error:#}");
+                self.summary.insert("error".to_owned(), json!(error));
+            }
             let summary = Value::Object(std::mem::take(&mut self.summary));
             self.write_json("summary", summary)?;
         }
         self.out.flush()?;
         result?;
         Ok(exit.unwrap_or(Exit::Io))
+    }
+}
+
+/// What a file name or a payload may hold is not for the terminal to act on.
+fn printable(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| !c.is_control() || c == '\n';
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| {
+        if harmless(c) {
+            c.to_string()
+        } else {
+            c.escape_default().to_string()
+        }
+    };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
+/// A line of JSON, as all of ours are.
+pub(crate) fn json_line(kind: &str, fields: Value) -> String {
+    let mut object = Map::new();
+    object.insert("v".to_owned(), json!(1));
+    object.insert("kind".to_owned(), json!(kind));
+    if let Value::Object(fields) = fields {
+        object.extend(fields);
+    }
+    Value::Object(object).to_string()
+}
+
+/// A number of things, for people.
+pub(crate) fn count(number: u64, of: &str) -> String {
+    if number == 1 {
+        format!("1 {of}")
+    } else {
+        format!("{number} {of}s")
     }
 }
 

@@ -59,6 +59,10 @@ pub struct JournalView {
     pub bad_bytes: u64,
     /// Why the journal could not be read, if it could not.
     pub unreadable: Option<String>,
+    /// It is of a newer version, or holds a record that must not be passed over.
+    pub is_newer: bool,
+    /// There is none.
+    pub is_missing: bool,
 }
 
 impl JournalView {
@@ -94,6 +98,12 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
         targets: targets.collect(),
         retired: found.state.retired.keys().map(|(_, id)| *id).collect(),
         bad_bytes: found.bad_bytes,
-        unreadable: found.unreadable.map(|error| error.to_string()),
+        is_newer: found.refused.is_some() || found.unreadable.is_some_and(|e| e.is_foreign()),
+        is_missing: found.is_missing,
+        unreadable: match (found.unreadable, found.refused) {
+            (Some(error), _) => Some(error.to_string()),
+            (None, Some(code)) => Some(format!("a record of type {code}, of a newer version")),
+            (None, None) => None,
+        },
     })
 }

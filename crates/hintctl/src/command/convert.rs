@@ -8,18 +8,29 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hintstore::{Config, Hint, HintStore, Level, Sequence};
+use hintstore_format::file_name;
 use serde_json::json;
 
+use super::verify::tell;
 use crate::{
     args::Convert,
     exit::usage,
-    input::{Bad, CassandraFile, Flow, HintView, Input, Visitor, What},
-    output::Output,
+    input::{Bad, Flow, HintView, Input, Visitor, What},
+    output::{Output, count},
 };
 
 pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     let input = Input::open(&args.from)?;
-    refuse_occupied(&args.out)?;
+    let is_store = args.out.join(file_name::STORE).exists();
+    if !(args.add && is_store) {
+        if is_store {
+            return Err(usage(format!(
+                "{} is a store already: name another directory, or add to it with --add",
+                args.out.display()
+            )));
+        }
+        refuse_occupied(&args.out)?;
+    }
     if !input.files.iter().any(|file| file.what == What::Cassandra) {
         return Err(usage(format!(
             "{} holds no hint file of Cassandra",
@@ -33,11 +44,11 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     let imported = import(&input, &store, output)?;
     store.close()?;
     output.text(&format!(
-        "{} hints of {} files in {}; {} bad regions were passed over",
-        imported.hints,
-        imported.files,
+        "{} of {} in {}; {} passed over",
+        count(imported.hints, "hint"),
+        count(imported.files, "file"),
         args.out.display(),
-        imported.bad
+        count(imported.bad, "bad region")
     ))?;
     output.sum("hints", imported.hints);
     output.sum("files", imported.files);
@@ -45,16 +56,19 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A native store is made in an empty place, or added to; nothing else is written to.
-fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
-    if out.join(hintstore_format::file_name::STORE).exists() || !out.exists() {
+/// Files are made in an empty place, or a new one.
+pub(crate) fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
+    if out.as_os_str().is_empty() {
+        return Err(usage("the name of the directory to make is empty"));
+    }
+    if !out.exists() {
         return Ok(());
     }
     let mut entries =
         std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     if entries.next().is_some() {
         return Err(usage(format!(
-            "{} is neither empty nor a native store: name another directory",
+            "{} is not empty: name another directory",
             out.display()
         )));
     }
@@ -82,8 +96,6 @@ pub(crate) fn import(
         .iter()
         .filter(|file| file.what == What::Cassandra)
     {
-        let file = CassandraFile::open(&input.storage, &found.name)?;
-        let refused = file.refusal().is_some();
         let mut importer = Importer {
             store,
             output,
@@ -91,11 +103,22 @@ pub(crate) fn import(
             hints: 0,
             bad: 0,
             last: None,
+            refused: None,
         };
-        file.walk(&mut importer)?;
+        let walked = input.walk(found, &mut importer);
         let Importer {
-            hints, bad, last, ..
+            hints,
+            bad,
+            last,
+            refused,
+            ..
         } = importer;
+        // What cannot be read of one file is no reason to leave out the next; a store that takes
+        // nothing more is.
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        tell(walked, &found.name, output)?;
         if let Some((target, sequence)) = last {
             let durable = store.sync(target)?;
             anyhow::ensure!(
@@ -103,7 +126,7 @@ pub(crate) fn import(
                 "hints up to {sequence} of {target} are not durable"
             );
         }
-        all.files += u64::from(!refused);
+        all.files += u64::from(hints > 0);
         all.hints += hints;
         all.bad += bad;
         output.line(
@@ -123,6 +146,8 @@ struct Importer<'a> {
     hints: u64,
     bad: u64,
     last: Option<(hintstore::TargetId, Sequence)>,
+    /// Why the store takes no more.
+    refused: Option<anyhow::Error>,
 }
 
 impl Visitor for Importer<'_> {
@@ -131,23 +156,22 @@ impl Visitor for Importer<'_> {
         let hint = Hint::new(view.target, created, view.lifetime.gc_grace, view.payload)
             .namespace(view.namespace)
             .payload_version(view.payload_version);
-        let receipt = self
-            .store
-            .append(hint, Level::Buffered)
-            .map_err(|error| anyhow::anyhow!("{} at byte {}: {error}", self.file, view.position))?;
-        self.hints += 1;
-        self.last = Some((view.target, receipt.sequence));
-        Ok(Flow::Go)
+        match self.store.append(hint, Level::Buffered) {
+            Ok(receipt) => {
+                self.hints += 1;
+                self.last = Some((view.target, receipt.sequence));
+                Ok(Flow::Go)
+            }
+            Err(error) => {
+                let (file, at) = (self.file, view.position);
+                self.refused = Some(anyhow::anyhow!("{file} at byte {at}: {error}"));
+                Ok(Flow::Stop)
+            }
+        }
     }
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
-        self.bad += 1;
-        self.output.found_bad(bad);
-        self.output.line("bad", bad.json(self.file))?;
-        let text = format!(
-            "passed over {} at byte {}: {}",
-            self.file, bad.position, bad.text
-        );
-        self.output.text(&text)
+        self.bad += u64::from(!bad.harmless);
+        self.output.bad(self.file, bad)
     }
 }

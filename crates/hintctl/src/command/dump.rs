@@ -4,17 +4,16 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    args::{self, Dump, Select},
-    input::{Bad, CassandraFile, Flow, From, HintView, Input, NativeFile, Visitor, What},
-    output::{Output, time},
+    args::{self, Dump, Select, namespace_word},
+    input::{Bad, Flow, From, HintView, Visitor, each},
+    output::{Output, count, time},
 };
 
 pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     let (mut hints, mut bad) = (0, 0);
     let mut left = dump.select.limit.unwrap_or(u64::MAX);
-    for path in &dump.paths {
-        let input = Input::open(path)?;
-        for file in &input.files {
+    each(&dump.paths, output, |input, output| {
+        for file in input.hints() {
             let mut printer = Printer {
                 output,
                 file: &file.name,
@@ -23,20 +22,19 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
                 bad: 0,
                 left,
             };
-            let walked = match file.what {
-                What::Native => NativeFile::open(&input.storage, &file.name)
-                    .and_then(|file| file.walk(&mut printer)),
-                What::Cassandra => CassandraFile::open(&input.storage, &file.name)
-                    .and_then(|file| file.walk(&mut printer)),
-                _ => continue,
-            };
+            let walked = input.walk(file, &mut printer);
             hints += printer.hints;
             bad += printer.bad;
             left = printer.left;
             super::verify::tell(walked, &file.name, output)?;
         }
-    }
-    output.text(&format!("{hints} hints, {bad} bad regions"))?;
+        Ok(())
+    })?;
+    output.text(&format!(
+        "{}, {}",
+        count(hints, "hint"),
+        count(bad, "bad region")
+    ))?;
     output.sum("hints", hints);
     output.sum("bad", bad);
     Ok(())
@@ -72,13 +70,8 @@ impl Visitor for Printer<'_> {
     }
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
-        self.bad += 1;
-        self.output.found_bad(bad);
-        self.output.line("bad", bad.json(self.file))?;
-        self.output.text(&format!(
-            "BAD {} at byte {}: {}",
-            self.file, bad.position, bad.text
-        ))
+        self.bad += u64::from(!bad.harmless);
+        self.output.bad(self.file, bad)
     }
 }
 
@@ -114,6 +107,7 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
             "expires_at_ms": hint.expires_at_ms(),
             "mutation_sha256": hash,
             "target": hint.target.to_string(),
+            "namespace": namespace_word(hint.namespace),
             "updates": updates,
             "table_id": hintstore::Namespace::from_bytes(*table_id).to_string(),
         }),
@@ -127,7 +121,7 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
                 "position": hint.position,
                 "target": hint.target.to_string(),
                 "sequence": sequence.to_string(),
-                "namespace": hint.namespace.to_string(),
+                "namespace": namespace_word(hint.namespace),
                 "payload_version": hint.payload_version,
                 "payload_bytes": hint.payload.len(),
                 "created_ms": hint.created_ms,
@@ -193,7 +187,7 @@ fn text(hint: &HintView<'_>, value: args::Value) -> String {
         "{place}  at {}  for {}  of {}  created {}  dead from {}  {} bytes{value}",
         hint.position,
         hint.target,
-        hint.namespace,
+        namespace_word(hint.namespace),
         time(hint.created_ms),
         time(hint.expires_at_ms()),
         hint.payload.len(),

@@ -1,11 +1,15 @@
 //! `ls`: which files there are, whose, in what state, how much and how old.
 
+use hintstore::Storage as _;
 use serde_json::{Value, json};
 
+use super::verify::{Walked, tell};
 use crate::{
     args::Paths,
-    input::{Bad, CassandraFile, Flow, Found, HintView, Input, NativeFile, Visitor, What},
-    output::{Output, bytes, time},
+    input::{
+        Bad, CassandraFile, Flow, Found, HintView, Input, NativeFile, SideFile, Visitor, What, each,
+    },
+    output::{Output, bytes, count, time},
 };
 
 /// One file, as it is listed.
@@ -18,6 +22,7 @@ struct Row {
     newest_ms: Option<i64>,
     last_expiry_ms: Option<i64>,
     remark: String,
+    bad: Vec<Bad>,
 }
 
 #[derive(Default)]
@@ -27,62 +32,73 @@ struct Totals {
     bytes: u64,
     allocated: u64,
     foreign: u64,
+    aside: u64,
+    aside_bytes: u64,
 }
 
 pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
     let mut totals = Totals::default();
-    for path in &paths.paths {
-        let input = Input::open(path)?;
+    each(&paths.paths, output, |input, output| {
         let bar = output.bar(input.hint_bytes());
         let mut rows = Vec::new();
         for file in &input.files {
             if matches!(file.what, What::SideFile | What::Control) {
                 continue;
             }
-            match look(&input, file) {
-                Ok(Some(row)) => {
-                    totals.add(file, &row);
-                    output.line("file", row.json(file))?;
-                    rows.push(row.cells(file));
-                }
-                // It went between the listing and the look: retired, or delivered.
-                Ok(None) => {}
-                Err(error) => {
-                    output.io_error();
-                    output.remark(&format!("{}: {error:#}", file.name));
-                }
-            }
+            let mut row = Row::default();
+            let looked = look(input, file, &mut row);
             bar.inc(file.info.length);
+            match tell(looked, &file.name, output)? {
+                // It went between the listing and the look: retired, or delivered.
+                None => continue,
+                Some(Walked::InPart) => "unreadable".clone_into(&mut row.state),
+                Some(Walked::Whole) => {}
+            }
+            for bad in &row.bad {
+                output.found_bad(bad);
+            }
+            totals.add(file, &row);
+            output.line("file", row.json(file))?;
+            rows.push(row.cells(file));
         }
         bar.finish_and_clear();
         let head = [
             "FILE", "FORMAT", "STATE", "HINTS", "SIZE", "OLDEST", "NEWEST", "REMARK",
         ];
         output.table(&head, rows)?;
-        targets(&input, output)?;
-    }
+        totals.aside += input.aside.len() as u64;
+        totals.aside_bytes += bytes_of(&input.aside);
+        tell_aside(input, output)?;
+        targets(input, output)
+    })?;
     let Totals {
         files,
         hints,
         bytes: size,
         allocated,
         foreign,
+        aside,
+        aside_bytes,
     } = totals;
-    output.text(&format!("{files} files, {hints} hints, {}", bytes(size)))?;
+    output.text(&format!(
+        "{}, {}, {}",
+        count(files, "file"),
+        count(hints, "hint"),
+        bytes(size)
+    ))?;
     output.sum("files", files);
     output.sum("hints", hints);
     output.sum("bytes", size);
     output.sum("allocated_bytes", allocated);
     output.sum("foreign", foreign);
+    output.sum("aside_files", aside);
+    output.sum("aside_bytes", aside_bytes);
     Ok(())
 }
 
 /// How far each target of a native store has come, by its journal.
 fn targets(input: &Input, output: &mut Output) -> anyhow::Result<()> {
-    if !input.is_directory || !input.is_native() {
-        return Ok(());
-    }
-    let journal = hintstore::inspect::read_journal(&*input.storage)?;
+    let journal = input.journal(output)?;
     let mut rows = Vec::new();
     for view in &journal.targets {
         let ends: serde_json::Map<String, Value> = hintstore::End::ALL
@@ -119,48 +135,57 @@ fn targets(input: &Input, output: &mut Output) -> anyhow::Result<()> {
     )
 }
 
-fn look(input: &Input, file: &Found) -> anyhow::Result<Option<Row>> {
-    let looked = match &file.what {
-        What::Native => native(input, file),
-        What::Cassandra => cassandra(input, file),
-        other => Ok(foreign(other)),
-    };
-    match looked {
-        Err(error) if is_missing(&error) => Ok(None),
-        looked => looked.map(Some),
+fn bytes_of(files: &[Found]) -> u64 {
+    files.iter().map(|file| file.info.allocated).sum()
+}
+
+/// Says what a store has set aside, if anything.
+pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<()> {
+    for file in &input.aside {
+        let fields = json!({
+            "file": file.name,
+            "bytes": file.info.length,
+            "allocated_bytes": file.info.allocated,
+        });
+        output.line("aside", fields)?;
+    }
+    if input.aside.is_empty() {
+        return Ok(());
+    }
+    output.text(&format!(
+        "{} of {} set aside: dead letters, or damaged; look with hintctl ls {}",
+        count(input.aside.len() as u64, "file"),
+        bytes(bytes_of(&input.aside)),
+        input
+            .storage
+            .path(hintstore_format::file_name::ASIDE)
+            .display()
+    ))
+}
+
+fn look(input: &Input, file: &Found, row: &mut Row) -> anyhow::Result<()> {
+    match &file.what {
+        What::Native => native(input, file, row),
+        What::Cassandra => cassandra(input, file, row),
+        What::Foreign(why) => {
+            "foreign".clone_into(&mut row.state);
+            row.remark.clone_from(why);
+            Ok(())
+        }
+        What::SideFile | What::Control => Ok(()),
     }
 }
 
-fn is_missing(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<hintstore::StorageError>()
-        .is_some_and(hintstore::StorageError::is_missing)
-}
-
-fn foreign(what: &What) -> Row {
-    let remark = match what {
-        What::Foreign(why) => why.clone(),
-        _ => String::new(),
-    };
-    Row {
-        state: "foreign".to_owned(),
-        remark,
-        ..Row::default()
-    }
-}
-
-fn native(input: &Input, found: &Found) -> anyhow::Result<Row> {
+fn native(input: &Input, found: &Found, row: &mut Row) -> anyhow::Result<()> {
     let file = NativeFile::open(&input.storage, &found.name)?;
-    let mut row = Row {
-        state: file.state().to_owned(),
-        ..Row::default()
-    };
+    file.state().clone_into(&mut row.state);
     row.target = file
         .target()
         .map(|target| target.to_string())
         .unwrap_or_default();
-    if let Err(error) = &file.inspected.descriptor {
-        row.remark = error.to_string();
+    if let Some(bad) = file.refusal() {
+        row.remark.clone_from(&bad.text);
+        row.bad.push(bad);
     }
     if let Some(summary) = file.summary()? {
         row.hints = Some(summary.count);
@@ -170,50 +195,41 @@ fn native(input: &Input, found: &Found) -> anyhow::Result<Row> {
             row.last_expiry_ms = Some(summary.deadlines.max.get());
         }
     }
-    Ok(row)
+    Ok(())
 }
 
-fn cassandra(input: &Input, found: &Found) -> anyhow::Result<Row> {
+fn cassandra(input: &Input, found: &Found, row: &mut Row) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
-    let mut count = Count {
-        row: Row::default(),
-        hints: 0,
-        bad: Vec::new(),
-    };
-    file.walk(&mut count)?;
-    let Count {
-        mut row,
-        hints,
-        bad,
-    } = count;
     row.target = file
         .target()
         .map(|target| target.to_string())
         .unwrap_or_default();
+    let mut counted = Counted { row, hints: 0 };
+    let walked = file.walk(&mut counted);
+    let Counted { row, hints } = counted;
     let refused = file.refusal();
     row.hints = refused.is_none().then_some(hints);
-    row.state = match (
-        &refused,
-        file.side_file(),
-        bad.iter().all(|bad| bad.harmless),
-    ) {
-        (Some(bad), ..) => bad.what,
-        (None, _, false) => "damaged",
-        (None, crate::input::SideFile::Missing, true) => "open",
-        (None, _, true) => "closed",
+    row.state = match (&refused, file.side_file()) {
+        (Some(bad), _) => bad.what,
+        (None, _) if row.bad.iter().any(|bad| !bad.harmless) => "damaged",
+        (None, SideFile::Missing) => "open",
+        (None, _) => "closed",
     }
     .to_owned();
-    row.remark = bad.first().map(|bad| bad.text.clone()).unwrap_or_default();
-    Ok(row)
+    row.remark = row
+        .bad
+        .first()
+        .map(|bad| bad.text.clone())
+        .unwrap_or_default();
+    walked
 }
 
-struct Count {
-    row: Row,
+struct Counted<'a> {
+    row: &'a mut Row,
     hints: u64,
-    bad: Vec<Bad>,
 }
 
-impl Visitor for Count {
+impl Visitor for Counted<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         self.hints += 1;
         let widen = |place: &mut Option<i64>, value: i64, least: bool| {
@@ -233,8 +249,8 @@ impl Visitor for Count {
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
         // The first says enough here.
-        if self.bad.len() < 16 {
-            self.bad.push(bad.clone());
+        if self.row.bad.len() < 16 {
+            self.row.bad.push(bad.clone());
         }
         Ok(())
     }

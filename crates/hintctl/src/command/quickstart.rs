@@ -77,14 +77,17 @@ fn target(number: u128) -> TargetId {
 pub(crate) fn run(args: &Quickstart, output: &mut Output) -> anyhow::Result<()> {
     hintstore::install_guard().context("cannot install the guard of maps")?;
     let (directory, keep) = match &args.keep {
-        Some(path) => (path.clone(), true),
+        Some(path) => {
+            super::convert::refuse_occupied(path)?;
+            (path.clone(), true)
+        }
         None => (
             std::env::temp_dir().join(format!("hintstore-quickstart-{}", std::process::id())),
             false,
         ),
     };
     let result = play(args, &directory, output);
-    if !keep {
+    if !keep && directory.exists() {
         std::fs::remove_dir_all(&directory)
             .with_context(|| format!("cannot remove {}", directory.display()))?;
     }
@@ -156,26 +159,29 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
     ))?;
     let rows = books.targets.iter().map(|of| {
         let ended = |end| of.ends.get(end).to_string();
-        vec![
-            of.target.to_string(),
-            of.accepted.to_string(),
-            ended(End::Delivered),
-            ended(End::Expired),
-            ended(End::Damaged),
-            ended(End::Lost),
-            of.pending().to_string(),
-        ]
+        let mut row = vec![of.target.to_string(), of.accepted.to_string()];
+        row.extend(End::ALL.map(ended));
+        row.push(of.pending().to_string());
+        row
     });
-    let head = [
-        "TARGET",
-        "ACCEPTED",
-        "DELIVERED",
-        "EXPIRED",
-        "DAMAGED",
-        "LOST",
-        "PENDING",
-    ];
+    let words = End::ALL.map(|end| end.word().to_uppercase());
+    let mut head = vec!["TARGET", "ACCEPTED"];
+    head.extend(words.iter().map(String::as_str));
+    head.push("PENDING");
     output.table(&head, rows.collect())?;
+    for of in &books.targets {
+        let ends: serde_json::Map<String, serde_json::Value> = End::ALL
+            .iter()
+            .map(|end| (end.word().to_owned(), of.ends.get(*end).into()))
+            .collect();
+        let fields = serde_json::json!({
+            "target": of.target.to_string(),
+            "accepted": of.accepted,
+            "ends": ends,
+            "pending": of.pending(),
+        });
+        output.line("ledger", fields)?;
+    }
     ensure!(books.pending() == 0, "the books do not balance: {books:?}");
     store.close()?;
     for (name, value) in [
@@ -188,7 +194,12 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
         output.sum(name, value);
     }
     output.text("")?;
-    output.text("next: hintctl ls DIR looks at a directory of hints, native or Cassandra's;")?;
+    let looks = match &args.keep {
+        Some(path) => path.display().to_string(),
+        None => "testdata/cluster/5.0-v3/hints".to_owned(),
+    };
+    output.text(&format!("next: hintctl ls {looks}"))?;
+    output.text("      looks at a directory of hints, native or Cassandra's;")?;
     output.text("      docs/embedding.md puts the engine into a storage node.")
 }
 

@@ -4,36 +4,36 @@
 //! journal says was delivered or discarded is left out.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::OpenOptions,
-    io::{BufWriter, Write},
-    path::Path,
+    io::{BufWriter, Write as _},
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use hintstore::{Clock as _, SystemClock, TargetId, UnixMillis};
 use hintstore_format::expiry::is_dead;
+use serde_json::{Value, json};
 
 use super::dump::{add_value, fields, selected};
 use crate::{
-    args::{Replay, Value},
-    input::{Bad, CassandraFile, Flow, HintView, Input, NativeFile, Pending, Visitor, What},
-    output::{Output, time},
+    args::{self, Replay},
+    input::{Bad, Flow, HintView, Pending, Visitor, each},
+    output::{Output, count, json_line, time},
 };
 
 pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
     let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
     let mut sink = Sink::new(&args.to)?;
     let mut counts = Counts::default();
-    for path in &args.paths {
-        let input = Input::open(path)?;
+    each(&args.paths, output, |input, output| {
         let mut pending = if args.all {
             None
         } else {
-            Some(Pending::of(&input)?)
+            Some(Pending::of(input, output)?)
         };
         let bar = output.bar(input.hint_bytes());
-        for file in &input.files {
+        for file in input.hints() {
             let mut player = Player {
                 output,
                 sink: &mut sink,
@@ -43,18 +43,13 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
                 now,
                 counts: &mut counts,
             };
-            let walked = match file.what {
-                What::Native => NativeFile::open(&input.storage, &file.name)
-                    .and_then(|file| file.walk(&mut player)),
-                What::Cassandra => CassandraFile::open(&input.storage, &file.name)
-                    .and_then(|file| file.walk(&mut player)),
-                _ => continue,
-            };
+            let walked = input.walk(file, &mut player);
             super::verify::tell(walked, &file.name, output)?;
             bar.inc(file.info.length);
         }
         bar.finish_and_clear();
-    }
+        Ok(())
+    })?;
     sink.finish()?;
     let Counts {
         replayed,
@@ -63,14 +58,14 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
         bad,
     } = counts;
     output.remark(&format!(
-        "judged at {}: {replayed} replayed, {expired} expired, {done} delivered before, {bad} bad \
-         regions",
-        time(now.get())
+        "judged at {}: {replayed} replayed, {expired} expired, {done} ended before, {}",
+        time(now.get()),
+        count(bad, "bad region")
     ));
     output.sum("as_of_ms", now.get());
     output.sum("replayed", replayed);
     output.sum("expired", expired);
-    output.sum("delivered_before", done);
+    output.sum("ended_before", done);
     output.sum("bad", bad);
     Ok(())
 }
@@ -87,8 +82,9 @@ struct Counts {
 enum Sink {
     Stdout,
     Directory {
-        path: std::path::PathBuf,
+        path: PathBuf,
         files: BTreeMap<TargetId, BufWriter<std::fs::File>>,
+        counts: BTreeMap<TargetId, u64>,
     },
 }
 
@@ -101,49 +97,81 @@ impl Sink {
             return Ok(Self::Stdout);
         }
         let path = Path::new(to).to_owned();
+        // What is there already would be mixed with what comes, the second time twice.
+        super::convert::refuse_occupied(&path)?;
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {to}"))?;
         Ok(Self::Directory {
             path,
             files: BTreeMap::new(),
+            counts: BTreeMap::new(),
         })
     }
 
     fn give(
         &mut self,
         hint: &HintView<'_>,
-        line: serde_json::Value,
+        line: Value,
         output: &mut Output,
     ) -> anyhow::Result<()> {
-        let Self::Directory { path, files } = self else {
+        let Self::Directory {
+            path,
+            files,
+            counts,
+        } = self
+        else {
             return output.json_line("hint", line);
         };
-        if files.len() >= FILES_MAX && !files.contains_key(&hint.target) {
-            for file in std::mem::take(files).values_mut() {
-                file.flush()?;
-            }
-        }
-        let file = match files.entry(hint.target) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let name = path.join(format!("{}.jsonl", hint.target));
-                let file = OpenOptions::new().create(true).append(true).open(&name);
-                let file = file.with_context(|| format!("cannot write {}", name.display()))?;
-                entry.insert(BufWriter::new(file))
-            }
-        };
-        serde_json::to_writer(&mut *file, &line)?;
-        file.write_all(b"\n")?;
-        Ok(())
+        *counts.entry(hint.target).or_default() += 1;
+        write(path, files, hint.target, json_line("hint", line))
     }
 
     fn finish(self) -> anyhow::Result<()> {
-        if let Self::Directory { mut files, .. } = self {
-            for file in files.values_mut() {
-                file.flush()?;
-            }
+        let Self::Directory {
+            path,
+            mut files,
+            counts,
+        } = self
+        else {
+            return Ok(());
+        };
+        for (target, hints) in counts {
+            let line = json_line("summary", json!({ "hints": hints, "complete": true }));
+            write(&path, &mut files, target, line)?;
         }
-        Ok(())
+        flush(&mut files)
     }
+}
+
+fn write(
+    path: &Path,
+    files: &mut BTreeMap<TargetId, BufWriter<std::fs::File>>,
+    target: TargetId,
+    mut line: String,
+) -> anyhow::Result<()> {
+    if files.len() >= FILES_MAX && !files.contains_key(&target) {
+        flush(files)?;
+        files.clear();
+    }
+    let file = match files.entry(target) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            let name = path.join(format!("{target}.jsonl"));
+            let file = OpenOptions::new().create(true).append(true).open(&name);
+            let file = file.with_context(|| format!("cannot write {}", name.display()))?;
+            entry.insert(BufWriter::new(file))
+        }
+    };
+    line.push('\n');
+    file.write_all(line.as_bytes())
+        .with_context(|| format!("cannot write {target}.jsonl in {}", path.display()))
+}
+
+fn flush(files: &mut BTreeMap<TargetId, BufWriter<std::fs::File>>) -> anyhow::Result<()> {
+    for (target, file) in files {
+        file.flush()
+            .with_context(|| format!("cannot write {target}.jsonl"))?;
+    }
+    Ok(())
 }
 
 struct Player<'a> {
@@ -181,15 +209,19 @@ impl Visitor for Player<'_> {
         } else {
             self.counts.replayed += 1;
             let mut line = fields(self.file, hint);
-            add_value(&mut line, Value::Hex, hint.payload);
+            add_value(&mut line, args::Value::Hex, hint.payload);
             self.sink.give(hint, line, self.output)?;
         }
         Ok(Flow::Go)
     }
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
-        self.counts.bad += 1;
+        self.counts.bad += u64::from(!bad.harmless);
         self.output.found_bad(bad);
+        self.output.line("bad", bad.json(self.file))?;
+        if bad.harmless {
+            return Ok(());
+        }
         self.output.remark(&format!(
             "{} at byte {}: {}",
             self.file, bad.position, bad.text

@@ -3,25 +3,24 @@
 use serde_json::json;
 
 use crate::{
-    args::Paths,
-    input::{CassandraFile, Found, Input, NativeFile, SideFile, What},
+    args::{Paths, namespace_word},
+    input::{CassandraFile, Found, Input, NativeFile, SideFile, What, each},
     output::{Output, bytes, time},
 };
 
 pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
     let mut files = 0u64;
-    for path in &paths.paths {
-        let input = Input::open(path)?;
-        for found in &input.files {
+    each(&paths.paths, output, |input, output| {
+        for found in input.hints() {
             let looked = match found.what {
-                What::Native => native(&input, found, output),
-                What::Cassandra => cassandra(&input, found, output),
-                _ => continue,
+                What::Native => native(input, found, output),
+                _ => cassandra(input, found, output),
             };
-            files += 1;
-            super::verify::tell(looked, &found.name, output)?;
+            let told = super::verify::tell(looked, &found.name, output)?;
+            files += u64::from(told.is_some());
         }
-    }
+        Ok(())
+    })?;
     output.sum("files", files);
     Ok(())
 }
@@ -57,14 +56,10 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
             output.text(&format!("  segment  {}", descriptor.segment))?;
             output.text(&format!("  created  {}", time(descriptor.created.get())))?;
         }
-        Err(error) => {
-            output.problem();
-            let text = format!("the descriptor cannot be read: {error}");
-            output.line(
-                "bad",
-                json!({ "file": found.name, "what": "descriptor", "text": text }),
-            )?;
-            output.text(&format!("  BAD {text}"))?;
+        Err(_) => {
+            if let Some(bad) = file.refusal() {
+                output.bad(&found.name, &bad)?;
+            }
         }
     }
     if let Some(summary) = file.summary()? {
@@ -109,7 +104,7 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
     for entry in &footer.namespaces {
         let name = entry
             .namespace
-            .map_or("(others)".to_owned(), |n| n.to_string());
+            .map_or("(others)".to_owned(), namespace_word);
         output.line(
             "namespace",
             json!({
@@ -152,17 +147,11 @@ fn cassandra(input: &Input, found: &Found, output: &mut Output) -> anyhow::Resul
         found.name,
         bytes(found.info.length)
     ))?;
-    let descriptor = match &file.descriptor {
-        Ok(descriptor) => descriptor,
-        Err(error) => {
-            output.problem();
-            let text = error.to_string();
-            output.line(
-                "bad",
-                json!({ "file": found.name, "what": "descriptor", "text": text }),
-            )?;
-            return output.text(&format!("  BAD {text}"));
-        }
+    if let Some(bad) = file.refusal() {
+        output.bad(&found.name, &bad)?;
+    }
+    let Ok(descriptor) = &file.descriptor else {
+        return Ok(());
     };
     let side = match file.side_file() {
         SideFile::Stored(crc) => format!("{crc:08x}"),

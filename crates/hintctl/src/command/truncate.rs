@@ -12,8 +12,8 @@ use serde_json::json;
 use crate::{
     args::Truncate,
     exit::usage,
-    input::{Bad, Flow, From, HintView, Input, NativeFile, Pending, Visitor, What},
-    output::Output,
+    input::{Bad, Flow, From, HintView, Input, Pending, Visitor, What},
+    output::{Output, count},
 };
 
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
@@ -39,8 +39,16 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     };
     let done = if args.apply {
         let store = HintStore::open(Config::new(&args.directory))?;
-        let done = store.truncate(&which)?;
+        let done = match store.truncate(&which) {
+            // As the plan says: there is nothing to discard.
+            Err(hintstore::Error::UnknownTarget(_)) => Vec::new(),
+            done => done?,
+        };
+        let report = store.open_report().clone();
         store.close()?;
+        for name in &report.set_aside {
+            output.remark(&format!("{name} cannot be read and was set aside"));
+        }
         done
     } else {
         plan(&input, which, output)?
@@ -68,18 +76,24 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         ]);
     }
     output.table(&["TARGET", "HINTS", "MIXED, LEFT ALONE", "UP TO"], rows)?;
+    if let Some(target) = args.target
+        && done.is_empty()
+    {
+        output.remark(&format!("there are no hints for {target}"));
+    }
     output.sum("hints", hints);
     output.sum("mixed", mixed);
     output.sum("applied", args.apply);
     if args.apply {
-        output.text(&format!("{hints} hints discarded"))
+        output.text(&format!("{} discarded", count(hints, "hint")))
     } else {
         if hints > 0 {
             // Work is left to do.
             output.problem();
         }
         output.text(&format!(
-            "{hints} hints would be discarded; nothing was changed: add --apply"
+            "{} would be discarded; nothing was changed: add --apply",
+            count(hints, "hint")
         ))
     }
 }
@@ -89,13 +103,12 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
 fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<Discarded>> {
     let mut planner = Planner {
         which,
-        pending: Pending::of(input)?,
+        pending: Pending::of(input, output)?,
         found: BTreeMap::new(),
     };
     let bar = output.bar(input.hint_bytes());
-    for file in input.files.iter().filter(|file| file.what == What::Native) {
-        let walked = NativeFile::open(&input.storage, &file.name)
-            .and_then(|native| native.walk(&mut planner));
+    for file in input.hints().filter(|file| file.what == What::Native) {
+        let walked = input.walk(file, &mut planner);
         super::verify::tell(walked, &file.name, output)?;
         bar.inc(file.info.length);
     }

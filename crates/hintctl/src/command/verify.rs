@@ -1,13 +1,17 @@
 //! `verify`: every checksum, and what is damaged, where.
 
+use hintstore::Storage as _;
+use hintstore_format::{file_name, layout::STORE_SLOT_BYTES, store_file};
 use serde_json::json;
 
 use crate::{
     args::Paths,
+    exit::closed_pipe,
     input::{
-        Bad, CassandraFile, Flow, Found, From, HintView, Input, NativeFile, SideFile, Visitor, What,
+        Bad, CassandraFile, Flow, Found, From, HintView, Input, NativeFile, SideFile, Visitor,
+        What, each,
     },
-    output::Output,
+    output::{Output, count},
 };
 
 /// What a walk over one file found.
@@ -52,87 +56,120 @@ impl Check {
         self.harmful += 1;
         self.bad.push(Bad {
             position,
-            bytes: 0,
-            what,
-            text,
-            harmless: false,
+            ..Bad::whole(what, text)
         });
     }
 }
 
+#[derive(Default)]
+struct Totals {
+    files: u64,
+    hints: u64,
+    damaged: u64,
+    unreadable: u64,
+    aside: u64,
+}
+
 pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
-    let (mut files, mut hints, mut damaged) = (0u64, 0, 0u64);
-    for path in &paths.paths {
-        let input = Input::open(path)?;
+    let mut totals = Totals::default();
+    each(&paths.paths, output, |input, output| {
         let bar = output.bar(input.hint_bytes());
-        for file in &input.files {
+        for file in input.hints() {
             let mut check = Check::default();
             let walked = match &file.what {
-                What::Native => native(&input, file, &mut check),
-                What::Cassandra => cassandra(&input, file, &mut check),
-                // A control file is checked by opening it; a foreign one is none of ours.
-                _ => continue,
+                What::Native => native(input, file, &mut check),
+                _ => cassandra(input, file, &mut check),
             };
-            files += 1;
-            hints += check.hints;
-            damaged += u64::from(check.harmful > 0);
-            print(file, &check, output)?;
-            tell(walked, &file.name, output)?;
             bar.inc(file.info.length);
+            let Some(walked) = tell(walked, &file.name, output)? else {
+                continue;
+            };
+            totals.add(&check, walked);
+            print(file, &check, walked, output)?;
         }
         bar.finish_and_clear();
-        journal(&input, output)?;
-    }
+        totals.aside += input.aside.len() as u64;
+        store(input, output)?;
+        input.journal(output)?;
+        super::ls::tell_aside(input, output)
+    })?;
+    let Totals {
+        files,
+        hints,
+        damaged,
+        unreadable,
+        aside,
+    } = totals;
     output.text(&format!(
-        "{files} files, {hints} intact hints, {damaged} files damaged"
+        "{}, {}; {damaged} damaged, {unreadable} unreadable",
+        count(files, "file"),
+        count(hints, "intact hint")
     ))?;
     output.sum("files", files);
     output.sum("hints", hints);
     output.sum("damaged_files", damaged);
+    output.sum("unreadable_files", unreadable);
+    output.sum("aside_files", aside);
     Ok(())
 }
 
-/// Says that a file could not be walked to its end. One that went meanwhile is no error, and a
-/// closed pipe is the caller's.
+impl Totals {
+    fn add(&mut self, check: &Check, walked: Walked) {
+        self.files += 1;
+        self.hints += check.hints;
+        self.damaged += u64::from(check.harmful > 0);
+        self.unreadable += u64::from(walked == Walked::InPart);
+    }
+}
+
+/// How far a file was walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Walked {
+    Whole,
+    /// The disk did not give all of it.
+    InPart,
+}
+
+/// Tells whether a file was walked to its end; nothing where it went meanwhile, which is no error.
+/// A closed pipe is the caller's.
 pub(crate) fn tell(
     walked: anyhow::Result<()>,
     name: &str,
     output: &mut Output,
-) -> anyhow::Result<()> {
-    let Err(error) = walked else { return Ok(()) };
+) -> anyhow::Result<Option<Walked>> {
+    let Err(error) = walked else {
+        return Ok(Some(Walked::Whole));
+    };
     if let Some(error) = error.downcast_ref::<hintstore::StorageError>()
         && error.is_missing()
     {
-        return Ok(());
+        return Ok(None);
     }
-    let is_pipe = error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
-    if is_pipe || error.downcast_ref::<serde_json::Error>().is_some() {
+    if closed_pipe(&error) {
         return Err(error);
     }
     output.io_error();
     output.remark(&format!("{name}: {error:#}"));
-    Ok(())
+    Ok(Some(Walked::InPart))
 }
 
-fn print(file: &Found, check: &Check, output: &mut Output) -> anyhow::Result<()> {
-    let verdict = match (check.harmful, check.bad_count) {
-        (0, 0) => "clean",
-        (0, _) => "clean, with a torn or unused end",
-        _ => "damaged",
-    };
-    if check.harmful > 0 {
-        output.problem();
+fn verdict(check: &Check, walked: Walked) -> &'static str {
+    let is = |what: &str| check.bad.iter().any(|bad| bad.what == what);
+    let notes = check.bad.iter().filter(|bad| bad.what != "open");
+    match (walked, check.harmful) {
+        (Walked::InPart, _) => "unreadable",
+        (_, 1..) if is("version") => "unknown version",
+        (_, 1..) if is("compressed") || is("encrypted") => "refused",
+        (_, 1..) => "damaged",
+        (_, 0) if notes.count() == 0 => "clean",
+        (_, 0) => "clean, with notes",
     }
+}
+
+fn print(file: &Found, check: &Check, walked: Walked, output: &mut Output) -> anyhow::Result<()> {
+    let verdict = verdict(check, walked);
     for bad in &check.bad {
-        output.found_bad(bad);
-        output.line("bad", bad.json(&file.name))?;
-        let word = if bad.harmless { "note" } else { "BAD" };
-        output.text(&format!(
-            "{word}  {} at byte {}: {}",
-            file.name, bad.position, bad.text
-        ))?;
+        output.bad(&file.name, bad)?;
     }
     output.line(
         "file",
@@ -145,7 +182,11 @@ fn print(file: &Found, check: &Check, output: &mut Output) -> anyhow::Result<()>
             "bad": check.bad_count,
         }),
     )?;
-    output.text(&format!("{}: {verdict}, {} hints", file.name, check.hints))
+    output.text(&format!(
+        "{}: {verdict}, {}",
+        file.name,
+        count(check.hints, "hint")
+    ))
 }
 
 fn native(input: &Input, found: &Found, check: &mut Check) -> anyhow::Result<()> {
@@ -199,21 +240,31 @@ fn cassandra(input: &Input, found: &Found, check: &mut Check) -> anyhow::Result<
     Ok(())
 }
 
-fn journal(input: &Input, output: &mut Output) -> anyhow::Result<()> {
-    if !input.is_directory || !input.is_native() {
+/// The file that says who the store is.
+fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
+    if !input.is_store() {
         return Ok(());
     }
-    let journal = hintstore::inspect::read_journal(&*input.storage)?;
-    let name = hintstore_format::file_name::JOURNAL;
-    let what = match (&journal.unreadable, journal.bad_bytes) {
-        (Some(error), _) => format!("the journal cannot be read: {error}"),
-        (None, 0) => return Ok(()),
-        (None, bytes) => format!("{bytes} bytes of the journal are no record"),
+    let file = match input.storage.open(file_name::STORE, false) {
+        Ok(file) => file,
+        Err(error) if error.is_missing() => {
+            let text = "it is missing: the store will draw a new identity when it is opened";
+            return output.bad(file_name::STORE, &Bad::whole("store", text.to_owned()));
+        }
+        Err(error) => return Err(error.into()),
     };
-    output.problem();
-    output.line(
-        "bad",
-        json!({ "file": name, "what": "journal", "text": what }),
-    )?;
-    output.text(&format!("BAD  {name}: {what}"))
+    let mut bytes = [0; 2 * STORE_SLOT_BYTES];
+    file.read_at(&mut bytes, 0)?;
+    match store_file::decode(&bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let what = if error.is_foreign() {
+                "version"
+            } else {
+                "store"
+            };
+            let text = format!("neither slot can be read: {error}");
+            output.bad(file_name::STORE, &Bad::whole(what, text))
+        }
+    }
 }

@@ -13,7 +13,7 @@ use hintstore_cassandra::{
 use hintstore_format::expiry::Lifetime;
 use hintstore_storage::File;
 
-use super::{Bad, Flow, From, HintView, Visitor};
+use super::{Bad, Flow, From, HintView, Visitor, misnamed};
 
 /// A hint file of Cassandra.
 #[derive(Debug)]
@@ -91,10 +91,16 @@ impl CassandraFile {
         match &self.descriptor {
             Err(DescriptorError::Version(version)) => Some(whole(
                 "version",
-                format!(
-                    "hints version {version} is not known, only 1 to 3 are: read the file with a \
-                     newer hintctl"
-                ),
+                if *version > 3 {
+                    format!(
+                        "hints version {version} is not known, only 1 to 3 are: read the file \
+                         with a newer hintctl"
+                    )
+                } else {
+                    format!(
+                        "there is no hints version {version}, only 1 to 3: this is no hint file, or damaged"
+                    )
+                },
             )),
             Err(error @ DescriptorError::Short { length: 0 }) => Some(Bad {
                 harmless: true,
@@ -132,6 +138,9 @@ impl CassandraFile {
         let Ok(descriptor) = &self.descriptor else {
             return Ok(());
         };
+        let target = TargetId::from_bytes(descriptor.host_id);
+        misnamed(&self.name, target, descriptor.timestamp_ms, visitor)?;
+        let closed = self.side_file() != SideFile::Missing;
         let start = descriptor.length as u64;
         let stream = Stream {
             file: self.file.clone(),
@@ -146,7 +155,7 @@ impl CassandraFile {
             let (index, position) = match item {
                 Item::Intact { index, position } => (index, position),
                 other => {
-                    visitor.bad(&bad(&other))?;
+                    visitor.bad(&bad(&other, closed))?;
                     continue;
                 }
             };
@@ -165,7 +174,7 @@ impl CassandraFile {
             let view = HintView {
                 index,
                 position,
-                target: TargetId::from_bytes(descriptor.host_id),
+                target,
                 namespace: if one {
                     Namespace::from_bytes(hint.table_id)
                 } else {
@@ -225,7 +234,7 @@ impl CassandraFile {
     }
 }
 
-fn bad(item: &Item) -> Bad {
+fn bad(item: &Item, closed: bool) -> Bad {
     match *item {
         Item::Intact { position, .. } => {
             unreachable!("the record at {position} is intact")
@@ -246,7 +255,8 @@ fn bad(item: &Item) -> Bad {
             bytes: left,
             what: "length",
             text: format!(
-                "no record can begin here, and none behind it can be found: {left} bytes are left"
+                "no record can begin here, and those behind it, if there are any, are not looked \
+                 for: {left} bytes are left"
             ),
             harmless: false,
         },
@@ -254,15 +264,20 @@ fn bad(item: &Item) -> Bad {
             position,
             bytes: left,
             what: "torn",
-            text: "the file ends inside a record: its node was stopped while writing".to_owned(),
-            harmless: true,
+            text: if closed {
+                "the file ends inside a record, and its .crc32 says that it was whole: cut off"
+            } else {
+                "the file ends inside a record: its node was stopped while writing"
+            }
+            .to_owned(),
+            harmless: !closed,
         },
         Item::ZeroTail { position, left } => Bad {
             position,
             bytes: left,
             what: "zeros",
             text: "nothing but zeros: a power cut, or space reserved".to_owned(),
-            harmless: true,
+            harmless: !closed,
         },
     }
 }

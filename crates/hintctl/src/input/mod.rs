@@ -4,16 +4,25 @@ mod cassandra;
 mod native;
 mod pending;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
-use hintstore::{OsStorage, Storage as _, TargetId};
+use hintstore::{
+    OsStorage, Storage as _, TargetId,
+    inspect::{JournalView, read_journal},
+};
 use hintstore_cassandra::FileName;
 use hintstore_format::{SegmentId, descriptor::Kind, file_name, layout::SEGMENT_MAGIC};
 use hintstore_storage::{File, Info};
 use serde_json::{Value, json};
 
-use crate::exit::usage;
+use crate::{
+    exit::{Exit, code, usage},
+    output::Output,
+};
 
 pub(crate) use cassandra::{CassandraFile, SideFile};
 pub(crate) use native::NativeFile;
@@ -24,6 +33,8 @@ pub(crate) use pending::Pending;
 pub(crate) struct Input {
     pub(crate) storage: Arc<OsStorage>,
     pub(crate) files: Vec<Found>,
+    /// Files that a native store has set aside, by their path in it; they are none of `files`.
+    pub(crate) aside: Vec<Found>,
     /// A whole directory was named, not a file.
     pub(crate) is_directory: bool,
 }
@@ -79,6 +90,25 @@ pub(crate) struct Bad {
 }
 
 impl Bad {
+    /// Something is wrong with a file as a whole.
+    pub(crate) fn whole(what: &'static str, text: String) -> Self {
+        Self {
+            position: 0,
+            bytes: 0,
+            what,
+            text,
+            harmless: false,
+        }
+    }
+
+    /// A remark on a file: nothing is wrong.
+    pub(crate) fn note(what: &'static str, text: String) -> Self {
+        Self {
+            harmless: true,
+            ..Self::whole(what, text)
+        }
+    }
+
     pub(crate) fn json(&self, file: &str) -> Value {
         json!({
             "file": file,
@@ -145,6 +175,35 @@ pub(crate) trait Visitor {
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()>;
 }
 
+/// Looks at each path in turn. What cannot be looked at is told, and the others are looked at all
+/// the same.
+pub(crate) fn each(
+    paths: &[PathBuf],
+    output: &mut Output,
+    mut look: impl FnMut(&Input, &mut Output) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for path in paths {
+        let input = match Input::open(path) {
+            Ok(input) => input,
+            Err(error) if code(&error) == Exit::Usage => return Err(error),
+            Err(error) => {
+                output.io_error();
+                output.remark(&format!("{error:#}"));
+                continue;
+            }
+        };
+        if input.hints().next().is_none() && !input.is_store() {
+            // An empty directory is a node without a backlog; anything else is a wrong one.
+            if !input.files.is_empty() {
+                output.problem();
+            }
+            output.remark(&format!("no hint files in {}", path.display()));
+        }
+        look(&input, output)?;
+    }
+    Ok(())
+}
+
 impl Input {
     /// Looks at a path.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
@@ -155,50 +214,99 @@ impl Input {
             )
         })?;
         if metadata.is_dir() {
-            let storage = Arc::new(OsStorage::new(path));
-            let mut files = Vec::new();
-            for entry in storage
-                .list("")?
-                .into_iter()
-                .filter(|entry| !entry.is_directory)
-            {
-                let what = what(&storage, &entry.name);
-                files.push(Found {
-                    name: entry.name,
-                    info: entry.info,
-                    what,
-                });
-            }
-            files.sort_by_cached_key(|file| order(&file.name));
-            return Ok(Self {
-                storage,
-                files,
-                is_directory: true,
-            });
+            return Self::open_directory(path);
+        }
+        let shown = path.display();
+        if !metadata.is_file() {
+            return Err(usage(format!("{shown} is no regular file")));
         }
         let parent = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
         let storage = Arc::new(OsStorage::new(parent.unwrap_or(Path::new("."))));
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let file = storage.open(&name, false)?;
-        let what = by_content(&*file).unwrap_or_else(|| what(&storage, &name));
-        if !matches!(what, What::Native | What::Cassandra) {
-            let path = path.display();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(usage(format!(
-                "{path} is no hint file: name one, or a directory of them"
+                "the name of {shown} is not UTF-8: link to it under another"
+            )));
+        };
+        let file = storage.open(name, false)?;
+        let what = by_content(&*file).unwrap_or_else(|| what(&storage, name));
+        if !matches!(what, What::Native | What::Cassandra) {
+            return Err(usage(format!(
+                "{shown} is no hint file: name one, or a directory of them"
             )));
         }
-        let info = file.info()?;
+        let found = Found {
+            name: name.to_owned(),
+            info: file.info()?,
+            what,
+        };
         Ok(Self {
             storage,
-            files: vec![Found { name, info, what }],
+            files: vec![found],
+            aside: Vec::new(),
             is_directory: false,
         })
+    }
+
+    fn open_directory(path: &Path) -> anyhow::Result<Self> {
+        let storage = Arc::new(OsStorage::new(path));
+        let mut input = Self {
+            files: list(&storage, "")?,
+            aside: Vec::new(),
+            is_directory: true,
+            storage,
+        };
+        if input.is_native() && path.join(file_name::ASIDE).is_dir() {
+            input.aside = list(&input.storage, file_name::ASIDE)?;
+        }
+        Ok(input)
+    }
+
+    /// Files with hints, in the order in which a node delivers them.
+    pub(crate) fn hints(&self) -> impl Iterator<Item = &Found> {
+        let hints = |file: &&Found| matches!(file.what, What::Native | What::Cassandra);
+        self.files.iter().filter(hints)
+    }
+
+    /// Walks the hints of a file.
+    pub(crate) fn walk(&self, file: &Found, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
+        match file.what {
+            What::Cassandra => CassandraFile::open(&self.storage, &file.name)?.walk(visitor),
+            _ => NativeFile::open(&self.storage, &file.name)?.walk(visitor),
+        }
+    }
+
+    /// Whether it is the directory of a native store, or of what is left of one.
+    pub(crate) fn is_store(&self) -> bool {
+        let control = |file: &Found| file.what == What::Control;
+        self.is_directory && self.files.iter().any(control)
+    }
+
+    /// What the journal of a native store says; nothing where there is none. Where it cannot be
+    /// read, that is told.
+    pub(crate) fn journal(&self, output: &mut Output) -> anyhow::Result<JournalView> {
+        if !self.is_store() {
+            return Ok(JournalView::default());
+        }
+        let journal = read_journal(&*self.storage)?;
+        let damage = match (&journal.unreadable, journal.bad_bytes) {
+            (Some(error), _) => Some(format!("the journal cannot be read: {error}")),
+            (None, _) if journal.is_missing => Some(
+                "there is no journal: what was delivered before will be delivered again".to_owned(),
+            ),
+            (None, 0) => None,
+            (None, bytes) => Some(format!("{bytes} bytes of the journal are no record")),
+        };
+        if let Some(text) = damage {
+            let what = if journal.is_newer {
+                "version"
+            } else {
+                "journal"
+            };
+            output.bad(file_name::JOURNAL, &Bad::whole(what, text))?;
+        }
+        Ok(journal)
     }
 
     /// Whether any file is native.
@@ -210,12 +318,72 @@ impl Input {
 
     /// Bytes of all files with hints.
     pub(crate) fn hint_bytes(&self) -> u64 {
-        let hints = |file: &&Found| matches!(file.what, What::Native | What::Cassandra);
-        self.files
-            .iter()
-            .filter(hints)
-            .map(|file| file.info.length)
-            .sum()
+        self.hints().map(|file| file.info.length).sum()
+    }
+}
+
+/// The files of a directory. Whatever is no file, or leads to none, is listed as that.
+fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
+    let mut files = Vec::new();
+    let entries = storage.list(folder)?;
+    for entry in entries.into_iter().filter(|entry| !entry.is_directory) {
+        let name = match folder {
+            "" => entry.name,
+            folder => format!("{folder}/{}", entry.name),
+        };
+        let (what, info) = match std::fs::metadata(storage.path(&name)) {
+            // Opening a pipe or a device can block for ever.
+            Ok(metadata) if !metadata.is_file() => {
+                (What::Foreign("no regular file".to_owned()), entry.info)
+            }
+            // A link counts as the file that it leads to.
+            Ok(metadata) => (
+                what(storage, &name),
+                Info {
+                    length: metadata.len(),
+                    ..entry.info
+                },
+            ),
+            Err(_) if name.contains(char::REPLACEMENT_CHARACTER) => {
+                let why = "its name is not UTF-8: link to it under another".to_owned();
+                (What::Foreign(why), entry.info)
+            }
+            Err(error) if std::fs::symlink_metadata(storage.path(&name)).is_ok() => {
+                (What::Foreign(format!("leads nowhere: {error}")), entry.info)
+            }
+            // It went in between.
+            Err(_) => continue,
+        };
+        files.push(Found { name, info, what });
+    }
+    files.sort_by_cached_key(|file| order(&file.name));
+    Ok(files)
+}
+
+/// Target and creation time that the name of a hint file claims: a native one or Cassandra's.
+fn claimed(name: &str) -> Option<(TargetId, i64)> {
+    let (target, rest) = name.split_at_checked(36)?;
+    let (time, _) = rest.strip_prefix('-')?.split_once('-')?;
+    Some((target.parse().ok()?, time.parse().ok()?))
+}
+
+/// Notes where the name of a file claims what its descriptor does not say.
+fn misnamed(
+    name: &str,
+    target: TargetId,
+    created_ms: i64,
+    visitor: &mut dyn Visitor,
+) -> anyhow::Result<()> {
+    let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
+    match claimed(base) {
+        Some(claim) if claim != (target, created_ms) => visitor.bad(&Bad::note(
+            "name",
+            format!(
+                "the descriptor says target {target}, created {created_ms} ms: it counts, not the \
+                 name"
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -228,16 +396,11 @@ fn order(name: &str) -> (String, i64, String) {
 }
 
 fn what(storage: &OsStorage, name: &str) -> What {
-    let control = [
-        file_name::STORE,
-        file_name::LOCK,
-        file_name::JOURNAL,
-        file_name::JOURNAL_NEW,
-    ];
-    if control.contains(&name) || file_name::is_spare(name) {
+    if file_name::CONTROL.contains(&name) || file_name::is_spare(name) {
         return What::Control;
     }
-    if file_name::parse_segment(name).is_some() {
+    let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
+    if file_name::parse_segment(base).is_some() {
         return What::Native;
     }
     match FileName::parse(name) {

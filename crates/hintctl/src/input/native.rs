@@ -8,18 +8,21 @@ use hintstore_format::{
     descriptor::Kind,
     footer::{Footer, Summary},
     frame::Frame,
+    layout::{FOOTER_MAGIC, SECTOR, align_up},
 };
 use hintstore_reader::{
-    FrameItem, Frames, Inspected, Item, PreadSource, Survey, Walk, inspect, read_footer, survey,
+    FrameItem, Frames, Hole, Inspected, Item, PreadSource, Survey, Walk, inspect, read_footer,
+    survey,
 };
 use hintstore_storage::File;
 
-use super::{Bad, Flow, From, HintView, Visitor};
+use super::{Bad, Flow, From, HintView, Visitor, misnamed};
 
 /// A native segment.
 #[derive(Debug)]
 pub(crate) struct NativeFile {
     pub(crate) inspected: Inspected,
+    name: String,
     file: Arc<dyn File>,
 }
 
@@ -27,7 +30,12 @@ impl NativeFile {
     pub(crate) fn open(storage: &Arc<OsStorage>, name: &str) -> anyhow::Result<Self> {
         let file = storage.open(name, false)?;
         let inspected = inspect(&*file)?;
-        Ok(Self { inspected, file })
+        let name = name.to_owned();
+        Ok(Self {
+            inspected,
+            name,
+            file,
+        })
     }
 
     /// The state of the file, in one word.
@@ -38,6 +46,21 @@ impl NativeFile {
             (Err(error), None) if error.is_foreign() => "newer",
             (Err(_), None) => "unreadable",
         }
+    }
+
+    /// What is wrong with the descriptor, if anything.
+    pub(crate) fn refusal(&self) -> Option<Bad> {
+        let error = self.inspected.descriptor.as_ref().err()?;
+        let what = if error.is_foreign() {
+            "version"
+        } else {
+            "descriptor"
+        };
+        Some(Bad {
+            position: error.offset,
+            bytes: self.inspected.info.length.min(128),
+            ..Bad::whole(what, format!("the descriptor cannot be read: {error}"))
+        })
     }
 
     pub(crate) fn target(&self) -> Option<TargetId> {
@@ -81,18 +104,10 @@ impl NativeFile {
         let length = self.inspected.info.length;
         let (segment, start) = match (&self.inspected.descriptor, &self.inspected.summary) {
             (Ok(descriptor), _) => (descriptor.segment, descriptor.length() as u64),
-            (Err(error), summary) => {
-                visitor.bad(&Bad {
-                    position: error.offset,
-                    bytes: length.min(128),
-                    what: if error.is_foreign() {
-                        "version"
-                    } else {
-                        "descriptor"
-                    },
-                    text: format!("the descriptor cannot be read: {error}"),
-                    harmless: false,
-                })?;
+            (Err(_), summary) => {
+                if let Some(bad) = self.refusal() {
+                    visitor.bad(&bad)?;
+                }
                 match summary {
                     Some(summary) => (summary.segment, 128),
                     None => return Ok(()),
@@ -103,6 +118,9 @@ impl NativeFile {
             return Ok(());
         };
         let kind = self.kind();
+        if let Ok(descriptor) = &self.inspected.descriptor {
+            misnamed(&self.name, target, descriptor.created.get(), visitor)?;
+        }
         let sealed = self.inspected.summary.is_some();
         let source = Box::new(PreadSource::sequential(self.file.clone()));
         let mut walk = Walk::new(source, segment, start, length);
@@ -112,23 +130,14 @@ impl NativeFile {
             let block = match item {
                 Item::Block(block) => block,
                 Item::Hole(hole) => {
-                    // In a file without a footer, what is not known synced may be a write in
-                    // progress, or one that a crash tore.
-                    let harmless = !sealed && hole.offset >= synced_to;
-                    visitor.bad(&Bad {
-                        position: hole.offset,
-                        bytes: hole.length,
-                        what: if harmless { "torn" } else { "hole" },
-                        text: if harmless {
-                            "no block: torn at a crash, or being written".to_owned()
-                        } else {
-                            "no block: damaged".to_owned()
-                        },
-                        harmless,
-                    })?;
+                    visitor.bad(&self.hole(hole, synced_to)?)?;
                     continue;
                 }
-                Item::Footer(_) => break,
+                Item::Footer(footer) if !sealed => {
+                    visitor.bad(&self.behind_footer(&footer)?)?;
+                    return Ok(());
+                }
+                Item::Footer(_) => return Ok(()),
             };
             synced_to = synced_to.max(block.header.position.synced_to);
             let frames = walk.frames(&block)?;
@@ -193,6 +202,68 @@ impl NativeFile {
                 }
             }
         }
+        if !sealed {
+            let text = "no footer: it is being written, a crash left it, or it was cut off here";
+            visitor.bad(&Bad {
+                position: length,
+                ..Bad::note("open", text.to_owned())
+            })?;
+        }
         Ok(())
+    }
+
+    /// In a file without a footer, what is not known synced may be a write in progress, or one that
+    /// a crash tore.
+    fn hole(&self, hole: Hole, synced_to: u64) -> anyhow::Result<Bad> {
+        let mut head = [0; FOOTER_MAGIC.len()];
+        // The footer begins the sector behind the last block.
+        self.file
+            .read_at(&mut head, align_up(hole.offset, SECTOR))?;
+        let harmless = self.inspected.summary.is_none() && hole.offset >= synced_to;
+        let (what, text, harmless) = if head == *FOOTER_MAGIC {
+            (
+                "footer",
+                "the footer is damaged: hints are found without it",
+                false,
+            )
+        } else if harmless {
+            ("torn", "no block: torn at a crash, or being written", true)
+        } else {
+            ("hole", "no block: damaged", false)
+        };
+        Ok(Bad {
+            position: hole.offset,
+            bytes: hole.length,
+            what,
+            text: text.to_owned(),
+            harmless,
+        })
+    }
+
+    /// A crash between the footer and the cut behind it leaves zeros, and nothing else.
+    fn behind_footer(&self, footer: &Footer) -> anyhow::Result<Bad> {
+        let at = footer.summary.file_length;
+        let mut piece = vec![0; 1 << 16];
+        let (mut from, mut zeros) = (at, true);
+        while zeros {
+            let read = self.file.read_at(&mut piece, from)?;
+            if read == 0 {
+                break;
+            }
+            zeros = piece.iter().take(read).all(|byte| *byte == 0);
+            from += read as u64;
+        }
+        let text = if zeros {
+            "zeros behind the footer: a crash came before the file was cut to its length"
+        } else {
+            "bytes behind the footer that are none of this file"
+        };
+        Ok(Bad {
+            position: at,
+            bytes: self.inspected.info.length.saturating_sub(at),
+            what: "tail",
+            text: text.to_owned(),
+            harmless: zeros,
+        })
     }
 }

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hintstore::{
-    Sequence, TargetId, UnixMillis,
-    inspect::{JournalView, read_journal},
-};
+use hintstore::{Sequence, TargetId, UnixMillis, inspect::JournalView};
 
 use hintstore_format::descriptor::Kind;
 
 use super::{From, HintView, Input};
+use crate::output::Output;
 
 /// What the journal says, and what was met so far.
 #[derive(Debug, Default)]
@@ -21,12 +19,11 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Of a whole native store; of anything else, all is pending.
-    pub(crate) fn of(input: &Input) -> anyhow::Result<Self> {
-        let mut pending = Self::default();
-        if input.is_directory && input.is_native() {
-            pending.journal = read_journal(&*input.storage)?;
-        }
-        Ok(pending)
+    pub(crate) fn of(input: &Input, output: &mut Output) -> anyhow::Result<Self> {
+        Ok(Self {
+            journal: input.journal(output)?,
+            last: BTreeMap::new(),
+        })
     }
 
     /// Whether a hint is to be delivered. Hints of a target are asked for in order.

@@ -5,3 +5,4 @@ mod cassandra;
 mod kill;
 mod native;
 mod tool;
+mod wrong;
