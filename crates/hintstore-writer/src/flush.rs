@@ -23,6 +23,14 @@ use crate::{
 /// One write hands at most this much to the kernel, a single larger hint apart.
 const WRITE_MAX: u64 = 1 << 20;
 
+/// Why closed blocks were not written.
+enum NotDrained {
+    /// So many bytes more would go beyond the window of unsynced ones.
+    Window(u64),
+    /// The disk did not take them; whoever appends is told.
+    Write,
+}
+
 /// A target's file and what goes into it; behind one lock, held by whoever writes or rolls.
 #[derive(Debug)]
 pub(crate) struct FileState {
@@ -144,8 +152,18 @@ impl TargetWriter {
             if self.flushed() > sequence {
                 return Ok(());
             }
-            if drained.is_err() {
-                return Err(Trouble::Write);
+            match drained {
+                Ok(()) => {}
+                Err(NotDrained::Write) => return Err(Trouble::Write),
+                Err(NotDrained::Window(more)) => {
+                    let shared = &self.shared;
+                    let mut room = || shared.has_window(more);
+                    let (runner, signal) = (&shared.runner, &shared.less_unsynced);
+                    if !runner.wait_until(signal, Some(deadline), &mut room) {
+                        return Err(Trouble::Late);
+                    }
+                    continue;
+                }
             }
             // Others are still copying into the slab: the last of them hands it over.
             let flushed = || self.flushed() > sequence || self.front_is_complete();
@@ -176,14 +194,14 @@ impl TargetWriter {
     }
 
     /// Writes closed blocks, in order, as long as the first is complete.
-    pub(crate) fn drain(self: &Arc<Self>, file: &mut FileState) -> Result<(), StorageError> {
+    fn drain(self: &Arc<Self>, file: &mut FileState) -> Result<(), NotDrained> {
         loop {
             self.take_batch(file);
             if file.held.is_empty() {
                 return Ok(());
             }
-            self.keep_window(file);
-            self.write_held(file)?;
+            self.keep_window(file)?;
+            self.write_held(file).map_err(|_told| NotDrained::Write)?;
         }
     }
 
@@ -200,15 +218,23 @@ impl TargetWriter {
         }
     }
 
-    /// Keeps the window of unsynced bytes: what would go beyond it waits for a sync here. A sync
-    /// that fails is dealt with by the next one that somebody waits for.
-    fn keep_window(self: &Arc<Self>, file: &mut FileState) {
+    /// Keeps the window of unsynced bytes: what would go beyond it waits for a sync, of this target
+    /// or of others. Where none comes, it stays in memory: the window is what a power cut may cost
+    /// at most, whatever the disk does.
+    fn keep_window(self: &Arc<Self>, file: &mut FileState) -> Result<(), NotDrained> {
         let more: u64 = file.held.iter().map(Closed::bytes).sum();
-        if self.shared.unsynced_bytes() + more > self.shared.config.unsynced_bytes_max.get() {
-            if self.sync_locked(file).is_err() {
-                self.shared.list_unsynced(self);
-            }
-            self.shared.wake_sync();
+        if self.shared.has_window(more) {
+            return Ok(());
+        }
+        let synced = self.sync_locked(file);
+        if synced.is_err() {
+            self.shared.list_unsynced(self);
+        }
+        self.shared.wake_sync();
+        match synced {
+            _ if self.shared.has_window(more) => Ok(()),
+            Err(Trouble::Write) => Err(NotDrained::Write),
+            _ => Err(NotDrained::Window(more)),
         }
     }
 

@@ -87,9 +87,7 @@ impl Step for Seal {
         for target in shared.all_targets() {
             roll_if_old(&target, now);
         }
-        while let Some((target, segment)) = shared.next_to_seal() {
-            seal(&target, &segment);
-        }
+        shared.seal_listed();
         Next::After(AGES)
     }
 }
@@ -129,7 +127,7 @@ pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     };
     // Under the lock of the file, where a failed sync would have moved its hints.
     let Some(file) = target.wait_file(deadline) else {
-        shared.hand_to_sealer(target, segment.clone());
+        shared.list_for_sealing(target, segment.clone());
         return;
     };
     if !segment.poisoned() {

@@ -146,7 +146,10 @@ impl TargetWriter {
                 return Err(Failed::Entry);
             }
             match segment.sync(*written) {
-                Some(newly) => self.shared.sub_unsynced(newly),
+                Some(newly) => {
+                    self.shared.sub_unsynced(newly);
+                    self.shared.sync_succeeded();
+                }
                 None => return Err(Failed::Data(segment.clone())),
             }
         }
@@ -190,12 +193,22 @@ impl TargetWriter {
         self.shared
             .events
             .replaced(&segment, by_segment, moved.first, &moved.lost);
+        if segment.synced_to() == 0 {
+            self.shared.sync_failed_anew();
+            let all = moved.first == segment.descriptor.first && moved.lost.is_empty();
+            if by.is_some() && all {
+                // Nothing in it was ever durable, and all of it is in the next: a disk that goes on
+                // failing does not fill up with files.
+                self.drop_segment(&segment);
+            }
+        }
         if let Some(by) = by {
             file.unsynced.push_front(by.segment.clone());
             if was_open {
                 file.open = Some(by);
             } else {
-                self.shared.hand_to_sealer(self, by.segment);
+                // Not at once: its own sync may fail as well.
+                self.shared.list_for_sealing(self, by.segment);
             }
             self.shared.list_unsynced(self);
         }
@@ -215,14 +228,19 @@ impl TargetWriter {
             Err(error) => {
                 if let Some(by) = by {
                     self.shared.sub_unsynced(by.segment.written());
-                    by.segment.taken.cut_to(0);
-                    self.shared.events.dropped(&by.segment);
-                    // A name that stays behind overlaps the first, which recovery then takes.
-                    drop(self.shared.storage.unlink(&by.segment.name));
+                    self.drop_segment(&by.segment);
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Removes a segment that holds nothing that others do not. A name that stays behind overlaps
+    /// these others: recovery takes each hint once.
+    fn drop_segment(&self, segment: &Arc<Segment>) {
+        segment.taken.cut_to(0);
+        self.shared.events.dropped(segment);
+        drop(self.shared.storage.unlink(&segment.name));
     }
 
     fn copy_unsynced(

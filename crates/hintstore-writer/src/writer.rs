@@ -15,9 +15,9 @@ use hintstore_format::{
 use hintstore_runtime::{
     Boot, Clock, Next, Runner, Step, Waker,
     sync::{
-        AtomicBool, AtomicU64, Mutex,
+        AtomicBool, AtomicU32, AtomicU64, Mutex,
         Ordering::{Acquire, Relaxed, SeqCst},
-        Queue, RwLock,
+        Queue, RwLock, Signal,
     },
 };
 use hintstore_storage::{Storage, StorageError};
@@ -118,9 +118,13 @@ pub(crate) struct Shared {
     segments: AtomicU64,
     salt: AtomicU64,
     unsynced_bytes: AtomicU64,
+    /// Raised when there are fewer of them.
+    pub(crate) less_unsynced: Signal,
     closed: AtomicBool,
     /// New segments in a row that could not be written.
     failures: AtomicU64,
+    /// New segments in a row that could not be synced.
+    sync_failures: AtomicU32,
     failing: AtomicBool,
     failure: Mutex<Option<Refusal>>,
     pressure: AtomicBool,
@@ -204,6 +208,27 @@ impl Shared {
 
     pub(crate) fn write_succeeded(&self) {
         if self.failures.swap(0, SeqCst) > 0 {
+            self.take_hope();
+        }
+    }
+
+    /// A segment of which nothing was durable yet could not be synced: as for a failed write, the
+    /// second in a row is the disk.
+    pub(crate) fn sync_failed_anew(&self) {
+        if self.sync_failures.fetch_add(1, SeqCst) > 0 {
+            self.refuse(Refusal::StorageFailed);
+        }
+    }
+
+    pub(crate) fn sync_succeeded(&self) {
+        if self.sync_failures.load(Relaxed) > 0 && self.sync_failures.swap(0, SeqCst) > 0 {
+            self.take_hope();
+        }
+    }
+
+    /// Takes appends again, unless something else fails.
+    fn take_hope(&self) {
+        if self.failures.load(SeqCst) == 0 && self.sync_failures.load(SeqCst) == 0 {
             *self.failure.lock() = None;
             self.failing.store(false, SeqCst);
         }
@@ -329,9 +354,10 @@ impl Shared {
             return Next::WhenWoken;
         }
         // Half: a hint may wait that long in memory of the kernel before the clock starts.
-        let at = *lists
-            .sync_at
-            .get_or_insert(now + self.config.sync_interval / 2);
+        let half = self.config.sync_interval / 2;
+        // A disk that goes on failing is asked less and less often.
+        let patient = half * (1 << self.sync_failures.load(Relaxed).min(6));
+        let at = *lists.sync_at.get_or_insert(now + patient);
         Next::After(at.since(now))
     }
 
@@ -382,12 +408,23 @@ impl Shared {
     }
 
     pub(crate) fn hand_to_sealer(&self, target: &Arc<TargetWriter>, segment: Arc<Segment>) {
-        self.sealing.push((target.clone(), segment));
+        self.list_for_sealing(target, segment);
         self.wakers.seal.wake();
     }
 
-    pub(crate) fn next_to_seal(&self) -> Option<(Arc<TargetWriter>, Arc<Segment>)> {
-        self.sealing.pop()
+    /// Has a segment sealed when that is next looked at.
+    pub(crate) fn list_for_sealing(&self, target: &Arc<TargetWriter>, segment: Arc<Segment>) {
+        self.sealing.push((target.clone(), segment));
+    }
+
+    /// Seals what was listed, each once: where that fails, its successor is listed anew.
+    pub(crate) fn seal_listed(&self) {
+        for _ in 0..self.sealing.len() {
+            let Some((target, segment)) = self.sealing.pop() else {
+                return;
+            };
+            steps::seal(&target, &segment);
+        }
     }
 
     pub(crate) fn want_spare(&self) {
@@ -400,12 +437,20 @@ impl Shared {
         self.unsynced_bytes.load(SeqCst)
     }
 
+    /// Whether so many bytes more may be in the kernel unsynced. A write that is larger than the
+    /// window has it for itself.
+    pub(crate) fn has_window(&self, more: u64) -> bool {
+        let unsynced = self.unsynced_bytes();
+        unsynced == 0 || unsynced + more <= self.config.unsynced_bytes_max.get()
+    }
+
     pub(crate) fn add_unsynced(&self, bytes: u64) {
         self.unsynced_bytes.fetch_add(bytes, SeqCst);
     }
 
     pub(crate) fn sub_unsynced(&self, bytes: u64) {
         self.unsynced_bytes.fetch_sub(bytes, SeqCst);
+        self.less_unsynced.raise();
     }
 
     pub(crate) fn all_targets(&self) -> Vec<Arc<TargetWriter>> {
@@ -472,8 +517,10 @@ impl Writer {
             targets: RwLock::default(),
             segments: AtomicU64::new(0),
             unsynced_bytes: AtomicU64::new(0),
+            less_unsynced: Signal::new(),
             closed: AtomicBool::new(false),
             failures: AtomicU64::new(0),
+            sync_failures: AtomicU32::new(0),
             failing: AtomicBool::new(false),
             failure: Mutex::new(None),
             pressure: AtomicBool::new(false),
@@ -838,9 +885,7 @@ impl Writer {
             all &= self.sync(&target);
             self.roll(&target);
         }
-        while let Some((target, segment)) = self.shared.next_to_seal() {
-            steps::seal(&target, &segment);
-        }
+        self.shared.seal_listed();
         self.shared.spares.discard(&self.shared);
         all
     }

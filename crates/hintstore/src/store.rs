@@ -443,6 +443,14 @@ impl HintStore {
         self.engine().catalog.get_or_add(target).set_up(false);
     }
 
+    /// Whether hints of a target are handed out strictly in order: then one that is to be retried,
+    /// or waits for the clock, holds up those behind it. Not remembered across restarts. By default
+    /// a hint that is retried may arrive after later ones (P2).
+    pub fn strict_order(&self, target: TargetId, strict: bool) {
+        self.engine().catalog.get_or_add(target).set_strict(strict);
+        self.engine().catalog.deliver.wake();
+    }
+
     /// Hands everything that a target accepted to the disk. False where that failed.
     pub fn sync(&self, target: TargetId) -> Result<bool> {
         let queue = self.engine().queue(target)?;

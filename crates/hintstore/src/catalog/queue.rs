@@ -55,6 +55,8 @@ pub(crate) struct Queue {
     /// That is longer ago than the hint window.
     past_window: AtomicBool,
     up: AtomicBool,
+    /// Nothing is handed out before what precedes it has ended.
+    strict: AtomicBool,
 }
 
 impl Queue {
@@ -74,6 +76,7 @@ impl Queue {
             oldest: AtomicI64::new(i64::MAX),
             past_window: AtomicBool::new(false),
             up: AtomicBool::new(false),
+            strict: AtomicBool::new(false),
         }
     }
 
@@ -81,12 +84,24 @@ impl Queue {
     pub(crate) fn deferred_of(&self) -> Self {
         Self {
             usage: self.usage.clone(),
+            strict: AtomicBool::new(self.is_strict()),
             ..Self::new(self.target)
         }
     }
 
     pub(crate) fn is_up(&self) -> bool {
         self.up.load(Acquire)
+    }
+
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict.load(Acquire)
+    }
+
+    pub(crate) fn set_strict(&self, strict: bool) {
+        self.strict.store(strict, Release);
+        for child in self.deferred() {
+            child.set_strict(strict);
+        }
     }
 
     pub(crate) fn set_up(&self, up: bool) {

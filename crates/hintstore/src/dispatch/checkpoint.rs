@@ -41,6 +41,10 @@ impl Step for Checkpoint {
     }
 
     fn step(&self, now: Boot) -> Next {
+        // Somebody checkpoints right now, or waits for the disk to do so.
+        if self.0.journal.try_lock().is_none() {
+            return Next::After(self.0.config.checkpoint_interval);
+        }
         // A failure is the journal's: it is tried again, from memory, with the next checkpoint.
         if self.0.sweep_due(now) {
             drop(self.0.sweep());

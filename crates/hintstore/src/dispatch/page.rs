@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use hintstore_format::UnixMillis;
 use hintstore_reader as reader;
 
 use crate::{
@@ -19,16 +20,23 @@ use crate::{
 pub struct Page {
     inner: reader::Page,
     handed: Ranges,
+    earliest: UnixMillis,
     home: Option<Weak<Queue>>,
     /// Of a page that the store handed to delivery: its target rests if it is dropped.
     rests: Option<Weak<Engine>>,
 }
 
 impl Page {
-    pub(crate) fn new(inner: reader::Page, handed: Ranges, home: &Arc<Queue>) -> Self {
+    pub(crate) fn new(
+        inner: reader::Page,
+        handed: Ranges,
+        earliest: UnixMillis,
+        home: &Arc<Queue>,
+    ) -> Self {
         Self {
             inner,
             handed,
+            earliest,
             home: Some(Arc::downgrade(home)),
             rests: None,
         }
@@ -38,6 +46,12 @@ impl Page {
     pub(crate) fn rest_if_dropped(mut self, engine: &Arc<Engine>) -> Self {
         self.rests = Some(Arc::downgrade(engine));
         self
+    }
+
+    /// No hint of the page is dead before this time. Who holds a page for longer drops it: what is
+    /// dead by then is not handed out again.
+    pub fn earliest_deadline(&self) -> UnixMillis {
+        self.earliest
     }
 
     /// The sequences of its hints.

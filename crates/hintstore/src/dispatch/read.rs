@@ -26,6 +26,8 @@ use crate::{
 /// What reading found, before any of it is booked: where a map failed, it is read again.
 struct Draft {
     page: reader::Page,
+    /// No hint of the page dies before.
+    earliest: UnixMillis,
     room: u64,
     /// Read up to here.
     upto: Sequence,
@@ -42,6 +44,7 @@ impl Draft {
     fn new(target: TargetId, room: Bytes, upto: Sequence) -> Self {
         Self {
             page: reader::Page::new(target),
+            earliest: UnixMillis::MAX,
             room: room.get(),
             upto,
             handed: Ranges::default(),
@@ -66,6 +69,9 @@ impl Engine {
         queue: &Arc<Queue>,
         patient: bool,
     ) -> Result<Option<Page>> {
+        if queue.is_strict() {
+            return self.next_in_order(queue);
+        }
         // Where there is no space for it, no new hints are handed out until old ones are done.
         drop(self.make_room(queue));
         let now = self.clock.boot();
@@ -91,6 +97,18 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    /// The next page of a target whose order is strict: nothing is handed out while something
+    /// before it has not ended.
+    fn next_in_order(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<Option<Page>> {
+        if queue.is_in_flight() {
+            return Ok(None);
+        }
+        match queue.deferred().first() {
+            Some(child) => self.read_page(child),
+            None => self.read_page(queue),
+        }
     }
 
     /// The next page of a queue: first what is to be handed out again, then what is new.
@@ -121,7 +139,12 @@ impl Engine {
             return Ok(None);
         }
         progress.in_flight += 1;
-        Ok(Some(Page::new(draft.page, draft.handed, queue)))
+        Ok(Some(Page::new(
+            draft.page,
+            draft.handed,
+            draft.earliest,
+            queue,
+        )))
     }
 
     fn fill(
@@ -138,7 +161,8 @@ impl Engine {
             again?;
         }
         let holes = progress.unended.ranges().len();
-        if holes >= self.config.checkpoint_holes_max || draft.is_full() {
+        let stop = queue.is_strict() && holes > 0;
+        if stop || holes >= self.config.checkpoint_holes_max || draft.is_full() {
             return Ok(());
         }
         let mut ahead = std::mem::take(&mut progress.ahead);
@@ -271,14 +295,16 @@ impl Engine {
             if draft.is_full() {
                 return Some(at);
             }
-            let verdict = if simple {
-                Some(Verdict::Live)
+            let judged = if simple {
+                Some((Verdict::Live, earliest))
             } else {
                 self.judge(progress, block, frames, at, sequence, now)
             };
             draft.upto = sequence;
-            match verdict {
-                Some(Verdict::Live) if entries.get(usize::from(frame.profile)).is_some() => {
+            match judged {
+                Some((Verdict::Live, deadline))
+                    if entries.get(usize::from(frame.profile)).is_some() =>
+                {
                     if !added {
                         draft
                             .page
@@ -286,12 +312,13 @@ impl Engine {
                         added = true;
                     }
                     draft.page.add(sequence, at, frame);
+                    draft.earliest = draft.earliest.min(deadline);
                     draft.handed.add(sequence);
                 }
-                Some(Verdict::Live) => draft.damaged.push(entry.clone()),
-                Some(Verdict::Dead) => draft.expired.add(sequence),
-                Some(Verdict::Held) => draft.held.add(sequence),
-                Some(Verdict::Fenced) => draft.fenced.add(sequence),
+                Some((Verdict::Live, _)) => draft.damaged.push(entry.clone()),
+                Some((Verdict::Dead, _)) => draft.expired.add(sequence),
+                Some((Verdict::Held, _)) => draft.held.add(sequence),
+                Some((Verdict::Fenced, _)) => draft.fenced.add(sequence),
                 // Discarded: it was booked when the operator said so.
                 None => {}
             }
@@ -300,7 +327,7 @@ impl Engine {
         None
     }
 
-    /// Whether a hint lives; `None` where it was discarded.
+    /// Whether a hint lives, and until when; `None` where it was discarded.
     fn judge(
         &self,
         progress: &Progress,
@@ -309,7 +336,7 @@ impl Engine {
         at: usize,
         sequence: Sequence,
         now: Now,
-    ) -> Option<Verdict> {
+    ) -> Option<(Verdict, UnixMillis)> {
         let (namespace, created, deadline) = self.times(block, frames, at)?;
         let discarded = progress
             .discards
@@ -319,9 +346,9 @@ impl Engine {
             return None;
         }
         if self.admission.is_fenced(namespace, created) {
-            return Some(Verdict::Fenced);
+            return Some((Verdict::Fenced, deadline));
         }
-        Some(now.judge(deadline))
+        Some((now.judge(deadline), deadline))
     }
 
     /// Namespace, creation time and deadline of an intact frame.

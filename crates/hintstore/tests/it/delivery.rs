@@ -66,6 +66,56 @@ fn reading_goes_on_while_the_same_target_is_written() {
 }
 
 #[test]
+fn a_strict_order_stops_at_the_first_retry() {
+    let mut world = World::opened(small_config());
+    world.append_batch(60, 1, Level::Os);
+    world.store().strict_order(target(0), true);
+    let numbers =
+        |page: &Page| -> Vec<u64> { page.hints().map(|hint| hint.key.sequence.get()).collect() };
+    let first = world.store().page(target(0)).unwrap().unwrap();
+    // Nothing else while it is out.
+    assert!(world.store().page(target(0)).unwrap().is_none());
+    let all = numbers(&first);
+    let retried: Vec<_> = first
+        .hints()
+        .map(|hint| hint.key.sequence)
+        .take(3)
+        .collect();
+    let answer = retried.iter().fold(Answer::delivered(), |a, s| a.retry(*s));
+    world.store().acknowledge(first, &answer).unwrap();
+    for _ in 0..3 {
+        let again = world.store().page(target(0)).unwrap().unwrap();
+        assert_eq!(numbers(&again), all[..3]);
+        let answer = Answer::retry_all();
+        world.store().acknowledge(again, &answer).unwrap();
+    }
+    let again = world.store().page(target(0)).unwrap().unwrap();
+    world
+        .store()
+        .acknowledge(again, &Answer::delivered())
+        .unwrap();
+    let next = world.store().page(target(0)).unwrap().unwrap();
+    assert_eq!(numbers(&next)[0], all.last().unwrap() + 1);
+}
+
+#[test]
+fn a_page_says_until_when_it_may_be_sent() {
+    let mut world = World::opened(small_config());
+    let second = Duration::from_secs(1);
+    for lives in [300, 200, 250] {
+        world.append_living(0, 10, Level::Os, lives * second);
+    }
+    let page = world.store().page(target(0)).unwrap().unwrap();
+    let earliest = crate::world::START.saturating_add(200 * second);
+    assert_eq!(page.earliest_deadline(), earliest);
+    drop(page);
+    world.runner.advance(220 * second);
+    let page = world.store().page(target(0)).unwrap().unwrap();
+    assert_eq!(page.len(), 2);
+    assert!(page.earliest_deadline() >= earliest.saturating_add(50 * second));
+}
+
+#[test]
 fn files_go_when_their_hints_have() {
     let mut world = World::opened(small_config());
     for _ in 0..60 {

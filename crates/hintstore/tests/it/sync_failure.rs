@@ -61,6 +61,14 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
         }
     }
     world.disk.heal();
+    // What was moved around is counted once.
+    for to in 0..2 {
+        drop(world.store().sync(crate::world::target(to)));
+    }
+    let windows = world.store().snapshot().windows;
+    if windows.unsynced.get() > 0 {
+        world.wrong.push(format!("{windows:?} after a sync of all"));
+    }
     let crash = if random.one_in(3) {
         Crash::Kill
     } else {
@@ -165,5 +173,27 @@ fn a_move_that_cannot_be_written_is_tried_again_and_then_appends_go_on() {
     world.crash(Crash::Power { seed: 5 });
     world.open().unwrap();
     world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
+    let mut world = World::opened(small_config());
+    fail_sync(&world, 3, u64::MAX, ".hints");
+    let mut refused = 0;
+    for _ in 0..900 {
+        refused += u32::from(!world.append(0, 2000, Level::Buffered));
+        world.append(1, 100, Level::Buffered);
+        world.runner.advance(Duration::from_millis(50));
+        let windows = world.store().snapshot().windows;
+        let max = world.config.writer.unsynced_bytes_max;
+        assert!(windows.unsynced <= max, "{windows:?}");
+    }
+    assert!(refused > 0);
+    world.disk.heal();
+    world.runner.advance(Duration::from_secs(5));
+    assert!(world.append(0, 10, Level::Durable));
+    assert_eq!(world.store().refusing(), None);
+    world.drain(2);
     world.assert_right();
 }
