@@ -8,10 +8,12 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod live;
 mod runner;
 pub mod sync;
 mod threads;
 
 pub use clock::{Boot, Clock, SystemClock};
+pub use live::Live;
 pub use runner::{Next, Runner, Step, Waker};
 pub use threads::Threads;

@@ -11,6 +11,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    sync::Arc,
 };
 
 use crate::Random;
@@ -96,6 +97,8 @@ pub(crate) struct Disk {
     /// Ranges of files that cannot be read: part of the name, first byte, one behind the last.
     pub(crate) unreadable: Vec<(String, u64, u64)>,
     pub(crate) capacity: Option<u64>,
+    /// One more for each file that is open.
+    pub(crate) open_files: Arc<()>,
 }
 
 fn power_cut() -> io::Error {

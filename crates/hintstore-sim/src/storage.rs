@@ -81,6 +81,20 @@ impl SimStorage {
         self.disk().used()
     }
 
+    /// Files that are open.
+    pub fn open_files(&self) -> usize {
+        Arc::strong_count(&self.disk().open_files) - 1
+    }
+
+    fn file(&self, inode: usize, name: &str) -> Arc<dyn File> {
+        Arc::new(SimFile {
+            storage: self.clone(),
+            inode,
+            name: name.to_owned(),
+            _open: self.disk().open_files.clone(),
+        })
+    }
+
     /// The disk as a crash leaves it, as another disk; this one stays as it is.
     #[must_use]
     pub fn after(&self, crash: Crash) -> Self {
@@ -158,11 +172,7 @@ impl Storage for SimStorage {
     fn open(&self, name: &str, _: bool) -> Result<Arc<dyn File>> {
         let inode = self.disk().names.get(name).copied();
         match inode {
-            Some(inode) => Ok(Arc::new(SimFile {
-                storage: self.clone(),
-                inode,
-                name: name.to_owned(),
-            })),
+            Some(inode) => Ok(self.file(inode, name)),
             None => Err(self.fail_as(Op::Open, name)(io::ErrorKind::NotFound.into())),
         }
     }
@@ -170,11 +180,7 @@ impl Storage for SimStorage {
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
         let made = self.disk().create(name);
         let inode = made.map_err(self.fail_as(Op::Create, name))?;
-        Ok(Arc::new(SimFile {
-            storage: self.clone(),
-            inode,
-            name: name.to_owned(),
-        }))
+        Ok(self.file(inode, name))
     }
 
     fn lock(&self, name: &str, owner: &str) -> std::result::Result<Lock, LockError> {
@@ -237,6 +243,7 @@ struct SimFile {
     storage: SimStorage,
     inode: usize,
     name: String,
+    _open: Arc<()>,
 }
 
 impl SimFile {

@@ -240,7 +240,7 @@ impl TargetWriter {
 
     /// Writes the held blocks, into a new segment where the open one is full or fails.
     fn write_held(self: &Arc<Self>, file: &mut FileState) -> Result<(), StorageError> {
-        let full = |open: &Open| open.segment.written() >= self.shared.config.segment_bytes.get();
+        let full = |open: &Open| open.segment.written() >= self.shared.config().segment_bytes.get();
         if file.open.as_ref().is_some_and(full) {
             file.roll(self, true);
         }

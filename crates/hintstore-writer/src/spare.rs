@@ -39,7 +39,7 @@ impl Spares {
         if !self.wanted.swap(false, SeqCst) || self.ready.lock().is_some() {
             return;
         }
-        let allocated = shared.config.segment_bytes.get();
+        let allocated = shared.config().segment_bytes.get();
         if !shared.budget.take_ahead(&self.usage, allocated) {
             return;
         }

@@ -93,7 +93,7 @@ impl Step for Seal {
 }
 
 fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) {
-    let config = &target.shared.config;
+    let config = target.shared.config();
     let Some(mut file) = target.try_file() else {
         return;
     };
@@ -109,7 +109,7 @@ fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) {
 /// sealed when the store is next opened.
 pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     let shared = &target.shared;
-    let deadline = shared.clock.boot() + shared.config.append_timeout;
+    let deadline = shared.clock.boot() + shared.config().append_timeout;
     // First the hints: a failed sync must find the file as its last good block left it.
     let synced = segment.count() == 0 || target.sync_to(segment.last(), deadline).is_ok();
     if segment.poisoned() {

@@ -118,7 +118,7 @@ impl TargetWriter {
 
     /// A round in the background, by one who has the lead and waits for nobody.
     pub(crate) fn sync_in_background(self: &Arc<Self>, plan: &Plan) {
-        let deadline = self.shared.clock.boot() + self.shared.config.append_timeout;
+        let deadline = self.shared.clock.boot() + self.shared.config().append_timeout;
         match self.sync_planned(plan) {
             Ok(()) => {
                 if let Some(mut file) = self.try_file() {

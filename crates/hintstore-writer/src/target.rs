@@ -276,7 +276,7 @@ impl TargetWriter {
                 Turned::Crowded => {
                     // Running further ahead of the kernel only takes slabs that are in no cache.
                     until = until.or_else(|| deadline.take().map(|deadline| deadline()));
-                    let soon = self.shared.clock.boot() + self.shared.config.flush_interval;
+                    let soon = self.shared.clock.boot() + self.shared.config().flush_interval;
                     drop(self.wait_file(until.map_or(soon, |until| until.min(soon))));
                     self.help();
                 }
@@ -296,7 +296,7 @@ impl TargetWriter {
         let now = self.shared.clock.boot();
         if SlabRef::unpack(seen).is_some() {
             // It filled up. If that took less than a flush interval, the next is larger.
-            if now.since(inner.bound) < self.shared.config.flush_interval && inner.class < 3 {
+            if now.since(inner.bound) < self.shared.config().flush_interval && inner.class < 3 {
                 inner.class += 1;
             }
             self.close_in(&mut inner);
@@ -343,7 +343,7 @@ impl TargetWriter {
     /// Whether so much of the memory is in its closed blocks that the rest is for others.
     fn holds_its_share(&self, inner: &Inner) -> bool {
         let held: u64 = inner.queue.iter().map(Closed::bytes).sum();
-        held > self.shared.config.memory.get() / MEMORY_SHARE
+        held > self.shared.config().memory.get() / MEMORY_SHARE
     }
 
     /// Whether it may take more memory, if there is any.

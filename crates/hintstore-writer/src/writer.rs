@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasherDefault, Hasher},
     io,
+    ops::Deref,
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +14,7 @@ use hintstore_format::{
     SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Start, frame::Draft,
 };
 use hintstore_runtime::{
-    Boot, Clock, Next, Runner, Step, Waker,
+    Boot, Clock, Live, Next, Runner, Step, Waker,
     sync::{
         AtomicBool, AtomicU32, AtomicU64, Mutex,
         Ordering::{Acquire, Relaxed, SeqCst},
@@ -106,7 +107,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) events: Arc<dyn SegmentEvents>,
-    pub(crate) config: WriterConfig,
+    config: Live<WriterConfig>,
+    /// A larger hint is refused: read for each hint, and so the one that is fixed.
+    hint_bytes_max: Bytes,
     pub(crate) store: StoreId,
     pub(crate) epoch: u32,
     pub(crate) pool: Pool,
@@ -178,6 +181,11 @@ impl Shared {
             base_created: created,
             accepted: self.clock.wall(),
         }
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn config(&self) -> impl Deref<Target = Arc<WriterConfig>> {
+        self.config.get()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -295,7 +303,7 @@ impl Shared {
         if self.pressure.swap(false, SeqCst) {
             return Some(now);
         }
-        let half = self.config.flush_interval / 2;
+        let half = self.config().flush_interval / 2;
         let mut lists = self.lists.lock();
         let due = lists.flush_at.is_some_and(|at| at <= now);
         if due {
@@ -305,7 +313,7 @@ impl Shared {
     }
 
     pub(crate) fn next_flush(&self, now: Boot) -> Next {
-        let half = self.config.flush_interval / 2;
+        let half = self.config().flush_interval / 2;
         let mut lists = self.lists.lock();
         if lists.dirty.is_empty() {
             return Next::WhenWoken;
@@ -338,8 +346,8 @@ impl Shared {
     pub(crate) fn sync_due(&self, now: Boot) -> bool {
         let mut lists = self.lists.lock();
         // Half a window is synced early, but never again and again where the disk refuses.
-        let rested = now.since(lists.synced_at) >= self.config.sync_interval / 16;
-        let over = self.unsynced_bytes() > self.config.unsynced_bytes_max.get() / 2;
+        let rested = now.since(lists.synced_at) >= self.config().sync_interval / 16;
+        let over = self.unsynced_bytes() > self.config().unsynced_bytes_max.get() / 2;
         let due = (over && rested) || lists.sync_at.is_some_and(|at| at <= now);
         if due {
             lists.sync_at = None;
@@ -354,9 +362,9 @@ impl Shared {
             return Next::WhenWoken;
         }
         // Half: a hint may wait that long in memory of the kernel before the clock starts.
-        let half = self.config.sync_interval / 2;
+        let half = self.config().sync_interval / 2;
         // A disk that goes on failing is asked less and less often.
-        let patient = half * (1 << self.sync_failures.load(Relaxed).min(6));
+        let patient = half * (1 << self.sync_failures.load(Relaxed).min(4));
         let at = *lists.sync_at.get_or_insert(now + patient);
         Next::After(at.since(now))
     }
@@ -441,7 +449,7 @@ impl Shared {
     /// window has it for itself.
     pub(crate) fn has_window(&self, more: u64) -> bool {
         let unsynced = self.unsynced_bytes();
-        unsynced == 0 || unsynced + more <= self.config.unsynced_bytes_max.get()
+        unsynced == 0 || unsynced + more <= self.config().unsynced_bytes_max.get()
     }
 
     pub(crate) fn add_unsynced(&self, bytes: u64) {
@@ -510,7 +518,8 @@ impl Writer {
             budget: parts.budget,
             in_flight: AtomicU64::new(0),
             refused: RefusalCounts::default(),
-            config,
+            hint_bytes_max: config.hint_bytes_max,
+            config: Live::new(config),
             store,
             epoch,
             spares: Spares::default(),
@@ -538,7 +547,7 @@ impl Writer {
             (Arc::new(Seal(shared.clone())), &wakers.seal),
             (Arc::new(Prepare(shared.clone())), &wakers.prepare),
         ];
-        for _ in 1..shared.config.sync_threads.get() {
+        for _ in 1..shared.config().sync_threads.get() {
             steps.push((Arc::new(SyncAlong(shared.clone())), &wakers.sync_along));
         }
         for (step, waker) in steps {
@@ -547,6 +556,15 @@ impl Writer {
         // Ages are looked at on a clock of its own.
         shared.wakers.seal.wake();
         Ok(Self { shared })
+    }
+
+    /// Exchanges the settings. Memory, threads and the largest hint stay as they were.
+    pub fn configure(&self, config: WriterConfig) {
+        self.shared.config.set(config);
+        let wakers = &self.shared.wakers;
+        for waker in [&wakers.flush, &wakers.sync, &wakers.seal] {
+            waker.wake();
+        }
     }
 
     /// The writer of a target; made where there is none, from what `start` knows.
@@ -748,7 +766,7 @@ impl Writer {
             .0
             .get_or_insert_with(|| (shared.clone(), Vec::new()));
         targets.push(of);
-        let config = &shared.config;
+        let config = shared.config();
         if here.saturating_sub(own) >= config.in_flight_target_max
             || all.saturating_sub(own) >= config.in_flight_max
         {
@@ -784,7 +802,7 @@ impl Writer {
     }
 
     fn deadline(&self, given: Option<Boot>) -> Boot {
-        given.unwrap_or_else(|| self.shared.clock.boot() + self.shared.config.append_timeout)
+        given.unwrap_or_else(|| self.shared.clock.boot() + self.shared.config().append_timeout)
     }
 
     #[inline]
@@ -796,7 +814,7 @@ impl Writer {
         admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
         target: impl Fn(TargetId) -> Arc<TargetWriter>,
     ) -> Result<Sequence, Refusal> {
-        let limit = self.shared.config.hint_bytes_max;
+        let limit = self.shared.hint_bytes_max;
         let body = &hint.body;
         let key = body.collapse.map_or(0, |collapse| collapse.key.len());
         if (body.payload.len() + key) as u64 > limit.get() {
@@ -841,7 +859,7 @@ impl Writer {
 
     /// Makes all that a target accepted durable.
     pub fn sync(&self, target: &Arc<TargetWriter>) -> bool {
-        let patience = self.shared.config.append_timeout.max(SYNC_PATIENCE);
+        let patience = self.shared.config().append_timeout.max(SYNC_PATIENCE);
         let deadline = self.shared.clock.boot() + patience;
         let next = target.next();
         let last = next.before();

@@ -5,7 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use hintstore_format::{Namespace, TargetId, UnixMillis, expiry::Policy};
+use hintstore_format::{
+    Namespace, TargetId, UnixMillis,
+    expiry::{Policy, written_deadline},
+};
 use hintstore_runtime::sync::{
     AtomicBool, AtomicI64,
     Ordering::{Acquire, Relaxed, SeqCst},
@@ -27,7 +30,7 @@ pub enum Scope<'a> {
 /// What was switched off, and what was fenced.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
-    /// Something is switched off or fenced: each hint is looked at.
+    /// Something is switched off or fenced, or there is a rule on lifetimes: each hint is looked at.
     each: AtomicBool,
     /// No hint that is dead by this time is taken.
     now: AtomicI64,
@@ -41,12 +44,14 @@ struct Rules {
     namespaces_off: HashSet<Namespace>,
     group_of: HashMap<TargetId, String>,
     fences: HashMap<Namespace, UnixMillis>,
+    /// What expires besides by what each hint says itself.
+    policy: Policy,
 }
 
 impl Admission {
     #[inline]
-    pub(crate) fn admit(&self, hint: &Hint<'_>, policy: &Policy) -> Result<(), Refusal> {
-        let deadline = policy.deadline(hint.namespace, hint.body.created, hint.lifetime);
+    pub(crate) fn admit(&self, hint: &Hint<'_>) -> Result<(), Refusal> {
+        let deadline = written_deadline(hint.body.created, hint.lifetime);
         if deadline.get() <= self.now.load(Relaxed) {
             return Err(Refusal::Expired);
         }
@@ -65,6 +70,12 @@ impl Admission {
         };
         if rules.off || rules.namespaces_off.contains(&hint.namespace) || group_off() {
             return Err(Refusal::Disabled);
+        }
+        let deadline = rules
+            .policy
+            .deadline(hint.namespace, hint.body.created, hint.lifetime);
+        if deadline.get() <= self.now.load(Relaxed) {
+            return Err(Refusal::Expired);
         }
         match rules.fences.get(&hint.namespace) {
             Some(before) if hint.body.created < *before => Err(Refusal::Fenced),
@@ -89,6 +100,10 @@ impl Admission {
 
     pub(crate) fn group(&self, target: TargetId, group: &str) {
         self.change(|rules| drop(rules.group_of.insert(target, group.to_owned())));
+    }
+
+    pub(crate) fn set_policy(&self, policy: &Policy) {
+        self.change(|rules| rules.policy = policy.clone());
     }
 
     pub(crate) fn set_fences(&self, fences: impl IntoIterator<Item = (Namespace, UnixMillis)>) {
@@ -116,7 +131,8 @@ impl Admission {
         let any = rules.off
             || !rules.groups_off.is_empty()
             || !rules.namespaces_off.is_empty()
-            || !rules.fences.is_empty();
+            || !rules.fences.is_empty()
+            || rules.policy != Policy::default();
         self.each.store(any, SeqCst);
     }
 }

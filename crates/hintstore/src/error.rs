@@ -5,6 +5,8 @@ use std::{fmt, io, path::PathBuf};
 use hintstore_format::{DecodeError, TargetId};
 use hintstore_storage::StorageError;
 
+use crate::ConfigError;
+
 /// The result of a call to the store.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -40,6 +42,8 @@ pub enum Error {
         /// The store file.
         path: PathBuf,
     },
+    /// A setting makes no sense.
+    Config(ConfigError),
     /// The system gave no thread for a background step.
     Threads(io::Error),
     /// There is no such target.
@@ -59,6 +63,12 @@ impl Error {
     /// The disk has no room.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Storage(error) if error.is_disk_full())
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
     }
 }
 
@@ -95,6 +105,7 @@ impl fmt::Display for Error {
                  `hintctl replay`, and begin an empty directory",
                 path.display()
             ),
+            Self::Config(error) => error.fmt(f),
             Self::Threads(_) => f.write_str("the system gave no thread for a background step"),
             Self::UnknownTarget(target) => write!(f, "there are no hints for target {target}"),
             Self::NotDurable => {

@@ -44,6 +44,7 @@
 mod admit;
 mod catalog;
 mod config;
+mod descriptors;
 mod dispatch;
 mod error;
 mod expiry;
@@ -58,7 +59,7 @@ mod truncate;
 mod window;
 
 pub use admit::Scope;
-pub use config::{Config, Environment};
+pub use config::{Config, ConfigError, Environment};
 pub use dispatch::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};
 pub use hintstore_format::{

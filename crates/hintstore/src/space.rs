@@ -57,7 +57,7 @@ impl Engine {
     /// Looks how much the device has free, and sets the caps by it. One call to the kernel.
     pub(crate) fn look_at_space(&self) -> hintstore_storage::Result<Caps> {
         let space = self.storage.space()?;
-        let caps = self.config.disk.caps(space);
+        let caps = self.config().disk.caps(space);
         let budget = &self.catalog.budget;
         budget.set_caps(caps.total, caps.target);
         let others = Bytes::new(self.other_bytes.load(Relaxed));

@@ -1,12 +1,12 @@
 //! The handle, and the engine behind it: the parts wired together.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, ops::Deref, sync::Arc, time::Duration};
 
 use hintstore_format::{
     Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
 };
 use hintstore_runtime::{
-    Boot, Clock, Next, Runner, Waker,
+    Boot, Clock, Live, Next, Runner, Waker,
     sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst},
 };
 use hintstore_storage::{Lock, Storage};
@@ -20,6 +20,7 @@ use crate::{
     Scope, Snapshot, Truncate,
     admit::Admission,
     catalog::{Catalog, Entry, Queue},
+    descriptors::Descriptors,
     dispatch::{Checkpoint, Deliver},
     expiry::TrustedClock,
     journal::Journal,
@@ -33,8 +34,10 @@ const CLOCK_MILLIS: i64 = 60_000;
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) storage: Arc<dyn Storage>,
+    /// The same: its bound can be set.
+    descriptors: Arc<Descriptors>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) config: Config,
+    config: Live<Config>,
     pub(crate) store: StoreId,
     pub(crate) epoch: u32,
     pub(crate) catalog: Arc<Catalog>,
@@ -56,6 +59,25 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// The settings as they are now.
+    pub(crate) fn config(&self) -> impl Deref<Target = Arc<Config>> + use<> {
+        self.config.get()
+    }
+
+    /// Exchanges settings, those that can be.
+    fn configure(&self, config: Config) -> Result<()> {
+        self.check_open()?;
+        config.check()?;
+        config.only_live_differ(&self.config())?;
+        self.admission.set_policy(&config.expiry);
+        self.writer.configure(config.writer.clone());
+        self.descriptors.set_max(config.descriptors_max);
+        self.config.set(config);
+        self.look_around(true, self.clock.boot());
+        self.catalog.list_all();
+        Ok(())
+    }
+
     pub(crate) fn queue(&self, target: TargetId) -> Result<Arc<Queue>> {
         self.catalog.get(target).ok_or(Error::UnknownTarget(target))
     }
@@ -101,9 +123,9 @@ impl Engine {
         let now = self.time.now(&*self.clock).at_least();
         if self.time.confirmations() != confirmed {
             // What was held for the clock can go.
-            self.catalog.deliver.wake();
+            self.catalog.list_all();
         }
-        let take_all = self.config.take_expired;
+        let take_all = self.config().take_expired;
         self.admission
             .set_now(if take_all { UnixMillis::MIN } else { now });
         if self.look_due(boot) || touched {
@@ -117,7 +139,7 @@ impl Engine {
         let mut at = self.sweep_at.lock();
         let due = *at <= now;
         if due {
-            *at = now + self.config.sweep_interval;
+            *at = now + self.config().sweep_interval;
         }
         due
     }
@@ -220,6 +242,13 @@ impl HintStore {
 
     /// Opens a store that stands on other than the operating system: in simulations.
     pub fn open_in(environment: Environment, config: Config) -> Result<Self> {
+        config.check()?;
+        let inner = environment.storage.clone();
+        let descriptors = Arc::new(Descriptors::new(inner, config.descriptors_max));
+        let environment = Environment {
+            storage: descriptors.clone(),
+            ..environment
+        };
         let recovered = recover(&environment, &config)?;
         let Recovered {
             lock,
@@ -259,8 +288,9 @@ impl HintStore {
             look_at: Mutex::new(clock.boot()),
             other_bytes: AtomicU64::new(recovered_bytes),
             storage,
+            descriptors,
             clock,
-            config,
+            config: Live::new(config),
             store,
             epoch,
             catalog,
@@ -276,6 +306,7 @@ impl HintStore {
         engine
             .admission
             .set_fences(engine.journal.lock().state.fences());
+        engine.admission.set_policy(&engine.config().expiry);
         engine.look_around(true, engine.clock.boot());
         engine.catalog.touch();
         let step = Arc::new(Checkpoint(engine.clone()));
@@ -314,7 +345,7 @@ impl HintStore {
         level: Level,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
         engine
             .writer
             .append(hint, level, None, admit, |target| engine.writer_of(target))
@@ -328,7 +359,7 @@ impl HintStore {
         deadline: Boot,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
         let target = |target| engine.writer_of(target);
         engine
             .writer
@@ -339,7 +370,7 @@ impl HintStore {
     /// receipts, the rest is the caller's. One sync a target covers the batch.
     pub fn append_batch(&self, hints: &[Hint<'_>], level: Level) -> Batch {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
         let target = |target| engine.writer_of(target);
         engine
             .writer
@@ -356,7 +387,7 @@ impl HintStore {
         level: Level,
     ) -> Vec<std::result::Result<Receipt, Refusal>> {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint, &engine.config.expiry);
+        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
         let target = |target| engine.writer_of(target);
         engine
             .writer
@@ -421,11 +452,8 @@ impl HintStore {
     pub fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
         let engine = self.engine();
         let waker = engine.catalog.deliver.clone();
-        let step = Arc::new(Deliver {
-            engine: engine.clone(),
-            delivery,
-        });
-        waker.wake();
+        let step = Arc::new(Deliver::new(engine.clone(), delivery));
+        engine.catalog.list_all();
         engine
             .runner
             .start(step, waker, Next::WhenWoken)
@@ -434,8 +462,10 @@ impl HintStore {
 
     /// The target can be reached: its hints are delivered, in the background.
     pub fn target_up(&self, target: TargetId) {
-        self.engine().catalog.get_or_add(target).set_up(true);
-        self.engine().catalog.deliver.wake();
+        let catalog = &self.engine().catalog;
+        let queue = catalog.get_or_add(target);
+        queue.set_up(true);
+        catalog.list_ready(&queue);
     }
 
     /// The target cannot be reached: no further page is handed to delivery.
@@ -448,7 +478,7 @@ impl HintStore {
     /// a hint that is retried may arrive after later ones (P2).
     pub fn strict_order(&self, target: TargetId, strict: bool) {
         self.engine().catalog.get_or_add(target).set_strict(strict);
-        self.engine().catalog.deliver.wake();
+        self.engine().look_at(target);
     }
 
     /// Hands everything that a target accepted to the disk. False where that failed.
@@ -481,7 +511,7 @@ impl HintStore {
     /// Says that the clock is right, after a step: hints that were held for it are judged anew.
     pub fn confirm_clock(&self) {
         self.engine().time.confirm(&*self.engine().clock);
-        self.engine().catalog.deliver.wake();
+        self.engine().catalog.list_all();
     }
 
     /// The books (P8): exact at every moment.
@@ -499,6 +529,21 @@ impl HintStore {
     /// Memory in slabs, and bytes in the kernel that no sync covers yet.
     pub fn windows(&self) -> (Bytes, Bytes) {
         self.engine().writer.windows()
+    }
+
+    /// The settings as they are now.
+    pub fn config(&self) -> Config {
+        Config::clone(&self.engine().config())
+    }
+
+    /// Exchanges settings while the store is at work. What they are about begins to follow them
+    /// within a moment; hints that are stored already are judged by the new rules.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a value makes no sense, or one differs that is fixed when the store
+    /// is opened: nothing is changed then.
+    pub fn configure(&self, config: Config) -> Result<()> {
+        self.engine().configure(config)
     }
 
     /// What goes on inside: per target and in all. Looks at every target; costs about a

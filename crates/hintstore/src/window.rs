@@ -55,7 +55,10 @@ impl Engine {
         let mut at = self.look_at.lock();
         let due = *at <= now;
         if due {
-            let exact = self.config.hint_window.map_or(Duration::MAX, |w| w / EXACT);
+            let exact = self
+                .config()
+                .hint_window
+                .map_or(Duration::MAX, |w| w / EXACT);
             *at = now + exact.clamp(Duration::from_secs(1), Duration::from_mins(1));
         }
         due
@@ -73,7 +76,7 @@ impl Engine {
         let next = queue.next(self.epoch);
         let oldest = queue.oldest_pending(next);
         let mut ages = queue.ages.lock();
-        let apart = self.config.hint_window.unwrap_or_default() / EXACT;
+        let apart = self.config().hint_window.unwrap_or_default() / EXACT;
         ages.forget_before(oldest.unwrap_or(next));
         ages.note(next, now, apart);
         let accepted = oldest.and_then(|oldest| ages.of(oldest));
@@ -81,7 +84,7 @@ impl Engine {
         queue.set_oldest(accepted);
         let past = |accepted| {
             let age = now.saturating_since(accepted);
-            self.config.hint_window.is_some_and(|window| age > window)
+            self.config().hint_window.is_some_and(|window| age > window)
         };
         queue.set_past_window(accepted.is_some_and(past));
     }

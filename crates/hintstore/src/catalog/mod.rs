@@ -7,13 +7,16 @@ mod queue;
 mod ranges;
 mod segment;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use hintstore_format::{Sequence, TargetId, footer::Summary, journal::Range};
 use hintstore_runtime::{
     Waker,
     sync::{
-        AtomicBool,
+        AtomicBool, AtomicUsize, Mutex,
         Ordering::{AcqRel, Acquire, Release},
         RwLock,
     },
@@ -32,6 +35,10 @@ pub(crate) struct Catalog {
     pub(crate) budget: Arc<Budget>,
     /// Wakes delivery.
     pub(crate) deliver: Waker,
+    /// Targets that delivery is to look at, each once, in turn: what is not in here costs nothing.
+    ready: Mutex<VecDeque<Arc<Queue>>>,
+    /// Pages that delivery has out.
+    pub(crate) pages_out: Arc<AtomicUsize>,
     /// Something happened since the last checkpoint: without it, a store of ten thousand targets
     /// that sleep costs nothing.
     touched: AtomicBool,
@@ -53,6 +60,34 @@ impl Catalog {
             .clone()
     }
 
+    /// Has delivery look at a target.
+    pub(crate) fn list_ready(&self, queue: &Arc<Queue>) {
+        if queue.is_up() && !queue.listed.swap(true, AcqRel) {
+            self.ready.lock().push_back(queue.clone());
+        }
+        self.deliver.wake();
+    }
+
+    /// Has delivery look at all targets.
+    pub(crate) fn list_all(&self) {
+        for queue in self.all() {
+            self.list_ready(&queue);
+        }
+    }
+
+    /// The next target to look at.
+    pub(crate) fn next_ready(&self) -> Option<Arc<Queue>> {
+        let queue = self.ready.lock().pop_front()?;
+        // From here on, news lists it again.
+        queue.listed.store(false, Release);
+        Some(queue)
+    }
+
+    /// How many targets there are to look at.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.lock().len()
+    }
+
     /// There may be something to checkpoint.
     pub(crate) fn touch(&self) {
         if !self.touched.load(Acquire) {
@@ -68,6 +103,7 @@ impl Catalog {
     /// Forgets all targets, at the very end.
     pub(crate) fn clear(&self) {
         self.queues.write().clear();
+        self.ready.lock().clear();
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
@@ -83,8 +119,8 @@ impl SegmentEvents for Catalog {
 
     fn flushed(&self, target: TargetId) {
         self.touch();
-        if self.get(target).is_some_and(|queue| queue.is_up()) {
-            self.deliver.wake();
+        if let Some(queue) = self.get(target).filter(|queue| queue.is_up()) {
+            self.list_ready(&queue);
         }
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct Queue {
     /// That is longer ago than the hint window.
     past_window: AtomicBool,
     up: AtomicBool,
+    /// Delivery is to look at it.
+    pub(crate) listed: AtomicBool,
     /// Nothing is handed out before what precedes it has ended.
     strict: AtomicBool,
 }
@@ -76,6 +78,7 @@ impl Queue {
             oldest: AtomicI64::new(i64::MAX),
             past_window: AtomicBool::new(false),
             up: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
             strict: AtomicBool::new(false),
         }
     }

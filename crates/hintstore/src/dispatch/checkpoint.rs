@@ -43,7 +43,7 @@ impl Step for Checkpoint {
     fn step(&self, now: Boot) -> Next {
         // Somebody checkpoints right now, or waits for the disk to do so.
         if self.0.journal.try_lock().is_none() {
-            return Next::After(self.0.config.checkpoint_interval);
+            return Next::After(self.0.config().checkpoint_interval);
         }
         // A failure is the journal's: it is tried again, from memory, with the next checkpoint.
         if self.0.sweep_due(now) {
@@ -54,7 +54,7 @@ impl Step for Checkpoint {
             self.0.catalog.touch();
         }
         self.0.look_around(touched, now);
-        Next::After(self.0.config.checkpoint_interval)
+        Next::After(self.0.config().checkpoint_interval)
     }
 }
 
@@ -255,7 +255,7 @@ impl Engine {
         let Some(summary) = entry.closed().and_then(|closed| closed.sealed) else {
             return Ok(false);
         };
-        let policy = &self.config.expiry;
+        let policy = &self.config().expiry;
         let quick = hintstore_sweep::latest_deadline(&summary, None, policy);
         if now.judge(quick) == Verdict::Dead {
             return Ok(true);

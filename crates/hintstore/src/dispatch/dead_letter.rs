@@ -26,7 +26,7 @@ impl Engine {
             Err(error) if error.is_missing() => 0,
             Err(error) => return Err(error),
         };
-        if used >= self.config.dead_letter_bytes.get() {
+        if used >= self.config().dead_letter_bytes.get() {
             return Ok(false);
         }
         let Some(first) = rejected.ranges().first().map(|range| range.first) else {

@@ -64,7 +64,7 @@ impl Engine {
         let crowded = |progress: &Progress| {
             let holes = progress.unended.ranges().len();
             let waiting = !progress.again.is_empty() || !progress.held.is_empty();
-            holes >= self.config.checkpoint_holes_max && waiting
+            holes >= self.config().checkpoint_holes_max && waiting
         };
         let any = children.iter().any(|child| crowded(&child.progress.lock()));
         if !crowded(&progress) && !any {
@@ -212,7 +212,7 @@ impl Engine {
                 let mut progress = child.progress.lock();
                 progress.frontier = copied.summary.first.before();
                 progress.discards = discards;
-                progress.rest_until = self.clock.boot() + self.config.retry_delay;
+                progress.rest_until = self.clock.boot() + self.config().retry_delay;
             }
             child.recover(Entry::copied(&copied));
             queue.add_deferred(Arc::new(child));

@@ -1,11 +1,15 @@
 //! Delivery as submit and complete: a hung target pins no thread.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use hintstore_runtime::{Boot, Next, Step};
+use hintstore_format::TargetId;
+use hintstore_runtime::{
+    Boot, Next, Step,
+    sync::{Mutex, Ordering::Acquire},
+};
 
 use super::{Answer, Page};
-use crate::{Result, store::Engine};
+use crate::{Result, catalog::Queue, store::Engine};
 
 /// Sends pages to targets. Implemented by the embedder.
 pub trait Delivery: Send + Sync + fmt::Debug {
@@ -25,9 +29,10 @@ impl Completion {
     /// Gives the page back with the target's answer.
     pub fn complete(self, page: Page, answer: &Answer) -> Result<()> {
         let home = page.home();
+        let target = page.target();
         let took_none = answer.took_none(page.len());
         let done = self.engine.acknowledge(page, answer);
-        let rest = self.engine.clock.boot() + self.engine.config.retry_delay;
+        let rest = self.engine.clock.boot() + self.engine.config().retry_delay;
         if (answer.has_retries() || done.is_err())
             && let Some(home) = home
         {
@@ -37,16 +42,67 @@ impl Completion {
                 progress.rest_until = rest;
             }
         }
-        self.engine.catalog.deliver.wake();
+        self.engine.look_at(target);
         done
     }
 }
 
-/// The loop: hands a page to every target that is up, has hints and has none out.
+/// The loop: hands a page to every target that is up, has hints and has none out, in turn. A target
+/// is looked at when there is news of it, or when its rest is over.
 #[derive(Debug)]
 pub(crate) struct Deliver {
     pub(crate) engine: Arc<Engine>,
     pub(crate) delivery: Arc<dyn Delivery>,
+    /// Targets that rest, and until when.
+    resting: Mutex<BTreeSet<(Boot, TargetId)>>,
+}
+
+impl Engine {
+    /// Has delivery look at a target.
+    pub(crate) fn look_at(&self, target: TargetId) {
+        if let Some(queue) = self.catalog.get(target) {
+            self.catalog.list_ready(&queue);
+        }
+    }
+}
+
+impl Deliver {
+    pub(crate) fn new(engine: Arc<Engine>, delivery: Arc<dyn Delivery>) -> Self {
+        Self {
+            engine,
+            delivery,
+            resting: Mutex::default(),
+        }
+    }
+
+    /// Hands out a page of a target, or says when to look again.
+    fn look(&self, queue: &Arc<Queue>, now: Boot) -> Option<Boot> {
+        let engine = &self.engine;
+        if !queue.is_up() || queue.is_in_flight() {
+            // There is news when that ends.
+            return None;
+        }
+        let rest_until = queue.progress.lock().rest_until;
+        if rest_until > now {
+            return Some(rest_until);
+        }
+        match engine.next_page(queue, true) {
+            Ok(Some(page)) => {
+                let completion = Completion {
+                    engine: engine.clone(),
+                };
+                self.delivery.deliver(page.hand_out(engine), completion);
+                None
+            }
+            Ok(None) => queue.retry_at(now),
+            // The disk may answer again; other targets go on.
+            Err(_) => {
+                let rest_until = now + engine.config().retry_delay;
+                queue.progress.lock().rest_until = rest_until;
+                Some(rest_until)
+            }
+        }
+    }
 }
 
 impl Step for Deliver {
@@ -56,41 +112,25 @@ impl Step for Deliver {
 
     fn step(&self, now: Boot) -> Next {
         let engine = &self.engine;
-        let mut next = Next::WhenWoken;
-        for queue in engine
-            .catalog
-            .all()
-            .into_iter()
-            .filter(|queue| queue.is_up())
-        {
-            if queue.is_in_flight() {
-                continue;
+        let mut resting = self.resting.lock();
+        while let Some((at, target)) = resting.first().copied().filter(|(at, _)| *at <= now) {
+            resting.remove(&(at, target));
+            engine.look_at(target);
+        }
+        drop(resting);
+        for _ in 0..engine.catalog.ready() {
+            if engine.catalog.pages_out.load(Acquire) >= engine.config().pages_out_max {
+                // There is news when one of them comes back.
+                return Next::WhenWoken;
             }
-            let rest_until = queue.progress.lock().rest_until;
-            if rest_until > now {
-                next = next.or_after(rest_until.since(now));
-                continue;
-            }
-            match engine.next_page(&queue, true) {
-                Ok(Some(page)) => {
-                    let completion = Completion {
-                        engine: engine.clone(),
-                    };
-                    let page = page.rest_if_dropped(engine);
-                    self.delivery.deliver(page, completion);
-                }
-                Ok(None) => {
-                    if let Some(retry_at) = queue.retry_at(now) {
-                        next = next.or_after(retry_at.since(now));
-                    }
-                }
-                // The disk may answer again; other targets go on.
-                Err(_) => {
-                    queue.progress.lock().rest_until = now + engine.config.retry_delay;
-                    next = next.or_after(engine.config.retry_delay);
-                }
+            let Some(queue) = engine.catalog.next_ready() else {
+                break;
+            };
+            if let Some(at) = self.look(&queue, now) {
+                self.resting.lock().insert((at, queue.target));
             }
         }
-        next
+        let first = self.resting.lock().first().map(|(at, _)| *at);
+        first.map_or(Next::WhenWoken, |at| Next::After(at.since(now)))
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use hintstore_format::UnixMillis;
 use hintstore_reader as reader;
+use hintstore_runtime::sync::{AtomicUsize, Ordering::AcqRel};
 
 use crate::{
     catalog::{Queue, Ranges},
@@ -22,8 +23,21 @@ pub struct Page {
     handed: Ranges,
     earliest: UnixMillis,
     home: Option<Weak<Queue>>,
-    /// Of a page that the store handed to delivery: its target rests if it is dropped.
-    rests: Option<Weak<Engine>>,
+    /// Of a page that the store handed to delivery.
+    out: Option<Out>,
+}
+
+/// A page that delivery has out; counted until it is gone.
+#[derive(Debug)]
+struct Out {
+    engine: Weak<Engine>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, AcqRel);
+    }
 }
 
 impl Page {
@@ -38,13 +52,19 @@ impl Page {
             handed,
             earliest,
             home: Some(Arc::downgrade(home)),
-            rests: None,
+            out: None,
         }
     }
 
-    /// Has its target rest if the page is dropped, or who drops it at once would get it for ever.
-    pub(crate) fn rest_if_dropped(mut self, engine: &Arc<Engine>) -> Self {
-        self.rests = Some(Arc::downgrade(engine));
+    /// Counts it as out. Its target rests if the page is dropped: who drops it at once would get
+    /// it for ever.
+    pub(crate) fn hand_out(mut self, engine: &Arc<Engine>) -> Self {
+        let count = engine.catalog.pages_out.clone();
+        count.fetch_add(1, AcqRel);
+        self.out = Some(Out {
+            engine: Arc::downgrade(engine),
+            count,
+        });
         self
     }
 
@@ -87,10 +107,12 @@ impl Drop for Page {
         progress.in_flight -= 1;
         let again = self.handed.and(&progress.unended);
         progress.again.join(&again);
-        if let Some(engine) = self.rests.take().and_then(|engine| engine.upgrade()) {
-            progress.rest_until = engine.clock.boot() + engine.config.retry_delay;
+        let Some(out) = self.out.take() else { return };
+        if let Some(engine) = out.engine.upgrade() {
+            progress.rest_until = engine.clock.boot() + engine.config().retry_delay;
             drop(progress);
-            engine.catalog.deliver.wake();
+            drop(out);
+            engine.look_at(queue.target);
         }
     }
 }

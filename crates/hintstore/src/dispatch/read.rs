@@ -117,7 +117,7 @@ impl Engine {
         progress.release_held(self.time.confirmations());
         let now = self.time.now(&*self.clock);
         let draft = loop {
-            let mut draft = Draft::new(queue.target, self.config.page_bytes, progress.frontier);
+            let mut draft = Draft::new(queue.target, self.config().page_bytes, progress.frontier);
             let read = self.fill(queue, &mut progress, &mut draft, now);
             // Through a map that failed, hints read as zeros, which looks like damage: nothing of
             // it is booked. Each round does without one map more, so this ends.
@@ -162,7 +162,7 @@ impl Engine {
         }
         let holes = progress.unended.ranges().len();
         let stop = queue.is_strict() && holes > 0;
-        if stop || holes >= self.config.checkpoint_holes_max || draft.is_full() {
+        if stop || holes >= self.config().checkpoint_holes_max || draft.is_full() {
             return Ok(());
         }
         let mut ahead = std::mem::take(&mut progress.ahead);
@@ -211,7 +211,7 @@ impl Engine {
         now: Now,
     ) -> Result<()> {
         while !draft.is_full() && draft.upto < last {
-            match cursor.next(&*self.storage, queue, draft.upto, self.config.map)? {
+            match cursor.next(&*self.storage, queue, draft.upto, self.config().map)? {
                 Found::Block {
                     entry,
                     block,
@@ -257,14 +257,14 @@ impl Engine {
         let entries = block.entries.as_deref().unwrap_or_default();
         let header = &block.header;
         // Where the whole block lives by its header, no hint of it needs to be judged.
-        let earliest = match self.config.expiry.max_lifetime {
+        let earliest = match self.config().expiry.max_lifetime {
             Some(max) => header
                 .deadlines
                 .min
                 .min(header.created.min.saturating_add(max)),
             None => header.deadlines.min,
         };
-        let no_rule = self.config.expiry.gc_grace_now.is_empty();
+        let no_rule = self.config().expiry.gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
         let simple = all_live && progress.discards.is_empty() && !self.admission.has_fences();
         let mut added = false;
@@ -363,10 +363,10 @@ impl Engine {
         let base = block.header.start.base_created;
         let frame = hintstore_format::frame::Frame::read_checked(frames, at, base).ok()?;
         let created = frame.body.created;
-        let deadline = self
-            .config
-            .expiry
-            .deadline(profile.namespace, created, profile.lifetime());
+        let deadline =
+            self.config()
+                .expiry
+                .deadline(profile.namespace, created, profile.lifetime());
         Some((profile.namespace, created, deadline))
     }
 

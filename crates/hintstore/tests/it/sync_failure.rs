@@ -191,7 +191,7 @@ fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
     }
     assert!(refused > 0);
     world.disk.heal();
-    world.runner.advance(Duration::from_secs(5));
+    world.runner.advance(Duration::from_secs(10));
     assert!(world.append(0, 10, Level::Durable));
     assert_eq!(world.store().refusing(), None);
     world.drain(2);

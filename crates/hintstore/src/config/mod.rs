@@ -1,4 +1,8 @@
-//! What a store can be told. Each default is argued in `docs/adr/`.
+//! What a store can be told. `docs/configuration.md` lists and argues it all.
+
+mod keys;
+#[cfg(feature = "toml")]
+mod text;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,7 +13,19 @@ use hintstore_writer::{Bytes, WriterConfig};
 
 use crate::DiskConfig;
 
-/// Settings of a store.
+pub use keys::ConfigError;
+
+/// Settings of a store: begin with [`Config::new`], set what is to differ, directly or by
+/// [`Config::with`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use hintstore::{Bytes, Config};
+/// let config = Config::new("/var/lib/mynode/hints")
+///     .with(|config| config.disk.total = Some(Bytes::mib(512)))
+///     .with(|config| config.hint_window = Some(Duration::from_hours(6)));
+/// assert!(config.check().is_ok());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The directory. Made where it is not there; best on a partition of its own.
@@ -39,6 +55,10 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// Sealed segments are mapped, where [`crate::install_guard`] was called.
     pub map: bool,
+    /// Hint files that are kept open at once, beyond those that are read or written at the moment.
+    pub descriptors_max: usize,
+    /// Pages of one target, and of all, that are out for delivery at once: beyond, delivery waits.
+    pub pages_out_max: usize,
     /// No more than this is kept of hints that targets rejected for good.
     pub dead_letter_bytes: Bytes,
 }
@@ -59,8 +79,19 @@ impl Config {
             checkpoint_holes_max: 64,
             sweep_interval: Duration::from_mins(1),
             map: true,
+            descriptors_max: 512,
+            pages_out_max: 64,
             dead_letter_bytes: Bytes::mib(64),
         }
+    }
+}
+
+impl Config {
+    /// Changes settings, in a chain of calls.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
     }
 }
 

@@ -1,0 +1,326 @@
+//! Files that are open, within a bound: the one that rested longest is closed when it is exceeded,
+//! and opened again when it is used.
+//!
+//! Ten thousand targets have ten thousand open segments, and a process has a thousand descriptors.
+//! A file that was written since its last sync is synced before it is closed: the kernel tells of a
+//! failed write-back only to who has the file open. Where that sync fails, the file stays open and
+//! says so at its next sync, as its owner expects of a file whose sync failed.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    io::{self, IoSlice},
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
+
+use hintstore_runtime::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Mutex,
+    Ordering::{Relaxed, SeqCst},
+};
+use hintstore_storage::{
+    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Space, Storage, StorageError,
+};
+
+/// A store directory of which no more than so many files are open at once.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    files: Arc<Files>,
+}
+
+#[derive(Debug)]
+struct Files {
+    inner: Arc<dyn Storage>,
+    max: AtomicUsize,
+    /// Counts the uses of files.
+    time: AtomicU64,
+    /// Files that are open. Taken after a file's own lock, and never held while one is waited for.
+    open: Mutex<Vec<Weak<Kept>>>,
+    /// All files by name, closed ones too.
+    named: Mutex<HashMap<String, Vec<Weak<Kept>>>>,
+}
+
+/// A file that its owner takes for open.
+struct Kept {
+    files: Arc<Files>,
+    name: Mutex<String>,
+    writable: bool,
+    inode: u64,
+    handle: Mutex<Option<Arc<dyn File>>>,
+    used: AtomicU64,
+    /// It was written since its last sync.
+    dirty: AtomicBool,
+    /// It cannot be opened again, or its sync failed: it is never closed.
+    stays: AtomicBool,
+    sync_failed: AtomicBool,
+}
+
+impl Descriptors {
+    pub(crate) fn new(inner: Arc<dyn Storage>, max: usize) -> Self {
+        Self {
+            files: Arc::new(Files {
+                inner,
+                max: AtomicUsize::new(max),
+                time: AtomicU64::new(0),
+                open: Mutex::default(),
+                named: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Sets another bound.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.files.max.store(max, SeqCst);
+        self.files.close_some();
+    }
+
+    fn keep(&self, name: &str, writable: bool, handle: Arc<dyn File>) -> Result<Arc<dyn File>> {
+        let kept = Arc::new(Kept {
+            files: self.files.clone(),
+            name: Mutex::new(name.to_owned()),
+            writable,
+            inode: handle.info()?.inode,
+            handle: Mutex::new(Some(handle)),
+            used: AtomicU64::new(self.files.tick()),
+            dirty: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
+            sync_failed: AtomicBool::new(false),
+        });
+        let mut named = self.files.named.lock();
+        let of_name = named.entry(name.to_owned()).or_default();
+        of_name.push(Arc::downgrade(&kept));
+        drop(named);
+        self.files.note_open(&kept);
+        Ok(Arc::new(Held(kept)))
+    }
+}
+
+impl Files {
+    fn tick(&self) -> u64 {
+        self.time.fetch_add(1, Relaxed)
+    }
+
+    fn note_open(&self, kept: &Arc<Kept>) {
+        self.open.lock().push(Arc::downgrade(kept));
+        self.close_some();
+    }
+
+    /// Closes files that rest until no more than the bound are open, as far as that can be.
+    fn close_some(&self) {
+        let mut open: Vec<_> = {
+            let mut list = self.open.lock();
+            list.retain(|kept| kept.strong_count() > 0);
+            let max = self.max.load(SeqCst);
+            if list.len() <= max {
+                return;
+            }
+            list.iter().filter_map(Weak::upgrade).collect()
+        };
+        // An eighth at once: the list is not sorted for each file.
+        open.sort_by_key(|kept| kept.used.load(Relaxed));
+        let max = self.max.load(SeqCst);
+        let over = open.len().saturating_sub(max - max / 8);
+        let mut closed = Vec::new();
+        for kept in open.iter().filter(|kept| !kept.stays.load(SeqCst)) {
+            if closed.len() >= over {
+                break;
+            }
+            if kept.close() {
+                closed.push(Arc::as_ptr(kept));
+            }
+        }
+        self.open
+            .lock()
+            .retain(|kept| !closed.contains(&kept.as_ptr()));
+    }
+}
+
+impl Kept {
+    /// Closes the file, if nobody uses it now. Taken by its own lock: who uses it waits.
+    fn close(&self) -> bool {
+        let Some(mut handle) = self.handle.try_lock() else {
+            return false;
+        };
+        let Some(file) = handle.as_ref() else {
+            return false;
+        };
+        if Arc::strong_count(file) > 1 {
+            return false;
+        }
+        if self.dirty.load(SeqCst) {
+            if file.sync().is_err() {
+                self.sync_failed.store(true, SeqCst);
+                self.stays.store(true, SeqCst);
+                return false;
+            }
+            self.dirty.store(false, SeqCst);
+        }
+        *handle = None;
+        true
+    }
+
+    /// The open file, opened again where it was closed.
+    fn file(self: &Arc<Self>) -> Result<Arc<dyn File>> {
+        self.used.store(self.files.tick(), Relaxed);
+        let mut handle = self.handle.lock();
+        if let Some(file) = handle.as_ref() {
+            return Ok(file.clone());
+        }
+        let (name, file) = loop {
+            let name = self.name.lock().clone();
+            match self.files.inner.open(&name, self.writable) {
+                // It was renamed in between.
+                Err(error) if error.is_missing() && *self.name.lock() != name => {}
+                file => break (name, file?),
+            }
+        };
+        if file.info()?.inode != self.inode {
+            let error = io::Error::other("another file has its name by now");
+            return Err(StorageError::new(Op::Open, name, error));
+        }
+        *handle = Some(file.clone());
+        drop(handle);
+        self.files.note_open(self);
+        Ok(file)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut named = self.files.named.lock();
+        let name = self.name.lock();
+        if let Some(of_name) = named.get_mut(name.as_str()) {
+            of_name.retain(|kept| kept.strong_count() > 0);
+            if of_name.is_empty() {
+                named.remove(name.as_str());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kept({})", self.name.lock())
+    }
+}
+
+/// What the engine holds: the trait is on the shared file, as opening again needs it.
+#[derive(Debug)]
+struct Held(Arc<Kept>);
+
+impl File for Held {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.0.file()?.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let file = self.0.file()?;
+        self.0.dirty.store(true, SeqCst);
+        file.write_at(parts, offset)
+    }
+
+    fn info(&self) -> Result<Info> {
+        self.0.file()?.info()
+    }
+
+    fn set_length(&self, length: u64) -> Result<()> {
+        let file = self.0.file()?;
+        self.0.dirty.store(true, SeqCst);
+        file.set_length(length)
+    }
+
+    fn allocate(&self, offset: u64, length: u64) -> Result<()> {
+        let file = self.0.file()?;
+        self.0.dirty.store(true, SeqCst);
+        file.allocate(offset, length)
+    }
+
+    fn sync(&self) -> Result<()> {
+        let file = self.0.file()?;
+        if self.0.sync_failed.load(SeqCst) {
+            let error = io::Error::other("a sync of it failed before");
+            return Err(StorageError::new(
+                Op::Sync,
+                self.0.name.lock().clone(),
+                error,
+            ));
+        }
+        // Before the sync: what is written meanwhile keeps it dirty.
+        self.0.dirty.store(false, SeqCst);
+        file.sync().inspect_err(|_| {
+            self.0.stays.store(true, SeqCst);
+        })
+    }
+
+    fn start_writeback(&self, offset: u64, length: u64) -> Result<()> {
+        self.0.file()?.start_writeback(offset, length)
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>> {
+        self.0.file()?.next_data(offset)
+    }
+
+    fn map(&self, length: u64) -> Result<Mapping> {
+        self.0.file()?.map(length)
+    }
+}
+
+impl Storage for Descriptors {
+    fn path(&self, name: &str) -> PathBuf {
+        self.files.inner.path(name)
+    }
+
+    fn make_directory(&self, name: &str) -> Result<()> {
+        self.files.inner.make_directory(name)
+    }
+
+    fn list(&self, directory: &str) -> Result<Vec<Entry>> {
+        self.files.inner.list(directory)
+    }
+
+    fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
+        let file = self.files.inner.open(name, writable)?;
+        self.keep(name, writable, file)
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn File>> {
+        let file = self.files.inner.create(name)?;
+        self.keep(name, true, file)
+    }
+
+    fn lock(&self, name: &str, owner: &str) -> std::result::Result<Lock, LockError> {
+        self.files.inner.lock(name, owner)
+    }
+
+    fn rename(&self, from: &str, to: &str, existing: Existing) -> Result<()> {
+        let mut named = self.files.named.lock();
+        self.files.inner.rename(from, to, existing)?;
+        let moved = named.remove(from).unwrap_or_default();
+        let kept: Vec<_> = moved.iter().filter_map(Weak::upgrade).collect();
+        for kept in &kept {
+            to.clone_into(&mut kept.name.lock());
+        }
+        named.entry(to.to_owned()).or_default().extend(moved);
+        // First the lock: the last owner of a file takes it off the names.
+        drop(named);
+        drop(kept);
+        Ok(())
+    }
+
+    fn unlink(&self, name: &str) -> Result<()> {
+        // Whoever has it open goes on with it: it cannot be opened again.
+        let gone = self.files.named.lock().remove(name).unwrap_or_default();
+        for kept in gone.iter().filter_map(Weak::upgrade) {
+            kept.stays.store(true, SeqCst);
+        }
+        self.files.inner.unlink(name)
+    }
+
+    fn sync_directory(&self, name: &str) -> Result<()> {
+        self.files.inner.sync_directory(name)
+    }
+
+    fn space(&self) -> Result<Space> {
+        self.files.inner.space()
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings: documented, and exchanged while the store is at work.
+
+use std::{fs, path::Path, time::Duration};
+
+use hintstore::{Bytes, Cap, Config, End, Error, Level, Refusal};
+
+use crate::world::{World, small_config};
+
+#[test]
+fn every_setting_is_documented_with_its_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let text = fs::read_to_string(path).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    for (name, default, live) in Config::new("/x").settings() {
+        let name = format!("`{name}`");
+        let row = rows.iter().find(|row| row[1] == name).unwrap_or_else(|| {
+            panic!("docs/configuration.md has no row for {name}, which is {default}")
+        });
+        assert_eq!(row[2], default, "{name}");
+        assert_eq!(row[3], if live { "yes" } else { "no" }, "{name}");
+        assert!(row[4].len() > 20, "{name} is not argued");
+    }
+    let extra = ["`directory`", "`gc_grace_now`"].len();
+    assert_eq!(rows.len(), Config::new("/x").settings().count() + extra);
+}
+
+#[test]
+fn settings_change_while_the_store_is_at_work() {
+    let mut world = World::opened(small_config());
+    assert!(world.append(0, 500, Level::Os));
+    let was = world.store().config();
+    // A fixed one is refused by name, and nothing else of the call is taken.
+    let refused = was.clone().with(|config| {
+        config.hint_window = Some(Duration::from_secs(1));
+        config.writer.memory = Bytes::mib(2);
+    });
+    let Err(Error::Config(error)) = world.store().configure(refused) else {
+        panic!("it was taken");
+    };
+    assert_eq!(error.key, "memory");
+    assert_eq!(world.store().config().hint_window, None);
+    // A cap that is below what is there already: nothing goes, nothing comes.
+    let tight = was
+        .clone()
+        .with(|config| config.disk.total = Some(Bytes::kib(16)));
+    let tight = tight.with(|config| config.disk.target = Some(Bytes::kib(16)));
+    world.store().configure(tight).unwrap();
+    world.append(0, 60_000, Level::Os);
+    assert!(!world.append(0, 60_000, Level::Os));
+    let full = Refusal::Full { cap: Cap::Total };
+    assert!(world.store().snapshot().refused.get(full) > 0);
+    world.store().configure(was.clone()).unwrap();
+    world.runner.advance(Duration::from_secs(1));
+    assert!(world.append(0, 60_000, Level::Os));
+    // A shorter life counts for what is stored.
+    let short = was.with(|config| config.expiry.max_lifetime = Some(Duration::from_secs(2)));
+    world.store().configure(short).unwrap();
+    world.runner.advance(Duration::from_secs(3));
+    assert_eq!(world.deliver(0, |_| false, |_| false), 0);
+    world.checkpoint();
+    let books = world.store().ledger();
+    assert_eq!(books.ended(End::Expired), books.accepted);
+}
