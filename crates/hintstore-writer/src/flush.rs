@@ -303,6 +303,9 @@ impl TargetWriter {
             let created = &mut file.last_created;
             let open = Open::create(shared, self.id, &self.usage, first, created, file.busy)?;
             file.unsynced.push_back(open.segment.clone());
+            let config = shared.config();
+            let aged = config.roll_age.min(config.roll_age_max);
+            shared.list_aging(self, open.opened + aged);
             file.open = Some(open);
         }
         let Some(open) = &mut file.open else {

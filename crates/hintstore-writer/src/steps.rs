@@ -74,8 +74,8 @@ impl Step for SyncAlong {
 #[derive(Debug)]
 pub(crate) struct Seal(pub(crate) Arc<Shared>);
 
-/// How often ages are looked at.
-const AGES: Duration = Duration::from_secs(10);
+/// What could not be done is tried again after this long.
+const AGAIN: Duration = Duration::from_secs(10);
 
 impl Step for Seal {
     fn name(&self) -> &'static str {
@@ -84,25 +84,37 @@ impl Step for Seal {
 
     fn step(&self, now: Boot) -> Next {
         let shared = &self.0;
-        for target in shared.all_targets() {
-            roll_if_old(&target, now);
+        for target in shared.take_aged(now) {
+            if let Some(at) = roll_if_old(&target, now) {
+                shared.list_aging(&target, at);
+            }
         }
-        shared.seal_listed();
-        Next::After(AGES)
+        let left = shared.seal_listed();
+        let next = shared.next_aged();
+        let next = next.map_or(Next::WhenWoken, |at| Next::After(at.since(now)));
+        if left { next.or_after(AGAIN) } else { next }
     }
 }
 
-fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) {
+/// Rolls the open segment of a target if it is old; else says when to look again.
+fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) -> Option<Boot> {
     let config = target.shared.config();
     let Some(mut file) = target.try_file() else {
-        return;
+        return Some(now + AGAIN);
     };
-    let Some(open) = &file.open else { return };
+    let open = file.open.as_ref()?;
     let age = now.since(open.opened);
     let large = open.segment.written() >= config.roll_bytes_min.get();
     if age >= config.roll_age_max || (large && age >= config.roll_age) {
         file.roll(target, false);
+        return None;
     }
+    let (opened, oldest) = (open.opened, open.opened + config.roll_age_max);
+    if age < config.roll_age {
+        return Some((opened + config.roll_age).min(oldest));
+    }
+    // It is small for its age, and may grow.
+    Some((now + config.roll_age / 8).min(oldest))
 }
 
 /// Ends one segment. What fails leaves it without a footer, to be read by the walk, and to be

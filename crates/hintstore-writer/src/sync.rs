@@ -205,6 +205,8 @@ impl TargetWriter {
         if let Some(by) = by {
             file.unsynced.push_front(by.segment.clone());
             if was_open {
+                let aged = by.opened + self.shared.config().roll_age;
+                self.shared.list_aging(self, aged);
                 file.open = Some(by);
             } else {
                 // Not at once: its own sync may fail as well.

@@ -1,7 +1,7 @@
 //! The write path composed: all targets, what they share, and the background steps.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     hash::{BuildHasherDefault, Hasher},
     io,
@@ -150,6 +150,8 @@ struct Lists {
     /// Have hints in memory.
     dirty: Vec<Arc<TargetWriter>>,
     flush_at: Option<Boot>,
+    /// Have an open segment, which is to be looked at for its age at this time.
+    aging: BTreeMap<(Boot, TargetId), Arc<TargetWriter>>,
     /// Have bytes in the kernel that no sync covers.
     unsynced: Vec<Arc<TargetWriter>>,
     sync_at: Option<Boot>,
@@ -425,14 +427,45 @@ impl Shared {
         self.sealing.push((target.clone(), segment));
     }
 
-    /// Seals what was listed, each once: where that fails, its successor is listed anew.
-    pub(crate) fn seal_listed(&self) {
+    /// Seals what was listed, each once: where that fails, its successor is listed anew, and this
+    /// is true.
+    pub(crate) fn seal_listed(&self) -> bool {
         for _ in 0..self.sealing.len() {
             let Some((target, segment)) = self.sealing.pop() else {
-                return;
+                break;
             };
             steps::seal(&target, &segment);
         }
+        !self.sealing.is_empty()
+    }
+
+    /// Has the age of a target's open segment looked at.
+    pub(crate) fn list_aging(&self, target: &Arc<TargetWriter>, at: Boot) {
+        let mut lists = self.lists.lock();
+        lists.aging.insert((at, target.id), target.clone());
+        let is_first = lists.aging.keys().next() == Some(&(at, target.id));
+        drop(lists);
+        if is_first {
+            self.wakers.seal.wake();
+        }
+    }
+
+    /// Targets whose open segment is to be looked at by now.
+    pub(crate) fn take_aged(&self, now: Boot) -> Vec<Arc<TargetWriter>> {
+        let mut lists = self.lists.lock();
+        let mut aged = Vec::new();
+        while let Some(first) = lists
+            .aging
+            .first_entry()
+            .filter(|first| first.key().0 <= now)
+        {
+            aged.push(first.remove());
+        }
+        aged
+    }
+
+    pub(crate) fn next_aged(&self) -> Option<Boot> {
+        self.lists.lock().aging.keys().next().map(|(at, _)| *at)
     }
 
     pub(crate) fn want_spare(&self) {
@@ -553,14 +586,17 @@ impl Writer {
         for (step, waker) in steps {
             shared.runner.start(step, waker.clone(), Next::WhenWoken)?;
         }
-        // Ages are looked at on a clock of its own.
-        shared.wakers.seal.wake();
         Ok(Self { shared })
     }
 
     /// Exchanges the settings. Memory, threads and the largest hint stay as they were.
     pub fn configure(&self, config: WriterConfig) {
         self.shared.config.set(config);
+        // Other ages may count now.
+        let now = self.shared.clock.boot();
+        for target in self.shared.all_targets() {
+            self.shared.list_aging(&target, now);
+        }
         let wakers = &self.shared.wakers;
         for waker in [&wakers.flush, &wakers.sync, &wakers.seal] {
             waker.wake();

@@ -51,10 +51,13 @@ mod expiry;
 pub mod inspect;
 mod journal;
 mod ledger;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod recover;
 mod snapshot;
 mod space;
 mod store;
+mod trace;
 mod truncate;
 mod window;
 

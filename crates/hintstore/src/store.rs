@@ -25,6 +25,7 @@ use crate::{
     expiry::TrustedClock,
     journal::Journal,
     recover::{Recovered, each_hint, recover},
+    trace::{event, span},
 };
 
 /// The clock is persisted when it was last persisted so long ago.
@@ -243,13 +244,16 @@ impl HintStore {
     /// Opens a store that stands on other than the operating system: in simulations.
     pub fn open_in(environment: Environment, config: Config) -> Result<Self> {
         config.check()?;
+        span!("open");
+        let recovered = recover(&environment, &config)?;
+        event!(info, store = %recovered.store, epoch = recovered.epoch, "opened: {}", recovered.report);
+        // What opening opens it also closes; the bound is for what stays open.
         let inner = environment.storage.clone();
         let descriptors = Arc::new(Descriptors::new(inner, config.descriptors_max));
         let environment = Environment {
             storage: descriptors.clone(),
             ..environment
         };
-        let recovered = recover(&environment, &config)?;
         let Recovered {
             lock,
             store,
@@ -550,6 +554,11 @@ impl HintStore {
     /// microsecond for each.
     pub fn snapshot(&self) -> Snapshot {
         self.engine().snapshot()
+    }
+
+    /// The time that expiry judges by at present.
+    pub fn now(&self) -> UnixMillis {
+        self.engine().time.now(&*self.engine().clock).at_least()
     }
 
     /// Why appends are refused at present, if they are.

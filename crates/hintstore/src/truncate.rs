@@ -13,6 +13,7 @@ use crate::{
     catalog::{Queue, Ranges},
     dispatch::Progress,
     store::Engine,
+    trace::event,
 };
 
 /// Which hints to discard. Every condition that is set must hold; with none, all are discarded.
@@ -140,6 +141,12 @@ impl Engine {
         }
         drop(progresses);
         drop(journal);
+        event!(
+            info,
+            target_id = %discarded.target,
+            hints = discarded.hints,
+            "discarded"
+        );
         self.catalog.touch();
         self.finish_ended(queue);
         Ok(discarded)

@@ -49,7 +49,7 @@ impl Ages {
 }
 
 impl Engine {
-    /// Whether it is time to look at space and windows, with nothing else to do: once a minute, or
+    /// Whether it is time to look at space and windows, with nothing else to do: every five minutes, or
     /// as exactly as the window is to be kept.
     pub(crate) fn look_due(&self, now: Boot) -> bool {
         let mut at = self.look_at.lock();
@@ -59,7 +59,7 @@ impl Engine {
                 .config()
                 .hint_window
                 .map_or(Duration::MAX, |w| w / EXACT);
-            *at = now + exact.clamp(Duration::from_secs(1), Duration::from_mins(1));
+            *at = now + exact.clamp(Duration::from_secs(1), Duration::from_mins(5));
         }
         due
     }

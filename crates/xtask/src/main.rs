@@ -75,6 +75,7 @@ fn test() -> Result<(), String> {
             "clippy",
             "--workspace",
             "--all-targets",
+            "--all-features",
             "--",
             "-D",
             "warnings",
@@ -82,7 +83,16 @@ fn test() -> Result<(), String> {
     )?;
     tidy::check(&root())?;
     let strict = [("RUSTDOCFLAGS", "-D warnings")];
-    cargo(&["doc", "--workspace", "--no-deps", "--quiet"], &strict)?;
+    cargo(
+        &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--all-features",
+            "--quiet",
+        ],
+        &strict,
+    )?;
     cargo(
         &[
             "run",
@@ -95,7 +105,11 @@ fn test() -> Result<(), String> {
         ],
         &[],
     )?;
-    cargo(&["test", "--workspace", "--doc"], &[])?;
+    cargo(
+        &["check", "--package", "hintstore", "--no-default-features"],
+        &[],
+    )?;
+    cargo(&["test", "--workspace", "--doc", "--all-features"], &[])?;
     cargo(
         &[
             "test",
@@ -108,7 +122,17 @@ fn test() -> Result<(), String> {
         ],
         &[],
     )?;
-    cargo(&["test", "--package", "hintstore", "--lib", "--tests"], &[])
+    cargo(
+        &[
+            "test",
+            "--package",
+            "hintstore",
+            "--all-features",
+            "--lib",
+            "--tests",
+        ],
+        &[],
+    )
 }
 
 /// A check that needs a component of the toolchain: without it, it is skipped aloud, and fails

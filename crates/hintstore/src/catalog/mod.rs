@@ -23,6 +23,8 @@ use hintstore_runtime::{
 };
 use hintstore_writer::{Budget, Segment, SegmentEvents};
 
+use crate::trace::event;
+
 pub(crate) use queue::{Moved, Queue};
 pub(crate) use ranges::Ranges;
 pub(crate) use segment::{Closed, Entry, State};
@@ -125,6 +127,14 @@ impl SegmentEvents for Catalog {
     }
 
     fn closed(&self, segment: &Arc<Segment>, summary: &Summary, sealed: bool) {
+        event!(
+            debug,
+            target_id = %segment.target(),
+            segment = %segment.id(),
+            hints = summary.count,
+            sealed,
+            "segment closed"
+        );
         let queue = self.get_or_add(segment.target());
         queue.insert(Entry::written(segment, summary, sealed));
         // All of it may be delivered already, and then its file goes.
@@ -152,6 +162,13 @@ impl SegmentEvents for Catalog {
             },
             lost: Ranges::of(lost),
         });
+        event!(
+            warn,
+            target_id = %poisoned.target(),
+            segment = %poisoned.id(),
+            lost = lost.len(),
+            "a sync failed; what was unsynced is in another segment"
+        );
         let queue = self.get_or_add(poisoned.target());
         queue.replace(Entry::poisoned(poisoned, from), moved);
     }

@@ -15,6 +15,7 @@ use crate::{
     journal::Journal,
     recover::aside,
     store::Engine,
+    trace::{event, span},
 };
 use hintstore_format::{
     TargetId,
@@ -62,6 +63,7 @@ impl Engine {
     /// Makes all that was acknowledged durable, and retires what is done.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         self.check_open()?;
+        span!("checkpoint");
         let mut journal = self.journal.lock();
         let mut records = Vec::new();
         let mut retired = Vec::new();
@@ -96,7 +98,14 @@ impl Engine {
         if let Some(record) = self.clock_record(&journal) {
             records.push(record);
         }
+        event!(
+            trace,
+            targets = cleaned.len(),
+            retired = retired.len(),
+            "checkpoint"
+        );
         if let Err(error) = journal.append(&records) {
+            event!(error, %error, "the journal cannot be written");
             for queue in cleaned {
                 queue.progress.lock().dirty = true;
             }
@@ -232,6 +241,7 @@ impl Engine {
     /// Drops segments in which every hint is dead, by their footers alone.
     pub(crate) fn sweep(&self) -> Result<()> {
         self.check_open()?;
+        span!("sweep");
         let now = self.time.now(&*self.clock);
         let mut failed = None;
         for queue in self.catalog.all() {

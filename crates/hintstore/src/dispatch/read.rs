@@ -21,6 +21,7 @@ use crate::{
     catalog::{Entry, Queue, Ranges},
     expiry::{Now, Verdict},
     store::Engine,
+    trace::event,
 };
 
 /// What reading found, before any of it is booked: where a map failed, it is read again.
@@ -135,6 +136,13 @@ impl Engine {
             break draft;
         };
         self.book(queue, &mut progress, &draft);
+        event!(
+            trace,
+            target_id = %queue.target,
+            hints = draft.page.len(),
+            bytes = draft.page.bytes(),
+            "page"
+        );
         if draft.page.is_empty() {
             return Ok(None);
         }

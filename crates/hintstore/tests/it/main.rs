@@ -15,6 +15,7 @@ mod descriptors;
 mod expiry;
 mod model;
 mod open;
+mod seeing;
 mod settings;
 mod sync_failure;
 mod world;

@@ -1,0 +1,225 @@
+//! The snapshot as metrics, for `prometheus-client`.
+//!
+//! Nothing is counted twice: a scrape takes a [`crate::Snapshot`] and writes it out. Names begin
+//! with `hints_`; ends, refusals and caps are labels. Metrics by target have the label `target`.
+//!
+//! ```
+//! # #[cfg(feature = "prometheus")] {
+//! use hintstore::{Config, HintStore, prometheus::Metrics};
+//! use prometheus_client::{encoding::text::encode, registry::Registry};
+//!
+//! # let folder = std::env::temp_dir().join(format!("hintstore-prometheus-{}", std::process::id()));
+//! let store = HintStore::open(Config::new(&folder))?;
+//! let mut registry = Registry::default();
+//! registry.register_collector(Box::new(Metrics::of(&store)));
+//!
+//! let mut text = String::new();
+//! encode(&mut text, &registry).unwrap();
+//! assert!(text.contains("hints_accepted_total 0"));
+//! # std::fs::remove_dir_all(&folder).unwrap();
+//! # }
+//! # Ok::<(), hintstore::Error>(())
+//! ```
+
+use std::fmt;
+
+use hintstore_format::journal::End;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet},
+    metrics::MetricType,
+    registry::Unit,
+};
+
+use crate::{HintStore, Snapshot, TargetSnapshot, UnixMillis};
+
+/// Writes a store's snapshot out at each scrape. It keeps the store open.
+#[derive(Clone, Debug)]
+pub struct Metrics(HintStore);
+
+impl Metrics {
+    /// Metrics of this store.
+    pub fn of(store: &HintStore) -> Self {
+        Self(store.clone())
+    }
+}
+
+type Label = (&'static str, String);
+
+impl Collector for Metrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = self.0.snapshot();
+        let mut out = Out(encoder);
+        out.store(&snapshot)?;
+        out.targets(&snapshot.targets, self.0.now())
+    }
+}
+
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn store(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        self.counter("hints_accepted", "Hints accepted", snapshot.ledger.accepted)?;
+        let ends = End::ALL.map(|end| {
+            (
+                vec![("end", end.word().to_owned())],
+                snapshot.ledger.ends.get(end),
+            )
+        });
+        self.counters("hints_ended", "Hints that ended, by how", ends)?;
+        let refused = snapshot.refused.iter();
+        let refused = refused.map(|(reason, count)| (vec![("reason", reason.to_owned())], count));
+        self.counters("hints_refused", "Hints refused, by why", refused)?;
+        let gauges = [
+            (
+                "hints_pending",
+                "Hints stored",
+                snapshot.ledger.pending(),
+                None,
+            ),
+            (
+                "hints_in_flight",
+                "Appends that wait for their level",
+                snapshot.in_flight,
+                None,
+            ),
+            (
+                "hints_unflushed",
+                "Accepted, not with the kernel",
+                snapshot.windows.unflushed.get(),
+                Some(&Unit::Bytes),
+            ),
+            (
+                "hints_unsynced",
+                "With the kernel, not on the disk",
+                snapshot.windows.unsynced.get(),
+                Some(&Unit::Bytes),
+            ),
+            (
+                "hints_disk_used",
+                "Disk space taken and reserved",
+                snapshot.disk_used.get(),
+                Some(&Unit::Bytes),
+            ),
+        ];
+        for (name, help, value, unit) in gauges {
+            self.gauges(name, help, unit, [(Vec::new(), value)])?;
+        }
+        if let Some(caps) = snapshot.caps {
+            let unit = Some(&Unit::Bytes);
+            let value = [(Vec::new(), caps.total.get())];
+            self.gauges("hints_disk_cap", "The cap on disk space", unit, value)?;
+        }
+        self.counter(
+            "hints_caps_entered",
+            "Times a cap was reached",
+            snapshot.caps_entered,
+        )?;
+        self.counter(
+            "hints_caps_left",
+            "Times a cap was left",
+            snapshot.caps_left,
+        )
+    }
+
+    fn targets(&mut self, targets: &[TargetSnapshot], now: UnixMillis) -> fmt::Result {
+        let label = |target: &TargetSnapshot| vec![("target", target.target.to_string())];
+        let each = |value: fn(&TargetSnapshot) -> u64| {
+            targets
+                .iter()
+                .map(move |target| (label(target), value(target)))
+        };
+        let pending = each(|target| target.books.pending());
+        self.gauges(
+            "hints_target_pending",
+            "Hints stored for a target",
+            None,
+            pending,
+        )?;
+        let bytes = each(|target| target.bytes.get());
+        self.gauges(
+            "hints_target_disk",
+            "Disk space of a target",
+            Some(&Unit::Bytes),
+            bytes,
+        )?;
+        let past = each(|target| target.past_window.into());
+        self.gauges(
+            "hints_target_past_window",
+            "It takes no more: its oldest hint is too old",
+            None,
+            past,
+        )?;
+        let refused = each(|target| target.refused.total());
+        self.counters(
+            "hints_target_refused",
+            "Hints refused for a target",
+            refused,
+        )?;
+        let old = targets.iter().filter_map(|target| {
+            let age = now.saturating_since(target.oldest?).as_secs();
+            Some((label(target), age))
+        });
+        self.gauges(
+            "hints_target_oldest",
+            "Age of the oldest stored hint",
+            Some(&Unit::Seconds),
+            old,
+        )
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.counters(name, help, [(Vec::new(), value)])
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            if labels.is_empty() {
+                metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            } else {
+                let labels = labels.as_slice();
+                family(&mut metric, &labels, |of| {
+                    of.encode_counter::<NoLabelSet, _, u64>(&value, None)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in values {
+            if labels.is_empty() {
+                metric.encode_gauge(&value)?;
+            } else {
+                let labels = labels.as_slice();
+                family(&mut metric, &labels, |of| of.encode_gauge(&value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn family(
+    metric: &mut prometheus_client::encoding::MetricEncoder<'_>,
+    labels: &impl EncodeLabelSet,
+    encode: impl FnOnce(&mut prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    encode(&mut metric.encode_family(labels)?)
+}

@@ -1,0 +1,121 @@
+//! Seeing inside: the snapshot, and the adapters on top of it.
+
+use std::time::Duration;
+
+use hintstore::{Level, Refusal, Truncate};
+
+use crate::world::{LONG, START, World, small_config, target};
+
+#[test]
+fn the_snapshot_says_what_there_is() {
+    let mut config = small_config();
+    config.hint_window = Some(Duration::from_hours(3));
+    let mut world = World::opened(config);
+    for to in 0..3 {
+        for _ in 0..20 {
+            assert!(world.append(to, 300, Level::Os));
+        }
+    }
+    world.append(2, 700 << 10, Level::Os);
+    world.store().target_up(target(1));
+    world.runner.advance(Duration::from_secs(2));
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    world.checkpoint();
+    let page = world.store().page(target(1)).unwrap().unwrap();
+    let all = world.store().snapshot();
+    assert_eq!(all.ledger, world.store().ledger());
+    let [first, second, third] = &all.targets[..] else {
+        panic!("{all:?}");
+    };
+    assert_eq!((first.books.pending(), first.oldest), (0, None));
+    assert_eq!((second.is_up, second.pages_out), (true, 1));
+    assert_eq!(third.books.pending(), 20);
+    assert_eq!(third.refused.iter().map(|(_, n)| n).sum::<u64>(), 1);
+    let limit = world.config.writer.hint_bytes_max;
+    assert_eq!(all.refused.get(Refusal::TooLarge { limit }), 1);
+    assert_eq!(third.next_expiry, Some(START.saturating_add(LONG)));
+    let oldest = third.oldest.unwrap();
+    assert!(oldest >= START && oldest.saturating_since(START) < Duration::from_secs(2));
+    assert!(third.bytes.get() >= 20 * 300 && all.disk_used >= third.bytes);
+    drop(page);
+    world.store().truncate(&Truncate::default()).unwrap();
+    world.runner.advance(Duration::from_secs(1));
+    let none = world.store().snapshot();
+    assert!(
+        none.targets
+            .iter()
+            .all(|t| t.books.pending() == 0 && t.next_expiry.is_none())
+    );
+}
+
+#[cfg(feature = "prometheus")]
+#[test]
+fn metrics_are_the_snapshot() {
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    let mut world = World::opened(small_config());
+    for _ in 0..7 {
+        assert!(world.append(0, 30, Level::Os));
+    }
+    world.append(0, 700 << 10, Level::Os);
+    while world.deliver(0, |number| number > 4, |_| false) > 3 {}
+    let mut registry = Registry::default();
+    let metrics = hintstore::prometheus::Metrics::of(world.store());
+    registry.register_collector(Box::new(metrics));
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    for line in [
+        "hints_accepted_total 7",
+        "hints_ended_total{end=\"delivered\"} 4",
+        "hints_refused_total{reason=\"too_large\"} 1",
+        "hints_pending 3",
+        &format!("hints_target_pending{{target=\"{}\"}} 3", target(0)),
+        "# TYPE hints_unsynced_bytes gauge",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}:\n{text}");
+    }
+    drop(registry);
+    world.drain(1);
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn what_happens_is_traced() {
+    use std::sync::{Arc, Mutex};
+    use tracing::{Event, Metadata, span};
+
+    #[derive(Clone, Default)]
+    struct Ear(Arc<Mutex<Vec<String>>>);
+
+    impl tracing::Subscriber for Ear {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
+            self.0
+                .lock()
+                .unwrap()
+                .push(span.metadata().name().to_owned());
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, event: &Event<'_>) {
+            self.0.lock().unwrap().push(format!("{event:?}"));
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    let ear = Ear::default();
+    tracing::subscriber::with_default(ear.clone(), || {
+        let mut world = World::opened(small_config());
+        assert!(world.append(0, 30, Level::Os));
+        world.drain(1);
+        world.truncate(Truncate::default());
+    });
+    let heard = ear.0.lock().unwrap().join("\n");
+    for word in ["open", "checkpoint", "opened: ", "discarded", "page"] {
+        assert!(heard.contains(word), "{word}: {heard}");
+    }
+}
