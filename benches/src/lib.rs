@@ -4,6 +4,8 @@
 //! CRC-32C and payload, and replayed through a map with every checksum verified. Figures move
 //! with the machine by the hour; only ratios within one run say anything.
 
+pub mod report;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write as _},

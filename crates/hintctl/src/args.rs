@@ -82,6 +82,14 @@ Examples:
   hintctl replay STORE --to OUT                 one file a target
   hintctl replay HINTS --to stdout --as-of 2026-11-22T12:00:00Z")]
     Replay(Replay),
+    /// Measure this engine on a disk, beside the naive way and the machine's limits
+    #[command(after_help = "\
+Examples:
+  hintctl bench /var/lib/mynode                on the disk that hints will lie on
+  hintctl bench /tmp --rounds 3 --size 64      a first look
+
+What is written is removed. Only ratios within one run say anything: rates move by the hour.")]
+    Bench(Bench),
     /// See the engine at work: convert, append, be killed, recover, replay, check
     #[command(after_help = "\
 Examples:
@@ -216,6 +224,18 @@ pub(crate) struct Quickstart {
     /// Where to make the store, and keep it: a directory that is empty, or not there
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Bench {
+    /// A directory on the disk to measure; a folder is made in it, and removed
+    pub(crate) directory: PathBuf,
+    /// How often everything is measured, by turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) rounds: u8,
+    /// How much is appended and replayed each time, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=16384))]
+    pub(crate) size: u64,
 }
 
 #[derive(Debug, Arguments)]

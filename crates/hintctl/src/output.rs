@@ -152,6 +152,15 @@ impl Output {
         ProgressBar::new(bytes).with_style(style.unwrap_or(ProgressStyle::default_bar()))
     }
 
+    /// A bar for so many steps, on a terminal only.
+    pub(crate) fn steps(&self, count: u64) -> ProgressBar {
+        if !self.progress {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{bar:40} round {pos} of {len}: {msg}");
+        ProgressBar::new(count).with_style(style.unwrap_or(ProgressStyle::default_bar()))
+    }
+
     /// Ends the output with its summary, and gives the exit code.
     pub(crate) fn finish(&mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
         let exit = match (&result, self.io_errors, self.problems) {

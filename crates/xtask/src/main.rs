@@ -14,7 +14,8 @@ use std::{
 const HELP: &str = "\
 cargo xtask test          format, lints, tidy, docs, tests, quickstart: what CI runs
 cargo xtask tidy          only the checks of the tree itself
-cargo xtask bench [ARGS]  criterion benches against the naive baseline
+cargo xtask bench [ARGS]  one report: ratios to the naive way, in alternating rounds
+cargo xtask bench parts   criterion benches of the parts
 cargo xtask fuzz [SECS]   each fuzz target for so long (default 60)
 ";
 
@@ -155,8 +156,18 @@ fn component(name: &str, args: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
+/// One report of alternating rounds; or, by name, the criterion benches of the parts.
 fn bench(rest: &[String]) -> Result<(), String> {
-    let mut args = vec!["bench", "--package", "hintstore-benches", "--"];
+    if let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "parts") {
+        let mut args = vec!["bench", "--package", "hintstore-benches", "--"];
+        args.extend(rest.iter().map(String::as_str));
+        return cargo(&args, &[]);
+    }
+    let folder = root().join("target/bench");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let folder = folder.to_string_lossy().into_owned();
+    let mut args = vec!["run", "--release", "--package", "hintctl", "--", "bench"];
+    args.push(&folder);
     args.extend(rest.iter().map(String::as_str));
     cargo(&args, &[])
 }

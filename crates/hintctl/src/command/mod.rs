@@ -1,5 +1,6 @@
 //! One file a verb.
 
+mod bench;
 mod convert;
 mod dump;
 mod ls;
@@ -21,6 +22,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),
         Command::Replay(replay) => replay::run(&replay, output),
+        Command::Bench(bench) => bench::run(&bench, output),
         Command::Quickstart(quickstart) => quickstart::run(&quickstart, output),
         Command::QuickstartChild(child) => quickstart::child(&child),
     }

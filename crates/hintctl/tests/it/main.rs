@@ -1,6 +1,7 @@
 //! hintctl through its binary: on real files, damaged files, and wrong ones.
 #![expect(clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 
+mod bench;
 mod cassandra;
 mod kill;
 mod native;
