@@ -110,6 +110,15 @@ fn test() -> Result<(), String> {
         &["check", "--package", "hintstore", "--no-default-features"],
         &[],
     )?;
+    let example = [
+        "run",
+        "--package",
+        "hintstore",
+        "--example",
+        "cdn_purge",
+        "--quiet",
+    ];
+    cargo(&example, &[])?;
     cargo(&["test", "--workspace", "--doc", "--all-features"], &[])?;
     cargo(
         &[
