@@ -13,6 +13,7 @@ mod defer;
 mod delivery;
 mod descriptors;
 mod expiry;
+mod full_disk;
 mod model;
 mod open;
 mod seeing;
