@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hintstore::{Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId};
+use hintstore::{Bytes, Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId};
 use hintstore_benches::{Folder, Result};
 
 /// A line of a file under /proc/self, as a number.
@@ -54,7 +54,8 @@ fn main() -> Result<()> {
     };
     let (targets, idle) = (number(1, 10_000)?, number(2, 60)?);
     let folder = Folder::new("targets")?;
-    let config = || Config::new(folder.path());
+    // Little memory for slabs, so that what is measured is what is beside them.
+    let config = || Config::new(folder.path()).with(|config| config.writer.memory = Bytes::mib(1));
     let store = HintStore::open(config())?;
     let anonymous = || proc("smaps_rollup", "Anonymous:");
     let before = anonymous();

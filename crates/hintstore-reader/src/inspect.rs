@@ -22,14 +22,26 @@ pub struct Inspected {
     pub summary: Option<Summary>,
 }
 
+/// A file up to this length is read at once.
+const SMALL: u64 = 16 << 10;
+
 /// Reads both ends of a file.
 pub fn inspect(file: &dyn File) -> Result<Inspected> {
-    let info = file.info()?;
-    let mut head = vec![0; DESCRIPTOR_MAX.min(info.length as usize)];
+    inspect_listed(file, file.info()?)
+}
+
+/// The same for a file of which a listing told length and space, and that nobody writes to.
+pub fn inspect_listed(file: &dyn File, info: Info) -> Result<Inspected> {
+    let first = if info.length <= SMALL {
+        info.length as usize
+    } else {
+        DESCRIPTOR_MAX
+    };
+    let mut head = vec![0; first];
     let read = file.read_at(&mut head, 0)?;
     head.truncate(read);
     let descriptor = Descriptor::decode(&head);
-    let summary = read_summary(file, info)?.filter(|summary| match &descriptor {
+    let summary = read_summary(file, info, &head)?.filter(|summary| match &descriptor {
         Ok(descriptor) => {
             summary.segment == descriptor.segment
                 && summary.store == descriptor.store
@@ -45,10 +57,14 @@ pub fn inspect(file: &dyn File) -> Result<Inspected> {
     })
 }
 
-fn read_summary(file: &dyn File, info: Info) -> Result<Option<Summary>> {
+fn read_summary(file: &dyn File, info: Info, head: &[u8]) -> Result<Option<Summary>> {
     let Some(at) = info.length.checked_sub(SUMMARY as u64) else {
         return Ok(None);
     };
+    if head.len() as u64 == info.length {
+        let tail = head.get(at as usize..).unwrap_or_default();
+        return Ok(Summary::decode(tail, info.length).ok());
+    }
     let mut tail = [0; SUMMARY];
     let read = file.read_at(&mut tail, at)?;
     let tail = tail.get(..read).unwrap_or_default();

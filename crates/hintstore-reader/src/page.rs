@@ -110,6 +110,8 @@ impl Page {
     /// Begins with the hints of another block, which `store` accepted.
     pub fn add_block(&mut self, store: StoreId, block: Block, frames: Window) {
         let here = self.places.len();
+        // The header is checked, and a block has no more than 65,536 hints.
+        self.places.reserve(block.header.count as usize);
         self.parts.push(Part {
             store,
             block,

@@ -189,7 +189,7 @@ impl TargetWriter {
     fn is_complete(&self, closed: &Closed) -> bool {
         match closed {
             Closed::Slab { slab, .. } => self.shared.pool.slab(*slab).buffer.is_complete(),
-            Closed::Lone { .. } => true,
+            Closed::Lone(_) => true,
         }
     }
 
@@ -269,7 +269,7 @@ impl TargetWriter {
         }
         self.shared.write_succeeded();
         let next = file.held.back().map(Closed::next);
-        for closed in file.held.drain(..) {
+        for closed in std::mem::take(&mut file.held) {
             match closed {
                 Closed::Slab { slab, .. } => {
                     if let Some(full) = self.shared.pool.slab(slab).buffer.collect(slab.generation)
@@ -279,11 +279,10 @@ impl TargetWriter {
                     self.shared.pool.release(slab);
                     self.shared.budget.unreserve(&self.usage, slab.size());
                 }
-                Closed::Lone { bytes, .. } => {
-                    self.shared.pool.give(bytes.len() as u64);
-                    self.shared
-                        .budget
-                        .unreserve(&self.usage, bytes.len() as u64);
+                Closed::Lone(lone) => {
+                    let length = lone.bytes.len() as u64;
+                    self.shared.pool.give(length);
+                    self.shared.budget.unreserve(&self.usage, length);
                 }
             }
         }
@@ -324,11 +323,7 @@ impl TargetWriter {
                         slabs.push((of.start(), of.profiles(), exclusive));
                     }
                 }
-                Closed::Lone {
-                    start,
-                    profile,
-                    bytes,
-                } => lones.push((*start, *profile, bytes)),
+                Closed::Lone(lone) => lones.push(lone),
             }
         }
         let from_slabs = slabs.iter_mut().map(|(start, profiles, exclusive)| Ready {
@@ -336,10 +331,10 @@ impl TargetWriter {
             profiles: std::mem::take(profiles),
             bytes: &mut *exclusive,
         });
-        let from_lones = lones.into_iter().map(|(start, profile, bytes)| Ready {
-            start,
-            profiles: vec![profile],
-            bytes: bytes.as_mut_slice(),
+        let from_lones = lones.into_iter().map(|lone| Ready {
+            start: lone.start,
+            profiles: vec![lone.profile],
+            bytes: lone.bytes.as_mut_slice(),
         });
         let mut blocks: Vec<Ready<'_>> = from_slabs.chain(from_lones).collect();
         blocks.sort_by_key(|block| block.start.first);

@@ -38,28 +38,32 @@ pub(crate) enum Closed {
         bytes: u64,
     },
     /// A hint that fits no slab.
-    Lone {
-        /// What was fixed when its sequence was taken.
-        start: Start,
-        /// Its profile.
-        profile: Profile,
-        /// The block up to its profile table.
-        bytes: Vec<u8>,
-    },
+    Lone(Box<Lone>),
+}
+
+/// A hint that fits no slab.
+#[derive(Debug)]
+pub(crate) struct Lone {
+    /// What was fixed when its sequence was taken.
+    pub(crate) start: Start,
+    /// Its profile.
+    pub(crate) profile: Profile,
+    /// The block up to its profile table.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Closed {
     pub(crate) fn next(&self) -> Sequence {
         match self {
             Self::Slab { next, .. } => *next,
-            Self::Lone { start, .. } => start.first.plus(1),
+            Self::Lone(lone) => lone.start.first.plus(1),
         }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Slab { bytes, .. } => *bytes,
-            Self::Lone { bytes, .. } => bytes.len() as u64,
+            Self::Lone(lone) => lone.bytes.len() as u64,
         }
     }
 }
@@ -444,6 +448,8 @@ impl TargetWriter {
         let idle = self.current.load(Acquire) == 0 && self.flushed() >= inner.next;
         if idle {
             inner.listed = false;
+            // A target that sleeps keeps no memory but its own.
+            inner.queue = VecDeque::new();
         }
         idle
     }
@@ -482,11 +488,11 @@ impl TargetWriter {
         }
         start.first = inner.next;
         inner.next = inner.next.plus(1);
-        inner.queue.push_back(Closed::Lone {
+        inner.queue.push_back(Closed::Lone(Box::new(Lone {
             start,
             profile,
             bytes,
-        });
+        })));
         let list = !std::mem::replace(&mut inner.listed, true);
         drop(inner);
         if list {

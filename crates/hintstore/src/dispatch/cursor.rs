@@ -11,7 +11,8 @@ use crate::catalog::{Entry, Queue, State};
 /// Reads the segments of one target in order.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
-    reading: Option<Reading>,
+    /// In a box: most targets are not read.
+    reading: Option<Box<Reading>>,
     /// It stands behind this sequence: what comes before it is found only by beginning anew.
     behind: Sequence,
     /// Segments whose map failed: they are read by `pread`.
@@ -70,11 +71,11 @@ impl Cursor {
         }
         self.behind = after;
         let same = |reading: &Reading| reading.segment == entry.id;
-        if !self.reading.as_ref().is_some_and(same) {
+        if !self.reading.as_deref().is_some_and(same) {
             self.reset();
             let map = map && !self.unmapped.contains(&entry.id);
             match Reading::start(storage, &entry, after, map) {
-                Ok(reading) => self.reading = Some(reading),
+                Ok(reading) => self.reading = Some(Box::new(reading)),
                 // Somebody took the file away: there is nothing to wait for.
                 Err(error) if error.is_missing() => return Ok(Found::Finished(entry)),
                 Err(error) => return Err(error),

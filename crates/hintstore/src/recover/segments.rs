@@ -9,8 +9,8 @@ use hintstore_format::{
     footer::Summary,
     layout::{SECTOR, align_up},
 };
-use hintstore_reader::{Inspected, Survey, inspect, survey};
-use hintstore_storage::{Existing, File, Storage, StorageError};
+use hintstore_reader::{Inspected, Survey, inspect_listed, survey};
+use hintstore_storage::{Existing, File, Info, Storage, StorageError};
 use hintstore_writer::Bytes;
 
 use super::{Foreign, OpenReport, identity::Identity};
@@ -94,7 +94,7 @@ pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Seg
             report.foreign.push(foreign(why));
             continue;
         }
-        match looking.look(name, report) {
+        match looking.look(name, entry.info, report) {
             Ok(Looked::Segment(found)) => all.push(*found),
             Ok(Looked::Foreign(why)) => report.foreign.push(foreign(why)),
             Ok(Looked::Gone) => report.removed += 1,
@@ -135,17 +135,15 @@ impl Looking<'_> {
     fn look(
         &self,
         name: &str,
+        info: Info,
         report: &mut OpenReport,
     ) -> std::result::Result<Looked, StorageError> {
         let storage = self.storage;
-        let file = match storage.open(name, true) {
+        let file = match storage.open(name, false) {
             Err(error) if error.is_missing() => return Ok(Looked::Gone),
-            Err(error) if error.is_exhausted() => return Err(error),
-            // A file system that is mounted read-only still has hints to deliver.
-            Err(_) => storage.open(name, false)?,
-            Ok(file) => file,
+            file => file?,
         };
-        let inspected = inspect(&*file)?;
+        let inspected = inspect_listed(&*file, info)?;
         let (id, kind) = match (&inspected.descriptor, &inspected.summary) {
             (Ok(descriptor), _) => ((descriptor.store, descriptor.segment), descriptor.kind),
             (_, Some(summary)) => ((summary.store, summary.segment), summary.kind),
@@ -176,6 +174,11 @@ impl Looking<'_> {
         }
         let Ok(descriptor) = &inspected.descriptor else {
             return Ok(Looked::SetAside);
+        };
+        // It is to be sealed. A file system that is mounted read-only has hints to deliver, too.
+        let file = match storage.open(name, true) {
+            Err(error) if error.is_exhausted() => return Err(error),
+            writable => writable.unwrap_or(file),
         };
         let survey = survey(&file, descriptor)?;
         if let Some(why) = self.nonsense(survey.summary(), inspected.info.length) {
