@@ -11,7 +11,7 @@ use std::{
 };
 
 use hintstore::{
-    Bytes, Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId, install_guard,
+    Bytes, Clock as _, Config, Hint, HintStore, Level, Scope, SystemClock, TargetId, install_guard,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -243,6 +243,19 @@ fn plain(report: &mut Report, folder: &Path, length: usize, bytes: u64) -> Resul
         append(&store, &payloads, count)
     })?;
     report.memory_kib = report.memory_kib.max(private_kib());
+    store.accept(Scope::All, false);
+    let refused = name("append", "refused");
+    report.time(&refused, Some(&ours), bytes, || {
+        let created = SystemClock.wall();
+        for number in 0..count {
+            let life = Duration::from_secs(864_000);
+            let hint = Hint::new(TARGET, created, life, payloads.get(number));
+            if store.append(hint, Level::Buffered).is_ok() {
+                return Err("it was taken".into());
+            }
+        }
+        Ok(())
+    })?;
     store.close()?;
     report.space(&format!("{length} B, in bulk"), on_disk(&directory)?, bytes);
     let naive = name("replay", "naive");

@@ -171,7 +171,11 @@ impl World {
         let (number, payload) = self.attempt(to, length, gc_grace);
         let hint = Hint::new(target(to), self.clock.wall(), gc_grace, &payload)
             .namespace(namespace(u128::from(number % 3)));
+        let begun = self.clock.boot();
         let result = self.store().append(hint, level);
+        // Whatever the disk does, it ends in time.
+        let took = self.clock.boot().since(begun);
+        assert!(took <= self.config.writer.append_timeout, "{took:?}");
         let attempt = self.attempts.get_mut(&number).unwrap();
         match result {
             Ok(receipt) => {
