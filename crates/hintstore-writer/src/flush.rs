@@ -269,6 +269,13 @@ impl TargetWriter {
         }
         self.shared.write_succeeded();
         let next = file.held.back().map(Closed::next);
+        let accepted = file.held.iter().map(|closed| match closed {
+            Closed::Slab { slab, .. } => self.shared.pool.slab(*slab).start().accepted,
+            Closed::Lone(lone) => lone.start.accepted,
+        });
+        if let Some(accepted) = accepted.min() {
+            self.unsynced_since.fetch_min(accepted.get(), SeqCst);
+        }
         for closed in std::mem::take(&mut file.held) {
             match closed {
                 Closed::Slab { slab, .. } => {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use hintstore_format::{
-    Sequence,
+    Sequence, UnixMillis,
     block::{self, Header},
     journal::Range,
 };
@@ -72,7 +72,7 @@ impl TargetWriter {
         match self.sync_planned(&plan) {
             Ok(()) => {
                 if let Some(mut file) = self.wait_file(deadline) {
-                    forget_synced(&mut file);
+                    self.forget_synced(&mut file, &plan);
                 }
                 Ok(())
             }
@@ -91,7 +91,7 @@ impl TargetWriter {
         let plan = self.plan(file);
         match self.sync_planned(&plan) {
             Ok(()) => {
-                forget_synced(file);
+                self.forget_synced(file, &plan);
                 Ok(())
             }
             Err(failed) => {
@@ -113,7 +113,20 @@ impl TargetWriter {
                 .map(|s| (s.clone(), s.written()))
                 .collect(),
             next: self.flushed(),
+            at: self.shared.clock.wall(),
         }
+    }
+
+    /// Takes segments that are synced and done off the list.
+    fn forget_synced(&self, file: &mut FileState, plan: &Plan) {
+        let open = file.open.as_ref().map(|open| open.segment.id());
+        let is_synced = |segment: &Arc<Segment>| segment.synced_to() >= segment.written();
+        // What is unsynced now was written since the round began.
+        let all = file.unsynced.iter().all(is_synced);
+        let since = if all { UnixMillis::MAX } else { plan.at };
+        self.unsynced_since.store(since.get(), SeqCst);
+        file.unsynced
+            .retain(|segment| Some(segment.id()) == open || !is_synced(segment));
     }
 
     /// A round in the background, by one who has the lead and waits for nobody.
@@ -122,7 +135,7 @@ impl TargetWriter {
         match self.sync_planned(plan) {
             Ok(()) => {
                 if let Some(mut file) = self.try_file() {
-                    forget_synced(&mut file);
+                    self.forget_synced(&mut file, plan);
                 }
             }
             Err(failed) => {
@@ -338,16 +351,11 @@ fn intact_frames(header: &Header, frames: &[u8], moved: &mut Moved) -> Vec<u8> {
     bytes
 }
 
-/// Takes segments that are synced and done off the list.
-fn forget_synced(file: &mut FileState) {
-    let open = file.open.as_ref().map(|open| open.segment.id());
-    file.unsynced
-        .retain(|segment| Some(segment.id()) == open || segment.synced_to() < segment.written());
-}
-
 pub(crate) struct Plan {
     segments: Vec<(Arc<Segment>, u64)>,
     next: Sequence,
+    /// When the round began.
+    at: UnixMillis,
 }
 
 enum Failed {

@@ -11,7 +11,7 @@ use hintstore_format::{
 use hintstore_runtime::{
     Boot,
     sync::{
-        AtomicBool, AtomicU64, Mutex,
+        AtomicBool, AtomicI64, AtomicU64, Mutex,
         Ordering::{Acquire, Release, SeqCst},
         Signal,
     },
@@ -104,6 +104,8 @@ pub struct TargetWriter {
     pub(crate) flushed: AtomicU64,
     /// All sequences below are durable.
     pub(crate) synced: AtomicU64,
+    /// When the oldest hint that no sync covers was accepted; `UnixMillis::MAX` for none.
+    pub(crate) unsynced_since: AtomicI64,
     /// Raised when either grows, and when the file or the lead of a sync comes free.
     pub(crate) progress: Signal,
     /// Held by the one caller that syncs for all.
@@ -160,6 +162,7 @@ impl TargetWriter {
             flush_wanted: AtomicBool::new(false),
             flushed: AtomicU64::new(first.get()),
             synced: AtomicU64::new(first.get()),
+            unsynced_since: AtomicI64::new(i64::MAX),
             progress: Signal::new(),
             lead: Mutex::new(()),
             sync_listed: AtomicBool::new(false),
@@ -202,6 +205,19 @@ impl TargetWriter {
             Some(cap) => Err(Refusal::Full { cap }),
             None => Ok(()),
         }
+    }
+
+    /// When the oldest hint that is in memory was accepted, and the oldest that no sync covers.
+    pub(crate) fn windows_since(&self) -> [UnixMillis; 2] {
+        let inner = self.inner.lock();
+        let accepted = |slab: SlabRef| self.shared.pool.slab(slab).start().accepted;
+        let front = inner.queue.front().map(|closed| match closed {
+            Closed::Slab { slab, .. } => accepted(*slab),
+            Closed::Lone(lone) => lone.start.accepted,
+        });
+        let open = || SlabRef::unpack(self.current.load(Acquire)).map(accepted);
+        let unflushed = front.or_else(open).unwrap_or(UnixMillis::MAX);
+        [unflushed, UnixMillis::new(self.unsynced_since.load(SeqCst))]
     }
 
     /// How many hints the target accepted in this epoch.

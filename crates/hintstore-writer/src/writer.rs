@@ -920,6 +920,17 @@ impl Writer {
         )
     }
 
+    /// When the oldest hint that is in memory was accepted, and the oldest that no sync covers.
+    pub fn windows_since(&self) -> [Option<UnixMillis>; 2] {
+        let mut oldest = [UnixMillis::MAX; 2];
+        for target in self.shared.all_targets() {
+            for (oldest, since) in oldest.iter_mut().zip(target.windows_since()) {
+                *oldest = since.min(*oldest);
+            }
+        }
+        oldest.map(|since| (since < UnixMillis::MAX).then_some(since))
+    }
+
     /// Whether appends are refused for the disk's sake, and why.
     pub fn trouble(&self) -> Option<Refusal> {
         let full = || self.shared.budget.all_full();

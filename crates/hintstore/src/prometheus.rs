@@ -50,8 +50,10 @@ impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let snapshot = self.0.snapshot();
         let mut out = Out(encoder);
+        let now = self.0.now();
         out.store(&snapshot)?;
-        out.targets(&snapshot.targets, self.0.now())
+        out.windows(&snapshot, now)?;
+        out.targets(&snapshot.targets, now)
     }
 }
 
@@ -120,6 +122,27 @@ impl Out<'_> {
             "Times a cap was left",
             snapshot.caps_left,
         )
+    }
+
+    /// How long hints have been at the mercy of a kill, and of a power cut.
+    fn windows(&mut self, snapshot: &Snapshot, now: UnixMillis) -> fmt::Result {
+        let windows = [
+            (
+                "hints_unflushed_age",
+                "Age of the oldest in memory",
+                snapshot.unflushed_since,
+            ),
+            (
+                "hints_unsynced_age",
+                "Age of the oldest that no sync covers",
+                snapshot.unsynced_since,
+            ),
+        ];
+        for (name, help, since) in windows {
+            let age = since.map_or(0, |since| now.saturating_since(since).as_secs());
+            self.gauges(name, help, Some(&Unit::Seconds), [(Vec::new(), age)])?;
+        }
+        Ok(())
     }
 
     fn targets(&mut self, targets: &[TargetSnapshot], now: UnixMillis) -> fmt::Result {

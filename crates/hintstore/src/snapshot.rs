@@ -15,6 +15,10 @@ pub struct Snapshot {
     pub ledger: Ledger,
     /// Accepted and not yet with the kernel, not yet on the disk.
     pub windows: Windows,
+    /// When the oldest of those in memory was accepted.
+    pub unflushed_since: Option<UnixMillis>,
+    /// When the oldest of those that no sync covers was accepted.
+    pub unsynced_since: Option<UnixMillis>,
     /// Disk space taken and reserved, with the journal and what is set aside or foreign.
     pub disk_used: Bytes,
     /// The caps on it; nothing where the device does not tell its size.
@@ -65,6 +69,9 @@ impl Engine {
         targets.sort_by_key(|target| target.target);
         let ledger = Ledger::of(targets.iter().map(|target| target.books).collect());
         let (unflushed, unsynced) = self.writer.windows();
+        let [unflushed_since, unsynced_since] = self.writer.windows_since();
+        // First: what is used is as of this look.
+        let caps = self.look_at_space().ok();
         let budget = &self.catalog.budget;
         let (caps_entered, caps_left) = budget.transitions();
         Snapshot {
@@ -74,8 +81,10 @@ impl Engine {
                 unflushed,
                 unsynced,
             },
+            unflushed_since,
+            unsynced_since,
             disk_used: budget.used(),
-            caps: self.look_at_space().ok(),
+            caps,
             full: budget.all_full(),
             caps_entered,
             caps_left,

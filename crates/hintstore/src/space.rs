@@ -4,7 +4,7 @@ use hintstore_runtime::sync::Ordering::Relaxed;
 use hintstore_storage::Space;
 use hintstore_writer::Bytes;
 
-use crate::store::Engine;
+use crate::{recover::aside_bytes, store::Engine};
 
 /// Caps on the disk space that a store takes, counted as the file system allocates it. A hint that
 /// would pass one is refused as [`crate::Refusal::Full`]; what was accepted is never given up for
@@ -60,14 +60,23 @@ impl Engine {
         let caps = self.config().disk.caps(space);
         let budget = &self.catalog.budget;
         budget.set_caps(caps.total, caps.target);
-        let others = Bytes::new(self.other_bytes.load(Relaxed));
+        let others = Bytes::new(self.other_bytes + self.aside_bytes.load(Relaxed));
         budget.look(Bytes::new(space.free), caps.free_floor, others);
         Ok(caps)
     }
 
     /// A file was set aside, or made there.
-    pub(crate) fn add_other(&self, bytes: Bytes) {
-        self.other_bytes.fetch_add(bytes.get(), Relaxed);
+    pub(crate) fn add_aside(&self, bytes: Bytes) {
+        self.aside_bytes.fetch_add(bytes.get(), Relaxed);
+    }
+
+    /// Looks at what is set aside: an operator may have taken some of it away.
+    pub(crate) fn recount_aside(&self) {
+        if self.aside_bytes.load(Relaxed) > 0
+            && let Ok(bytes) = aside_bytes(&*self.storage)
+        {
+            self.aside_bytes.store(bytes, Relaxed);
+        }
     }
 }
 

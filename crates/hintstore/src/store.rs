@@ -52,8 +52,10 @@ pub(crate) struct Engine {
     report: OpenReport,
     sweep_at: Mutex<Boot>,
     pub(crate) look_at: Mutex<Boot>,
-    /// Bytes of the control files, and of files that are set aside or foreign.
-    pub(crate) other_bytes: AtomicU64,
+    /// Bytes of the control files, and of foreign ones.
+    pub(crate) other_bytes: u64,
+    /// Bytes of files that are set aside.
+    pub(crate) aside_bytes: AtomicU64,
     aside_segments: AtomicU64,
     closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
@@ -262,7 +264,8 @@ impl HintStore {
             journal,
             report,
             last_created,
-            other_bytes: recovered_bytes,
+            other_bytes,
+            aside_bytes,
         } = recovered;
         let Environment {
             storage,
@@ -290,7 +293,8 @@ impl HintStore {
             admission: Admission::default(),
             sweep_at: Mutex::new(clock.boot()),
             look_at: Mutex::new(clock.boot()),
-            other_bytes: AtomicU64::new(recovered_bytes),
+            other_bytes,
+            aside_bytes: AtomicU64::new(aside_bytes),
             storage,
             descriptors,
             clock,

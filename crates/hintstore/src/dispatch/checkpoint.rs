@@ -48,6 +48,7 @@ impl Step for Checkpoint {
         }
         // A failure is the journal's: it is tried again, from memory, with the next checkpoint.
         if self.0.sweep_due(now) {
+            self.0.recount_aside();
             drop(self.0.sweep());
         }
         let touched = self.0.catalog.take_touched();
@@ -226,7 +227,7 @@ impl Engine {
         drop(progress);
         holder.remove(entry.id);
         let gone = if damaged {
-            self.add_other(entry.allocated);
+            self.add_aside(entry.allocated);
             aside(&*self.storage, &entry.name)
         } else {
             self.storage.unlink(&entry.name)

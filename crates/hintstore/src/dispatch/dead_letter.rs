@@ -2,8 +2,9 @@
 
 use std::io;
 
-use hintstore_format::{descriptor::Kind, file_name, frame::Origin, profile::Profile};
+use hintstore_format::{descriptor::Kind, frame::Origin, profile::Profile};
 use hintstore_reader::{HintRef, Page};
+use hintstore_runtime::sync::Ordering::Relaxed;
 use hintstore_storage::{Op, Result, StorageError};
 
 use super::copy::SegmentCopy;
@@ -21,12 +22,7 @@ impl Engine {
         page: &Page,
         rejected: &Ranges,
     ) -> Result<bool> {
-        let used: u64 = match self.storage.list(file_name::ASIDE) {
-            Ok(entries) => entries.iter().map(|entry| entry.info.allocated).sum(),
-            Err(error) if error.is_missing() => 0,
-            Err(error) => return Err(error),
-        };
-        if used >= self.config().dead_letter_bytes.get() {
+        if self.aside_bytes.load(Relaxed) >= self.config().dead_letter_bytes.get() {
             return Ok(false);
         }
         let Some(first) = rejected.ranges().first().map(|range| range.first) else {
@@ -60,7 +56,7 @@ impl Engine {
         }
         let copied = copy.finish()?;
         self.catalog.budget.free(&queue.usage, copied.allocated);
-        self.add_other(copied.allocated);
+        self.add_aside(copied.allocated);
         Ok(true)
     }
 }

@@ -129,8 +129,10 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) report: OpenReport,
     pub(crate) last_created: std::collections::HashMap<TargetId, UnixMillis>,
-    /// Bytes of the control files, and of files that are set aside or foreign.
+    /// Bytes of the control files, and of foreign ones.
     pub(crate) other_bytes: u64,
+    /// Bytes of files that are set aside.
+    pub(crate) aside_bytes: u64,
 }
 
 /// Opens what is there.
@@ -238,6 +240,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         catalog,
         journal,
         other_bytes: other_bytes(&**storage, &report)?,
+        aside_bytes: aside_bytes(&**storage)?,
         report,
         last_created,
     })
@@ -271,18 +274,22 @@ fn adopted(target: TargetId, known: &TargetRecords, entry: &Entry, pending: &Ran
     Record::Checkpoint(checkpoint)
 }
 
+/// What is set aside.
+pub(crate) fn aside_bytes(storage: &dyn Storage) -> hintstore_storage::Result<u64> {
+    let aside = storage.list(file_name::ASIDE)?;
+    Ok(aside.iter().map(|entry| entry.info.allocated).sum())
+}
+
 /// What is in the directory beside segments.
 fn other_bytes(storage: &dyn Storage, report: &OpenReport) -> Result<u64> {
     let foreign: u64 = report.foreign.iter().map(|foreign| foreign.allocated).sum();
-    let aside = storage.list(file_name::ASIDE)?;
-    let aside: u64 = aside.iter().map(|entry| entry.info.allocated).sum();
     let mut control = 0;
     for name in file_name::CONTROL {
         if let Ok(file) = storage.open(name, false) {
             control += file.info()?.allocated;
         }
     }
-    Ok(foreign + aside + control)
+    Ok(foreign + control)
 }
 
 fn lock(storage: &dyn Storage) -> Result<Lock> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hintstore::{AppendError, Bytes, Cap, Clock as _, End, Hint, Level, Refusal, Scope};
+use hintstore::{
+    AppendError, Bytes, Cap, Clock as _, End, Hint, Level, Refusal, Scope, Storage as _,
+};
 use hintstore_sim::{Crash, Random};
 
 use crate::world::{Fate, LONG, START, World, namespace, small_config, target};
@@ -242,4 +244,33 @@ fn a_hint_that_is_dead_on_arrival_is_refused() {
     };
     assert_eq!(world.store().append(hint, Level::Buffered), Err(refused));
     world.drain(1);
+}
+
+#[test]
+fn what_is_set_aside_counts_until_an_operator_takes_it_away() {
+    let mut world = World::opened(small_config());
+    for _ in 0..20 {
+        assert!(world.append(0, 2000, Level::Os));
+    }
+    let before = world.store().snapshot().disk_used;
+    while world.deliver(0, |_| false, |_| true) > 0 {}
+    world.runner.advance(Duration::from_secs(2));
+    let set_aside: Vec<String> = world.disk.names();
+    let set_aside: Vec<_> = set_aside
+        .iter()
+        .filter(|n| n.starts_with("aside/"))
+        .collect();
+    assert!(!set_aside.is_empty());
+    let with = world.store().snapshot().disk_used;
+    for name in set_aside {
+        world.disk.unlink(name).unwrap();
+    }
+    world
+        .runner
+        .advance(world.config.sweep_interval + Duration::from_secs(2));
+    let without = world.store().snapshot().disk_used;
+    assert!(
+        with.get() >= without.get() + 40_000,
+        "{before} {with} {without}"
+    );
 }

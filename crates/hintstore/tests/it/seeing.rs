@@ -48,6 +48,28 @@ fn the_snapshot_says_what_there_is() {
     );
 }
 
+#[test]
+fn the_windows_say_since_when() {
+    let mut config = small_config();
+    config.writer.sync_interval = Duration::from_secs(10);
+    let mut world = World::opened(config);
+    let since = |world: &World| {
+        let snapshot = world.store().snapshot();
+        (snapshot.unflushed_since, snapshot.unsynced_since)
+    };
+    assert_eq!(since(&world), (None, None));
+    assert!(world.append(0, 30, Level::Buffered));
+    assert_eq!(since(&world), (Some(START), None));
+    world.runner.advance(Duration::from_secs(1));
+    assert_eq!(since(&world), (None, Some(START)));
+    assert!(world.append(1, 30, Level::Buffered));
+    assert_eq!(since(&world).1, Some(START));
+    world.runner.advance(Duration::from_secs(30));
+    assert_eq!(since(&world), (None, None));
+    world.drain(2);
+    world.assert_right();
+}
+
 #[cfg(feature = "prometheus")]
 #[test]
 fn metrics_are_the_snapshot() {
