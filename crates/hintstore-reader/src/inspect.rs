@@ -1,7 +1,9 @@
 //! What a file is, before it is walked.
 
+use std::ops::Range;
+
 use hintstore_format::{
-    DecodeError,
+    DecodeError, SegmentId,
     descriptor::Descriptor,
     footer::{Footer, SUMMARY, Summary},
     layout,
@@ -71,11 +73,12 @@ fn read_summary(file: &dyn File, info: Info, head: &[u8]) -> Result<Option<Summa
     Ok(Summary::decode(tail, info.length).ok())
 }
 
-/// Reads the whole footer of a sealed segment; `None` where its tables are broken.
-pub fn read_footer(file: &dyn File, summary: &Summary) -> Result<Option<Footer>> {
-    let length = summary.file_length.saturating_sub(summary.footer_at);
+/// Reads the whole footer of a sealed segment, from where its summary says that it is to the end of
+/// the file; `None` where its tables are broken.
+pub fn read_footer(file: &dyn File, segment: SegmentId, at: Range<u64>) -> Result<Option<Footer>> {
+    let length = at.end.saturating_sub(at.start);
     let mut bytes = vec![0; length.min(64 << 20) as usize];
-    let read = file.read_at(&mut bytes, summary.footer_at)?;
+    let read = file.read_at(&mut bytes, at.start)?;
     bytes.truncate(read);
-    Ok(Footer::decode(&bytes, summary.segment, summary.footer_at).ok())
+    Ok(Footer::decode(&bytes, segment, at.start).ok())
 }

@@ -24,13 +24,18 @@ pub enum Verdict {
     },
 }
 
-/// The latest deadline that any hint of a sealed segment can have, by its summary; by its footer
-/// where that is given, which knows namespaces.
-pub fn latest_deadline(summary: &Summary, footer: Option<&Footer>, policy: &Policy) -> UnixMillis {
+/// The latest deadline that any hint of a sealed segment can have, by what its summary says (the
+/// latest deadline as `written`, when the `newest` hint was created); by its footer where that is
+/// given, which knows namespaces.
+pub fn latest_deadline(
+    written: UnixMillis,
+    newest: UnixMillis,
+    footer: Option<&Footer>,
+    policy: &Policy,
+) -> UnixMillis {
     // What the hints say themselves, and the configured maximum: known from the summary.
-    let written = summary.deadlines.max;
     let by_summary = match policy.max_lifetime {
-        Some(max) => written.min(summary.hints_created.max.saturating_add(max)),
+        Some(max) => written.min(newest.saturating_add(max)),
         None => written,
     };
     let Some(footer) = footer else {
@@ -56,7 +61,8 @@ pub fn verdict(
     policy: &Policy,
     now: UnixMillis,
 ) -> Verdict {
-    let until = latest_deadline(summary, footer, policy);
+    let (written, newest) = (summary.deadlines.max, summary.hints_created.max);
+    let until = latest_deadline(written, newest, footer, policy);
     if is_dead(until, now) {
         Verdict::Dead
     } else {
@@ -125,7 +131,9 @@ mod tests {
     }
 
     fn until(footer: &Footer, policy: &Policy) -> i64 {
-        latest_deadline(&footer.summary, Some(footer), policy).get()
+        let summary = &footer.summary;
+        let (written, newest) = (summary.deadlines.max, summary.hints_created.max);
+        latest_deadline(written, newest, Some(footer), policy).get()
     }
 
     #[test]

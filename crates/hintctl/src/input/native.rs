@@ -94,7 +94,10 @@ impl NativeFile {
     /// The footer, where there is one and its tables hold.
     pub(crate) fn footer(&self) -> anyhow::Result<Option<Footer>> {
         match &self.inspected.summary {
-            Some(summary) => Ok(read_footer(&*self.file, summary)?),
+            Some(summary) => {
+                let at = summary.footer_at..summary.file_length;
+                Ok(read_footer(&*self.file, summary.segment, at)?)
+            }
             None => Ok(None),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{SegmentId, Sequence, StoreId, UnixMillis, footer::Summary};
+use hintstore_format::{SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, profile::Span};
 use hintstore_writer::{Bytes, Segment};
 
 use crate::dispatch::Copied;
@@ -41,12 +41,36 @@ pub(crate) struct Closed {
     pub(crate) end: u64,
     /// Below this, what is missing was damaged; above it, it may have been lost at a crash.
     pub(crate) synced_to: u64,
-    /// Its summary, where it has a footer.
-    pub(crate) sealed: Option<Summary>,
+    /// What its footer says, where it has one.
+    pub(crate) sealed: Option<Sealed>,
     /// Where the file begins with the descriptor, its length.
     pub(crate) blocks_at: u64,
     /// Damage is known: to be set aside, not unlinked.
     pub(crate) damaged: bool,
+}
+
+/// What is kept of a summary: there may be a hundred thousand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sealed {
+    /// Where the footer begins.
+    pub(crate) footer_at: u64,
+    /// Where it ends, and the file.
+    pub(crate) file_length: u64,
+    /// The first and the last deadline of its hints, by what they say themselves.
+    pub(crate) deadlines: Span<UnixMillis>,
+    /// When its newest hint was created.
+    pub(crate) newest: UnixMillis,
+}
+
+impl From<&Summary> for Sealed {
+    fn from(summary: &Summary) -> Self {
+        Self {
+            footer_at: summary.footer_at,
+            file_length: summary.file_length,
+            deadlines: summary.deadlines,
+            newest: summary.hints_created.max,
+        }
+    }
 }
 
 impl Entry {
@@ -72,7 +96,7 @@ impl Entry {
             count: summary.count,
             end: segment.written(),
             synced_to: segment.synced_to(),
-            sealed: sealed.then_some(*summary),
+            sealed: sealed.then_some(summary.into()),
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
         };
@@ -104,7 +128,7 @@ impl Entry {
             count: summary.count,
             end: summary.footer_at,
             synced_to: summary.footer_at,
-            sealed: Some(summary),
+            sealed: Some((&summary).into()),
             blocks_at: copied.descriptor.length() as u64,
             damaged: false,
         };
@@ -131,7 +155,7 @@ impl Entry {
     pub(crate) fn earliest_deadline(&self) -> Option<UnixMillis> {
         match &self.state {
             State::Open(segment) => segment.earliest_deadline(),
-            State::Closed(closed) => closed.sealed.map(|summary| summary.deadlines.min),
+            State::Closed(closed) => closed.sealed.map(|sealed| sealed.deadlines.min),
         }
     }
 

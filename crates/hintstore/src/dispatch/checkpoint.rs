@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use hintstore_sweep::latest_deadline;
+
 use super::progress::Progress;
 use crate::{
     Error, Result,
@@ -21,6 +23,7 @@ use hintstore_format::{
     TargetId,
     journal::{self, End, Ends, Loss, Range, Record},
 };
+use hintstore_reader::read_footer;
 use hintstore_runtime::{Boot, Next, Step, sync::Ordering::AcqRel};
 
 /// What there is to write of a target.
@@ -263,11 +266,11 @@ impl Engine {
     }
 
     fn is_dead(&self, entry: &Entry, now: Now) -> Result<bool> {
-        let Some(summary) = entry.closed().and_then(|closed| closed.sealed) else {
+        let Some(sealed) = entry.closed().and_then(|closed| closed.sealed) else {
             return Ok(false);
         };
         let policy = &self.config().expiry;
-        let quick = hintstore_sweep::latest_deadline(&summary, None, policy);
+        let quick = latest_deadline(sealed.deadlines.max, sealed.newest, None, policy);
         if now.judge(quick) == Verdict::Dead {
             return Ok(true);
         }
@@ -275,8 +278,9 @@ impl Engine {
             return Ok(false);
         }
         let file = self.storage.open(&entry.name, false)?;
-        let footer = hintstore_reader::read_footer(&*file, &summary)?;
-        let latest = hintstore_sweep::latest_deadline(&summary, footer.as_ref(), policy);
+        let footer = read_footer(&*file, entry.id, sealed.footer_at..sealed.file_length)?;
+        let (written, newest) = (sealed.deadlines.max, sealed.newest);
+        let latest = latest_deadline(written, newest, footer.as_ref(), policy);
         Ok(now.judge(latest) == Verdict::Dead)
     }
 

@@ -193,8 +193,9 @@ impl Reading {
                 let file = storage.open(&entry.name, false)?;
                 let mut at = closed.blocks_at;
                 // Without the index the walk begins at the first block.
-                if let Some(summary) = closed.sealed.filter(|_| after >= entry.first)
-                    && let Ok(Some(footer)) = read_footer(&*file, &summary)
+                if let Some(sealed) = closed.sealed.filter(|_| after >= entry.first)
+                    && let Ok(Some(footer)) =
+                        read_footer(&*file, entry.id, sealed.footer_at..sealed.file_length)
                 {
                     // The last entry that begins no later: blocks before it are all behind us.
                     let begun = footer.index.iter().take_while(|i| i.first <= after.plus(1));
@@ -203,7 +204,7 @@ impl Reading {
                 let mapped = closed
                     .sealed
                     .filter(|_| map)
-                    .and_then(|summary| MapSource::new(&*file, summary.file_length).ok());
+                    .and_then(|sealed| MapSource::new(&*file, sealed.file_length).ok());
                 (file, at, mapped)
             }
         };

@@ -297,7 +297,7 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         count: summary.count,
         end: summary.footer_at,
         synced_to: summary.footer_at,
-        sealed: Some(*summary),
+        sealed: Some(summary.into()),
         blocks_at: blocks_at as u64,
         damaged: descriptor.is_none(),
     };
@@ -378,13 +378,13 @@ fn end_of(
         let cut = file
             .set_length(footer.summary.file_length)
             .and_then(|()| file.sync());
-        closed.sealed = cut.is_ok().then_some(footer.summary);
+        closed.sealed = cut.is_ok().then_some((&footer.summary).into());
         closed.end = footer.summary.footer_at;
         return closed;
     }
     let unclear = damaged || survey.broken > 0 || survey.in_doubt > 0 || !survey.holes.is_empty();
     if !unclear && survey.summary().count > 0 {
-        closed.sealed = seal(storage, file, survey);
+        closed.sealed = seal(storage, file, survey).as_ref().map(Into::into);
     }
     closed
 }
