@@ -175,8 +175,10 @@ impl Engine {
         what: &Truncate,
         next: Sequence,
     ) -> Result<Plan> {
-        // All epochs before this one are below.
-        let last = next.before();
+        // All epochs before this one are below; what was accepted since the call began is not.
+        let segments = holders.iter().flat_map(|holder| holder.segments());
+        let lasts = segments.map(|entry| entry.last().min(next.before()));
+        let last = lasts.max().unwrap_or(Sequence::ZERO);
         let up_to = what.up_to.map_or(last, |limit| limit.min(last));
         let target = holders.first().map_or(TargetId::from_u128(0), |q| q.target);
         let mut discarded = Discarded {

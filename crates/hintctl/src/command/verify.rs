@@ -66,6 +66,7 @@ struct Totals {
     files: u64,
     hints: u64,
     damaged: u64,
+    refused: u64,
     unreadable: u64,
     aside: u64,
 }
@@ -97,17 +98,19 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
         files,
         hints,
         damaged,
+        refused,
         unreadable,
         aside,
     } = totals;
     output.text(&format!(
-        "{}, {}; {damaged} damaged, {unreadable} unreadable",
+        "{}, {}; {damaged} damaged, {refused} refused, {unreadable} unreadable",
         count(files, "file"),
         count(hints, "intact hint")
     ))?;
     output.sum("files", files);
     output.sum("hints", hints);
     output.sum("damaged_files", damaged);
+    output.sum("refused_files", refused);
     output.sum("unreadable_files", unreadable);
     output.sum("aside_files", aside);
     Ok(())
@@ -117,7 +120,9 @@ impl Totals {
     fn add(&mut self, check: &Check, walked: Walked) {
         self.files += 1;
         self.hints += check.hints;
-        self.damaged += u64::from(check.harmful > 0);
+        let verdict = verdict(check, walked);
+        self.damaged += u64::from(verdict == "damaged");
+        self.refused += u64::from(["refused", "unknown version"].contains(&verdict));
         self.unreadable += u64::from(walked == Walked::InPart);
     }
 }
