@@ -13,7 +13,7 @@ use std::{
 use hintstore::{
     Answer, Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId, install_guard,
 };
-use hintstore_benches::{Folder, Payloads, Result};
+use hintstore_benches::{Folder, Payloads, Result, uncapped};
 
 const TARGETS: u64 = 100;
 
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
 fn run(folder: &Folder, gib: u64, most: &AtomicU64) -> Result<()> {
     let payloads = Payloads::new(1024);
     let before = private_kib();
-    let store = HintStore::open(Config::new(folder.path()))?;
+    let store = HintStore::open(Config::new(folder.path()).with(uncapped))?;
     let count = gib << 20;
     for number in 0..count {
         let target = TargetId::from_u128((number % TARGETS).into());

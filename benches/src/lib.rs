@@ -149,7 +149,14 @@ pub fn open(directory: &Path) -> Result<HintStore> {
     config.writer.unsynced_bytes_max = hintstore::Bytes::mib(4096);
     config.writer.sync_interval = Duration::from_secs(3600);
     config.checkpoint_interval = Duration::from_secs(3600);
+    uncapped(&mut config);
     Ok(HintStore::open(config)?)
+}
+
+/// What is measured is not how much of this machine's disk hints may take.
+pub fn uncapped(config: &mut Config) {
+    config.disk.total = Some(hintstore::Bytes::new(u64::MAX));
+    config.disk.target = Some(hintstore::Bytes::new(u64::MAX));
 }
 
 /// Appends `count` payloads, and waits until they are with the kernel.

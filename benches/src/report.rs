@@ -11,11 +11,11 @@ use std::{
 };
 
 use hintstore::{
-    Bytes, Clock as _, Config, Hint, HintStore, Level, Scope, SystemClock, TargetId, install_guard,
+    Clock as _, Config, Hint, HintStore, Level, Scope, SystemClock, TargetId, install_guard,
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{Naive, Payloads, Result, TARGET, append, naive_replay, open, replay};
+use crate::{Naive, Payloads, Result, TARGET, append, naive_replay, open, replay, uncapped};
 
 /// What was measured, round by round.
 #[derive(Clone, Debug, Default)]
@@ -279,9 +279,7 @@ fn plain(report: &mut Report, folder: &Path, length: usize, bytes: u64) -> Resul
 fn durable(report: &mut Report, folder: &Path) -> Result<()> {
     let payloads = Payloads::new(256);
     let directory = folder.join("durable");
-    let config = Config::new(&directory).with(|config| {
-        config.disk.free_floor = Some(Bytes::mib(1));
-    });
+    let config = Config::new(&directory).with(uncapped);
     let store = HintStore::open(config)?;
     let hint = |target: u128, number: usize| {
         let life = Duration::from_secs(864_000);

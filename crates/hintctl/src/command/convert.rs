@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use hintstore::{Config, Hint, HintStore, Level, Sequence};
+use hintstore::{Bytes, Config, Hint, HintStore, Level, Sequence};
 use hintstore_format::file_name;
 use serde_json::json;
 
@@ -37,8 +37,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
             args.from.display()
         )));
     }
-    let mut config = Config::new(&args.out);
-    config.take_expired = true;
+    let config = importing(&args.out);
     let store =
         HintStore::open(config).with_context(|| format!("cannot open {}", args.out.display()))?;
     let imported = import(&input, &store, output)?;
@@ -54,6 +53,17 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     output.sum("files", imported.files);
     output.sum("bad", imported.bad);
     Ok(())
+}
+
+/// Settings for a store that is filled on an operator's word: all of it, as far as the device has
+/// room.
+pub(crate) fn importing(directory: &Path) -> Config {
+    Config::new(directory).with(|config| {
+        config.take_expired = true;
+        config.hint_window = None;
+        config.disk.total = Some(Bytes::new(u64::MAX));
+        config.disk.target = Some(Bytes::new(u64::MAX));
+    })
 }
 
 /// Files are made in an empty place, or a new one.

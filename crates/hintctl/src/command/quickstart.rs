@@ -16,11 +16,11 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hintstore::{
-    Answer, Boot, Clock, Config, End, Environment, Hint, HintStore, Level, Namespace, OsStorage,
+    Answer, Boot, Clock, End, Environment, Hint, HintStore, Level, Namespace, OsStorage,
     SystemClock, TargetId, Threads, UnixMillis,
 };
 
-use super::convert::import;
+use super::convert::{import, importing};
 use crate::{
     args::{Quickstart, QuickstartChild},
     input::{Bad, CassandraFile, Flow, HintView, Input, Visitor, What},
@@ -64,10 +64,8 @@ fn open(directory: &Path, by_millis: i64) -> hintstore::Result<HintStore> {
         runner: Arc::new(Threads::new(clock.clone())),
         clock,
     };
-    let mut config = Config::new(directory);
     // The golden hints are old; they are judged at the time they were written.
-    config.take_expired = true;
-    HintStore::open_in(environment, config)
+    HintStore::open_in(environment, importing(directory))
 }
 
 fn target(number: u128) -> TargetId {
