@@ -53,15 +53,20 @@ Examples:
 Examples:
   hintctl dump FILE
   hintctl --json dump STORE --target 9a355670-9212-4932-96bd-55417aa90974 --limit 10
-  hintctl --json dump FILE --value hex")]
+  hintctl --json dump FILE --value hex
+  hintctl --json dump /var/lib/cassandra/hints --schema schema.cql
+  hintctl dump FILE --schema schema.cql --format cql")]
     Dump(Dump),
     /// Check every checksum, and say what is damaged, and where
     #[command(after_help = "\
 Examples:
   hintctl verify STORE
   hintctl verify /var/lib/cassandra/hints && echo clean
-  hintctl --json verify FILE | jq 'select(.kind==\"bad\")'")]
-    Verify(Paths),
+  hintctl verify /var/lib/cassandra/hints --schema schema.cql
+  hintctl --json verify FILE | jq 'select(.kind==\"bad\")'
+
+Of a file of Cassandra's it also says what Cassandra itself would do with it.")]
+    Verify(Verify),
     /// Discard hints of a native store: plans, and acts only with --apply
     #[command(after_help = "\
 Examples:
@@ -108,6 +113,17 @@ pub(crate) struct Paths {
     pub(crate) paths: Vec<PathBuf>,
 }
 
+#[derive(Debug, Arguments)]
+pub(crate) struct Verify {
+    /// Directories of hints, or single files
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Also decode Cassandra's mutations: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump
+    /// of `system_schema` in JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+}
+
 /// Which hints.
 #[derive(Clone, Debug, Default, Arguments)]
 pub(crate) struct Select {
@@ -149,6 +165,22 @@ pub(crate) struct Dump {
     /// How to show the payload: user data, and not shown unless asked for
     #[arg(long, value_enum, default_value = "size")]
     pub(crate) value: Value,
+    /// Decode Cassandra's mutations: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
+    /// `system_schema` in JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+    /// How to print for people
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: DumpFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DumpFormat {
+    /// A line for each hint
+    #[default]
+    Text,
+    /// The statements that write the same; needs --schema
+    Cql,
 }
 
 #[derive(Debug, Arguments)]

@@ -8,6 +8,7 @@
 
 mod args;
 mod command;
+mod decode;
 mod exit;
 mod input;
 mod output;

@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write},
 };
 
 use comfy_table::{Attribute, Cell, Table, presets};
@@ -55,6 +55,25 @@ impl Output {
     pub(crate) fn line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
         if self.json {
             self.write_json(kind, fields)?;
+        }
+        Ok(())
+    }
+
+    /// Prints a line of JSON with one more field, which `write` writes: what is too long to be held
+    /// as a value.
+    pub(crate) fn line_with(
+        &mut self,
+        kind: &str,
+        fields: Value,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            let line = json_line(kind, fields);
+            let open = line.strip_suffix('}').unwrap_or(&line);
+            write!(self.out, "{open},\"{name}\":")?;
+            write(&mut self.out)?;
+            writeln!(self.out, "}}")?;
         }
         Ok(())
     }
@@ -246,4 +265,19 @@ pub(crate) fn bytes(count: u64) -> String {
     } else {
         format!("{value:.1} {name}")
     }
+}
+
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| {
+        DIGITS
+            .get(usize::from(value))
+            .copied()
+            .map_or('?', char::from)
+    };
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }

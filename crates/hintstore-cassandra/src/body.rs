@@ -2,7 +2,7 @@
 
 use byteorder::{BE, ByteOrder as _};
 
-use crate::read_unsigned;
+use crate::{mutation::TIMESTAMP_EPOCH, read_unsigned};
 
 /// The body of a hint. The mutation is opaque but for its first table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub struct HintBody<'a> {
     pub mutation: &'a [u8],
 }
 
+/// What an update says of itself without a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstUpdate<'a> {
+    /// The partition key.
+    pub key: &'a [u8],
+    /// What its timestamps are counted from, in µs since 1970: about the least of them.
+    pub min_timestamp: Option<i64>,
+}
+
 impl<'a> HintBody<'a> {
     /// Reads the body of a record; `None` where it is too short to be one.
     pub fn decode(body: &'a [u8]) -> Option<Self> {
@@ -33,6 +42,24 @@ impl<'a> HintBody<'a> {
             updates,
             table_id: *table_id,
             mutation,
+        })
+    }
+
+    /// What can be known of the first update without a schema; `None` where there is none.
+    pub fn first_update(&self) -> Option<FirstUpdate<'a>> {
+        let (_, count) = read_unsigned(self.mutation)?;
+        let rest = self.mutation.get(count + 16..)?;
+        let (length, taken) = read_unsigned(rest)?;
+        let rest = rest.get(taken..)?;
+        let length = usize::try_from(length).ok()?;
+        let key = rest.get(..length)?;
+        let (flags, stats) = rest.get(length..)?.split_first()?;
+        let is_empty = flags & 1 != 0;
+        let delta = read_unsigned(stats).filter(|_| !is_empty);
+        Some(FirstUpdate {
+            key,
+            min_timestamp: delta
+                .map(|(delta, _)| TIMESTAMP_EPOCH.wrapping_add(delta.cast_signed())),
         })
     }
 

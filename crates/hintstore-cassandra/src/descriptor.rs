@@ -8,6 +8,8 @@ use byteorder::{BE, ByteOrder as _};
 use crc32fast::Hasher;
 use serde_json::Value;
 
+use crate::codec::Codec;
+
 const FIXED: usize = 36;
 /// Parameters are a small JSON object; what claims more is not read.
 const PARAMETERS_MAX: usize = 1 << 20;
@@ -17,8 +19,8 @@ const PARAMETERS_MAX: usize = 1 << 20;
 pub enum Storage {
     /// As they are.
     Plain,
-    /// In blocks of a compressor: its class name.
-    Compressed(String),
+    /// In blocks of a compressor: its class name, and what it is if it is known.
+    Compressed(String, Option<Codec>),
     /// In encrypted blocks.
     Encrypted,
 }
@@ -95,6 +97,35 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
     bytes.get(at..)?.first_chunk()
 }
 
+/// The checksum of the fixed part, fed in Cassandra's order.
+fn fixed_crc(fixed: &[u8]) -> Hasher {
+    let mut crc = Hasher::new();
+    for at in [0, 8, 4, 16, 12, 24, 20, 28] {
+        crc.update(fixed.get(at..at + 4).unwrap_or_default());
+    }
+    crc
+}
+
+/// The bytes of a descriptor.
+pub(crate) fn encode_descriptor(
+    version: i32,
+    timestamp_ms: i64,
+    host_id: [u8; 16],
+    parameters: &str,
+) -> Vec<u8> {
+    let mut bytes = [0; FIXED];
+    BE::write_i32(&mut bytes[0..4], version);
+    BE::write_i64(&mut bytes[4..12], timestamp_ms);
+    bytes[12..28].copy_from_slice(&host_id);
+    BE::write_u32(&mut bytes[28..32], parameters.len() as u32);
+    let mut crc = fixed_crc(&bytes);
+    BE::write_u32(&mut bytes[32..36], crc.clone().finalize());
+    crc.update(parameters.as_bytes());
+    let mut word = [0; 4];
+    BE::write_u32(&mut word, crc.finalize());
+    [&bytes, parameters.as_bytes(), &word].concat()
+}
+
 impl Descriptor {
     /// Reads the descriptor at the start of `bytes`. In this order: the first checksum, so that
     /// the length of the parameters can be trusted; the second; the parameters; the version.
@@ -103,11 +134,7 @@ impl Descriptor {
             length: bytes.len() as u64,
         };
         let fixed: &[u8; FIXED] = field(bytes, 0).ok_or(short.clone())?;
-        let mut crc = Hasher::new();
-        // The order in which Cassandra feeds them.
-        for at in [0, 8, 4, 16, 12, 24, 20, 28] {
-            crc.update(fixed.get(at..at + 4).unwrap_or_default());
-        }
+        let mut crc = fixed_crc(fixed);
         let check = |offset: usize, stored: u32, crc: &Hasher| {
             let computed = crc.clone().finalize();
             if stored == computed {
@@ -169,7 +196,9 @@ fn storage(parameters: &str) -> Option<Storage> {
     Some(match object.get("compression") {
         Some(compression) => {
             let class = compression.get("class_name").and_then(Value::as_str);
-            Storage::Compressed(class.unwrap_or("unnamed").to_owned())
+            let class = class.unwrap_or("unnamed").to_owned();
+            let codec = Codec::from_class(&class);
+            Storage::Compressed(class, codec)
         }
         None => Storage::Plain,
     })
@@ -199,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_the_worked_example() {
+        let mut host_id = [0; 16];
+        host_id.copy_from_slice(&EXAMPLE[12..28]);
+        let bytes = encode_descriptor(2, 1_767_225_600_000, host_id, "{}");
+        assert_eq!(bytes, EXAMPLE);
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_cut_is_seen() {
         for bit in 0..EXAMPLE.len() * 8 {
             let mut bytes = EXAMPLE;
@@ -216,7 +253,10 @@ mod tests {
         let lz4 = r#"{"compression":{"class_name":"LZ4Compressor"}}"#;
         assert_eq!(
             storage(lz4),
-            Some(Storage::Compressed("LZ4Compressor".to_owned()))
+            Some(Storage::Compressed(
+                "LZ4Compressor".to_owned(),
+                Some(Codec::Lz4)
+            ))
         );
         assert_eq!(storage(r#"{"encryption":{}}"#), Some(Storage::Encrypted));
         assert_eq!(storage(r#"{"unknown":1}"#), Some(Storage::Plain));

@@ -1,16 +1,25 @@
 //! `dump`: hints one a line, and bad regions where they lie.
 
+use hintstore_cassandra::{DecodeError, Schema};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    args::{self, Dump, Select, namespace_word},
+    args::{self, Dump, DumpFormat, Select, namespace_word},
+    decode,
+    exit::usage,
     input::{Bad, Flow, From, HintView, Visitor, each},
-    output::{Output, count, time},
+    output::{Output, count, hex, time},
 };
 
 pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
-    let (mut hints, mut bad) = (0, 0);
+    if dump.format == DumpFormat::Cql && (dump.schema.is_none() || output.is_json()) {
+        return Err(usage(
+            "--format cql needs --schema, and is for people: without --json",
+        ));
+    }
+    let schema = decode::schema(dump.schema.as_ref(), output)?;
+    let (mut hints, mut bad, mut skipped) = (0, 0, 0);
     let mut left = dump.select.limit.unwrap_or(u64::MAX);
     each(&dump.paths, output, |input, output| {
         for file in input.hints() {
@@ -18,13 +27,16 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
                 output,
                 file: &file.name,
                 dump,
+                schema: schema.as_ref(),
                 hints: 0,
                 bad: 0,
+                skipped: 0,
                 left,
             };
             let walked = input.walk(file, &mut printer);
             hints += printer.hints;
             bad += printer.bad;
+            skipped += printer.skipped;
             left = printer.left;
             super::verify::tell(walked, &file.name, output)?;
         }
@@ -37,6 +49,9 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     ))?;
     output.sum("hints", hints);
     output.sum("bad", bad);
+    if schema.is_some() {
+        output.sum("skipped", skipped);
+    }
     Ok(())
 }
 
@@ -44,9 +59,60 @@ struct Printer<'a> {
     output: &'a mut Output,
     file: &'a str,
     dump: &'a Dump,
+    schema: Option<&'a Schema>,
     hints: u64,
     bad: u64,
+    /// Hints that the schema does not decode.
+    skipped: u64,
     left: u64,
+}
+
+impl Printer<'_> {
+    fn decoded(&mut self, hint: &HintView<'_>, fields: &mut Value) {
+        let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
+            return;
+        };
+        let done = decode::updates(mutation, schema, hint.payload_version);
+        let Value::Object(fields) = fields else {
+            return;
+        };
+        match done {
+            Ok(updates) => {
+                let of_tables = decode::gc_grace(&updates, schema);
+                let ttl = hint.lifetime.gc_grace.as_secs().min(of_tables);
+                fields.insert("receiver_ttl_s".to_owned(), json!(ttl));
+                fields.insert("updates".to_owned(), updates.into());
+            }
+            Err(error) => {
+                self.skipped += 1;
+                let why = match error {
+                    DecodeError::UnknownTable(id) => {
+                        let id = hintstore::Namespace::from_bytes(id).to_string();
+                        fields.insert("table_id".to_owned(), json!(id));
+                        "unknown table".to_owned()
+                    }
+                    wrong @ DecodeError::Wrong { .. } => wrong.to_string(),
+                };
+                fields.insert("skipped".to_owned(), json!(why));
+            }
+        }
+    }
+
+    /// The statements of a hint, behind a comment that says which it is.
+    fn statements(&mut self, hint: &HintView<'_>) -> anyhow::Result<()> {
+        let line = text(hint, args::Value::Size);
+        self.output.text(&format!("-- {line}"))?;
+        let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
+            return self.output.text("-- its payload is not Cassandra's");
+        };
+        match decode::statements(mutation, schema, hint.payload_version) {
+            Ok(lines) => lines.iter().try_for_each(|line| self.output.text(line)),
+            Err(error) => {
+                self.skipped += 1;
+                self.output.text(&format!("-- not decoded: {error}"))
+            }
+        }
+    }
 }
 
 impl Visitor for Printer<'_> {
@@ -62,7 +128,10 @@ impl Visitor for Printer<'_> {
         if self.output.is_json() {
             let mut fields = fields(self.file, hint);
             add_value(&mut fields, self.dump.value, hint.payload);
+            self.decoded(hint, &mut fields);
             self.output.line("hint", fields)?;
+        } else if self.dump.format == DumpFormat::Cql {
+            self.statements(hint)?;
         } else {
             self.output.text(&text(hint, self.dump.value))?;
         }
@@ -94,22 +163,22 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
     match &hint.from {
         From::Cassandra {
             body_bytes,
-            gcgs_s,
-            updates,
-            table_id,
+            hint: of,
         } => json!({
             "file": file,
             "index": hint.index,
             "position": hint.position,
             "body_bytes": body_bytes,
             "creation_time_ms": hint.created_ms,
-            "gcgs_s": gcgs_s,
+            "gcgs_s": of.gcgs_s,
             "expires_at_ms": hint.expires_at_ms(),
             "mutation_sha256": hash,
             "target": hint.target.to_string(),
             "namespace": namespace_word(hint.namespace),
-            "updates": updates,
-            "table_id": hintstore::Namespace::from_bytes(*table_id).to_string(),
+            "update_count": of.updates,
+            "table_id": hintstore::Namespace::from_bytes(of.table_id).to_string(),
+            "partition_key_hex": of.first_update().map(|first| hex(first.key)),
+            "min_timestamp": of.first_update().and_then(|first| first.min_timestamp).map(|t| t.to_string()),
         }),
         From::Native { sequence, body, .. } => {
             let lifetime = hint.lifetime;
@@ -192,19 +261,4 @@ fn text(hint: &HintView<'_>, value: args::Value) -> String {
         time(hint.expires_at_ms()),
         hint.payload.len(),
     )
-}
-
-/// Bytes in hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| {
-        DIGITS
-            .get(usize::from(value))
-            .copied()
-            .map_or('?', char::from)
-    };
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }

@@ -221,7 +221,7 @@ fn cassandra(input: &Input, found: &Found, row: &mut Row) -> anyhow::Result<()> 
         .first()
         .map(|bad| bad.text.clone())
         .unwrap_or_default();
-    walked
+    walked.map(drop)
 }
 
 struct Counted<'a> {

@@ -3,6 +3,7 @@
 mod bench;
 mod convert;
 mod dump;
+mod judgement;
 mod ls;
 mod quickstart;
 mod replay;
@@ -18,7 +19,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Ls(paths) => ls::run(&paths, output),
         Command::Stat(paths) => stat::run(&paths, output),
         Command::Dump(dump) => dump::run(&dump, output),
-        Command::Verify(paths) => verify::run(&paths, output),
+        Command::Verify(verify) => verify::run(&verify, output),
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),
         Command::Replay(replay) => replay::run(&replay, output),

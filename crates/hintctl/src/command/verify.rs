@@ -1,11 +1,14 @@
 //! `verify`: every checksum, and what is damaged, where.
 
 use hintstore::Storage as _;
+use hintstore_cassandra::{DecodeError, Ignore, Schema, decode_mutation};
 use hintstore_format::{file_name, layout::STORE_SLOT_BYTES, store_file};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::judgement::Cassandra;
 use crate::{
-    args::Paths,
+    args::Verify,
+    decode,
     exit::closed_pipe,
     input::{
         Bad, CassandraFile, Flow, Found, From, HintView, Input, NativeFile, SideFile, Visitor,
@@ -16,7 +19,7 @@ use crate::{
 
 /// What a walk over one file found.
 #[derive(Default)]
-struct Check {
+struct Check<'s> {
     hints: u64,
     bytes: u64,
     bad: Vec<Bad>,
@@ -24,18 +27,42 @@ struct Check {
     harmful: u64,
     last: Option<hintstore::Sequence>,
     disorder: u64,
+    schema: Option<&'s Schema>,
+    decoded: Decoded,
+    cassandra: Option<Cassandra>,
+}
+
+/// What the mutations of Cassandra's files are, with the schema.
+#[derive(Default)]
+struct Decoded {
+    /// Numbers of hints whose table is in no schema.
+    unknown_table: Vec<u64>,
+    wrong: u64,
+    /// What is wrong with the first of them, and where.
+    first_wrong: Option<(u64, String)>,
 }
 
 /// No more bad regions than this are kept of one file; all are counted.
 const BAD_MAX: usize = 10_000;
 
-impl Visitor for Check {
+impl Visitor for Check<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         self.hints += 1;
         self.bytes += hint.payload.len() as u64;
         if let From::Native { sequence, .. } = hint.from {
             self.disorder += u64::from(self.last.is_some_and(|last| last >= sequence));
             self.last = Some(sequence);
+        }
+        if let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) {
+            match decode_mutation(mutation, schema, hint.payload_version, &mut Ignore) {
+                Ok(()) => {}
+                Err(DecodeError::UnknownTable(_)) => self.decoded.unknown_table.push(hint.index),
+                Err(wrong @ DecodeError::Wrong { .. }) => {
+                    self.decoded.wrong += 1;
+                    let first = &mut self.decoded.first_wrong;
+                    first.get_or_insert_with(|| (hint.position, wrong.to_string()));
+                }
+            }
         }
         Ok(Flow::Go)
     }
@@ -50,7 +77,7 @@ impl Visitor for Check {
     }
 }
 
-impl Check {
+impl Check<'_> {
     fn add(&mut self, position: u64, what: &'static str, text: String) {
         self.bad_count += 1;
         self.harmful += 1;
@@ -71,12 +98,16 @@ struct Totals {
     aside: u64,
 }
 
-pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
+pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
+    let schema = decode::schema(verify.schema.as_ref(), output)?;
     let mut totals = Totals::default();
-    each(&paths.paths, output, |input, output| {
+    each(&verify.paths, output, |input, output| {
         let bar = output.bar(input.hint_bytes());
         for file in input.hints() {
-            let mut check = Check::default();
+            let mut check = Check {
+                schema: schema.as_ref(),
+                ..Check::default()
+            };
             let walked = match &file.what {
                 What::Native => native(input, file, &mut check),
                 _ => cassandra(input, file, &mut check),
@@ -117,7 +148,7 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
 }
 
 impl Totals {
-    fn add(&mut self, check: &Check, walked: Walked) {
+    fn add(&mut self, check: &Check<'_>, walked: Walked) {
         self.files += 1;
         self.hints += check.hints;
         let verdict = verdict(check, walked);
@@ -158,43 +189,79 @@ pub(crate) fn tell(
     Ok(Some(Walked::InPart))
 }
 
-fn verdict(check: &Check, walked: Walked) -> &'static str {
+fn verdict(check: &Check<'_>, walked: Walked) -> &'static str {
     let is = |what: &str| check.bad.iter().any(|bad| bad.what == what);
     let notes = check.bad.iter().filter(|bad| bad.what != "open");
     match (walked, check.harmful) {
         (Walked::InPart, _) => "unreadable",
         (_, 1..) if is("version") => "unknown version",
-        (_, 1..) if is("compressed") || is("encrypted") => "refused",
+        (_, 1..) if is("compressor") || is("encrypted") => "refused",
         (_, 1..) => "damaged",
         (_, 0) if notes.count() == 0 => "clean",
         (_, 0) => "clean, with notes",
     }
 }
 
-fn print(file: &Found, check: &Check, walked: Walked, output: &mut Output) -> anyhow::Result<()> {
+fn print(
+    file: &Found,
+    check: &Check<'_>,
+    walked: Walked,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let verdict = verdict(check, walked);
     for bad in &check.bad {
         output.bad(&file.name, bad)?;
     }
-    output.line(
-        "file",
-        json!({
-            "file": file.name,
-            "format": file.what.word(),
-            "verdict": verdict,
-            "hints": check.hints,
-            "payload_bytes": check.bytes,
-            "bad": check.bad_count,
-        }),
-    )?;
+    let mut fields = json!({
+        "file": file.name,
+        "format": file.what.word(),
+        "verdict": verdict,
+        "hints": check.hints,
+        "payload_bytes": check.bytes,
+        "bad": check.bad_count,
+    });
+    if check.schema.is_some()
+        && let Value::Object(fields) = &mut fields
+    {
+        let unknown = check.decoded.unknown_table.len();
+        fields.insert("unknown_table".to_owned(), json!(unknown));
+        fields.insert("undecodable".to_owned(), json!(check.decoded.wrong));
+    }
+    match &check.cassandra {
+        Some(cassandra) => output.line_with("file", fields, "cassandra", |out| {
+            cassandra.write(check.hints, out)
+        })?,
+        None => output.line("file", fields)?,
+    }
     output.text(&format!(
         "{}: {verdict}, {}",
         file.name,
         count(check.hints, "hint")
-    ))
+    ))?;
+    let unknown = check.decoded.unknown_table.len() as u64;
+    if unknown > 0 {
+        let unknown = count(unknown, "hint");
+        output.text(&format!(
+            "  {unknown} for tables that the schema does not have"
+        ))?;
+    }
+    if let Some((position, text)) = &check.decoded.first_wrong {
+        let wrong = count(check.decoded.wrong, "hint");
+        output.text(&format!(
+            "  {wrong} not decoded with this schema, the first at byte {position}: {text}"
+        ))?;
+    }
+    if let Some(text) = check
+        .cassandra
+        .as_ref()
+        .and_then(|one| one.text(check.hints))
+    {
+        output.text(&format!("  Cassandra: {text}"))?;
+    }
+    Ok(())
 }
 
-fn native(input: &Input, found: &Found, check: &mut Check) -> anyhow::Result<()> {
+fn native(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Result<()> {
     let file = NativeFile::open(&input.storage, &found.name)?;
     file.walk(check)?;
     if check.disorder > 0 {
@@ -224,9 +291,16 @@ fn native(input: &Input, found: &Found, check: &mut Check) -> anyhow::Result<()>
     Ok(())
 }
 
-fn cassandra(input: &Input, found: &Found, check: &mut Check) -> anyhow::Result<()> {
+fn cassandra(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
-    file.walk(check)?;
+    let odd = file.walk(check)?;
+    let plain = !odd && check.bad_count == 0 && check.decoded.wrong == 0;
+    check.cassandra = Some(if plain {
+        let unknown = check.schema.map(|_| check.decoded.unknown_table.as_slice());
+        Cassandra::all(check.hints, unknown)
+    } else {
+        Cassandra::of(file.judge(check.schema)?)
+    });
     match file.side_file() {
         SideFile::Stored(stored) => {
             let computed = file.checksum()?;

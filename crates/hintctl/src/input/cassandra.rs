@@ -1,14 +1,11 @@
 //! One hint file of Cassandra.
 
-use std::{
-    io::{self, BufReader, Read},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::{
-    Descriptor, DescriptorError, HintBody, Item, Records, Storage, parse_side_file, side_file,
+    BadBlock, Descriptor, DescriptorError, HintBody, Item, ReadAt, Records, Schema, Storage,
+    Verdict, judge, parse_side_file, side_file,
 };
 use hintstore_format::expiry::Lifetime;
 use hintstore_storage::File;
@@ -36,20 +33,13 @@ pub(crate) enum SideFile {
     Stored(u32),
 }
 
-/// A file as a stream, hashed on the way.
-struct Stream {
-    file: Arc<dyn File>,
-    at: u64,
-}
+/// A file, as the crate of its format reads it.
+#[derive(Clone, Debug)]
+pub(crate) struct Bytes(Arc<dyn File>);
 
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self
-            .file
-            .read_at(buffer, self.at)
-            .map_err(|error| error.source)?;
-        self.at += read as u64;
-        Ok(read)
+impl ReadAt for Bytes {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset).map_err(|error| error.source)
     }
 }
 
@@ -108,16 +98,21 @@ impl CassandraFile {
             }),
             Err(error) => Some(whole("descriptor", error.to_string())),
             Ok(Descriptor {
-                storage: Storage::Compressed(class),
+                storage: Storage::Compressed(class, None),
                 ..
             }) => Some(whole(
-                "compressed",
-                format!("the records are compressed ({class}), which is not supported yet"),
+                "compressor",
+                format!(
+                    "there is no compressor {class}: LZ4, Snappy, Deflate, Zstd and Noop are known"
+                ),
             )),
             Ok(Descriptor {
                 storage: Storage::Encrypted,
                 ..
-            }) => Some(whole("encrypted", "the records are encrypted".to_owned())),
+            }) => Some(whole(
+                "encrypted",
+                "the records are encrypted, and the key is not in the file".to_owned(),
+            )),
             Ok(_) => None,
         }
     }
@@ -130,27 +125,20 @@ impl CassandraFile {
             .map(|d| TargetId::from_bytes(d.host_id))
     }
 
-    /// Walks the records.
-    pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
+    /// Walks the records; gives whether Cassandra may see the file otherwise although all of them
+    /// are intact.
+    pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<bool> {
         if let Some(refusal) = self.refusal() {
-            return visitor.bad(&refusal);
+            visitor.bad(&refusal)?;
+            return Ok(true);
         }
         let Ok(descriptor) = &self.descriptor else {
-            return Ok(());
+            return Ok(true);
         };
         let target = TargetId::from_bytes(descriptor.host_id);
         misnamed(&self.name, target, descriptor.timestamp_ms, visitor)?;
         let closed = self.side_file() != SideFile::Missing;
-        let start = descriptor.length as u64;
-        let stream = Stream {
-            file: self.file.clone(),
-            at: start,
-        };
-        let mut records = Records::new(
-            BufReader::with_capacity(256 << 10, stream),
-            start,
-            self.length,
-        );
+        let mut records = self.records(descriptor);
         while let Some(item) = records.next_item()? {
             let (index, position) = match item {
                 Item::Intact { index, position } => (index, position),
@@ -189,16 +177,30 @@ impl CassandraFile {
                 payload: hint.mutation,
                 from: From::Cassandra {
                     body_bytes: body.len() as u64,
-                    gcgs_s: hint.gcgs_s,
-                    updates: hint.updates,
-                    table_id: hint.table_id,
+                    hint,
                 },
             };
             if visitor.hint(&view)? == Flow::Stop {
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        Ok(records.is_odd())
+    }
+
+    /// What Cassandra would do with the file.
+    pub(crate) fn judge(&self, schema: Option<&Schema>) -> io::Result<Verdict> {
+        judge(Bytes(self.file.clone()), self.length, schema)
+    }
+
+    /// A walk over the records behind the descriptor.
+    pub(crate) fn records(&self, descriptor: &Descriptor) -> Records<Bytes> {
+        let (file, start) = (Bytes(self.file.clone()), descriptor.length as u64);
+        match descriptor.storage {
+            Storage::Compressed(_, Some(codec)) => {
+                Records::compressed(file, codec, start, self.length)
+            }
+            _ => Records::plain(file, start, self.length),
+        }
     }
 
     /// The checksum beside the file.
@@ -219,17 +221,15 @@ impl CassandraFile {
     /// The checksum of the whole file.
     pub(crate) fn checksum(&self) -> anyhow::Result<u32> {
         let mut crc = crc32fast::Hasher::new();
-        let mut stream = Stream {
-            file: self.file.clone(),
-            at: 0,
-        };
         let mut piece = vec![0; 1 << 20];
+        let mut at = 0;
         loop {
-            let read = stream.read(&mut piece)?;
+            let read = self.file.read_at(&mut piece, at)?;
             if read == 0 {
                 return Ok(crc.finalize());
             }
             crc.update(piece.get(..read).unwrap_or_default());
+            at += read as u64;
         }
     }
 }
@@ -250,15 +250,35 @@ fn bad(item: &Item, closed: bool) -> Bad {
             text: format!("record {index}: the body's checksum is wrong; the next one is found"),
             harmless: false,
         },
-        Item::BadLength { position, left } => Bad {
+        Item::Gap {
             position,
-            bytes: left,
+            bytes,
+            found,
+        } => Bad {
+            position,
+            bytes,
             what: "length",
             text: format!(
-                "no record can begin here, and those behind it, if there are any, are not looked \
-                 for: {left} bytes are left"
+                "no record can begin here: {bytes} bytes are passed over, {}",
+                if found {
+                    "and behind them the next record is found"
+                } else {
+                    "and no record is behind them"
+                }
             ),
             harmless: false,
+        },
+        Item::BadBlock(BadBlock {
+            position,
+            bytes,
+            ref text,
+            torn,
+        }) => Bad {
+            position,
+            bytes,
+            what: "block",
+            text: format!("{text} (the position is that in the file)"),
+            harmless: torn && !closed,
         },
         Item::Torn { position, left } => Bad {
             position,

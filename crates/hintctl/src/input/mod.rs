@@ -14,7 +14,7 @@ use hintstore::{
     OsStorage, Storage as _, TargetId,
     inspect::{JournalView, read_journal},
 };
-use hintstore_cassandra::FileName;
+use hintstore_cassandra::{FileName, HintBody};
 use hintstore_format::{SegmentId, descriptor::Kind, file_name, layout::SEGMENT_MAGIC};
 use hintstore_storage::{File, Info};
 use serde_json::{Value, json};
@@ -140,9 +140,7 @@ pub(crate) struct HintView<'a> {
 pub(crate) enum From<'a> {
     Cassandra {
         body_bytes: u64,
-        gcgs_s: u64,
-        updates: u64,
-        table_id: [u8; 16],
+        hint: HintBody<'a>,
     },
     Native {
         segment: SegmentId,
@@ -153,6 +151,13 @@ pub(crate) enum From<'a> {
 }
 
 impl HintView<'_> {
+    /// The payload, if it is a mutation of Cassandra's: in its files all are, elsewhere those
+    /// that came from there.
+    pub(crate) fn mutation(&self) -> Option<&[u8]> {
+        let messaging = (10..=13).contains(&self.payload_version);
+        messaging.then_some(self.payload)
+    }
+
     /// When the hint is dead, by itself.
     pub(crate) fn expires_at_ms(&self) -> i64 {
         let created = hintstore::UnixMillis::new(self.created_ms);
@@ -272,7 +277,10 @@ impl Input {
     /// Walks the hints of a file.
     pub(crate) fn walk(&self, file: &Found, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
         match file.what {
-            What::Cassandra => CassandraFile::open(&self.storage, &file.name)?.walk(visitor),
+            What::Cassandra => {
+                CassandraFile::open(&self.storage, &file.name)?.walk(visitor)?;
+                Ok(())
+            }
             _ => NativeFile::open(&self.storage, &file.name)?.walk(visitor),
         }
     }

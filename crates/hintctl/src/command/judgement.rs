@@ -1,0 +1,134 @@
+//! What Cassandra itself would do with one of its files, as `verify` tells it.
+
+use std::io::{self, Write};
+
+use hintstore_cassandra::{Status, Verdict};
+use serde_json::json;
+
+use crate::output::count;
+
+/// What Cassandra would do with a file.
+pub(crate) struct Cassandra {
+    startup: String,
+    status: Status,
+    endless: bool,
+    verbatim: Numbers,
+    /// Unknown without a schema.
+    decoding: Option<Numbers>,
+}
+
+/// Numbers of records, in order.
+enum Numbers {
+    /// So many, but for some.
+    AllBut(u64, Vec<u64>),
+    These(Vec<u64>),
+}
+
+impl Numbers {
+    fn count(&self) -> u64 {
+        match self {
+            Self::AllBut(count, without) => count - without.len() as u64,
+            Self::These(these) => these.len() as u64,
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut comma = "";
+        let mut one = |number: u64| {
+            write!(out, "{comma}{number}")?;
+            comma = ",";
+            Ok(())
+        };
+        match self {
+            Self::These(these) => these.iter().try_for_each(|number| one(*number)),
+            Self::AllBut(count, without) => {
+                let mut without = without.iter().peekable();
+                (0..*count)
+                    .filter(|number| without.next_if(|next| *next == number).is_none())
+                    .try_for_each(one)
+            }
+        }
+    }
+}
+
+impl Cassandra {
+    /// It delivers all of `hints`; decoding, all but those of unknown tables.
+    pub(crate) fn all(hints: u64, unknown: Option<&[u64]>) -> Self {
+        Self {
+            startup: "loaded".to_owned(),
+            status: Status::Clean,
+            endless: false,
+            verbatim: Numbers::AllBut(hints, Vec::new()),
+            decoding: unknown.map(|unknown| Numbers::AllBut(hints, unknown.to_vec())),
+        }
+    }
+
+    pub(crate) fn of(verdict: Verdict) -> Self {
+        Self {
+            startup: verdict.startup,
+            status: verdict.status,
+            endless: verdict.endless,
+            verbatim: Numbers::These(verdict.verbatim),
+            decoding: verdict.decoding.map(Numbers::These),
+        }
+    }
+
+    /// Writes it as JSON; `recoverable` is how many hints are intact.
+    pub(crate) fn write(&self, recoverable: u64, out: &mut dyn Write) -> io::Result<()> {
+        write!(
+            out,
+            "{{\"startup\":{},\"status\":{},\"endless\":{},\"recoverable\":{recoverable},\
+             \"returned_by_decoding_reader\":",
+            json!(self.startup),
+            json!(self.status.word()),
+            self.endless
+        )?;
+        match &self.decoding {
+            None => write!(out, "null")?,
+            Some(numbers) => {
+                write!(out, "[")?;
+                numbers.write(out)?;
+                write!(out, "]")?;
+            }
+        }
+        write!(out, ",\"returned_by_verbatim_reader\":[")?;
+        self.verbatim.write(out)?;
+        write!(out, "]}}")
+    }
+
+    /// The same for people; nothing where all is well.
+    pub(crate) fn text(&self, recoverable: u64) -> Option<String> {
+        if self.startup == "not loaded, removed" {
+            return Some("a starting node removes the file".to_owned());
+        }
+        if self.startup.starts_with("not loaded") {
+            return Some(
+                "a starting node renames it to .corrupt.hints, and never delivers it".to_owned(),
+            );
+        }
+        if self.startup != "loaded" {
+            let first = self.startup.split(" <- ").next().unwrap_or_default();
+            return Some(format!("a node does not start over this file: {first}"));
+        }
+        let given = self.verbatim.count();
+        let decoded = match &self.decoding {
+            Some(numbers) if numbers.count() != given => {
+                format!(" ({} to a node of another version)", numbers.count())
+            }
+            _ => String::new(),
+        };
+        let of = count(recoverable, "intact hint");
+        match self.status {
+            _ if self.endless => {
+                Some("delivers its last block again and again, without end".to_owned())
+            }
+            Status::Clean => None,
+            Status::Warned => Some(format!(
+                "delivers {given} of {of}{decoded}, with a warning in its log"
+            )),
+            Status::Failed => Some(format!(
+                "delivers {given} of {of}{decoded}, and gives up on the file each time it is tried"
+            )),
+        }
+    }
+}
