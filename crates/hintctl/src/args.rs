@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 use hintstore::{Namespace, Sequence, TargetId, UnixMillis};
+use hintstore_cassandra::Codec;
 
 /// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
 /// those of Apache Cassandra 3.0 to 5.x.
@@ -67,18 +68,44 @@ Examples:
 
 Of a file of Cassandra's it also says what Cassandra itself would do with it.")]
     Verify(Verify),
-    /// Discard hints of a native store: plans, and acts only with --apply
+    /// Save every intact hint of damaged files of Cassandra's into new ones that it reads
+    #[command(after_help = "\
+Examples:
+  hintctl salvage /var/lib/cassandra/hints SAVED
+  hintctl salvage FILE SAVED
+  hintctl salvage odd-name.hints SAVED --target 9a355670-9212-4932-96bd-55417aa90974
+
+The files are only read. What is lost is told, by its offset.")]
+    Salvage(Salvage),
+    /// Take away hints that are dead: plans, and acts only with --apply
+    #[command(after_help = "\
+Examples:
+  hintctl expire /var/lib/cassandra/hints
+  hintctl expire /var/lib/cassandra/hints --as-of 2026-12-01
+  hintctl expire STORE --apply
+
+In a directory of Cassandra's the node must be stopped; the files as they were are set aside.")]
+    Expire(Expire),
+    /// Discard hints: plans, and acts only with --apply
     #[command(after_help = "\
 Examples:
   hintctl truncate STORE --target 9a355670-9212-4932-96bd-55417aa90974
   hintctl truncate STORE --namespace 10000000-0000-4000-8000-000000000001 --apply
-  hintctl truncate STORE --older-than 2026-11-01T00:00:00Z --apply")]
+  hintctl truncate STORE --older-than 2026-11-01T00:00:00Z --apply
+  hintctl truncate /var/lib/cassandra/hints --table shop.carts --schema schema.cql --apply
+
+In a directory of Cassandra's the node must be stopped; the files as they were are set aside.")]
     Truncate(Truncate),
-    /// Make a native store of a Cassandra node's hint directory
+    /// Make one form of hints from another: native, Cassandra's files, JSON Lines, Parquet
     #[command(after_help = "\
 Examples:
   hintctl convert /var/lib/cassandra/hints --to native STORE
-  hintctl --json convert FILE --to native STORE")]
+  hintctl convert STORE --to cassandra:2:lz4 HINTS
+  hintctl convert HINTS --to cassandra:3 OUT --table shop.orders --schema schema.cql
+  hintctl convert HINTS --to parquet hints.parquet --schema schema.cql
+
+cassandra:1 is for 3.0 to 3.11, :2 for 4.0, 4.1 and 5.0 as it is delivered, :3 for 5.0 in storage
+compatibility mode NONE. Payloads, times and order stay as they are.")]
     Convert(Convert),
     /// Give out hints in order, past what is dead
     #[command(after_help = "\
@@ -184,8 +211,31 @@ pub(crate) enum DumpFormat {
 }
 
 #[derive(Debug, Arguments)]
+pub(crate) struct Salvage {
+    /// A directory of Cassandra's hint files, or one of them
+    pub(crate) from: PathBuf,
+    /// Where: a directory that is empty, or not there
+    pub(crate) out: PathBuf,
+    /// The target, where neither descriptor nor name say it
+    #[arg(long, value_name = "UUID")]
+    pub(crate) target: Option<TargetId>,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Expire {
+    /// The directory of a native store, or of Cassandra's hints
+    pub(crate) directory: PathBuf,
+    /// Judge what is dead at this time instead of now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) as_of: Option<UnixMillis>,
+    /// Do it: without this nothing is changed
+    #[arg(long)]
+    pub(crate) apply: bool,
+}
+
+#[derive(Debug, Arguments)]
 pub(crate) struct Truncate {
-    /// The directory of a native store
+    /// The directory of a native store, or of Cassandra's hints
     pub(crate) directory: PathBuf,
     /// Only hints for this target
     #[arg(long, value_name = "UUID")]
@@ -199,32 +249,87 @@ pub(crate) struct Truncate {
     /// Only hints up to this sequence; needs --target
     #[arg(long, value_name = "N", value_parser = sequence, requires = "target")]
     pub(crate) up_to: Option<Sequence>,
+    /// Only hints of this table of Cassandra's: its id, or with --schema keyspace.table
+    #[arg(long, value_name = "TABLE", conflicts_with = "namespace")]
+    pub(crate) table: Option<String>,
+    /// To look up tables: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
+    /// `system_schema` in JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
     /// Discard everything
-    #[arg(long, conflicts_with_all = ["target", "namespace", "older_than"])]
+    #[arg(long, conflicts_with_all = ["target", "namespace", "table", "older_than"])]
     pub(crate) all: bool,
     /// Do it: without this nothing is changed
     #[arg(long)]
     pub(crate) apply: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// A store of hintstore
+/// A form of hints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    /// A store of hintstore.
     Native,
+    /// Files of Cassandra, of a version, and packed.
+    Cassandra(i32, Option<Codec>),
+    /// JSON Lines.
+    Jsonl,
+    /// Parquet.
+    Parquet,
 }
 
 #[derive(Debug, Arguments)]
 pub(crate) struct Convert {
-    /// A directory of Cassandra's hint files, or one of them
+    /// A directory of hints, Cassandra's or a native store, or one file
     pub(crate) from: PathBuf,
-    /// What to make
-    #[arg(long, value_enum)]
-    pub(crate) to: Format,
-    /// Where: a directory that is empty, or not there
+    /// What to make: native, cassandra:1, cassandra:2 or cassandra:3, each also with :lz4,
+    /// :snappy, :deflate, :zstd or :noop behind it, jsonl, parquet
+    #[arg(long, value_name = "FORM", value_parser = form)]
+    pub(crate) to: To,
+    /// Where: for native and cassandra a directory that is empty, or not there; for jsonl and
+    /// parquet a file that is not there
     pub(crate) out: PathBuf,
-    /// Add to the store that is there: doing it twice adds the hints twice
+    /// Add to the native store that is there: doing it twice adds the hints twice
     #[arg(long)]
     pub(crate) add: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Only hints that write to this table: its id, or with --schema keyspace.table
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Make them all hints for this target
+    #[arg(long, value_name = "UUID")]
+    pub(crate) retarget: Option<TargetId>,
+    /// To decode Cassandra's mutations: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
+    /// `system_schema` in JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+}
+
+fn form(text: &str) -> Result<To, String> {
+    let expected = || {
+        format!("`{text}` is none of native, cassandra:1, cassandra:2, cassandra:3, jsonl, parquet")
+    };
+    match text {
+        "native" => return Ok(To::Native),
+        "jsonl" => return Ok(To::Jsonl),
+        "parquet" => return Ok(To::Parquet),
+        _ => {}
+    }
+    let rest = text.strip_prefix("cassandra:").ok_or_else(expected)?;
+    let (version, codec) = match rest.split_once(':') {
+        Some((version, codec)) => {
+            let known = Codec::from_word(codec)
+                .ok_or_else(|| format!("`{codec}` is none of lz4, snappy, deflate, zstd, noop"))?;
+            (version, Some(known))
+        }
+        None => (rest, None),
+    };
+    match version {
+        "1" => Ok(To::Cassandra(1, codec)),
+        "2" => Ok(To::Cassandra(2, codec)),
+        "3" => Ok(To::Cassandra(3, codec)),
+        _ => Err(expected()),
+    }
 }
 
 #[derive(Debug, Arguments)]

@@ -2,7 +2,7 @@
 
 use byteorder::{BE, ByteOrder as _};
 
-use crate::{mutation::TIMESTAMP_EPOCH, read_unsigned};
+use crate::{mutation::TIMESTAMP_EPOCH, read_unsigned, vint::write_unsigned};
 
 /// The body of a hint. The mutation is opaque but for its first table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,4 +70,13 @@ impl<'a> HintBody<'a> {
             .saturating_mul(1000);
         self.creation_time_ms.saturating_add(millis)
     }
+}
+
+/// The body of a hint: what [`HintBody::decode`] reads.
+pub fn encode_body(creation_time_ms: i64, gcgs_s: u64, mutation: &[u8]) -> Vec<u8> {
+    let mut body = vec![0; 8];
+    BE::write_i64(&mut body, creation_time_ms);
+    write_unsigned(gcgs_s, &mut body);
+    body.extend_from_slice(mutation);
+    body
 }

@@ -176,15 +176,23 @@ impl Descriptor {
 
     /// The messaging version of the mutations: what a receiver must speak.
     pub fn messaging_version(&self) -> u32 {
-        match self.version {
-            1 => 10,
-            2 => 12,
-            _ => 13,
-        }
+        messaging_version(self.version)
     }
+
+    /// Length of what every descriptor begins with; the parameters follow.
+    pub const FIXED: u64 = FIXED as u64;
 
     /// Greatest length of a descriptor that is read.
     pub const LENGTH_MAX: usize = FIXED + PARAMETERS_MAX + 4;
+}
+
+/// The messaging version of the mutations in files of a version.
+pub fn messaging_version(version: i32) -> u32 {
+    match version {
+        1 => 10,
+        2 => 12,
+        _ => 13,
+    }
 }
 
 fn storage(parameters: &str) -> Option<Storage> {

@@ -23,9 +23,9 @@ mod vint;
 mod write;
 
 pub use blocks::BadBlock;
-pub use body::{FirstUpdate, HintBody};
+pub use body::{FirstUpdate, HintBody, encode_body};
 pub use codec::Codec;
-pub use descriptor::{Descriptor, DescriptorError, Storage};
+pub use descriptor::{Descriptor, DescriptorError, Storage, messaging_version};
 pub use file_name::{FileName, parse_side_file, side_file};
 pub use mutation::{
     Bound, Cell, Clustering, DecodeError, Deletion, Ignore, Liveness, Update, Visit,

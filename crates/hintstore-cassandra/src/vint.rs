@@ -1,6 +1,8 @@
 //! Cassandra's unsigned variable-length integers: the leading ones of the first byte say how many
 //! bytes follow.
 
+use byteorder::{BE, ByteOrder as _};
+
 /// Reads one at the start of `bytes`; gives the value and its length.
 pub fn read_unsigned(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
@@ -14,6 +16,21 @@ pub fn read_unsigned(bytes: &[u8]) -> Option<(u64, usize)> {
         value = value << 8 | u64::from(*byte);
     }
     Some((value, extra + 1))
+}
+
+/// Adds one to `out`, in as few bytes as it needs.
+pub(crate) fn write_unsigned(value: u64, out: &mut Vec<u8>) {
+    let bits = 64 - (value | 1).leading_zeros();
+    // Each byte behind the first takes one bit of the first.
+    let extra = ((bits - 1) / 7).min(8);
+    let mut word = [0; 9];
+    BE::write_u64(&mut word[1..], value);
+    let ones = !(0xff_u8.checked_shr(extra).unwrap_or(0));
+    let from = 8 - extra as usize;
+    if let Some(first) = word.get_mut(from) {
+        *first |= ones;
+    }
+    out.extend_from_slice(word.get(from..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -38,6 +55,9 @@ mod tests {
         ];
         for (value, bytes) in samples {
             assert_eq!(read_unsigned(bytes), Some((value, bytes.len())));
+            let mut written = Vec::new();
+            write_unsigned(value, &mut written);
+            assert_eq!(written, bytes);
             assert_eq!(read_unsigned(&bytes[..bytes.len() - 1]), None, "{value}");
         }
         assert_eq!(read_unsigned(&[0xff; 9]), Some((u64::MAX, 9)));

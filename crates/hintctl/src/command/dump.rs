@@ -68,36 +68,6 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn decoded(&mut self, hint: &HintView<'_>, fields: &mut Value) {
-        let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
-            return;
-        };
-        let done = decode::updates(mutation, schema, hint.payload_version);
-        let Value::Object(fields) = fields else {
-            return;
-        };
-        match done {
-            Ok(updates) => {
-                let of_tables = decode::gc_grace(&updates, schema);
-                let ttl = hint.lifetime.gc_grace.as_secs().min(of_tables);
-                fields.insert("receiver_ttl_s".to_owned(), json!(ttl));
-                fields.insert("updates".to_owned(), updates.into());
-            }
-            Err(error) => {
-                self.skipped += 1;
-                let why = match error {
-                    DecodeError::UnknownTable(id) => {
-                        let id = hintstore::Namespace::from_bytes(id).to_string();
-                        fields.insert("table_id".to_owned(), json!(id));
-                        "unknown table".to_owned()
-                    }
-                    wrong @ DecodeError::Wrong { .. } => wrong.to_string(),
-                };
-                fields.insert("skipped".to_owned(), json!(why));
-            }
-        }
-    }
-
     /// The statements of a hint, behind a comment that says which it is.
     fn statements(&mut self, hint: &HintView<'_>) -> anyhow::Result<()> {
         let line = text(hint, args::Value::Size);
@@ -128,7 +98,9 @@ impl Visitor for Printer<'_> {
         if self.output.is_json() {
             let mut fields = fields(self.file, hint);
             add_value(&mut fields, self.dump.value, hint.payload);
-            self.decoded(hint, &mut fields);
+            if let Some(schema) = self.schema {
+                self.skipped += u64::from(!add_updates(&mut fields, hint, schema));
+            }
             self.output.line("hint", fields)?;
         } else if self.dump.format == DumpFormat::Cql {
             self.statements(hint)?;
@@ -240,6 +212,30 @@ pub(crate) fn add_value(fields: &mut Value, how: args::Value, payload: &[u8]) {
     if let Value::Object(map) = fields {
         map.insert("payload".to_owned(), json!(value));
     }
+}
+
+/// Adds what a hint of Cassandra's writes; gives whether it could be decoded.
+pub(crate) fn add_updates(fields: &mut Value, hint: &HintView<'_>, schema: &Schema) -> bool {
+    let (Value::Object(fields), Some(mutation)) = (fields, hint.mutation()) else {
+        return false;
+    };
+    let why = match decode::updates(mutation, schema, hint.payload_version) {
+        Ok(updates) => {
+            let of_tables = decode::gc_grace(&updates, schema);
+            let ttl = hint.lifetime.gc_grace.as_secs().min(of_tables);
+            fields.insert("receiver_ttl_s".to_owned(), json!(ttl));
+            fields.insert("updates".to_owned(), updates.into());
+            return true;
+        }
+        Err(DecodeError::UnknownTable(id)) => {
+            let id = hintstore::Namespace::from_bytes(id).to_string();
+            fields.insert("table_id".to_owned(), json!(id));
+            "unknown table".to_owned()
+        }
+        Err(wrong @ DecodeError::Wrong { .. }) => wrong.to_string(),
+    };
+    fields.insert("skipped".to_owned(), json!(why));
+    false
 }
 
 fn text(hint: &HintView<'_>, value: args::Value) -> String {

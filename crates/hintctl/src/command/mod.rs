@@ -3,10 +3,13 @@
 mod bench;
 mod convert;
 mod dump;
+mod expire;
 mod judgement;
 mod ls;
 mod quickstart;
 mod replay;
+mod rewrite;
+mod salvage;
 mod stat;
 mod truncate;
 mod verify;
@@ -20,6 +23,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Stat(paths) => stat::run(&paths, output),
         Command::Dump(dump) => dump::run(&dump, output),
         Command::Verify(verify) => verify::run(&verify, output),
+        Command::Salvage(salvage) => salvage::run(&salvage, output),
+        Command::Expire(expire) => expire::run(&expire, output),
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),
         Command::Replay(replay) => replay::run(&replay, output),

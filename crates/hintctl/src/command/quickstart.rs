@@ -120,7 +120,7 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
     let store = open(directory, by_millis)?;
     let mut imported = 0;
     for set in &sets {
-        imported += import(&Input::open(set)?, &store, output)?.hints;
+        imported += import(&Input::open(set)?, &store, output)?;
     }
     store.close()?;
     output.text(&format!(

@@ -1,4 +1,5 @@
-//! `truncate`: discards hints of a native store. Plans first; acts with `--apply`.
+//! `truncate`: discards hints of a native store, or of a directory of Cassandra's. Plans first; acts
+//! with `--apply`.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +10,44 @@ use hintstore::{
 use hintstore_format::file_name;
 use serde_json::json;
 
+use super::{
+    convert::Wanted,
+    rewrite::{self, Fate},
+};
 use crate::{
-    args::Truncate,
+    args::{Select, Truncate},
+    decode,
     exit::usage,
     input::{Bad, Flow, From, HintView, Input, Pending, Visitor, What},
     output::{Output, count},
 };
 
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
-    let narrowed = args.target.is_some() || args.namespace.is_some() || args.older_than.is_some();
+    let narrowed = args.target.is_some()
+        || args.namespace.is_some()
+        || args.table.is_some()
+        || args.older_than.is_some();
     if !narrowed && !args.all {
         return Err(usage(
             "say what to discard: --target, --namespace, --older-than, or --all",
         ));
     }
     let input = Input::open(&args.directory)?;
+    if input.is_directory
+        && !input.is_store()
+        && input.files.iter().any(|file| file.what == What::Cassandra)
+    {
+        return of_cassandra(args, &input, output);
+    }
+    if args.table.is_some() || args.schema.is_some() {
+        return Err(usage(
+            "--table and --schema are for Cassandra's directories: name the --namespace",
+        ));
+    }
     if !input.is_directory || input.storage.open(file_name::STORE, false).is_err() {
         return Err(usage(format!(
-            "{} is no native store (it has no file {}): name the directory of one",
+            "{} is no directory of Cassandra's hints, and no native store (it has no file {}): name \
+             the directory of one",
             args.directory.display(),
             file_name::STORE
         )));
@@ -96,6 +117,30 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             count(hints, "hint")
         ))
     }
+}
+
+/// The same in a directory of Cassandra's.
+fn of_cassandra(args: &Truncate, input: &Input, output: &mut Output) -> anyhow::Result<()> {
+    if args.up_to.is_some() {
+        return Err(usage(
+            "hints of Cassandra have no sequence: --up-to is for native stores",
+        ));
+    }
+    let schema = decode::schema(args.schema.as_ref(), output)?;
+    let select = Select {
+        target: args.target,
+        namespace: args.namespace,
+        until: args.older_than,
+        ..Select::default()
+    };
+    let wanted = Wanted::new(&select, args.table.as_deref(), schema.as_ref())?;
+    let by_table = args.table.is_some();
+    let mut fate = |hint: &HintView<'_>| match wanted.has(hint) {
+        false => Fate::Stay,
+        true if by_table && hint.namespace == Namespace::MIXED => Fate::Mixed,
+        true => Fate::Go,
+    };
+    rewrite::run(input, args.apply, &mut fate, output)
 }
 
 /// What `--apply` would discard, from the files alone: nothing is locked, opened for writing or

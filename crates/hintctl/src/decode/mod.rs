@@ -2,6 +2,7 @@
 
 mod cql;
 mod json;
+mod touched;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use hintstore_cassandra::Schema;
 
 pub(crate) use cql::statements;
 pub(crate) use json::{gc_grace, updates};
+pub(crate) use touched::touched;
 
 use crate::output::Output;
 

@@ -4,13 +4,13 @@ use std::{io, sync::Arc, time::Duration};
 
 use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::{
-    BadBlock, Descriptor, DescriptorError, HintBody, Item, ReadAt, Records, Schema, Storage,
-    Verdict, judge, parse_side_file, side_file,
+    BadBlock, Codec, Descriptor, DescriptorError, FileName, HintBody, Item, ReadAt, Records,
+    Schema, Storage, Verdict, judge, parse_side_file, side_file,
 };
 use hintstore_format::expiry::Lifetime;
 use hintstore_storage::File;
 
-use super::{Bad, Flow, From, HintView, Visitor, misnamed};
+use super::{Bad, Flow, From, HintView, Visitor, claimed, misnamed};
 
 /// A hint file of Cassandra.
 #[derive(Debug)]
@@ -125,6 +125,119 @@ impl CassandraFile {
             .map(|d| TargetId::from_bytes(d.host_id))
     }
 
+    /// How the hints of the file are saved, also where its descriptor is damaged: target and time
+    /// are then those of its name, or the target is `given`; how records are stored is tried.
+    pub(crate) fn salvageable(&self, given: Option<TargetId>) -> Result<Salvageable, Bad> {
+        match &self.descriptor {
+            Ok(descriptor) => {
+                if let Some(refusal) = self.refusal() {
+                    return Err(refusal);
+                }
+                let codec = match descriptor.storage {
+                    Storage::Compressed(_, codec) => codec,
+                    _ => None,
+                };
+                return Ok(Salvageable {
+                    target: given.unwrap_or(TargetId::from_bytes(descriptor.host_id)),
+                    timestamp_ms: descriptor.timestamp_ms,
+                    version: descriptor.version,
+                    codec,
+                    start: descriptor.length as u64,
+                    notes: Vec::new(),
+                });
+            }
+            Err(DescriptorError::Checksum { .. } | DescriptorError::Parameters) => {}
+            Err(_) => {
+                let refusal = self.refusal();
+                return refusal.map_or_else(
+                    || Err(Bad::note("empty", "there is nothing in it".to_owned())),
+                    Err,
+                );
+            }
+        }
+        let (_, base) = self.name.rsplit_once('/').unwrap_or(("", &self.name));
+        let claim = claimed(base);
+        let Some(target) = given.or(claim.map(|(target, _)| target)) else {
+            return Err(Bad::whole(
+                "descriptor",
+                "the descriptor is damaged and the name says no target: give it with --target"
+                    .to_owned(),
+            ));
+        };
+        let name_version = base
+            .strip_suffix(".hints")
+            .and_then(|stem| stem.rsplit('-').next())
+            .and_then(|version| version.parse().ok())
+            .filter(|version| (1..=3).contains(version));
+        let Some(version) = name_version else {
+            return Err(Bad::whole(
+                "descriptor",
+                "the descriptor is damaged and the name says no version from 1 to 3: rename the \
+                 file to TARGET-TIME-VERSION.hints"
+                    .to_owned(),
+            ));
+        };
+        // Records begin somewhere behind the fixed part; what comes before is passed over.
+        let start = Descriptor::FIXED.min(self.length);
+        let count = |codec: Option<Codec>| {
+            let file = Bytes(self.file.clone());
+            let mut records = match codec {
+                None => Records::plain(file, start, self.length),
+                Some(codec) => Records::compressed(file, codec, start, self.length),
+            };
+            let mut intact = 0;
+            while let Ok(Some(item)) = records.next_item() {
+                intact += u64::from(matches!(item, Item::Intact { .. }));
+            }
+            intact
+        };
+        let codecs = [
+            None,
+            Some(Codec::Lz4),
+            Some(Codec::Zstd),
+            Some(Codec::Deflate),
+            Some(Codec::Snappy),
+            Some(Codec::Noop),
+        ];
+        let best = codecs.into_iter().max_by_key(|codec| count(*codec));
+        let codec = best.flatten();
+        let text = format!(
+            "the descriptor is damaged: target {target} and version {version} are taken from {}, \
+             the records read as {}",
+            if given.is_some() {
+                "--target and its name"
+            } else {
+                "its name"
+            },
+            codec.map_or("not compressed", Codec::word)
+        );
+        Ok(Salvageable {
+            target,
+            timestamp_ms: claim.map_or(0, |(_, time)| time),
+            version,
+            codec,
+            start,
+            notes: vec![Bad::whole("descriptor", text)],
+        })
+    }
+
+    /// Walks the records as they are to be saved.
+    pub(crate) fn walk_as(
+        &self,
+        plan: &Salvageable,
+        visitor: &mut dyn Visitor,
+    ) -> anyhow::Result<()> {
+        let file = Bytes(self.file.clone());
+        let records = match plan.codec {
+            None => Records::plain(file, plan.start, self.length),
+            Some(codec) => Records::compressed(file, codec, plan.start, self.length),
+        };
+        let messaging = hintstore_cassandra::messaging_version(plan.version);
+        let closed = self.side_file() != SideFile::Missing;
+        walk(records, plan.target, messaging, closed, visitor)?;
+        Ok(())
+    }
+
     /// Walks the records; gives whether Cassandra may see the file otherwise although all of them
     /// are intact.
     pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<bool> {
@@ -138,53 +251,8 @@ impl CassandraFile {
         let target = TargetId::from_bytes(descriptor.host_id);
         misnamed(&self.name, target, descriptor.timestamp_ms, visitor)?;
         let closed = self.side_file() != SideFile::Missing;
-        let mut records = self.records(descriptor);
-        while let Some(item) = records.next_item()? {
-            let (index, position) = match item {
-                Item::Intact { index, position } => (index, position),
-                other => {
-                    visitor.bad(&bad(&other, closed))?;
-                    continue;
-                }
-            };
-            let body = records.body();
-            let Some(hint) = HintBody::decode(body) else {
-                visitor.bad(&Bad {
-                    position,
-                    bytes: body.len() as u64 + 12,
-                    what: "body",
-                    text: "the checksums hold, and the body is too short for a hint".to_owned(),
-                    harmless: false,
-                })?;
-                continue;
-            };
-            let one = hint.updates == 1;
-            let view = HintView {
-                index,
-                position,
-                target,
-                namespace: if one {
-                    Namespace::from_bytes(hint.table_id)
-                } else {
-                    Namespace::MIXED
-                },
-                payload_version: descriptor.messaging_version(),
-                created_ms: hint.creation_time_ms,
-                lifetime: Lifetime {
-                    gc_grace: Duration::from_secs(hint.gcgs_s),
-                    ttl: None,
-                },
-                payload: hint.mutation,
-                from: From::Cassandra {
-                    body_bytes: body.len() as u64,
-                    hint,
-                },
-            };
-            if visitor.hint(&view)? == Flow::Stop {
-                break;
-            }
-        }
-        Ok(records.is_odd())
+        let messaging = descriptor.messaging_version();
+        walk(self.records(descriptor), target, messaging, closed, visitor)
     }
 
     /// What Cassandra would do with the file.
@@ -232,6 +300,84 @@ impl CassandraFile {
             at += read as u64;
         }
     }
+}
+
+/// How the hints of a file are saved.
+pub(crate) struct Salvageable {
+    pub(crate) target: TargetId,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) version: i32,
+    pub(crate) codec: Option<Codec>,
+    start: u64,
+    pub(crate) notes: Vec<Bad>,
+}
+
+impl Salvageable {
+    /// What the new file is called: as the old one, if a node knows it by that.
+    pub(crate) fn name(&self, old: &str) -> String {
+        let (target, time, version) = (self.target, self.timestamp_ms, self.version);
+        if claimed(old) == Some((target, time)) && FileName::parse(old) == Some(FileName::Hints) {
+            old.to_owned()
+        } else {
+            format!("{target}-{time}-{version}.hints")
+        }
+    }
+}
+
+/// Walks records; gives whether Cassandra may see the file otherwise although all are intact.
+fn walk(
+    mut records: Records<Bytes>,
+    target: TargetId,
+    messaging_version: u32,
+    closed: bool,
+    visitor: &mut dyn Visitor,
+) -> anyhow::Result<bool> {
+    while let Some(item) = records.next_item()? {
+        let (index, position) = match item {
+            Item::Intact { index, position } => (index, position),
+            other => {
+                visitor.bad(&bad(&other, closed))?;
+                continue;
+            }
+        };
+        let body = records.body();
+        let Some(hint) = HintBody::decode(body) else {
+            visitor.bad(&Bad {
+                position,
+                bytes: body.len() as u64 + 12,
+                what: "body",
+                text: "the checksums hold, and the body is too short for a hint".to_owned(),
+                harmless: false,
+            })?;
+            continue;
+        };
+        let one = hint.updates == 1;
+        let view = HintView {
+            index,
+            position,
+            target,
+            namespace: if one {
+                Namespace::from_bytes(hint.table_id)
+            } else {
+                Namespace::MIXED
+            },
+            payload_version: messaging_version,
+            created_ms: hint.creation_time_ms,
+            lifetime: Lifetime {
+                gc_grace: Duration::from_secs(hint.gcgs_s),
+                ttl: None,
+            },
+            payload: hint.mutation,
+            from: From::Cassandra {
+                body_bytes: body.len() as u64,
+                hint,
+            },
+        };
+        if visitor.hint(&view)? == Flow::Stop {
+            break;
+        }
+    }
+    Ok(records.is_odd())
 }
 
 fn bad(item: &Item, closed: bool) -> Bad {

@@ -6,4 +6,5 @@ mod cassandra;
 mod kill;
 mod native;
 mod tool;
+mod transform;
 mod wrong;

@@ -1,0 +1,317 @@
+//! Hints into a directory of Cassandra's files, one open file a target, as a node writes them.
+//!
+//! A file appears under its name when it is whole and durable: a node that is started in between
+//! finds no half of one.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, IoSlice, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use hintstore::{OsStorage, Storage as _, TargetId};
+use hintstore_cassandra::{
+    Cell, Codec, DecodeError, Deletion, FileWriter, Liveness, Schema, Update, Visit,
+    decode_mutation, encode_body, side_file, side_file_text,
+};
+use hintstore_storage::{Existing, File};
+use serde_json::json;
+
+use super::Sink;
+use crate::{
+    input::{Bad, From, HintView},
+    output::{Output, bytes, count},
+};
+
+/// How long a file grows: `max_hints_file_size` as it is delivered.
+pub(crate) const FILE_MAX: u64 = 128 << 20;
+
+/// Files that are open at once; each holds what makes its next block.
+const OPEN_MAX: usize = 64;
+
+/// A directory of Cassandra's files that are being written.
+pub(crate) struct Directory<'s> {
+    storage: OsStorage,
+    version: i32,
+    codec: Option<Codec>,
+    schema: Option<&'s Schema>,
+    open: BTreeMap<TargetId, Open>,
+    /// The time in the name of the last file of each target.
+    last_time: BTreeMap<TargetId, i64>,
+    written: Vec<Written>,
+}
+
+struct Open {
+    name: String,
+    writer: FileWriter<BufWriter<Sequential>>,
+    hints: u64,
+}
+
+struct Written {
+    name: String,
+    target: TargetId,
+    hints: u64,
+    bytes: u64,
+}
+
+/// A file written front to back.
+pub(crate) struct Sequential {
+    file: Arc<dyn File>,
+    at: u64,
+}
+
+impl Sequential {
+    pub(crate) fn new(file: Arc<dyn File>) -> Self {
+        Self { file, at: 0 }
+    }
+
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        Ok(self.file.sync()?)
+    }
+}
+
+impl Write for Sequential {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file
+            .write_at(&[IoSlice::new(buffer)], self.at)
+            .map_err(|error| error.source)?;
+        self.at += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a file is called until it is whole.
+fn unfinished(name: &str) -> String {
+    format!("{name}.tmp")
+}
+
+impl<'s> Directory<'s> {
+    pub(crate) fn new(
+        out: &Path,
+        version: i32,
+        codec: Option<Codec>,
+        schema: Option<&'s Schema>,
+    ) -> anyhow::Result<Self> {
+        let storage = OsStorage::new(out);
+        storage.make_directory("")?;
+        Ok(Self {
+            storage,
+            version,
+            codec,
+            schema,
+            open: BTreeMap::new(),
+            last_time: BTreeMap::new(),
+            written: Vec::new(),
+        })
+    }
+
+    fn close(&mut self, target: TargetId) -> anyhow::Result<()> {
+        let Some(open) = self.open.remove(&target) else {
+            return Ok(());
+        };
+        let bytes = publish(&self.storage, &open.name, open.writer)?;
+        self.written.push(Written {
+            name: open.name,
+            target,
+            hints: open.hints,
+            bytes,
+        });
+        Ok(())
+    }
+
+    fn file(&mut self, target: TargetId, created_ms: i64) -> anyhow::Result<&mut Open> {
+        let full = |open: &Open| open.writer.written() >= FILE_MAX;
+        if self.open.get(&target).is_some_and(full) {
+            self.close(target)?;
+        }
+        if !self.open.contains_key(&target) {
+            if self.open.len() >= OPEN_MAX
+                && let Some(other) = self.open.keys().next().copied()
+            {
+                self.close(other)?;
+            }
+            // Times in names are digits, and order the files of a target.
+            let last = self.last_time.get(&target).copied().unwrap_or(-1);
+            let time = created_ms.max(last + 1);
+            self.last_time.insert(target, time);
+            let name = format!("{target}-{time}-{}.hints", self.version);
+            let file = Sequential::new(self.storage.create(&unfinished(&name))?);
+            let writer = FileWriter::new(
+                BufWriter::new(file),
+                self.version,
+                time,
+                *target.as_bytes(),
+                self.codec,
+            )?;
+            let hints = 0;
+            let open = Open {
+                name,
+                writer,
+                hints,
+            };
+            self.open.insert(target, open);
+        }
+        self.open
+            .get_mut(&target)
+            .ok_or_else(|| anyhow::anyhow!("no file is open for {target}"))
+    }
+
+    /// Why a mutation of this messaging version cannot be in these files.
+    fn refusal(&self, hint: &HintView<'_>) -> Option<Bad> {
+        let refuse = |what, text: String| {
+            Some(Bad {
+                position: hint.position,
+                ..Bad::whole(what, text)
+            })
+        };
+        let Some(mutation) = hint.mutation() else {
+            return refuse(
+                "payload",
+                "its payload is no mutation of Cassandra's: left out".to_owned(),
+            );
+        };
+        if hint.payload_version < 13 || self.version >= 3 {
+            return None;
+        }
+        // Nearly all mutations are the same bytes in every version. What is not is found by
+        // decoding.
+        let Some(schema) = self.schema else {
+            return refuse(
+                "downgrade",
+                format!(
+                    "written by version 3, it may hold what version {} has not: add --schema, so \
+                     that it can be looked at; left out",
+                    self.version
+                ),
+            );
+        };
+        let mut old = Old(None);
+        match decode_mutation(mutation, schema, hint.payload_version, &mut old) {
+            Ok(()) => refuse("downgrade", format!("{}; left out", old.0?)),
+            Err(DecodeError::UnknownTable(_)) => refuse(
+                "downgrade",
+                "its table is not in the schema, and so it cannot be looked at; left out"
+                    .to_owned(),
+            ),
+            Err(error) => refuse("downgrade", format!("{error}; left out")),
+        }
+    }
+}
+
+/// Writes what is left of a file, makes it durable, and gives it its name; then the one beside it.
+pub(crate) fn publish(
+    storage: &OsStorage,
+    name: &str,
+    writer: FileWriter<BufWriter<Sequential>>,
+) -> anyhow::Result<u64> {
+    let (out, crc) = writer.finish()?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync()?;
+    if let Some(side) = side_file(name) {
+        let beside = Sequential::new(storage.create(&unfinished(&side))?);
+        let text = side_file_text(crc);
+        beside.file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
+        beside.sync()?;
+        storage.rename(&unfinished(&side), &side, Existing::Replace)?;
+    }
+    storage.rename(&unfinished(name), name, Existing::Replace)?;
+    storage.sync_directory("")?;
+    Ok(file.at)
+}
+
+/// Begins a file that `publish` ends.
+pub(crate) fn begin(storage: &OsStorage, name: &str) -> anyhow::Result<BufWriter<Sequential>> {
+    let file = storage.create(&unfinished(name))?;
+    Ok(BufWriter::new(Sequential::new(file)))
+}
+
+impl Sink for Directory<'_> {
+    fn put(&mut self, _: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Bad>> {
+        if let Some(bad) = self.refusal(hint) {
+            return Ok(Err(bad));
+        }
+        // Cassandra knows one lifetime: the shorter one.
+        let lifetime = hint.lifetime;
+        let lives = lifetime
+            .ttl
+            .map_or(lifetime.gc_grace, |ttl| ttl.min(lifetime.gc_grace));
+        let gcgs = match &hint.from {
+            From::Cassandra { hint, .. } => hint.gcgs_s,
+            From::Native { .. } => lives.as_secs().min(i32::MAX.unsigned_abs().into()),
+        };
+        let body = encode_body(hint.created_ms, gcgs, hint.payload);
+        let open = self.file(hint.target, hint.created_ms)?;
+        open.writer.append(&body)?;
+        open.hints += 1;
+        Ok(Ok(()))
+    }
+
+    fn finish(mut self: Box<Self>, output: &mut Output) -> anyhow::Result<()> {
+        while let Some(target) = self.open.keys().next().copied() {
+            self.close(target)?;
+        }
+        for one in &self.written {
+            output.line(
+                "written",
+                json!({
+                    "file": one.name,
+                    "target": one.target.to_string(),
+                    "hints": one.hints,
+                    "bytes": one.bytes,
+                }),
+            )?;
+            output.text(&format!(
+                "{}: {}, {}",
+                one.name,
+                count(one.hints, "hint"),
+                bytes(one.bytes)
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a mutation holds that versions 1 and 2 have not: times past 2038.
+struct Old(Option<String>);
+
+impl Old {
+    fn time(&mut self, seconds: i64) {
+        if seconds > i64::from(i32::MAX) && seconds != i64::MAX {
+            self.0.get_or_insert_with(|| {
+                format!("it holds a time past 2038 ({seconds} s), which only version 3 has")
+            });
+        }
+    }
+}
+
+impl<'a> Visit<'a> for Old {
+    fn update(&mut self, update: &Update<'a>) {
+        if let Some(deletion) = update.deletion {
+            self.time(deletion.local_deletion_time);
+        }
+    }
+    fn static_row(&mut self) {}
+    fn row(&mut self, _: hintstore_cassandra::Clustering<'_, 'a>) {}
+    fn liveness(&mut self, liveness: &Liveness) {
+        self.time(liveness.local_deletion_time);
+    }
+    fn row_deletion(&mut self, deletion: Deletion, _: bool) {
+        self.time(deletion.local_deletion_time);
+    }
+    fn complex_deletion(&mut self, _: &'a hintstore_cassandra::Column, deletion: Deletion) {
+        self.time(deletion.local_deletion_time);
+    }
+    fn cell(&mut self, cell: &Cell<'a>) {
+        self.time(cell.local_deletion_time);
+    }
+    fn row_end(&mut self) {}
+    fn bound(&mut self, bound: &hintstore_cassandra::Bound<'_, 'a>) {
+        self.time(bound.deletion.local_deletion_time);
+    }
+    fn update_end(&mut self) {}
+}

@@ -1,0 +1,264 @@
+//! `convert`: hints from one form to another: a native store, Cassandra's files, JSON Lines,
+//! Parquet. Payloads, times and order are untouched.
+
+mod cassandra;
+mod jsonl;
+mod native;
+mod parquet;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use hintstore::{Namespace, TargetId};
+use hintstore_cassandra::Schema;
+use serde_json::json;
+
+use super::{dump::selected, verify::tell};
+use crate::{
+    args::{Convert, Select, To},
+    decode,
+    exit::usage,
+    input::{Bad, Flow, From, HintView, Input, Pending, Visitor},
+    output::{Output, count},
+};
+
+pub(crate) use cassandra::{Directory, begin, publish};
+pub(crate) use native::{import, importing};
+
+/// Where hints go.
+pub(crate) trait Sink {
+    /// Takes a hint that is from `file`; or says why this form cannot have it.
+    fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Bad>>;
+    /// All of a file was put.
+    fn file_end(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+    /// Makes all of it durable.
+    fn finish(self: Box<Self>, output: &mut Output) -> anyhow::Result<()>;
+}
+
+pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
+    let schema = decode::schema(args.schema.as_ref(), output)?;
+    let wanted = Wanted::new(&args.select, args.table.as_deref(), schema.as_ref())?;
+    let input = Input::open(&args.from)?;
+    if input.hints().next().is_none() {
+        return Err(usage(format!("{} holds no hint file", args.from.display())));
+    }
+    let out = &args.out;
+    let mut sink: Box<dyn Sink + '_> = match args.to {
+        To::Native => Box::new(native::Store::open(out, args.add)?),
+        _ if args.add => return Err(usage("only to a native store hints can be added")),
+        To::Cassandra(version, codec) => {
+            refuse_occupied(out)?;
+            Box::new(Directory::new(out, version, codec, schema.as_ref())?)
+        }
+        To::Jsonl => Box::new(jsonl::Lines::create(out, schema.as_ref())?),
+        To::Parquet => Box::new(parquet::Rows::create(out, schema.as_ref())?),
+    };
+    let mut pending = Pending::of(&input, output)?;
+    let (mut files, mut hints, mut bad) = (0, 0, 0);
+    let bar = output.bar(input.hint_bytes());
+    for found in input.hints() {
+        let mut feeder = Feeder {
+            sink: &mut *sink,
+            output,
+            wanted: &wanted,
+            retarget: args.retarget,
+            pending: &mut pending,
+            file: &found.name,
+            hints: 0,
+            bad: 0,
+        };
+        let walked = input.walk(found, &mut feeder);
+        let (of_file, bad_of_file) = (feeder.hints, feeder.bad);
+        // What cannot be read of one file is no reason to leave out the next; a place that takes
+        // nothing more is.
+        if let Err(error) = walked {
+            if error.is::<Full>() {
+                return Err(error);
+            }
+            tell(Err(error), &found.name, output)?;
+        }
+        sink.file_end()?;
+        files += u64::from(of_file > 0);
+        hints += of_file;
+        bad += bad_of_file;
+        output.line(
+            "file",
+            json!({
+                "file": found.name,
+                "format": found.what.word(),
+                "hints": of_file,
+                "bad": bad_of_file,
+            }),
+        )?;
+        bar.inc(found.info.length);
+    }
+    bar.finish_and_clear();
+    sink.finish(output)?;
+    output.text(&format!(
+        "{} of {} in {}; {} passed over",
+        count(hints, "hint"),
+        count(files, "file"),
+        out.display(),
+        count(bad, "bad region")
+    ))?;
+    output.sum("hints", hints);
+    output.sum("files", files);
+    output.sum("bad", bad);
+    Ok(())
+}
+
+/// Files are made in an empty place, or a new one.
+pub(crate) fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
+    if out.as_os_str().is_empty() {
+        return Err(usage("the name of the directory to make is empty"));
+    }
+    if !out.exists() {
+        return Ok(());
+    }
+    let mut entries =
+        std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
+    if entries.next().is_some() {
+        return Err(usage(format!(
+            "{} is not empty: name another directory",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
+/// A file that is not there yet.
+pub(crate) fn create(out: &Path) -> anyhow::Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(out);
+    match file {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(usage(format!(
+            "{} is there already: name another file",
+            out.display()
+        ))),
+        file => file.with_context(|| format!("cannot make {}", out.display())),
+    }
+}
+
+/// The place that hints go to takes no more.
+#[derive(Debug)]
+pub(crate) struct Full(pub(crate) String);
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Which hints are asked for.
+pub(crate) struct Wanted<'a> {
+    select: &'a Select,
+    table: Option<Namespace>,
+    schema: Option<&'a Schema>,
+}
+
+impl<'a> Wanted<'a> {
+    /// A table is asked for by its id, or with a schema by its name.
+    pub(crate) fn new(
+        select: &'a Select,
+        table: Option<&str>,
+        schema: Option<&'a Schema>,
+    ) -> anyhow::Result<Self> {
+        let table = table.map(|text| table_id(text, schema)).transpose()?;
+        Ok(Self {
+            select,
+            table,
+            schema,
+        })
+    }
+
+    pub(crate) fn has(&self, hint: &HintView<'_>) -> bool {
+        selected(self.select, hint)
+            && self
+                .table
+                .is_none_or(|table| touches(hint, table, self.schema))
+    }
+}
+
+fn table_id(text: &str, schema: Option<&Schema>) -> anyhow::Result<Namespace> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let Some(schema) = schema else {
+        return Err(usage(format!(
+            "{text} is no table id, and to look up a name --schema is needed"
+        )));
+    };
+    let named =
+        |table: &&hintstore_cassandra::Table| format!("{}.{}", table.keyspace, table.name) == text;
+    match schema.tables().find(named) {
+        Some(table) => Ok(Namespace::from_bytes(table.id)),
+        None => Err(usage(format!(
+            "the schema has no table {text}: write keyspace.table, as it is spelled there"
+        ))),
+    }
+}
+
+/// Whether a hint writes to a table. Of one with several updates only the first is known without
+/// a schema.
+fn touches(hint: &HintView<'_>, table: Namespace, schema: Option<&Schema>) -> bool {
+    if hint.namespace != Namespace::MIXED {
+        return hint.namespace == table;
+    }
+    let first = match &hint.from {
+        From::Cassandra { hint, .. } => Some(Namespace::from_bytes(hint.table_id)),
+        From::Native { .. } => None,
+    };
+    if first == Some(table) {
+        return true;
+    }
+    let (Some(schema), Some(mutation)) = (schema, hint.mutation()) else {
+        return false;
+    };
+    let touched = decode::touched(mutation, schema, hint.payload_version);
+    touched.is_ok_and(|all| {
+        all.iter()
+            .any(|one| Namespace::from_bytes(one.table.id) == table)
+    })
+}
+
+struct Feeder<'a> {
+    sink: &'a mut dyn Sink,
+    output: &'a mut Output,
+    wanted: &'a Wanted<'a>,
+    retarget: Option<TargetId>,
+    /// What a native store has delivered is not converted.
+    pending: &'a mut Pending,
+    file: &'a str,
+    hints: u64,
+    bad: u64,
+}
+
+impl Visitor for Feeder<'_> {
+    fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
+        let limit = self.wanted.select.limit;
+        if limit.is_some_and(|limit| self.hints >= limit) {
+            return Ok(Flow::Stop);
+        }
+        if !self.pending.has(view) || !self.wanted.has(view) {
+            return Ok(Flow::Go);
+        }
+        let mut view = view.clone();
+        view.target = self.retarget.unwrap_or(view.target);
+        match self.sink.put(self.file, &view)? {
+            Ok(()) => self.hints += 1,
+            Err(bad) => self.bad(&bad)?,
+        }
+        Ok(Flow::Go)
+    }
+
+    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+        self.bad += u64::from(!bad.harmless);
+        self.output.bad(self.file, bad)
+    }
+}

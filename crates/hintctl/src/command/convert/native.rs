@@ -1,0 +1,137 @@
+//! Hints into a native store.
+//!
+//! Of a hint of Cassandra's creation time and gc grace are carried over; no discard-after is set
+//! (what expires inside a mutation is no reason to drop it). Target is the host id of the
+//! descriptor; namespace the table of a hint with one update, else mixed.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::Context as _;
+use hintstore::{Bytes, Config, Hint, HintStore, Level, Sequence, TargetId, UnixMillis};
+use hintstore_format::file_name;
+
+use super::{Full, Sink, refuse_occupied};
+use crate::{
+    command::verify::tell,
+    exit::usage,
+    input::{Bad, Flow, From, HintView, Input, Visitor},
+    output::Output,
+};
+
+/// Settings for a store that is filled on an operator's word: all of it, as far as the device has
+/// room.
+pub(crate) fn importing(directory: &Path) -> Config {
+    Config::new(directory).with(|config| {
+        config.take_expired = true;
+        config.hint_window = None;
+        config.disk.total = Some(Bytes::new(u64::MAX));
+        config.disk.target = Some(Bytes::new(u64::MAX));
+    })
+}
+
+/// A store that is filled.
+pub(super) struct Store {
+    store: HintStore,
+    last: BTreeMap<TargetId, Sequence>,
+}
+
+impl Store {
+    /// Opens a new store, or with `add` one that is there.
+    pub(super) fn open(out: &Path, add: bool) -> anyhow::Result<Self> {
+        let is_store = out.join(file_name::STORE).exists();
+        if is_store && !add {
+            return Err(usage(format!(
+                "{} is a store already: name another directory, or add to it with --add",
+                out.display()
+            )));
+        }
+        if !is_store {
+            refuse_occupied(out)?;
+        }
+        let store = HintStore::open(importing(out))
+            .with_context(|| format!("cannot open {}", out.display()))?;
+        let last = BTreeMap::new();
+        Ok(Self { store, last })
+    }
+}
+
+impl Sink for Store {
+    fn put(&mut self, file: &str, view: &HintView<'_>) -> anyhow::Result<Result<(), Bad>> {
+        let sequence = append(&self.store, file, view)?;
+        self.last.insert(view.target, sequence);
+        Ok(Ok(()))
+    }
+
+    fn file_end(&mut self) -> anyhow::Result<()> {
+        make_durable(&self.store, &std::mem::take(&mut self.last))
+    }
+
+    fn finish(self: Box<Self>, _: &mut Output) -> anyhow::Result<()> {
+        Ok(self.store.close()?)
+    }
+}
+
+fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<Sequence> {
+    let created = UnixMillis::new(view.created_ms);
+    let mut hint = Hint::new(view.target, created, view.lifetime.gc_grace, view.payload)
+        .namespace(view.namespace)
+        .payload_version(view.payload_version);
+    hint.lifetime = view.lifetime;
+    if let From::Native { body, .. } = &view.from {
+        hint.body = *body;
+    }
+    match store.append(hint, Level::Buffered) {
+        Ok(receipt) => Ok(receipt.sequence),
+        Err(error) => Err(Full(format!("{file} at byte {}: {error}", view.position)).into()),
+    }
+}
+
+fn make_durable(store: &HintStore, last: &BTreeMap<TargetId, Sequence>) -> anyhow::Result<()> {
+    for (target, sequence) in last {
+        let durable = store.sync(*target)?;
+        anyhow::ensure!(
+            durable,
+            "hints up to {sequence} of {target} are not durable"
+        );
+    }
+    Ok(())
+}
+
+/// Appends all intact hints of a directory, in order, and makes them durable; gives how many.
+pub(crate) fn import(input: &Input, store: &HintStore, output: &mut Output) -> anyhow::Result<u64> {
+    let mut importer = Importer {
+        store,
+        output,
+        file: String::new(),
+        hints: 0,
+        last: BTreeMap::new(),
+    };
+    for found in input.hints() {
+        importer.file.clone_from(&found.name);
+        let walked = input.walk(found, &mut importer);
+        tell(walked, &found.name, importer.output)?;
+    }
+    make_durable(store, &importer.last)?;
+    Ok(importer.hints)
+}
+
+struct Importer<'a> {
+    store: &'a HintStore,
+    output: &'a mut Output,
+    file: String,
+    hints: u64,
+    last: BTreeMap<TargetId, Sequence>,
+}
+
+impl Visitor for Importer<'_> {
+    fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
+        let sequence = append(self.store, &self.file, view)?;
+        self.last.insert(view.target, sequence);
+        self.hints += 1;
+        Ok(Flow::Go)
+    }
+
+    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+        self.output.bad(&self.file, bad)
+    }
+}

@@ -1,0 +1,106 @@
+//! `expire`: takes away what is dead. Plans first; acts with `--apply`.
+
+use hintstore::{Clock as _, Config, HintStore, SystemClock, UnixMillis};
+use hintstore_format::expiry::is_dead;
+use serde_json::json;
+
+use super::{
+    rewrite::{self, Fate},
+    verify::tell,
+};
+use crate::{
+    args::Expire,
+    exit::usage,
+    input::{Bad, Flow, HintView, Input, Pending, Visitor},
+    output::{Output, count, time},
+};
+
+pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
+    let input = Input::open(&args.directory)?;
+    if !input.is_directory {
+        return Err(usage(format!(
+            "{} is a file: name the directory",
+            args.directory.display()
+        )));
+    }
+    let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
+    output.remark(&format!("judged at {}", time(now.get())));
+    output.sum("as_of_ms", now.get());
+    if !input.is_store() {
+        let mut fate = |hint: &HintView<'_>| {
+            if is_dead(UnixMillis::new(hint.expires_at_ms()), now) {
+                Fate::Go
+            } else {
+                Fate::Stay
+            }
+        };
+        return rewrite::run(&input, args.apply, &mut fate, output);
+    }
+    if args.apply && args.as_of.is_some() {
+        return Err(usage(
+            "a native store judges by its own clock: --as-of is for the plan only",
+        ));
+    }
+    let mut dead = Dead {
+        pending: Pending::of(&input, output)?,
+        now,
+        dead: 0,
+        alive: 0,
+    };
+    for file in input.hints() {
+        let walked = input.walk(file, &mut dead);
+        tell(walked, &file.name, output)?;
+    }
+    let Dead { dead, alive, .. } = dead;
+    let mut freed = 0;
+    if args.apply {
+        let store = HintStore::open(Config::new(&args.directory))?;
+        store.sweep()?;
+        store.close()?;
+        let left = Input::open(&args.directory)?.hint_bytes();
+        freed = input.hint_bytes().saturating_sub(left);
+    } else if dead > 0 {
+        output.problem();
+    }
+    output.line(
+        "expire",
+        json!({ "dead": dead, "alive": alive, "freed_bytes": freed, "applied": args.apply }),
+    )?;
+    output.sum("dead", dead);
+    output.sum("alive", alive);
+    output.sum("freed_bytes", freed);
+    output.sum("applied", args.apply);
+    let dead = count(dead, "hint");
+    if args.apply {
+        output.text(&format!(
+            "{dead} dead, {alive} alive; segments in which all is dead are gone: {}",
+            crate::output::bytes(freed)
+        ))
+    } else {
+        output.text(&format!(
+            "{dead} dead, {alive} alive; nothing was changed: add --apply"
+        ))
+    }
+}
+
+struct Dead {
+    pending: Pending,
+    now: UnixMillis,
+    dead: u64,
+    alive: u64,
+}
+
+impl Visitor for Dead {
+    fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
+        if self.pending.has(hint) {
+            let dead = is_dead(UnixMillis::new(hint.expires_at_ms()), self.now);
+            self.dead += u64::from(dead);
+            self.alive += u64::from(!dead);
+        }
+        Ok(Flow::Go)
+    }
+
+    fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+        Ok(())
+    }
+}

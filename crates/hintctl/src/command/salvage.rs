@@ -1,0 +1,132 @@
+//! `salvage`: every intact hint of damaged files, in new ones that Cassandra reads.
+
+use hintstore::OsStorage;
+use hintstore_cassandra::FileWriter;
+use serde_json::json;
+
+use super::{
+    convert::{begin, publish, refuse_occupied},
+    verify::tell,
+};
+use crate::{
+    args::Salvage,
+    exit::usage,
+    input::{Bad, CassandraFile, Flow, From, HintView, Input, Visitor, What},
+    output::{Output, bytes, count},
+};
+use hintstore::Storage as _;
+use hintstore_cassandra::encode_body;
+
+pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
+    let input = Input::open(&args.from)?;
+    let is_cassandra = |file: &&crate::input::Found| file.what == What::Cassandra;
+    if !input.files.iter().any(|file| is_cassandra(&file)) {
+        return Err(usage(format!(
+            "{} holds no hint file of Cassandra; of a native store, all that is intact comes with \
+             `hintctl convert`",
+            args.from.display()
+        )));
+    }
+    refuse_occupied(&args.out)?;
+    let storage = OsStorage::new(&args.out);
+    storage.make_directory("")?;
+    let (mut files, mut hints, mut lost) = (0, 0, 0);
+    let bar = output.bar(input.hint_bytes());
+    for found in input.files.iter().filter(is_cassandra) {
+        let file = CassandraFile::open(&input.storage, &found.name)?;
+        let (_, base) = found.name.rsplit_once('/').unwrap_or(("", &found.name));
+        let plan = match file.salvageable(args.target) {
+            Ok(plan) => plan,
+            Err(bad) => {
+                lost += u64::from(!bad.harmless);
+                output.bad(&found.name, &bad)?;
+                continue;
+            }
+        };
+        for bad in &plan.notes {
+            output.bad(&found.name, bad)?;
+        }
+        let name = plan.name(base);
+        let writer = FileWriter::new(
+            begin(&storage, &name)?,
+            plan.version,
+            plan.timestamp_ms,
+            *plan.target.as_bytes(),
+            plan.codec,
+        )?;
+        let mut saver = Saver {
+            writer,
+            output,
+            file: &found.name,
+            hints: 0,
+            regions: 0,
+            lost_bytes: 0,
+        };
+        let walked = file.walk_as(&plan, &mut saver);
+        let (saved, regions, lost_bytes) = (saver.hints, saver.regions, saver.lost_bytes);
+        let writer = saver.writer;
+        tell(walked, &found.name, output)?;
+        let written = publish(&storage, &name, writer)?;
+        files += 1;
+        hints += saved;
+        lost += regions;
+        output.line(
+            "file",
+            json!({
+                "file": found.name,
+                "out": name,
+                "hints": saved,
+                "lost_regions": regions,
+                "lost_bytes": lost_bytes,
+                "bytes": written,
+            }),
+        )?;
+        output.text(&format!(
+            "{}: {} saved into {name}, {} in {} lost",
+            found.name,
+            count(saved, "hint"),
+            bytes(lost_bytes),
+            count(regions, "region"),
+        ))?;
+        bar.inc(found.info.length);
+    }
+    bar.finish_and_clear();
+    output.text(&format!(
+        "{} of {} in {}; {} lost",
+        count(hints, "hint"),
+        count(files, "file"),
+        args.out.display(),
+        count(lost, "region")
+    ))?;
+    output.sum("hints", hints);
+    output.sum("files", files);
+    output.sum("lost_regions", lost);
+    Ok(())
+}
+
+struct Saver<'a, W: std::io::Write> {
+    writer: FileWriter<W>,
+    output: &'a mut Output,
+    file: &'a str,
+    hints: u64,
+    regions: u64,
+    lost_bytes: u64,
+}
+
+impl<W: std::io::Write> Visitor for Saver<'_, W> {
+    fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
+        if let From::Cassandra { hint, .. } = &view.from {
+            let body = encode_body(hint.creation_time_ms, hint.gcgs_s, hint.mutation);
+            self.writer.append(&body)?;
+            self.hints += 1;
+        }
+        Ok(Flow::Go)
+    }
+
+    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+        // What is only a note may still be bytes that are gone: a torn tail.
+        self.regions += u64::from(!bad.harmless || bad.bytes > 0);
+        self.lost_bytes += bad.bytes;
+        self.output.bad(self.file, bad)
+    }
+}

@@ -1,0 +1,428 @@
+//! Hints from one form to another, saved from damage, taken out: nothing else changes.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::tool::{Folder, Run, hintctl, json_lines, testdata};
+
+fn run(args: &[&dyn AsRef<OsStr>]) -> Run {
+    let args: Vec<&OsStr> = args.iter().map(|arg| (*arg).as_ref()).collect();
+    hintctl(&[&[OsStr::new("--json")], &args[..]].concat())
+}
+
+fn schema(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../testdata")
+        .join(name)
+}
+
+/// What a hint is, wherever it lies.
+fn essence(hint: &Value) -> Value {
+    let of = |names: [&str; 2]| {
+        names
+            .iter()
+            .map(|name| &hint[name])
+            .find(|v| !v.is_null())
+            .cloned()
+    };
+    let grace = hint["gcgs_s"].as_u64().map(|s| s * 1000);
+    serde_json::json!([
+        hint["target"],
+        of(["mutation_sha256", "payload_sha256"]),
+        of(["creation_time_ms", "created_ms"]),
+        grace.or(hint["gc_grace_ms"].as_u64()),
+    ])
+}
+
+fn essences(path: &dyn AsRef<OsStr>) -> Vec<Value> {
+    let run = run(&[&"dump", path]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    run.of_kind("hint").iter().map(essence).collect()
+}
+
+#[test]
+fn every_form_keeps_payloads_times_and_order() {
+    let from = testdata("cluster/5.0-v2-lz4-torn/hints");
+    let expected = essences(&from.0);
+    assert_eq!(expected.len(), 2302);
+    let work = Folder::new("forms");
+    let store = work.join("store");
+    assert_eq!(
+        run(&[&"convert", &from.0, &"--to", &"native", &store]).code,
+        0
+    );
+    assert_eq!(essences(&store), expected);
+    for form in ["cassandra:1", "cassandra:2:lz4", "cassandra:3:zstd"] {
+        for source in [&from.0, &store] {
+            let out = work.join(&format!("{form}-{}", source == &store));
+            let run = run(&[&"convert", source, &"--to", &form, &out]);
+            assert_eq!(run.code, 0, "{form}: {}", run.err);
+            assert_eq!(essences(&out), expected, "{form}");
+            let version = run.of_kind("written")[0]["file"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            let end = format!("-{}.hints", form.split(':').nth(1).unwrap());
+            assert!(version.ends_with(&end), "{version}");
+        }
+    }
+    let lines = work.join("hints.jsonl");
+    assert_eq!(
+        run(&[&"convert", &from.0, &"--to", &"jsonl", &lines]).code,
+        0
+    );
+    let lines = json_lines(&lines);
+    let (last, hints) = lines.split_last().unwrap();
+    assert_eq!(
+        (&last["kind"], &last["hints"]),
+        (&"summary".into(), &2302.into())
+    );
+    assert_eq!(hints.iter().map(essence).collect::<Vec<_>>(), expected);
+    assert!(hints[0]["payload"].as_str().unwrap().len() > 20);
+}
+
+#[test]
+fn filters_split_and_a_target_can_be_given() {
+    let from = testdata("cluster/5.0-v3/hints");
+    let schema = schema("cluster/5.0-v3/schema.cql");
+    let all = run(&[&"dump", &from.0, &"--schema", &schema]).of_kind("hint");
+    let orders: Vec<Value> = all
+        .iter()
+        .filter(|hint| {
+            let updates = hint["updates"].as_array();
+            updates.is_some_and(|updates| updates.iter().any(|u| u["table"] == "orders"))
+        })
+        .map(essence)
+        .collect();
+    assert!(orders.len() > 500 && orders.len() < all.len());
+    let work = Folder::new("filters");
+    let (out, other) = (work.join("orders"), "11111111-2222-3333-4444-555555555555");
+    let done = run(&[
+        &"convert",
+        &from.0,
+        &"--to",
+        &"cassandra:3",
+        &out,
+        &"--table",
+        &"shop.orders",
+        &"--schema",
+        &schema,
+        &"--retarget",
+        &other,
+    ]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let found = essences(&out);
+    assert_eq!(found.len(), orders.len());
+    for (found, expected) in found.iter().zip(&orders) {
+        assert_eq!(found[0], other);
+        for part in 1..4 {
+            assert_eq!(found[part], expected[part]);
+        }
+    }
+    // Names that are none, and tables without a schema to look them up in.
+    for wrong in [
+        &[
+            "--table",
+            "shop.nothing",
+            "--schema",
+            schema.to_str().unwrap(),
+        ][..],
+        &["--table", "shop.orders"],
+        &["--to", "cassandra:4"],
+        &["--to", "cassandra:2:brotli"],
+    ] {
+        let nowhere = work.join("nowhere");
+        let mut args: Vec<&dyn AsRef<OsStr>> = vec![&"convert", &from.0, &nowhere];
+        if wrong[0] != "--to" {
+            args.extend([&"--to" as &dyn AsRef<OsStr>, &"cassandra:3"]);
+        }
+        args.extend(wrong.iter().map(|arg| arg as &dyn AsRef<OsStr>));
+        assert_eq!(run(&args).code, 2, "{wrong:?}");
+        assert!(!nowhere.exists());
+    }
+}
+
+/// What version 3 alone can hold is not written into older files.
+#[test]
+fn nothing_is_written_that_the_version_does_not_have() {
+    let from = testdata("cassandra/all-types/v3");
+    let work = Folder::new("older");
+    let blind = run(&[
+        &"convert",
+        &from.0,
+        &"--to",
+        &"cassandra:2",
+        &work.join("blind"),
+    ]);
+    assert_eq!((blind.code, blind.of_kind("bad").len()), (1, 402));
+    let schema = schema("cassandra/schema.cql");
+    let out = work.join("out");
+    let seeing = run(&[
+        &"convert",
+        &from.0,
+        &"--to",
+        &"cassandra:2",
+        &out,
+        &"--schema",
+        &schema,
+    ]);
+    let refused = seeing.of_kind("bad");
+    assert_eq!(seeing.code, 1);
+    assert!(
+        !refused.is_empty() && refused.len() < 200,
+        "{}",
+        refused.len()
+    );
+    assert!(refused[0]["text"].as_str().unwrap().contains("past 2038"));
+    assert_eq!(essences(&out).len() + refused.len(), 402);
+}
+
+#[test]
+fn salvage_saves_all_that_is_intact() {
+    let original = essences(&testdata("cassandra/damaged/original").0);
+    for (case, saved) in [
+        ("plain-length-first", 23),
+        ("plain-length-crc", 23),
+        ("plain-body-2", 23),
+        ("plain-header-crc1", 24),
+        ("plain-json-broken", 24),
+        ("plain-zero-hole", 23),
+        ("plain-garbage-64", 24),
+        ("lz4-header-parameters", 24),
+        ("lz4-block-data", 23),
+        ("lz4-block-inner-length", 17),
+        ("lz4-cut-in-block", 21),
+        ("lz4-zeros-100", 24),
+    ] {
+        let from = testdata(&format!("cassandra/damaged/{case}"));
+        let work = Folder::new("salvage");
+        let out = work.join("out");
+        let done = run(&[&"salvage", &from.0, &out]);
+        assert_eq!(
+            done.of_kind("summary")[0]["hints"],
+            saved,
+            "{case} {}",
+            done.out
+        );
+        assert!(!done.of_kind("bad").is_empty(), "{case}");
+        let verified = run(&[&"verify", &out]);
+        let file = verified.of_kind("file").pop().unwrap();
+        assert_eq!(
+            (verified.code, &file["cassandra"]["status"]),
+            (0, &"clean".into())
+        );
+        if case.starts_with("plain") {
+            let found = essences(&out);
+            let mut expected = original.iter();
+            assert!(
+                found.iter().all(|hint| expected.any(|one| one == hint)),
+                "{case}"
+            );
+        }
+    }
+    // A name that says nothing, and a descriptor that cannot be believed.
+    let from = testdata("cassandra/damaged/plain-header-host-id");
+    let name = fs::read_dir(&from.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let path = name
+        .into_iter()
+        .find(|path| path.extension().unwrap() == "hints")
+        .unwrap();
+    let odd = from.join("odd.hints");
+    fs::copy(&path, &odd).unwrap();
+    let work = Folder::new("salvage");
+    let done = run(&[&"salvage", &odd, &work.join("out")]);
+    assert_eq!(done.code, 1);
+    assert!(done.out.contains("--target"), "{}", done.out);
+}
+
+#[test]
+fn hints_are_taken_out_of_a_nodes_directory_and_kept_aside() {
+    let folder = testdata("cassandra/multi-target");
+    let schema = schema("cassandra/schema.cql");
+    let before = essences(&folder.0);
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    let names: Vec<String> = fs::read_dir(&folder.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with("2.hints"))
+        .collect();
+    let bytes: Vec<Vec<u8>> = names.iter().map(|name| read(name)).collect();
+    let table: [&dyn AsRef<OsStr>; 6] = [
+        &"truncate",
+        &folder.0,
+        &"--table",
+        &"lab.natives",
+        &"--schema",
+        &schema,
+    ];
+    let plan = run(&table);
+    let hints = plan.of_kind("summary")[0]["hints"].as_u64().unwrap();
+    assert_eq!(plan.code, 1);
+    assert!(hints > 5, "{hints}");
+    assert_eq!(
+        names.iter().map(|name| read(name)).collect::<Vec<_>>(),
+        bytes
+    );
+
+    // A node that is at work on the files is left alone.
+    let open = fs::OpenOptions::new()
+        .read(true)
+        .open(folder.join(&names[0]))
+        .unwrap();
+    let apply = [&table[..], &[&"--apply"]].concat();
+    let locked = run(&apply);
+    assert_eq!(locked.code, 4, "{}", locked.err);
+    drop(open);
+
+    let done = run(&apply);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let after = essences(&folder.0);
+    assert_eq!(after.len() as u64 + hints, before.len() as u64);
+    let mut all = before.iter();
+    assert!(after.iter().all(|hint| all.any(|one| one == hint)));
+    assert_eq!(run(&[&"verify", &folder.0]).code, 0);
+    assert_eq!(run(&table).of_kind("summary")[0]["hints"], 0);
+    let aside = done.of_kind("summary")[0]["aside"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for discarded in done.of_kind("discard") {
+        let name = discarded["file"].as_str().unwrap();
+        if discarded["hints"].as_u64().unwrap() > 0 {
+            let index = names.iter().position(|one| one == name).unwrap();
+            assert_eq!(read(&format!("{aside}/{name}")), bytes[index]);
+        }
+    }
+
+    // All of them are dead in a hundred years: the files go.
+    let done = run(&[&"expire", &folder.0, &"--as-of", &"2126-01-01", &"--apply"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(essences(&folder.0).len(), 0);
+    let again = run(&[&"expire", &folder.0]);
+    assert_eq!(
+        (again.code, &again.of_kind("summary")[0]["hints"]),
+        (0, &0.into())
+    );
+}
+
+#[test]
+fn a_native_store_says_what_is_dead() {
+    let from = testdata("cluster/4.1-v2/hints");
+    let work = Folder::new("expire");
+    let store = work.join("store");
+    assert_eq!(
+        run(&[&"convert", &from.0, &"--to", &"native", &store]).code,
+        0
+    );
+    let plan = run(&[&"expire", &store, &"--as-of", &"1795380790900"]);
+    let summary = plan.of_kind("summary").pop().unwrap();
+    assert_eq!(
+        (plan.code, &summary["dead"], &summary["alive"]),
+        (1, &43.into(), &4354.into())
+    );
+    let apply = run(&[&"expire", &store, &"--apply"]);
+    assert_eq!(apply.code, 0, "{}", apply.err);
+    let both = run(&[&"expire", &store, &"--apply", &"--as-of", &"2027-01-01"]);
+    assert_eq!(both.code, 2);
+}
+
+/// A virtual environment of Python's with DuckDB in it; where there is none to be had, that is
+/// told, and is an error for CI.
+fn duckdb() -> Option<PathBuf> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("duckdb");
+    let python = home.join("bin/python");
+    let works = |python: &Path| {
+        let check = Command::new(python).args(["-c", "import duckdb"]).output();
+        check.is_ok_and(|output| output.status.success())
+    };
+    if !works(&python) {
+        let made = Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&home)
+            .output();
+        if made.is_ok_and(|output| output.status.success()) {
+            let pip = ["-m", "pip", "install", "-q", "duckdb>=1.1,<3"];
+            drop(Command::new(&python).args(pip).output());
+        }
+    }
+    if works(&python) {
+        return Some(python);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "duckdb cannot be installed with pip"
+    );
+    eprintln!("skipped: duckdb cannot be installed with pip, so nothing queries the Parquet file");
+    None
+}
+
+#[test]
+fn duckdb_queries_what_is_written_as_parquet() {
+    let Some(python) = duckdb() else { return };
+    let from = testdata("cluster/5.0-v3/hints");
+    let schema = schema("cluster/5.0-v3/schema.cql");
+    let work = Folder::new("parquet");
+    let file = work.join("hints.parquet");
+    let done = run(&[
+        &"convert",
+        &from.0,
+        &"--to",
+        &"parquet",
+        &file,
+        &"--schema",
+        &schema,
+    ]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let query = |sql: &str| -> String {
+        let script = format!(
+            "import duckdb\nfor row in duckdb.sql(\"\"\"{sql}\"\"\").fetchall(): print(*row)"
+        );
+        let output = Command::new(&python)
+            .args(["-c", &script])
+            .current_dir(&work.0)
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{err}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // The query of docs/cassandra.md.
+    let tables = query(
+        "SELECT keyspace_name, table_name, count(DISTINCT (file, position)) AS hints, \
+         sum(mutation_bytes) AS bytes FROM 'hints.parquet' GROUP BY ALL ORDER BY hints DESC LIMIT 2",
+    );
+    assert_eq!(
+        tables,
+        "shop readings 2326 421894\nshop users 1008 250265\n"
+    );
+    let hints = run(&[&"dump", &from.0, &"--schema", &schema]).of_kind("hint");
+    let first = &hints[0]["updates"][0];
+    let found = query(
+        "SELECT target, position, table_id, partition_key_hex, token, epoch_ms(created_at), \
+         epoch_ms(expires_at), gc_grace_s, body_bytes FROM 'hints.parquet' WHERE hint_index = 0",
+    );
+    let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+    let expected: Vec<String> = [
+        &hints[0]["target"],
+        &hints[0]["position"],
+        &first["table_id"],
+        &first["partition_key_hex"],
+        &first["token"],
+        &hints[0]["creation_time_ms"],
+        &hints[0]["expires_at_ms"],
+        &hints[0]["gcgs_s"],
+        &hints[0]["body_bytes"],
+    ]
+    .into_iter()
+    .map(text)
+    .collect();
+    assert_eq!(found.trim(), expected.join(" "));
+}
