@@ -41,17 +41,17 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
             "a native store judges by its own clock: --as-of is for the plan only",
         ));
     }
-    let mut dead = Dead {
+    let mut counter = Counter {
         pending: Pending::of(&input, output)?,
         now,
         dead: 0,
         alive: 0,
     };
     for file in input.hints() {
-        let walked = input.walk(file, &mut dead);
+        let walked = input.walk(file, &mut counter);
         tell(walked, &file.name, output)?;
     }
-    let Dead { dead, alive, .. } = dead;
+    let Counter { dead, alive, .. } = counter;
     let mut freed = 0;
     if args.apply {
         let store = HintStore::open(Config::new(&args.directory))?;
@@ -83,14 +83,14 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     }
 }
 
-struct Dead {
+struct Counter {
     pending: Pending,
     now: UnixMillis,
     dead: u64,
     alive: u64,
 }
 
-impl Visitor for Dead {
+impl Visitor for Counter {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         if self.pending.has(hint) {
             let dead = is_dead(UnixMillis::new(hint.expires_at_ms()), self.now);

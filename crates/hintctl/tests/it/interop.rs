@@ -41,7 +41,9 @@ fn is_there(program: &str) -> bool {
     let runs = Command::new(program).arg("-version").output();
     let there = runs.is_ok_and(|output| output.status.success());
     if !there {
-        skipped(&format!("{program} cannot be run, so Cassandra's own classes read nothing"));
+        skipped(&format!(
+            "{program} cannot be run, so Cassandra's own classes read nothing"
+        ));
     }
     there
 }
@@ -111,11 +113,10 @@ fn convert(from: &Path, to: &str, out: &Path) {
 fn hints(path: &Path) -> Vec<String> {
     let run = hintctl(&["--json".as_ref(), "dump".as_ref(), path.as_os_str()]);
     let line = |hint: Value| {
-        let hash = hint["mutation_sha256"].as_str().unwrap();
-        format!(
-            "hint {hash} {} {}",
-            hint["creation_time_ms"], hint["gcgs_s"]
-        )
+        let field = |name| hint.get(name).map(Value::to_string).unwrap();
+        let hash = field("mutation_sha256");
+        let (created, grace) = (field("creation_time_ms"), field("gcgs_s"));
+        format!("hint {} {created} {grace}", hash.trim_matches('"'))
     };
     run.of_kind("hint").into_iter().map(line).collect()
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cassandra;
+mod interop;
 mod kill;
 mod native;
 mod tool;

@@ -83,7 +83,7 @@ const FIELDS: [Field; 18] = [
 pub(super) struct Rows<'s> {
     writer: SerializedFileWriter<std::fs::File>,
     schema: Option<&'s Schema>,
-    rows: Vec<Row>,
+    pending: Vec<Row>,
 }
 
 impl<'s> Rows<'s> {
@@ -94,12 +94,12 @@ impl<'s> Rows<'s> {
         Ok(Self {
             writer: SerializedFileWriter::new(create(out)?, columns, properties)?,
             schema,
-            rows: Vec::new(),
+            pending: Vec::new(),
         })
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        let rows = std::mem::take(&mut self.rows);
+        let rows = std::mem::take(&mut self.pending);
         if rows.is_empty() {
             return Ok(());
         }
@@ -122,8 +122,8 @@ impl<'s> Rows<'s> {
     }
 
     fn push(&mut self, row: Row) -> anyhow::Result<()> {
-        self.rows.push(row);
-        if self.rows.len() >= GROUP {
+        self.pending.push(row);
+        if self.pending.len() >= GROUP {
             self.flush()?;
         }
         Ok(())
@@ -149,8 +149,8 @@ fn write<T: DataType>(
     Ok(writer.close()?)
 }
 
-fn number(value: impl TryInto<i64>) -> Option<i64> {
-    Some(value.try_into().unwrap_or(i64::MAX))
+fn number(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
 }
 
 impl Sink for Rows<'_> {
@@ -182,17 +182,17 @@ impl Sink for Rows<'_> {
                 ]
             },
             number: [
-                number(hint.position),
-                number(hint.index),
-                number(index),
-                number(count),
+                Some(number(hint.position)),
+                Some(number(hint.index)),
+                Some(number(index)),
+                Some(number(count)),
                 token,
                 Some(hint.created_ms),
                 Some(hint.expires_at_ms()),
                 written,
-                number(hint.lifetime.gc_grace.as_secs()),
-                number(body_bytes),
-                number(hint.payload.len()),
+                Some(number(hint.lifetime.gc_grace.as_secs())),
+                Some(number(body_bytes)),
+                Some(number(hint.payload.len())),
             ],
         };
         let decoded = match (self.schema, hint.mutation()) {
