@@ -31,7 +31,8 @@ pub struct BadBlock {
 pub(crate) enum Block {
     /// Its bytes were added to the buffer.
     Unpacked,
-    /// There is none where one should be; the next call goes on behind it.
+    /// There is none where one should be, or only the beginning of one, which was added to the
+    /// buffer; the next call goes on behind it.
     Bad(BadBlock),
     /// The end of the file.
     End,
@@ -102,6 +103,7 @@ impl Blocks {
                 torn: true,
             }));
         }
+        *filled += why.good;
         self.at = self.find(file, begin + 1, buffer, *filled)?;
         Ok(Block::Bad(BadBlock {
             position: begin,
@@ -123,7 +125,7 @@ impl Blocks {
         let left = self.end - at;
         if left < SIZES {
             let text = format!("the file ends inside the lengths of a block: {left} bytes");
-            return Ok(Err(Why { text, torn: true }));
+            return Ok(Err(Why::new(text, true)));
         }
         let mut sizes = [0; SIZES as usize];
         exact(file, &mut sizes, at)?;
@@ -132,7 +134,7 @@ impl Blocks {
         let there = packed.min(left - SIZES);
         if packed > UNPACKED_MAX {
             let text = format!("no block has {packed} bytes");
-            return Ok(Err(Why { text, torn: false }));
+            return Ok(Err(Why::new(text, false)));
         }
         self.packed.resize(there as usize, 0);
         exact(file, &mut self.packed, at + SIZES)?;
@@ -142,15 +144,12 @@ impl Blocks {
         let is_empty_copy = codec == Codec::Noop && (said, packed) == (0, 0);
         if !(plausible(size, packed) || is_empty_copy) || self.is_zero_tail_of(file, at, said)? {
             let text = format!("no block unpacks from {packed} to {size} bytes");
-            return Ok(Err(Why { text, torn: false }));
+            return Ok(Err(Why::new(text, false)));
         }
         let size = size as usize;
         if !self.compressor.codec().may_begin(&self.packed, size) {
             let text = "what follows the lengths of the block is none".to_owned();
-            return Ok(Err(Why {
-                text,
-                torn: there < packed,
-            }));
+            return Ok(Err(Why::new(text, there < packed)));
         }
         if buffer.len() < filled + size {
             buffer.resize(filled + size, 0);
@@ -159,13 +158,14 @@ impl Blocks {
             return Ok(Ok((0, 0)));
         };
         Ok(match self.compressor.unpack(&self.packed, out) {
-            Ok(taken) => {
-                self.odd |= size == 0 || size as u64 != said || taken as u64 != packed;
-                Ok((size, taken as u64))
+            Ok((taken, given)) => {
+                self.odd |= given == 0 || given as u64 != said || taken as u64 != packed;
+                Ok((given, taken as u64))
             }
             Err(error) => Err(Why {
                 text: format!("the block does not unpack: {error}"),
                 torn: there < packed,
+                good: self.compressor.prefix(&self.packed, out),
             }),
         })
     }
@@ -247,6 +247,15 @@ fn plausible(size: u64, packed: u64) -> bool {
 struct Why {
     text: String,
     torn: bool,
+    /// How much came before it.
+    good: usize,
+}
+
+impl Why {
+    fn new(text: String, torn: bool) -> Self {
+        let good = 0;
+        Self { text, torn, good }
+    }
 }
 
 /// Fills `buffer` with what lies at `at`.

@@ -4,6 +4,8 @@ use std::io;
 
 use byteorder::{ByteOrder as _, LE};
 
+use crate::lz4;
+
 /// How the blocks of a file are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
@@ -121,9 +123,10 @@ impl Compressor {
         self.codec
     }
 
-    /// Unpacks one block to exactly fill `out`; gives how many bytes of `packed` it took.
-    pub(crate) fn unpack(&mut self, packed: &[u8], out: &mut [u8]) -> io::Result<usize> {
-        let (taken, given) = match self.codec {
+    /// Unpacks one block; gives how many bytes of `packed` it took, and how many it gave. Fewer than
+    /// `out` has room for are the beginning of a damaged block.
+    pub(crate) fn unpack(&mut self, packed: &[u8], out: &mut [u8]) -> io::Result<(usize, usize)> {
+        Ok(match self.codec {
             Codec::Lz4 => {
                 let (size, block) = packed
                     .split_first_chunk::<4>()
@@ -131,8 +134,15 @@ impl Compressor {
                 if LE::read_u32(size) as usize != out.len() {
                     return Err(invalid("its two lengths differ"));
                 }
-                let given = lz4_flex::block::decompress_into(block, out).map_err(invalid)?;
-                (packed.len(), given)
+                match lz4_flex::block::decompress_into(block, out) {
+                    Ok(given) if given == out.len() => {}
+                    // What Cassandra's library takes for a block is one: its records are checked.
+                    tried => {
+                        let why = |_good| tried.map_or_else(invalid, |_| invalid("it is cut"));
+                        lz4::unpack(block, out).map_err(why)?;
+                    }
+                }
+                (packed.len(), out.len())
             }
             Codec::Snappy => {
                 let given = snap::raw::Decoder::new()
@@ -173,11 +183,35 @@ impl Compressor {
                 out.copy_from_slice(from);
                 (out.len(), out.len())
             }
-        };
-        if given == out.len() {
-            Ok(taken)
-        } else {
-            Err(invalid("it gives fewer bytes than it says"))
+        })
+    }
+}
+
+impl Compressor {
+    /// Unpacks as much of a damaged block as comes before the damage; gives how much that is. It is
+    /// for the checksums of the records to say what of it is right.
+    pub(crate) fn prefix(&mut self, packed: &[u8], out: &mut [u8]) -> usize {
+        match self.codec {
+            Codec::Lz4 => {
+                let block = packed.get(4..).unwrap_or_default();
+                lz4::unpack(block, out).unwrap_or_else(|good| good)
+            }
+            Codec::Deflate => {
+                self.inflate.reset(true);
+                let flush = flate2::FlushDecompress::None;
+                // An error leaves what came before it.
+                drop(self.inflate.decompress(packed, out, flush));
+                self.inflate.total_out() as usize
+            }
+            Codec::Noop => {
+                let length = packed.len().min(out.len());
+                if let (Some(into), Some(from)) = (out.get_mut(..length), packed.get(..length)) {
+                    into.copy_from_slice(from);
+                }
+                length
+            }
+            // One unit of their own, which is all right or not.
+            Codec::Snappy | Codec::Zstd => 0,
         }
     }
 }
@@ -231,7 +265,8 @@ mod tests {
                 let packed = codec.pack(&bytes).unwrap();
                 assert!(codec.may_begin(&packed, bytes.len()), "{word} {length}");
                 let mut out = vec![0; bytes.len()];
-                assert_eq!(compressor.unpack(&packed, &mut out).unwrap(), packed.len());
+                let all = (packed.len(), bytes.len());
+                assert_eq!(compressor.unpack(&packed, &mut out).unwrap(), all);
                 assert_eq!(out, bytes);
                 if length > 0 {
                     let cut = &packed[..packed.len() - 1];

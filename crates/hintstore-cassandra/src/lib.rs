@@ -14,6 +14,7 @@ mod body;
 mod codec;
 mod descriptor;
 mod file_name;
+mod lz4;
 mod mutation;
 mod read_at;
 mod record;

@@ -21,7 +21,7 @@ pub(crate) struct Cassandra {
 enum Numbers {
     /// So many, but for some.
     AllBut(u64, Vec<u64>),
-    These(Vec<u64>),
+    These(Vec<i64>),
 }
 
 impl Numbers {
@@ -34,7 +34,7 @@ impl Numbers {
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut comma = "";
-        let mut one = |number: u64| {
+        let mut one = |number: i64| {
             write!(out, "{comma}{number}")?;
             comma = ",";
             Ok(())
@@ -45,7 +45,7 @@ impl Numbers {
                 let mut without = without.iter().peekable();
                 (0..*count)
                     .filter(|number| without.next_if(|next| *next == number).is_none())
-                    .try_for_each(one)
+                    .try_for_each(|number| one(number.cast_signed()))
             }
         }
     }

@@ -70,21 +70,11 @@ fn build() -> String {
 fn cassandra(files: &[PathBuf]) -> Vec<String> {
     let scratch = Folder::new("interop");
     let mut command = Command::new("java");
+    let options = fs::read_to_string(root().join("interop/cassandra/jvm.options")).unwrap();
     command
-        .args([
-            "-Xmx1g",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-XX:-UsePerfData",
-        ])
-        .args(["-Duser.timezone=UTC", "-Dfile.encoding=UTF-8"])
+        .args(options.split_whitespace())
+        .arg("-XX:TieredStopAtLevel=1")
         .arg(format!("-Dinterop.scratch={}", scratch.0.display()));
-    for name in EXPORTS {
-        command.args(["--add-exports", &format!("{name}=ALL-UNNAMED")]);
-    }
-    for name in OPENS {
-        command.args(["--add-opens", &format!("{name}=ALL-UNNAMED")]);
-    }
     command
         .args(["-cp", &build()])
         .args(["org.apache.cassandra.hints.Interop", "read"])

@@ -256,7 +256,8 @@ impl<'a> Decoder<'a> {
             });
         };
         if matches!(kind, 0 | 2 | 5 | 6) {
-            let Some(open) = self.open.take() else {
+            // An end uses up nothing: the next one has the same start, if there is no other.
+            let Some(open) = self.open else {
                 return wrong("the end of a range that was not begun");
             };
             bound(false, matches!(kind, 5 | 6), open);

@@ -3,6 +3,7 @@
 //! As the classes of 5.0.6 do it, with Java's assertions off; where a node has them on, as it is
 //! delivered, some damage that is told as a warning here ends the file there.
 
+mod order;
 mod reader;
 mod stream;
 
@@ -41,11 +42,11 @@ pub struct Verdict {
     /// How its readers come to an end.
     pub status: Status,
     /// Which records the verbatim reader gives: the way to a node of the same version. Numbers in
-    /// this file, in the order in which they are given.
-    pub verbatim: Vec<u64>,
+    /// this file, in the order in which they are given; -1 for one that our own walk does not find.
+    pub verbatim: Vec<i64>,
     /// Which records the decoding reader gives: the way to a node of another version. Unknown
     /// without a schema.
-    pub decoding: Option<Vec<u64>>,
+    pub decoding: Option<Vec<i64>>,
     /// A reader never ends: it gives the same hints again and again.
     pub endless: bool,
 }
@@ -148,8 +149,8 @@ fn startup(error: Option<&DescriptorError>) -> String {
 /// Which record is where, and which has which checksum.
 #[derive(Default)]
 struct Numbers {
-    at: HashMap<u64, u64>,
-    with: HashMap<u32, u64>,
+    at: HashMap<u64, (u32, i64)>,
+    with: HashMap<u32, i64>,
 }
 
 impl Numbers {
@@ -157,8 +158,9 @@ impl Numbers {
         let mut numbers = Self::default();
         while let Some(item) = records.next_item()? {
             if let Item::Intact { index, position } = item {
-                numbers.at.insert(position, index);
-                numbers.with.entry(records.crc()).or_insert(index);
+                let (crc, index) = (records.crc(), index.cast_signed());
+                numbers.at.insert(position, (crc, index));
+                numbers.with.entry(crc).or_insert(index);
             }
         }
         Ok(numbers)
@@ -166,12 +168,12 @@ impl Numbers {
 
     /// The numbers of what a reader gave. Behind damage its positions need not be ours; the
     /// checksum tells the record then.
-    fn of_run(&self, run: &Run) -> Vec<u64> {
+    fn of_run(&self, run: &Run) -> Vec<i64> {
         let number = |(position, crc): &(u64, u32)| {
-            let with = self.with.get(crc);
-            let at = self.at.get(position).filter(|_| !run.endless);
-            at.or(with).copied()
+            let here = self.at.get(position).filter(|(here, _)| here == crc);
+            let with = || self.with.get(crc).copied().unwrap_or(-1);
+            here.map_or_else(with, |(_, number)| *number)
         };
-        run.returned.iter().filter_map(number).collect()
+        run.returned.iter().map(number).collect()
     }
 }

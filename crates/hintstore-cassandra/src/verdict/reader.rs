@@ -9,12 +9,15 @@ use std::io;
 use byteorder::{BE, ByteOrder as _};
 
 use crate::{
-    mutation::{Ignore, Input, Stop as Decoding, mutation},
+    mutation::{Input, Stop as Decoding, mutation},
     read_at::ReadAt,
     schema::Schema,
 };
 
-use super::stream::{ALLOCATION_MAX, Stop, Stream};
+use super::{
+    order::Paths,
+    stream::{ALLOCATION_MAX, Stop, Stream},
+};
 
 /// What a reader did.
 #[derive(Clone, Debug, Default)]
@@ -223,12 +226,14 @@ impl<R: ReadAt> Reader<'_, R> {
         loop {
             let there = self.stream.fill(ahead)?;
             let mut input = Input::within(self.stream.bytes(), limit);
+            let mut paths = Paths::default();
             let done = input
                 .i64()
                 .and_then(|_created| input.vint32())
-                .and_then(|_gcgs| mutation(&mut input, schema, unsigned, &mut Ignore));
-            let at = input.at();
+                .and_then(|_gcgs| mutation(&mut input, schema, unsigned, &mut paths));
+            let (at, failed) = (input.at(), paths.failed);
             match done {
+                _ if failed => return Err(Miss::Failure.into()),
                 Ok(()) if at > limit => return Err(Miss::Failure.into()),
                 Ok(()) => {
                     self.take(at);

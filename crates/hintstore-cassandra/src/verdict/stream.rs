@@ -8,7 +8,7 @@ use std::io;
 
 use byteorder::{BE, ByteOrder as _, LE};
 
-use crate::{codec::Codec, read_at::ReadAt};
+use crate::{codec::Codec, lz4, read_at::ReadAt};
 
 /// What is behind the bytes that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,12 @@ struct Blocks {
     codec: Codec,
     sizes: [u8; 8],
     packed: Vec<u8>,
+    /// How long the buffer before the compressor would be.
+    packed_room: usize,
     unpacked: Vec<u8>,
+    /// How long the buffer behind it would be.
+    room: usize,
+    length: u64,
     any: bool,
 }
 
@@ -51,8 +56,10 @@ struct Blocks {
 const PIECE: usize = 64 << 10;
 /// What the reader's buffer holds before a block asks for more.
 const BUFFER: usize = 4096;
-/// What a JVM as it is delivered gives for one buffer, or less.
+/// What a JVM of 1500 MiB gives for one array, or less.
 pub(super) const ALLOCATION_MAX: usize = 1 << 30;
+/// And for the buffer of a block, of which it makes 5 % more than is asked for.
+const BLOCK_MAX: usize = 1_490_000_000;
 
 impl<R: ReadAt> Stream<R> {
     pub(super) fn new(file: R, length: u64, at: u64, codec: Option<Codec>) -> Self {
@@ -64,7 +71,10 @@ impl<R: ReadAt> Stream<R> {
                 codec,
                 sizes: [0; 8],
                 packed: Vec::new(),
-                unpacked: vec![0; BUFFER],
+                packed_room: 0,
+                unpacked: Vec::new(),
+                room: BUFFER,
+                length,
                 any: false,
             }),
             window: Vec::new(),
@@ -153,26 +163,53 @@ impl Blocks {
         *at += 8;
         let size = |bytes: &[u8]| {
             let size = usize::try_from(BE::read_i32(bytes)).ok();
-            size.filter(|size| *size <= ALLOCATION_MAX)
+            size.filter(|size| *size <= BLOCK_MAX)
         };
         let (Some(size), Some(packed)) = (size(&self.sizes[..4]), size(&self.sizes[4..])) else {
             return Ok(None);
         };
-        if packed > self.packed.len() {
-            // What is read is no more than the file holds; the rest stays as it was made.
+        if packed > self.packed_room {
+            self.packed_room = packed + packed / 20;
             self.packed.clear();
-            self.packed.resize(packed + packed / 20, 0);
         }
-        let input = self.packed.get_mut(..packed).unwrap_or_default();
+        // Of a buffer that a length claims no more is made than the file can fill; the zeros that
+        // would follow are no compressor's.
+        let there = usize::try_from(self.length.saturating_sub(*at)).unwrap_or(usize::MAX);
+        let made = packed
+            .min(there.saturating_add(BUFFER))
+            .max(self.packed.len());
+        self.packed.resize(made, 0);
+        let input = self.packed.get_mut(..packed.min(made)).unwrap_or_default();
         file.read_at(input, *at)?;
         *at += packed as u64;
-        if size > self.unpacked.len() {
+        if size > self.room {
+            self.room = size + size / 20;
             self.unpacked.clear();
-            self.unpacked.resize(size + size / 20, 0);
         }
-        let input = self.packed.get(..packed).unwrap_or_default();
+        let input = self.packed.get(..packed.min(made)).unwrap_or_default();
+        let Some(needed) = needed(self.codec, input, size).filter(|needed| *needed <= self.room)
+        else {
+            return Ok(None);
+        };
+        if needed > self.unpacked.len() {
+            self.unpacked.resize(needed, 0);
+        }
         Ok(unpack(self.codec, input, &mut self.unpacked, size))
     }
+}
+
+/// How much a block gives at most; nothing where it is beyond all sense.
+fn needed(codec: Codec, packed: &[u8], limit: usize) -> Option<usize> {
+    /// Deflate gives no more for a byte.
+    const DEFLATE_MAX: usize = 1032;
+    let needed = match codec {
+        Codec::Deflate => limit.min(packed.len().saturating_mul(DEFLATE_MAX)),
+        Codec::Noop => packed.len(),
+        Codec::Lz4 | Codec::Snappy | Codec::Zstd => {
+            usize::try_from(codec.size_of(packed, limit as u64)).ok()?
+        }
+    };
+    (needed <= 256 << 20).then_some(needed)
 }
 
 /// What Cassandra's compressors do, also with what none of them has made: how much is in `out`
@@ -182,7 +219,7 @@ fn unpack(codec: Codec, packed: &[u8], out: &mut [u8], limit: usize) -> Option<u
         Codec::Lz4 => {
             let (size, block) = packed.split_first_chunk::<4>()?;
             let size = LE::read_u32(size) as usize;
-            lz4_flex::block::decompress_into(block, out.get_mut(..size)?).ok()?;
+            lz4::unpack(block, out.get_mut(..size)?).ok()?;
             (size <= limit).then_some(size)
         }
         Codec::Snappy => {
@@ -195,7 +232,7 @@ fn unpack(codec: Codec, packed: &[u8], out: &mut [u8], limit: usize) -> Option<u
                 return Some(0);
             }
             let mut inflate = flate2::Decompress::new(true);
-            let into = out.get_mut(..limit)?;
+            let into = out.get_mut(..limit.min(out.len()))?;
             let flush = flate2::FlushDecompress::None;
             inflate.decompress(packed, into, flush).ok()?;
             Some(inflate.total_out() as usize)

@@ -20,6 +20,7 @@ import org.apache.cassandra.cql3.statements.schema.AlterSchemaStatement;
 import org.apache.cassandra.db.Mutation;
 import org.apache.cassandra.db.TypeSizes;
 import org.apache.cassandra.db.partitions.PartitionUpdate;
+import org.apache.cassandra.io.compress.BufferType;
 import org.apache.cassandra.io.util.DataInputBuffer;
 import org.apache.cassandra.io.util.DataOutputBuffer;
 import org.apache.cassandra.io.util.File;
@@ -27,6 +28,7 @@ import org.apache.cassandra.net.MessagingService;
 import org.apache.cassandra.schema.Schema;
 import org.apache.cassandra.schema.TableId;
 import org.apache.cassandra.service.ClientState;
+import org.apache.cassandra.utils.memory.BufferPools;
 
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
@@ -132,6 +134,7 @@ public final class Interop
     private static Run run(Path path, boolean verbatim, boolean keep, int most)
     {
         Run run = new Run();
+        scrub();
         LOG.mismatch = LOG.end = false;
         int count = 0;
         int pages = 0;
@@ -159,6 +162,25 @@ public final class Interop
         }
         run.warned = LOG.mismatch || LOG.end;
         return run;
+    }
+
+    /**
+     * Buffers are from a pool, and hold what was read before: the very bytes that a cut file lacks, as it is the file
+     * that was read before. A node has read something else.
+     */
+    private static void scrub()
+    {
+        List<ByteBuffer> buffers = new ArrayList<>();
+        for (int i = 0; i < 128; i++)
+        {
+            // Small ones come from a chunk of their own.
+            ByteBuffer buffer = BufferPools.forChunkCache().get(i % 2 == 0 ? 4096 : 1024, BufferType.OFF_HEAP);
+            while (buffer.hasRemaining())
+                buffer.put((byte) 0);
+            buffers.add(buffer);
+        }
+        for (ByteBuffer buffer : buffers)
+            BufferPools.forChunkCache().put(buffer);
     }
 
     /** A hint as it would be written again: a mutation keeps the bytes it was read from, and is put together anew. */
