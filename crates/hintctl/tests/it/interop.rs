@@ -14,24 +14,6 @@ use serde_json::Value;
 
 use crate::tool::{Folder, folders, hintctl, skipped, testdata};
 
-/// What Cassandra's reader may need of the JDK's insides.
-const EXPORTS: [&str; 3] = [
-    "java.base/jdk.internal.misc",
-    "java.base/jdk.internal.ref",
-    "java.base/sun.nio.ch",
-];
-const OPENS: [&str; 9] = [
-    "java.base/java.io",
-    "java.base/java.lang",
-    "java.base/java.lang.reflect",
-    "java.base/java.nio",
-    "java.base/java.util",
-    "java.base/java.util.concurrent",
-    "java.base/java.util.concurrent.atomic",
-    "java.base/jdk.internal.ref",
-    "java.base/sun.nio.ch",
-];
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -197,7 +197,7 @@ fn salvage_saves_all_that_is_intact() {
         ("lz4-header-parameters", 24),
         ("lz4-block-data", 23),
         ("lz4-block-inner-length", 23),
-        ("lz4-cut-in-block", 21),
+        ("lz4-cut-in-block", 22),
         ("lz4-zeros-100", 24),
     ] {
         let from = testdata(&format!("cassandra/damaged/{case}"));
