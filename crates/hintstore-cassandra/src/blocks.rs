@@ -57,6 +57,8 @@ const UNPACKED_MAX: u64 = RECORD_MAX + 12;
 /// do better than 255.
 const RATIO_MAX: u64 = 1 << 14;
 const SIZES: u64 = 8;
+/// How much of a block tells whether it may be one.
+const LOOK_AT: usize = 16;
 
 impl Blocks {
     pub(crate) fn new(codec: Codec, at: u64, end: u64) -> Self {
@@ -136,16 +138,22 @@ impl Blocks {
             let text = format!("no block has {packed} bytes");
             return Ok(Err(Why::new(text, false)));
         }
-        self.packed.resize(there as usize, 0);
-        exact(file, &mut self.packed, at + SIZES)?;
         // Of the two lengths that say how much a block gives, that of the compressor is right.
+        let mut head = [0; LOOK_AT];
+        let head = head.get_mut(..there.min(LOOK_AT as u64) as usize);
+        let head = head.unwrap_or_default();
+        exact(file, head, at + SIZES)?;
         let codec = self.compressor.codec();
-        let size = codec.size_of(&self.packed, said);
+        let size = codec.size_of(head, said);
         let is_empty_copy = codec == Codec::Noop && (said, packed) == (0, 0);
         if !(plausible(size, packed) || is_empty_copy) || self.is_zero_tail_of(file, at, said)? {
             let text = format!("no block unpacks from {packed} to {size} bytes");
             return Ok(Err(Why::new(text, false)));
         }
+        // No codec packs into much more than there was: a length that says so is not followed.
+        let most = size.saturating_add(size / 6).saturating_add(512);
+        self.packed.resize(there.min(most) as usize, 0);
+        exact(file, &mut self.packed, at + SIZES)?;
         let size = size as usize;
         if !self.compressor.codec().may_begin(&self.packed, size) {
             let text = "what follows the lengths of the block is none".to_owned();
@@ -213,9 +221,12 @@ impl Blocks {
                     continue;
                 }
                 let after = head.get(offset + SIZES as usize..).unwrap_or_default();
-                let sure = after.len() >= 16.min(packed as usize);
+                if after.len() < LOOK_AT && here + SIZES + (after.len() as u64) < self.end {
+                    // The next piece has more of it.
+                    break;
+                }
                 let codec = self.compressor.codec();
-                if sure && codec != Codec::Noop && !codec.may_begin(after, size as usize) {
+                if codec != Codec::Noop && !codec.may_begin(after, size as usize) {
                     continue;
                 }
                 if packed > self.search {
@@ -231,17 +242,19 @@ impl Blocks {
                     return Ok(here);
                 }
             }
-            // The last bytes of the piece were no whole window.
-            at += (read as u64).saturating_sub(SIZES - 1).max(1);
+            // The next piece begins with what was too near the end of this one.
+            at += (read as u64)
+                .saturating_sub(SIZES + LOOK_AT as u64 - 1)
+                .max(1);
         }
         Ok(self.end)
     }
 }
 
 fn plausible(size: u64, packed: u64) -> bool {
-    (1..=UNPACKED_MAX).contains(&packed)
-        && size <= UNPACKED_MAX
-        && size <= packed.saturating_mul(RATIO_MAX)
+    // No codec needs more for nothing than a few bytes.
+    let most = if size == 0 { 32 } else { UNPACKED_MAX };
+    (1..=most).contains(&packed) && size <= UNPACKED_MAX && size <= packed.saturating_mul(RATIO_MAX)
 }
 
 struct Why {

@@ -3,6 +3,7 @@
 //! `test` is what CI runs and what the README names: format, lints, tidy, docs, tests, and the
 //! quickstart. `bench` and `fuzz` run what is too long for that.
 
+mod cassandra;
 mod tidy;
 
 use std::{
@@ -16,6 +17,7 @@ cargo xtask test          format, lints, tidy, docs, tests, quickstart: what CI 
 cargo xtask tidy          only the checks of the tree itself
 cargo xtask bench [ARGS]  one report: ratios to the naive way, in alternating rounds
 cargo xtask bench parts   criterion benches of the parts
+cargo xtask bench cassandra  verify, beside Cassandra's own readers on the same files
 cargo xtask fuzz [SECS]   each fuzz target for so long (default 60)
 cargo xtask verdicts      Cassandra's own verdict on every flipped bit and every cut, and ours
 ";
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("tidy") => tidy::check(&root()),
         Some("bench") => bench(rest),
-        Some("verdicts") => verdicts(),
+        Some("verdicts") => cassandra::verdicts(),
         Some("fuzz") => fuzz(rest.first().map_or("60", String::as_str)),
         _ => {
             say(HELP);
@@ -174,6 +176,9 @@ fn bench(rest: &[String]) -> Result<(), String> {
         args.extend(rest.iter().map(String::as_str));
         return cargo(&args, &[]);
     }
+    if rest.first().is_some_and(|first| first == "cassandra") {
+        return cassandra::bench();
+    }
     let folder = root().join("target/bench");
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let folder = folder.to_string_lossy().into_owned();
@@ -213,84 +218,4 @@ fn fuzz(seconds: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Two small files, each with every bit flipped and cut at every byte, as Cassandra's own readers
-/// take them and as we say they do. Needs Maven and a JDK of 17 or later.
-fn verdicts() -> Result<(), String> {
-    let out = env::temp_dir().join(format!("hintstore-verdicts-{}", std::process::id()));
-    let done = verdicts_in(&out);
-    drop(std::fs::remove_dir_all(&out));
-    done
-}
-
-fn verdicts_in(out: &Path) -> Result<(), String> {
-    let failed = |what: &str| format!("{what} failed");
-    let classpath = out.join("classpath");
-    let status = Command::new("mvn")
-        .args(["-q", "-B", "-Dstyle.color=never"])
-        .arg(format!("-Dout={}", out.display()))
-        .arg(format!("-Dmdep.outputFile={}", classpath.display()))
-        .args(["compile", "dependency:build-classpath"])
-        .current_dir(root().join("interop/cassandra"))
-        .status();
-    if !status.is_ok_and(|status| status.success()) {
-        return Err(failed("mvn"));
-    }
-    let dependencies = std::fs::read_to_string(classpath).map_err(|error| error.to_string())?;
-    let classpath = format!("{}:{}", out.join("classes").display(), dependencies.trim());
-    let data = root().join("testdata/cassandra");
-    let schema = data.join("schema.cql");
-    let options = std::fs::read_to_string(root().join("interop/cassandra/jvm.options"));
-    let options = options.map_err(|error| error.to_string())?;
-    for folder in ["damaged/original", "damaged/original-lz4"] {
-        let file = hint_file(&data.join(folder)).ok_or_else(|| failed(folder))?;
-        let lines = out.join("lines");
-        let into = std::fs::File::create(&lines).map_err(|error| error.to_string())?;
-        say(&format!(
-            "Cassandra reads {} in every damage",
-            file.display()
-        ));
-        let status = Command::new("java")
-            .args(options.split_whitespace())
-            .arg(format!("-Dinterop.scratch={}", out.display()))
-            .args([
-                "-cp",
-                &classpath,
-                "org.apache.cassandra.hints.Interop",
-                "damage",
-            ])
-            .args([&schema, &file])
-            .stdout(into)
-            .status();
-        if !status.is_ok_and(|status| status.success()) {
-            return Err(failed("java"));
-        }
-        let (schema, file, lines) = (
-            schema.display().to_string(),
-            file.display().to_string(),
-            lines.display().to_string(),
-        );
-        let example = [
-            "run",
-            "--release",
-            "--quiet",
-            "--package",
-            "hintstore-cassandra",
-            "--example",
-            "verdicts",
-            "--",
-            &schema,
-            &file,
-            &lines,
-        ];
-        cargo(&example, &[])?;
-    }
-    Ok(())
-}
-
-fn hint_file(folder: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(folder).ok()?;
-    let mut paths = entries.flatten().map(|entry| entry.path());
-    paths.find(|path| path.extension().is_some_and(|end| end == "hints"))
 }

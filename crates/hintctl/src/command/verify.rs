@@ -78,6 +78,16 @@ impl Visitor for Check<'_> {
 }
 
 impl Check<'_> {
+    /// Adds what was found in the part of the file that follows.
+    fn append(&mut self, part: Self) {
+        let behind = part.decoded.unknown_table.into_iter();
+        self.decoded
+            .unknown_table
+            .extend(behind.map(|number| self.hints + number));
+        self.hints += part.hints;
+        self.bytes += part.bytes;
+    }
+
     fn add(&mut self, position: u64, what: &'static str, text: String) {
         self.bad_count += 1;
         self.harmful += 1;
@@ -293,7 +303,21 @@ fn native(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Result
 
 fn cassandra(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
-    let odd = file.walk(check)?;
+    let schema = check.schema;
+    let part = || Check {
+        schema,
+        ..Check::default()
+    };
+    let odd = match file.walk_in_parts(part)? {
+        // Positions of what does not decode are those of the whole.
+        Some(parts) if parts.iter().all(|part| part.decoded.wrong == 0) => {
+            for part in parts {
+                check.append(part);
+            }
+            false
+        }
+        _ => file.walk(check)?,
+    };
     let plain = !odd && check.bad_count == 0 && check.decoded.wrong == 0;
     check.cassandra = Some(if plain {
         let unknown = check.schema.map(|_| check.decoded.unknown_table.as_slice());

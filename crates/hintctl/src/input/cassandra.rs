@@ -252,7 +252,67 @@ impl CassandraFile {
         misnamed(&self.name, target, descriptor.timestamp_ms, visitor)?;
         let closed = self.side_file() != SideFile::Missing;
         let messaging = descriptor.messaging_version();
-        walk(self.records(descriptor), target, messaging, closed, visitor)
+        let (from, to) = (descriptor.length as u64, self.length);
+        let records = self.records(descriptor, from, to);
+        walk(records, target, messaging, closed, visitor)
+    }
+
+    /// Walks a long file in parts, side by side, each with a visitor of its own; they come back in
+    /// order. Nothing where the file is short, or where not every part ends where the next begins,
+    /// as it does in a file without damage: then it has to be walked from front to back.
+    pub(crate) fn walk_in_parts<V: Visitor + Send>(
+        &self,
+        visitor: impl Fn() -> V,
+    ) -> anyhow::Result<Option<Vec<V>>> {
+        let Ok(descriptor) = &self.descriptor else {
+            return Ok(None);
+        };
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.refusal().is_some() || count < 2 || self.length < LONG {
+            return Ok(None);
+        }
+        let start = descriptor.length as u64;
+        let each = (self.length - start) / count as u64;
+        let mut borders = vec![start];
+        for number in 1..count as u64 {
+            let mut records = self.records(descriptor, start + each * number, self.length);
+            while let Some(item) = records.next_item()? {
+                if matches!(item, Item::Intact { .. }) {
+                    borders.push(records.file_position());
+                    break;
+                }
+            }
+        }
+        borders.push(self.length);
+        if !borders.is_sorted() {
+            return Ok(None);
+        }
+        let target = TargetId::from_bytes(descriptor.host_id);
+        let messaging = descriptor.messaging_version();
+        let ranges = borders
+            .windows(2)
+            .filter_map(|pair| pair.first().zip(pair.last()));
+        let parts: Vec<anyhow::Result<Option<V>>> = std::thread::scope(|scope| {
+            let walks: Vec<_> = ranges
+                .map(|(from, to)| {
+                    let (mut visitor, records) = (visitor(), self.records(descriptor, *from, *to));
+                    scope.spawn(move || {
+                        let mut whole = Whole {
+                            visitor: &mut visitor,
+                            is_whole: true,
+                        };
+                        let odd = walk(records, target, messaging, true, &mut whole)?;
+                        let is_whole = whole.is_whole && !odd;
+                        Ok(is_whole.then_some(visitor))
+                    })
+                })
+                .collect();
+            let joined = walks.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined
+                .map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        parts.into_iter().collect()
     }
 
     /// What Cassandra would do with the file.
@@ -260,14 +320,12 @@ impl CassandraFile {
         judge(Bytes(self.file.clone()), self.length, schema)
     }
 
-    /// A walk over the records behind the descriptor.
-    pub(crate) fn records(&self, descriptor: &Descriptor) -> Records<Bytes> {
-        let (file, start) = (Bytes(self.file.clone()), descriptor.length as u64);
+    /// A walk over the records in a part of the file.
+    fn records(&self, descriptor: &Descriptor, from: u64, to: u64) -> Records<Bytes> {
+        let file = Bytes(self.file.clone());
         match descriptor.storage {
-            Storage::Compressed(_, Some(codec)) => {
-                Records::compressed(file, codec, start, self.length)
-            }
-            _ => Records::plain(file, start, self.length),
+            Storage::Compressed(_, Some(codec)) => Records::compressed(file, codec, from, to),
+            _ => Records::plain(file, from, to),
         }
     }
 
@@ -288,17 +346,68 @@ impl CassandraFile {
 
     /// The checksum of the whole file.
     pub(crate) fn checksum(&self) -> anyhow::Result<u32> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let each = (self.length / count).max(LONG);
+        let starts = (0..count).map(|number| (each * number).min(self.length));
+        let parts: Vec<anyhow::Result<crc32fast::Hasher>> = std::thread::scope(|scope| {
+            let hashes: Vec<_> = starts
+                .map(|from| {
+                    let to = if from + each * 2 > self.length {
+                        self.length
+                    } else {
+                        from + each
+                    };
+                    scope.spawn(move || self.hash(from, to))
+                })
+                .collect();
+            let joined = hashes.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined
+                .map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        let mut all = crc32fast::Hasher::new();
+        for part in parts {
+            all.combine(&part?);
+        }
+        Ok(all.finalize())
+    }
+
+    fn hash(&self, from: u64, to: u64) -> anyhow::Result<crc32fast::Hasher> {
         let mut crc = crc32fast::Hasher::new();
-        let mut piece = vec![0; 1 << 20];
-        let mut at = 0;
-        loop {
-            let read = self.file.read_at(&mut piece, at)?;
+        let mut piece = vec![0; 256 << 10];
+        let mut at = from;
+        while at < to {
+            let length = (to - at).min(piece.len() as u64) as usize;
+            let read = self
+                .file
+                .read_at(piece.get_mut(..length).unwrap_or_default(), at)?;
             if read == 0 {
-                return Ok(crc.finalize());
+                break;
             }
             crc.update(piece.get(..read).unwrap_or_default());
             at += read as u64;
         }
+        Ok(crc)
+    }
+}
+
+/// What is longer is worth a thread.
+const LONG: u64 = 16 << 20;
+
+/// Notices whether all of a part is intact.
+struct Whole<'a, V> {
+    visitor: &'a mut V,
+    is_whole: bool,
+}
+
+impl<V: Visitor> Visitor for Whole<'_, V> {
+    fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
+        self.visitor.hint(hint)
+    }
+
+    fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+        self.is_whole = false;
+        Ok(())
     }
 }
 
