@@ -96,6 +96,11 @@ impl Cassandra {
         write!(out, "]}}")
     }
 
+    /// Whether a node does not get through the file.
+    pub(crate) fn fails(&self) -> bool {
+        self.status == Status::Failed
+    }
+
     /// The same for people; nothing where all is well.
     pub(crate) fn text(&self, recoverable: u64) -> Option<String> {
         if self.startup == "not loaded, removed" {

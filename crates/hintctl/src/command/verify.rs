@@ -30,6 +30,8 @@ struct Check<'s> {
     schema: Option<&'s Schema>,
     decoded: Decoded,
     cassandra: Option<Cassandra>,
+    /// Hints that can be saved although the descriptor is damaged.
+    saved: u64,
 }
 
 /// What the mutations of Cassandra's files are, with the schema.
@@ -239,7 +241,7 @@ fn print(
     }
     match &check.cassandra {
         Some(cassandra) => output.line_with("file", fields, "cassandra", |out| {
-            cassandra.write(check.hints, out)
+            cassandra.write(check.hints.max(check.saved), out)
         })?,
         None => output.line("file", fields)?,
     }
@@ -261,12 +263,18 @@ fn print(
             "  {wrong} not decoded with this schema, the first at byte {position}: {text}"
         ))?;
     }
-    if let Some(text) = check
-        .cassandra
-        .as_ref()
-        .and_then(|one| one.text(check.hints))
-    {
-        output.text(&format!("  Cassandra: {text}"))?;
+    if check.saved > 0 {
+        let saved = count(check.saved, "hint");
+        output.text(&format!("  {saved} can be saved with hintctl salvage"))?;
+    }
+    if let Some(cassandra) = &check.cassandra {
+        if cassandra.fails() {
+            // Also where no record is damaged.
+            output.problem();
+        }
+        if let Some(text) = cassandra.text(check.hints) {
+            output.text(&format!("  Cassandra: {text}"))?;
+        }
     }
     Ok(())
 }
@@ -325,6 +333,14 @@ fn cassandra(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Res
     } else {
         Cassandra::of(file.judge(check.schema)?)
     });
+    if check.hints == 0
+        && file.refusal().is_some()
+        && let Ok(plan) = file.salvageable(None)
+    {
+        let mut saved = Check::default();
+        file.walk_as(&plan, &mut saved)?;
+        check.saved = saved.hints;
+    }
     match file.side_file() {
         SideFile::Stored(stored) => {
             let computed = file.checksum()?;
