@@ -98,7 +98,7 @@ impl Cassandra {
 
     /// Whether a node does not get through the file.
     pub(crate) fn fails(&self) -> bool {
-        self.status == Status::Failed
+        self.status == Status::Failed && !self.startup.starts_with("not loaded")
     }
 
     /// The same for people; nothing where all is well.
