@@ -53,9 +53,6 @@ pub(crate) struct Blocks {
 
 /// No block gives more: one record that is as long as a record may be.
 const UNPACKED_MAX: u64 = RECORD_MAX + 12;
-/// A record of text packs well, but not as well as this: what claims more is no block. LZ4 cannot
-/// do better than 255.
-const RATIO_MAX: u64 = 1 << 14;
 const SIZES: u64 = 8;
 /// How much of a block tells whether it may be one.
 const LOOK_AT: usize = 16;
@@ -146,7 +143,9 @@ impl Blocks {
         let codec = self.compressor.codec();
         let size = codec.size_of(head, said);
         let is_empty_copy = codec == Codec::Noop && (said, packed) == (0, 0);
-        if !(plausible(size, packed) || is_empty_copy) || self.is_zero_tail_of(file, at, said)? {
+        if !(plausible(codec, size, packed) || is_empty_copy)
+            || self.is_zero_tail_of(file, at, said)?
+        {
             let text = format!("no block unpacks from {packed} to {size} bytes");
             return Ok(Err(Why::new(text, false)));
         }
@@ -154,8 +153,9 @@ impl Blocks {
         let most = size.saturating_add(size / 6).saturating_add(512);
         self.packed.resize(there.min(most) as usize, 0);
         exact(file, &mut self.packed, at + SIZES)?;
-        let size = size as usize;
-        if !self.compressor.codec().may_begin(&self.packed, size) {
+        // Of a block that is cut off, what is there gives no more than it can.
+        let size = size.min(codec.most_of(there)) as usize;
+        if there == packed && !codec.may_begin(&self.packed, size) {
             let text = "what follows the lengths of the block is none".to_owned();
             return Ok(Err(Why::new(text, there < packed)));
         }
@@ -166,6 +166,11 @@ impl Blocks {
             return Ok(Ok((0, 0)));
         };
         Ok(match self.compressor.unpack(&self.packed, out) {
+            Ok((_, good)) if codec == Codec::Noop && there < packed => Err(Why {
+                text: "the file ends inside the block".to_owned(),
+                torn: true,
+                good,
+            }),
             Ok((taken, given)) => {
                 self.odd |= given == 0 || given as u64 != said || taken as u64 != packed;
                 Ok((given, taken as u64))
@@ -217,7 +222,9 @@ impl Blocks {
                 let size = u64::from(BE::read_u32(sizes));
                 let packed = u64::from(BE::read_u32(sizes.get(4..).unwrap_or_default()));
                 let here = at + offset as u64;
-                if !plausible(size, packed) || packed > self.end - here - SIZES {
+                if !plausible(self.compressor.codec(), size, packed)
+                    || packed > self.end - here - SIZES
+                {
                     continue;
                 }
                 let after = head.get(offset + SIZES as usize..).unwrap_or_default();
@@ -251,10 +258,10 @@ impl Blocks {
     }
 }
 
-fn plausible(size: u64, packed: u64) -> bool {
+fn plausible(codec: Codec, size: u64, packed: u64) -> bool {
     // No codec needs more for nothing than a few bytes.
     let most = if size == 0 { 32 } else { UNPACKED_MAX };
-    (1..=most).contains(&packed) && size <= UNPACKED_MAX && size <= packed.saturating_mul(RATIO_MAX)
+    (1..=most).contains(&packed) && size <= UNPACKED_MAX && size <= codec.most_of(packed)
 }
 
 struct Why {

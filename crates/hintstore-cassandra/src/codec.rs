@@ -64,6 +64,19 @@ impl Codec {
         self.names().1
     }
 
+    /// How much so many bytes can give at most. Text packs well, but not as well as this; LZ4,
+    /// Snappy and Deflate could not do better.
+    pub(crate) fn most_of(self, packed: u64) -> u64 {
+        let ratio = match self {
+            Self::Lz4 => 255,
+            Self::Snappy => 64,
+            Self::Deflate => 1032,
+            Self::Zstd => 1 << 14,
+            Self::Noop => 1,
+        };
+        packed.saturating_mul(ratio)
+    }
+
     /// How much a block gives by its own word, where it has one; else what is said of it.
     pub(crate) fn size_of(self, packed: &[u8], said: u64) -> u64 {
         let own = match self {
@@ -134,15 +147,17 @@ impl Compressor {
                 if LE::read_u32(size) as usize != out.len() {
                     return Err(invalid("its two lengths differ"));
                 }
-                match lz4_flex::block::decompress_into(block, out) {
-                    Ok(given) if given == out.len() => {}
+                let given = match lz4_flex::block::decompress_into(block, out) {
+                    Ok(given) if given == out.len() => given,
                     // What Cassandra's library takes for a block is one: its records are checked.
                     tried => {
                         let why = |_good| tried.map_or_else(invalid, |_| invalid("it is cut"));
-                        lz4::unpack(block, out).map_err(why)?;
+                        let given = lz4::unpack(block, out).map_err(why)?;
+                        // What is missing at the end may well be zeros, and is for Cassandra.
+                        out.len().min(given + 4096)
                     }
-                }
-                (packed.len(), out.len())
+                };
+                (packed.len(), given)
             }
             Codec::Snappy => {
                 let given = snap::raw::Decoder::new()
