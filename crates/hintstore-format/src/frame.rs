@@ -346,13 +346,13 @@ pub fn check(frames: &[u8], at: usize, salt: u32) -> Result<(Header, usize), Dec
 /// Frames up to this length are checked three at once.
 const SIDE_BY_SIDE: u32 = 512;
 
-/// Where the third frame from `at` on ends, if all three are right, short and without optional
-/// fields: the usual case, in little more time than one takes.
+/// The headers of the three frames from `at` on, if all of them are right, short and without
+/// optional fields: the usual case, in little more time than one takes.
 #[inline]
-pub fn check_three(frames: &[u8], at: usize, salt: u32) -> Option<usize> {
+pub fn check_three(frames: &[u8], at: usize, salt: u32) -> Option<[Header; 3]> {
     let (a, first, at) = short(frames, at)?;
     let (b, second, at) = short(frames, at)?;
-    let (c, third, at) = short(frames, at)?;
+    let (c, third, _) = short(frames, at)?;
     let crcs = checksum::extend_three([0; 3], [first, second, third]);
     let [a_tail, b_tail, c_tail] = [
         tail(a.words(), salt),
@@ -360,7 +360,7 @@ pub fn check_three(frames: &[u8], at: usize, salt: u32) -> Option<usize> {
         tail(c.words(), salt),
     ];
     let crcs = checksum::extend_three(crcs, [&a_tail, &b_tail, &c_tail]);
-    (crcs == [a.crc, b.crc, c.crc]).then_some(at)
+    (crcs == [a.crc, b.crc, c.crc]).then_some([a, b, c])
 }
 
 #[inline]

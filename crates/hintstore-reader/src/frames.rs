@@ -34,8 +34,8 @@ pub struct Frames<'a> {
     header: &'a Header,
     bytes: &'a [u8],
     at: usize,
-    /// Frames up to here are known to be right.
-    checked: usize,
+    /// Headers of frames from `at` on that are known to be right, the next one last.
+    checked: [Option<frame::Header>; 2],
     /// No later frame has a lower index.
     index: u32,
     /// Bytes that the search may still checksum.
@@ -49,7 +49,7 @@ impl<'a> Frames<'a> {
             header,
             bytes: frames,
             at: 0,
-            checked: 0,
+            checked: [None; 2],
             index: 0,
             budget: 4 * frames.len(),
         }
@@ -59,25 +59,23 @@ impl<'a> Frames<'a> {
     #[must_use]
     pub fn from(mut self, at: usize) -> Self {
         self.at = at;
-        self.checked = at;
         self
     }
 
     #[inline]
     fn intact(&mut self, at: usize) -> Option<FrameItem> {
-        let salt = self.header.start.salt;
-        if at == self.checked
-            && let Some(end) = frame::check_three(self.bytes, at, salt)
-        {
-            self.checked = end;
-        }
-        let (header, end) = if at < self.checked {
-            let header = frame::Header::read(self.bytes, at)?;
-            (header, header.end(at))
+        let header = if let [after, Some(header)] = self.checked {
+            self.checked = [None, after];
+            header
         } else {
-            frame::check(self.bytes, at, salt).ok()?
+            let salt = self.header.start.salt;
+            if let Some([header, second, third]) = frame::check_three(self.bytes, at, salt) {
+                self.checked = [Some(third), Some(second)];
+                header
+            } else {
+                frame::check(self.bytes, at, salt).ok()?.0
+            }
         };
-        self.checked = self.checked.max(end);
         self.index = u32::from(header.index) + 1;
         Some(FrameItem::Intact {
             at,
@@ -150,7 +148,6 @@ impl Iterator for Frames<'_> {
         }
         let next = self.resync();
         self.at = next;
-        self.checked = next;
         Some(FrameItem::Bad {
             at,
             length: next - at,
