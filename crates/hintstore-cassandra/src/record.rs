@@ -140,6 +140,14 @@ pub(crate) fn length_of(bytes: &[u8]) -> Option<usize> {
     (plausible && crc_of_length(length) == BE::read_u32(&head[4..])).then_some(length as usize)
 }
 
+/// How many zeros `bytes` begins with.
+fn zeros_at(bytes: &[u8]) -> usize {
+    let (chunks, _) = bytes.as_chunks::<64>();
+    let whole = chunks.iter().take_while(|chunk| **chunk == [0; 64]).count() * 64;
+    let rest = bytes.get(whole..).unwrap_or_default();
+    whole + rest.iter().take_while(|byte| **byte == 0).count()
+}
+
 /// Whether the checksum over the whole record holds; `record` is all of it.
 #[inline]
 fn holds(record: &[u8]) -> bool {
@@ -313,6 +321,9 @@ impl<R: ReadAt> Records<R> {
                 });
             }
             at += 1;
+            // No record begins with more than three zeros.
+            let run = zeros_at(self.window.bytes().get(at..).unwrap_or_default());
+            at += run.saturating_sub(4);
         }
     }
 

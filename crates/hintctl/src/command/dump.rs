@@ -42,11 +42,11 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
         }
         Ok(())
     })?;
-    output.text(&format!(
-        "{}, {}",
-        count(hints, "hint"),
-        count(bad, "bad region")
-    ))?;
+    let end = format!("{}, {}", count(hints, "hint"), count(bad, "bad region"));
+    output.text(&match dump.format {
+        DumpFormat::Cql => decode::comment(&end),
+        DumpFormat::Text => end,
+    })?;
     output.sum("hints", hints);
     output.sum("bad", bad);
     if schema.is_some() {
@@ -71,7 +71,7 @@ impl Printer<'_> {
     /// The statements of a hint, behind a comment that says which it is.
     fn statements(&mut self, hint: &HintView<'_>) -> anyhow::Result<()> {
         let line = text(hint, args::Value::Size);
-        self.output.text(&format!("-- {line}"))?;
+        self.output.text(&decode::comment(&line))?;
         let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
             return self.output.text("-- its payload is not Cassandra's");
         };
@@ -79,7 +79,8 @@ impl Printer<'_> {
             Ok(lines) => lines.iter().try_for_each(|line| self.output.text(line)),
             Err(error) => {
                 self.skipped += 1;
-                self.output.text(&format!("-- not decoded: {error}"))
+                self.output
+                    .text(&decode::comment(&format!("not decoded: {error}")))
             }
         }
     }
@@ -112,6 +113,12 @@ impl Visitor for Printer<'_> {
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
         self.bad += u64::from(!bad.harmless);
+        if self.dump.format == DumpFormat::Cql {
+            let (word, at) = (if bad.harmless { "note" } else { "BAD" }, bad.position);
+            self.output.found_bad(bad);
+            let text = format!("{word}  {} at byte {at}: {}", self.file, bad.text);
+            return self.output.text(&decode::comment(&text));
+        }
         self.output.bad(self.file, bad)
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use hintstore::{Clock as _, Storage as _, SystemClock};
 use hintstore_cassandra::{FileWriter, encode_body, side_file};
+use hintstore_storage::Existing;
 use serde_json::json;
 
 use super::{
@@ -38,11 +39,12 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     if apply {
-        refuse_open(input)?;
+        refuse_open(input, output)?;
     }
     let aside = format!("hintctl-aside-{}", SystemClock.wall().get());
     let (mut gone, mut mixed, mut files) = (0, 0, 0);
     let mut rows = Vec::new();
+    let mut failure = None;
     let bar = output.bar(input.hint_bytes());
     for found in input
         .files
@@ -52,8 +54,12 @@ pub(crate) fn run(
         let mut counter = Counter::new(fate);
         let walked = input.walk(found, &mut counter);
         let (go, stay, of_mixed, bad) = (counter.go, counter.stay, counter.mixed, counter.bad);
+        let regions = counter.regions;
         tell(walked, &found.name, output)?;
         bar.inc(found.info.length);
+        for region in &regions {
+            output.bad(&found.name, region)?;
+        }
         if go == 0 && of_mixed == 0 {
             continue;
         }
@@ -61,10 +67,15 @@ pub(crate) fn run(
         mixed += of_mixed;
         files += u64::from(go > 0);
         if apply && go > 0 {
-            if stay == 0 && bad == 0 {
-                set_aside(input, found, &aside)?;
+            // A file without a hint in it is none: Cassandra fails over some of those.
+            let done = if stay == 0 {
+                set_aside(input, found, &aside)
             } else {
-                replace(input, found, &aside, fate)?;
+                replace(input, found, &aside, fate)
+            };
+            if let Err(error) = done {
+                failure = Some(error.context(found.name.clone()));
+                break;
             }
         }
         let left = if bad > 0 {
@@ -74,7 +85,7 @@ pub(crate) fn run(
         };
         let what = match (go, stay) {
             (0, _) => "stays as it is".to_owned(),
-            (_, 0) if bad == 0 => "goes as a whole".to_owned(),
+            (_, 0) => "goes as a whole".to_owned(),
             _ => format!("is written anew with {left} that stay"),
         };
         output.line(
@@ -112,6 +123,15 @@ pub(crate) fn run(
     }
     if files > 0 {
         output.sum("aside", aside.as_str());
+    }
+    if let Some(error) = failure {
+        let kept = input.storage.path(&aside);
+        return Err(error.context(format!(
+            "not all was done: the files above were, and those as they were are in {}; do it again",
+            kept.display()
+        )));
+    }
+    if files > 0 {
         return output.text(&format!(
             "{hints} discarded; the files as they were are in {}",
             input.storage.path(&aside).display()
@@ -126,7 +146,12 @@ struct Counter<'a> {
     stay: u64,
     mixed: u64,
     bad: u64,
+    /// What is damage, or why the file is not looked at.
+    regions: Vec<Bad>,
 }
+
+/// No more damaged regions of one file are told.
+const REGIONS_MAX: usize = 1000;
 
 impl<'a> Counter<'a> {
     fn new(fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate) -> Self {
@@ -136,6 +161,7 @@ impl<'a> Counter<'a> {
             stay: 0,
             mixed: 0,
             bad: 0,
+            regions: Vec::new(),
         }
     }
 }
@@ -154,7 +180,10 @@ impl Visitor for Counter<'_> {
     }
 
     fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
-        // `verify` tells of damage; what cannot be read is not what was meant.
+        // What cannot be read is not what was meant.
+        if !bad.harmless && self.regions.len() < REGIONS_MAX {
+            self.regions.push(bad.clone());
+        }
         self.bad += u64::from(bad.bytes > 0 || !bad.harmless);
         Ok(())
     }
@@ -176,6 +205,7 @@ fn keep(input: &Input, found: &Found, aside: &str) -> anyhow::Result<Vec<String>
             continue;
         }
         std::fs::hard_link(&from, &to)
+            .or_else(|_no_links| std::fs::copy(&from, &to).map(drop))
             .with_context(|| format!("cannot keep {} as {}", from.display(), to.display()))?;
         kept.push(name);
     }
@@ -201,6 +231,7 @@ fn replace(
     let Ok(plan) = file.salvageable(None) else {
         anyhow::bail!("{}: it cannot be written anew", found.name);
     };
+    keep(input, found, aside)?;
     let writer = FileWriter::new(
         begin(&input.storage, &found.name)?,
         plan.version,
@@ -211,8 +242,7 @@ fn replace(
     let mut keeper = Keeper { writer, fate };
     file.walk_as(&plan, &mut keeper)?;
     let writer = keeper.writer;
-    keep(input, found, aside)?;
-    publish(&input.storage, &found.name, writer)?;
+    publish(&input.storage, &found.name, writer, Existing::Replace)?;
     Ok(())
 }
 
@@ -238,18 +268,20 @@ impl<W: std::io::Write> Visitor for Keeper<'_, W> {
 }
 
 /// A node that has one of the files open is at work on them.
-fn refuse_open(input: &Input) -> anyhow::Result<()> {
+fn refuse_open(input: &Input, output: &Output) -> anyhow::Result<()> {
     let files: Vec<PathBuf> = input
         .hints()
         .filter_map(|file| std::fs::canonicalize(input.storage.path(&file.name)).ok())
         .collect();
     let own = std::process::id();
+    let mut hidden = 0;
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = process.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let open = std::fs::read_dir(process.path().join("fd"));
+        hidden += u32::from(open.is_err() && process.path().exists());
         let mut open = open
             .into_iter()
             .flatten()
@@ -267,6 +299,11 @@ fn refuse_open(input: &Input) -> anyhow::Result<()> {
             }
             .into());
         }
+    }
+    if hidden > 0 {
+        output.remark(&format!(
+            "{hidden} processes of others may have the files open and could not be looked at"
+        ));
     }
     Ok(())
 }

@@ -1,25 +1,29 @@
 //! `salvage`: every intact hint of damaged files, in new ones that Cassandra reads.
 
-use hintstore::OsStorage;
-use hintstore_cassandra::FileWriter;
+use std::collections::BTreeSet;
+
+use hintstore::{OsStorage, Storage as _};
+use hintstore_cassandra::{FileName, FileWriter, encode_body};
+use hintstore_storage::Existing;
 use serde_json::json;
 
 use super::{
-    convert::{begin, publish, refuse_occupied},
+    convert::{abandon, begin, publish, refuse_occupied},
     verify::tell,
 };
 use crate::{
     args::Salvage,
     exit::usage,
-    input::{Bad, CassandraFile, Flow, From, HintView, Input, Visitor, What},
+    input::{Bad, CassandraFile, Flow, Found, From, HintView, Input, Visitor, What},
     output::{Output, bytes, count},
 };
-use hintstore::Storage as _;
-use hintstore_cassandra::encode_body;
 
 pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
     let input = Input::open(&args.from)?;
-    let is_cassandra = |file: &&crate::input::Found| file.what == What::Cassandra;
+    // Also what a node has set aside itself.
+    let is_cassandra = |file: &&Found| {
+        file.what == What::Cassandra || FileName::parse(&file.name) == Some(FileName::Corrupt)
+    };
     if !input.files.iter().any(|file| is_cassandra(&file)) {
         return Err(usage(format!(
             "{} holds no hint file of Cassandra; of a native store, all that is intact comes with \
@@ -31,11 +35,12 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
     let storage = OsStorage::new(&args.out);
     storage.make_directory("")?;
     let (mut files, mut hints, mut lost) = (0, 0, 0);
+    let mut names = BTreeSet::new();
     let bar = output.bar(input.hint_bytes());
     for found in input.files.iter().filter(is_cassandra) {
         let file = CassandraFile::open(&input.storage, &found.name)?;
         let (_, base) = found.name.rsplit_once('/').unwrap_or(("", &found.name));
-        let plan = match file.salvageable(args.target) {
+        let mut plan = match file.salvageable(args.target) {
             Ok(plan) => plan,
             Err(bad) => {
                 lost += u64::from(!bad.harmless);
@@ -45,6 +50,10 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         };
         for bad in &plan.notes {
             output.bad(&found.name, bad)?;
+        }
+        // Two files may be of one target and time: the names of new ones are all different.
+        while !names.insert(plan.name(base)) {
+            plan.timestamp_ms += 1;
         }
         let name = plan.name(base);
         let writer = FileWriter::new(
@@ -66,15 +75,21 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         let (saved, regions, lost_bytes) = (saver.hints, saver.regions, saver.lost_bytes);
         let writer = saver.writer;
         tell(walked, &found.name, output)?;
-        let written = publish(&storage, &name, writer)?;
-        files += 1;
+        let written = if saved > 0 {
+            files += 1;
+            publish(&storage, &name, writer, Existing::Keep)?
+        } else {
+            drop(writer);
+            abandon(&storage, &name)?;
+            0
+        };
         hints += saved;
         lost += regions;
         output.line(
             "file",
             json!({
                 "file": found.name,
-                "out": name,
+                "out": (saved > 0).then_some(&name),
                 "hints": saved,
                 "lost_regions": regions,
                 "lost_bytes": lost_bytes,
@@ -82,9 +97,14 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             }),
         )?;
         output.text(&format!(
-            "{}: {} saved into {name}, {} in {} lost",
+            "{}: {} saved{}, {} in {} lost",
             found.name,
             count(saved, "hint"),
+            if saved > 0 {
+                format!(" into {name}")
+            } else {
+                String::new()
+            },
             bytes(lost_bytes),
             count(regions, "region"),
         ))?;

@@ -140,7 +140,9 @@ fn of_cassandra(args: &Truncate, input: &Input, output: &mut Output) -> anyhow::
         true if by_table && hint.namespace == Namespace::MIXED => Fate::Mixed,
         true => Fate::Go,
     };
-    rewrite::run(input, args.apply, &mut fate, output)
+    rewrite::run(input, args.apply, &mut fate, output)?;
+    wanted.tell_unsure(output);
+    Ok(())
 }
 
 /// What `--apply` would discard, from the files alone: nothing is locked, opened for writing or

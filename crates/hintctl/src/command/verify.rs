@@ -1,7 +1,7 @@
 //! `verify`: every checksum, and what is damaged, where.
 
 use hintstore::Storage as _;
-use hintstore_cassandra::{DecodeError, Ignore, Schema, decode_mutation};
+use hintstore_cassandra::{DecodeError, FileName, Ignore, Schema, decode_mutation};
 use hintstore_format::{file_name, layout::STORE_SLOT_BYTES, store_file};
 use serde_json::{Value, json};
 
@@ -327,12 +327,15 @@ fn cassandra(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Res
         _ => file.walk(check)?,
     };
     let plain = !odd && check.bad_count == 0 && check.decoded.wrong == 0;
-    check.cassandra = Some(if plain {
+    check.cassandra = if FileName::parse(&found.name) == Some(FileName::Corrupt) {
+        // A node does not look at it any more.
+        None
+    } else if plain {
         let unknown = check.schema.map(|_| check.decoded.unknown_table.as_slice());
-        Cassandra::all(check.hints, unknown)
+        Some(Cassandra::all(check.hints, unknown))
     } else {
-        Cassandra::of(file.judge(check.schema)?)
-    });
+        Some(Cassandra::of(file.judge(check.schema)?))
+    };
     if check.hints == 0
         && file.refusal().is_some()
         && let Ok(plan) = file.salvageable(None)

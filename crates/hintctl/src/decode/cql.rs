@@ -75,6 +75,19 @@ fn using(timestamp: i64, ttl: i32) -> String {
     text
 }
 
+/// A comment, from which nothing can break out.
+pub(crate) fn comment(text: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    let text: String = text.chars().map(escape).collect();
+    format!("-- {text}")
+}
+
 impl Writer<'_> {
     fn place(&self) -> String {
         let mut pairs = self.key.clone();
@@ -124,10 +137,10 @@ impl Writer<'_> {
             (CqlType::List(_), Path::Element(of)) => {
                 let id = value(of, path);
                 if dead {
-                    self.lines.push(format!(
-                        "-- {name}: the element {id} is deleted at {} WHERE {place}",
+                    self.lines.push(comment(&format!(
+                        "{name}: the element {id} is deleted at {} WHERE {place}",
                         cell.timestamp
-                    ));
+                    )));
                     return;
                 }
                 format!("{name} = {name} + [{new}] /* {id} */")
@@ -211,10 +224,10 @@ impl<'a> Visit<'a> for Writer<'a> {
         let new = value(&cell.column.cql_type, cell.value);
         if cell.column.is_counter {
             let (table, at) = (&self.name, cell.timestamp);
-            let line = format!(
-                "-- {table}: the counter {name} is {new} at {at} WHERE {place}: CQL cannot write it"
+            let text = format!(
+                "{table}: the counter {name} is {new} at {at} WHERE {place}: CQL cannot write it"
             );
-            return self.lines.push(line);
+            return self.lines.push(comment(&text));
         }
         if let Some(set) = self.set_at(cell.timestamp, cell.ttl) {
             set.columns.push((name, new));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use hintstore_cassandra::Schema;
 
-pub(crate) use cql::statements;
+pub(crate) use cql::{comment, statements};
 pub(crate) use json::{gc_grace, updates};
 pub(crate) use touched::touched;
 
@@ -34,6 +34,12 @@ fn read(path: &Path, output: &Output) -> anyhow::Result<Schema> {
         .with_context(|| format!("{}: cannot be read as a schema", path.display()))?;
     let schema = Schema::parse(&text)
         .map_err(|error| crate::exit::usage(format!("{}, {error}", path.display())))?;
+    if schema.tables().next().is_none() && schema.without_id().is_empty() {
+        return Err(crate::exit::usage(format!(
+            "{}: it defines no table: take the schema with DESCRIBE SCHEMA WITH INTERNALS",
+            path.display()
+        )));
+    }
     for name in schema.without_id() {
         output.remark(&format!(
             "{}: table {name} has no id, and no hint can be told to be for it: take the schema \

@@ -138,7 +138,7 @@ impl CassandraFile {
                     _ => None,
                 };
                 return Ok(Salvageable {
-                    target: given.unwrap_or(TargetId::from_bytes(descriptor.host_id)),
+                    target: TargetId::from_bytes(descriptor.host_id),
                     timestamp_ms: descriptor.timestamp_ms,
                     version: descriptor.version,
                     codec,
@@ -157,7 +157,7 @@ impl CassandraFile {
         }
         let (_, base) = self.name.rsplit_once('/').unwrap_or(("", &self.name));
         let claim = claimed(base);
-        let Some(target) = given.or(claim.map(|(target, _)| target)) else {
+        let Some(target) = claim.map(|(target, _)| target).or(given) else {
             return Err(Bad::whole(
                 "descriptor",
                 "the descriptor is damaged and the name says no target: give it with --target"
@@ -165,7 +165,8 @@ impl CassandraFile {
             ));
         };
         let name_version = base
-            .strip_suffix(".hints")
+            .strip_suffix(".corrupt.hints")
+            .or_else(|| base.strip_suffix(".hints"))
             .and_then(|stem| stem.rsplit('-').next())
             .and_then(|version| version.parse().ok())
             .filter(|version| (1..=3).contains(version));
@@ -191,20 +192,21 @@ impl CassandraFile {
             }
             intact
         };
+        // The last of the best is taken: plain, if none is better.
         let codecs = [
-            None,
-            Some(Codec::Lz4),
-            Some(Codec::Zstd),
-            Some(Codec::Deflate),
-            Some(Codec::Snappy),
             Some(Codec::Noop),
+            Some(Codec::Snappy),
+            Some(Codec::Deflate),
+            Some(Codec::Zstd),
+            Some(Codec::Lz4),
+            None,
         ];
         let best = codecs.into_iter().max_by_key(|codec| count(*codec));
         let codec = best.flatten();
         let text = format!(
             "the descriptor is damaged: target {target} and version {version} are taken from {}, \
              the records read as {}",
-            if given.is_some() {
+            if claim.is_none() {
                 "--target and its name"
             } else {
                 "its name"

@@ -117,8 +117,8 @@ fn table(def: &TableDef, types: &Types) -> Result<Option<Table>, SchemaError> {
         return Ok(None);
     };
     let column = |one: &ColumnDef| -> Result<Column, SchemaError> {
-        let mut depth = 0;
-        let cql_type = resolve(&one.written, &def.keyspace, types, &mut depth)
+        let mut parts = 0;
+        let cql_type = resolve(&one.written, &def.keyspace, types, 0, &mut parts)
             .map_err(|text| def.wrong(&format!("column {}: {text}", one.name)))?;
         Ok(Column {
             name: one.name.clone(),
@@ -166,18 +166,21 @@ fn table(def: &TableDef, types: &Types) -> Result<Option<Table>, SchemaError> {
 
 /// No type is made of more: a definition that names itself would never end.
 const PARTS_MAX: usize = 10_000;
+const DEPTH_MAX: usize = 128;
 
 fn resolve(
     written: &Written,
     keyspace: &str,
     types: &Types,
+    depth: usize,
     parts: &mut usize,
 ) -> Result<CqlType, String> {
     *parts += 1;
-    if *parts > PARTS_MAX {
-        return Err("its type is made of too many".to_owned());
+    if *parts > PARTS_MAX || depth > DEPTH_MAX {
+        return Err("its type is made of too many, or of itself".to_owned());
     }
-    let mut boxed = |inner: &Written| resolve(inner, keyspace, types, parts).map(Box::new);
+    let mut boxed =
+        |inner: &Written| resolve(inner, keyspace, types, depth + 1, parts).map(Box::new);
     Ok(match written {
         Written::Native(native) => CqlType::Native(*native),
         Written::List(element) => CqlType::List(boxed(element)?),

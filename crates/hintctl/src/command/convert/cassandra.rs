@@ -114,7 +114,7 @@ impl<'s> Directory<'s> {
         let Some(open) = self.open.remove(&target) else {
             return Ok(());
         };
-        let bytes = publish(&self.storage, &open.name, open.writer)?;
+        let bytes = publish(&self.storage, &open.name, open.writer, Existing::Keep)?;
         self.written.push(Written {
             name: open.name,
             target,
@@ -140,9 +140,8 @@ impl<'s> Directory<'s> {
             let time = created_ms.max(last + 1);
             self.last_time.insert(target, time);
             let name = format!("{target}-{time}-{}.hints", self.version);
-            let file = Sequential::new(self.storage.create(&unfinished(&name))?);
             let writer = FileWriter::new(
-                BufWriter::new(file),
+                begin(&self.storage, &name)?,
                 self.version,
                 time,
                 *target.as_bytes(),
@@ -208,26 +207,48 @@ pub(crate) fn publish(
     storage: &OsStorage,
     name: &str,
     writer: FileWriter<BufWriter<Sequential>>,
+    existing: Existing,
 ) -> anyhow::Result<u64> {
     let (out, crc) = writer.finish()?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync()?;
-    if let Some(side) = side_file(name) {
-        let beside = Sequential::new(storage.create(&unfinished(&side))?);
-        let text = side_file_text(crc);
-        beside.file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
+    // A checksum must never lie beside a file that it is not of: without one a file counts as open.
+    let side = side_file(name);
+    if let Some(side) = &side {
+        unlink_if_there(storage, side)?;
+        storage.sync_directory("")?;
+    }
+    storage.rename(&unfinished(name), name, existing)?;
+    storage.sync_directory("")?;
+    if let Some(side) = side {
+        unlink_if_there(storage, &unfinished(&side))?;
+        let beside = storage.create(&unfinished(&side))?;
+        beside.write_at(&[IoSlice::new(side_file_text(crc).as_bytes())], 0)?;
         beside.sync()?;
         storage.rename(&unfinished(&side), &side, Existing::Replace)?;
+        storage.sync_directory("")?;
     }
-    storage.rename(&unfinished(name), name, Existing::Replace)?;
-    storage.sync_directory("")?;
     Ok(file.at)
 }
 
 /// Begins a file that `publish` ends.
 pub(crate) fn begin(storage: &OsStorage, name: &str) -> anyhow::Result<BufWriter<Sequential>> {
+    // What a run that was cut off has left.
+    unlink_if_there(storage, &unfinished(name))?;
     let file = storage.create(&unfinished(name))?;
     Ok(BufWriter::new(Sequential::new(file)))
+}
+
+/// Gives up a file that `begin` began.
+pub(crate) fn abandon(storage: &OsStorage, name: &str) -> anyhow::Result<()> {
+    unlink_if_there(storage, &unfinished(name))
+}
+
+fn unlink_if_there(storage: &OsStorage, name: &str) -> anyhow::Result<()> {
+    match storage.unlink(name) {
+        Err(error) if !error.is_missing() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 impl Sink for Directory<'_> {

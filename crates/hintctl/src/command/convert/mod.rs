@@ -6,7 +6,7 @@ mod jsonl;
 mod native;
 mod parquet;
 
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
 use anyhow::Context as _;
 use hintstore::{Namespace, TargetId};
@@ -22,7 +22,7 @@ use crate::{
     output::{Output, count},
 };
 
-pub(crate) use cassandra::{Directory, begin, publish};
+pub(crate) use cassandra::{Directory, abandon, begin, publish};
 pub(crate) use native::{import, importing};
 
 /// Where hints go.
@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     };
     let mut pending = Pending::of(&input, output)?;
     let (mut files, mut hints, mut bad) = (0, 0, 0);
+    let limit = args.select.limit.unwrap_or(u64::MAX);
     let bar = output.bar(input.hint_bytes());
     for found in input.hints() {
         let mut feeder = Feeder {
@@ -66,6 +67,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
             retarget: args.retarget,
             pending: &mut pending,
             file: &found.name,
+            left: limit - hints,
             hints: 0,
             bad: 0,
         };
@@ -96,6 +98,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     sink.finish(output)?;
+    wanted.tell_unsure(output);
     output.text(&format!(
         "{} of {} in {}; {} passed over",
         count(hints, "hint"),
@@ -160,6 +163,16 @@ pub(crate) struct Wanted<'a> {
     select: &'a Select,
     table: Option<Namespace>,
     schema: Option<&'a Schema>,
+    /// Hints of which it is not known whether they write to the table.
+    unsure: Cell<u64>,
+}
+
+/// Whether a hint writes to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touches {
+    Yes,
+    No,
+    Unsure,
 }
 
 impl<'a> Wanted<'a> {
@@ -174,14 +187,32 @@ impl<'a> Wanted<'a> {
             select,
             table,
             schema,
+            unsure: Cell::new(0),
         })
     }
 
+    /// Says how many hints may have been meant.
+    pub(crate) fn tell_unsure(&self, output: &mut Output) {
+        let unsure = self.unsure.get();
+        if unsure > 0 {
+            output.problem();
+            output.remark(&format!(
+                "{} with several updates may write to the table or not: add --schema",
+                count(unsure, "hint")
+            ));
+        }
+    }
+
     pub(crate) fn has(&self, hint: &HintView<'_>) -> bool {
-        selected(self.select, hint)
-            && self
-                .table
-                .is_none_or(|table| touches(hint, table, self.schema))
+        if !selected(self.select, hint) {
+            return false;
+        }
+        let Some(table) = self.table else { return true };
+        let touches = touches(hint, table, self.schema);
+        if touches == Touches::Unsure {
+            self.unsure.set(self.unsure.get() + 1);
+        }
+        touches == Touches::Yes
     }
 }
 
@@ -206,25 +237,25 @@ fn table_id(text: &str, schema: Option<&Schema>) -> anyhow::Result<Namespace> {
 
 /// Whether a hint writes to a table. Of one with several updates only the first is known without
 /// a schema.
-fn touches(hint: &HintView<'_>, table: Namespace, schema: Option<&Schema>) -> bool {
+fn touches(hint: &HintView<'_>, table: Namespace, schema: Option<&Schema>) -> Touches {
+    let yes = |is| if is { Touches::Yes } else { Touches::No };
     if hint.namespace != Namespace::MIXED {
-        return hint.namespace == table;
+        return yes(hint.namespace == table);
     }
-    let first = match &hint.from {
-        From::Cassandra { hint, .. } => Some(Namespace::from_bytes(hint.table_id)),
-        From::Native { .. } => None,
-    };
-    if first == Some(table) {
-        return true;
+    if let From::Cassandra { hint, .. } = &hint.from
+        && Namespace::from_bytes(hint.table_id) == table
+    {
+        return Touches::Yes;
     }
     let (Some(schema), Some(mutation)) = (schema, hint.mutation()) else {
-        return false;
+        return Touches::Unsure;
     };
-    let touched = decode::touched(mutation, schema, hint.payload_version);
-    touched.is_ok_and(|all| {
-        all.iter()
-            .any(|one| Namespace::from_bytes(one.table.id) == table)
-    })
+    match decode::touched(mutation, schema, hint.payload_version) {
+        Ok(all) => yes(all
+            .iter()
+            .any(|one| Namespace::from_bytes(one.table.id) == table)),
+        Err(_) => Touches::Unsure,
+    }
 }
 
 struct Feeder<'a> {
@@ -235,14 +266,15 @@ struct Feeder<'a> {
     /// What a native store has delivered is not converted.
     pending: &'a mut Pending,
     file: &'a str,
+    /// No more than this many.
+    left: u64,
     hints: u64,
     bad: u64,
 }
 
 impl Visitor for Feeder<'_> {
     fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
-        let limit = self.wanted.select.limit;
-        if limit.is_some_and(|limit| self.hints >= limit) {
+        if self.hints >= self.left {
             return Ok(Flow::Stop);
         }
         if !self.pending.has(view) || !self.wanted.has(view) {
