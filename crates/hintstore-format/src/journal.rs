@@ -17,8 +17,9 @@ use crate::{
 /// Length of a journal's head.
 pub const HEAD: usize = head::SIZE;
 
-/// No record is longer: 1 MiB, enough for a sync point over 40,000 targets.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// No record is longer: 256 MiB. The longest there are name the hints of one target that are out or
+/// wait for a retry, one by one, at 16 bytes each: 16 million of them.
+pub const RECORD_BYTES_MAX: usize = 1 << 28;
 
 /// Whose journal it is, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -282,6 +282,11 @@ impl Budget {
         self.relax();
     }
 
+    /// Leaves the cap of a target where there is room below it, as when it was raised.
+    pub fn relax_target(&self, usage: &Usage) {
+        self.release(usage, 0);
+    }
+
     /// Leaves the cap of all where enough came free.
     fn relax(&self) {
         let max = self.total_max.load(SeqCst);

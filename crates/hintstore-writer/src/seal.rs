@@ -23,6 +23,14 @@ pub(crate) fn read_back(segment: &Segment) -> Result<Builder> {
     Ok(builder)
 }
 
+/// What is known of a segment that cannot be read back.
+pub(crate) fn by_count(segment: &Segment) -> Summary {
+    let mut summary = *Builder::new(&segment.descriptor).summary();
+    summary.last = segment.last();
+    summary.count = segment.count();
+    summary
+}
+
 /// Reads what the footer needs of the block at `at`, or at the next sector.
 fn read_block(segment: &Segment, at: u64) -> Result<(Header, Vec<profile::Entry>)> {
     for at in [at, align_up(at, SECTOR)] {
@@ -53,6 +61,8 @@ pub(crate) fn write_footer(segment: &Segment, builder: Builder) -> Result<Summar
     // A crash before this leaves zeros behind the footer: whoever meets it in the walk takes the
     // segment for sealed all the same.
     segment.file.set_length(footer.summary.file_length)?;
+    // The footer may have passed what was counted.
+    segment.taken.grow_to(footer.summary.file_length);
     segment.taken.cut_to(footer.summary.file_length);
     segment.file.sync()?;
     Ok(footer.summary)

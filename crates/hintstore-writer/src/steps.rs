@@ -128,14 +128,14 @@ pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
         // Its hints were moved, or will be; the file stays as it is.
         return;
     }
-    let Ok(builder) = crate::seal::read_back(segment) else {
-        return;
-    };
-    let summary = *builder.summary();
-    let sealed = if synced {
-        crate::seal::write_footer(segment, builder).ok()
-    } else {
-        None
+    let (summary, sealed) = match crate::seal::read_back(segment) {
+        Ok(builder) => {
+            let summary = *builder.summary();
+            let sealed = synced.then(|| crate::seal::write_footer(segment, builder).ok());
+            (summary, sealed.flatten())
+        }
+        // Delivery finds its way past what cannot be read, and books it: the segment ends here.
+        Err(_) => (crate::seal::by_count(segment), None),
     };
     // Under the lock of the file, where a failed sync would have moved its hints.
     let Some(file) = target.wait_file(deadline) else {

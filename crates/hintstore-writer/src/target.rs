@@ -291,6 +291,10 @@ impl TargetWriter {
                 Turned::NoMemory => {
                     until = until.or_else(|| deadline.take().map(|deadline| deadline()));
                     let until = until.unwrap_or_default();
+                    // What came free may have gone to others each time.
+                    if self.shared.clock.boot() >= until {
+                        return Err(Refusal::Busy);
+                    }
                     self.shared.wait_for_memory(self, longest as u64, until)?;
                 }
                 Turned::Crowded => {

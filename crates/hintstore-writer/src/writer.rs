@@ -127,6 +127,7 @@ pub(crate) struct Shared {
     /// New segments in a row that could not be written.
     failures: AtomicU64,
     /// New segments in a row that could not be synced.
+    journal_failed: AtomicBool,
     sync_failures: AtomicU32,
     failing: AtomicBool,
     failure: Mutex<Option<Refusal>>,
@@ -238,9 +239,20 @@ impl Shared {
 
     /// Takes appends again, unless something else fails.
     fn take_hope(&self) {
-        if self.failures.load(SeqCst) == 0 && self.sync_failures.load(SeqCst) == 0 {
+        let journal = self.journal_failed.load(SeqCst);
+        if !journal && self.failures.load(SeqCst) == 0 && self.sync_failures.load(SeqCst) == 0 {
             *self.failure.lock() = None;
             self.failing.store(false, SeqCst);
+        }
+    }
+
+    /// Whether the journal could be written: where it cannot, what is appended cannot end.
+    pub(crate) fn journal_is(&self, failed: bool) {
+        if failed {
+            self.journal_failed.store(true, SeqCst);
+            self.refuse(Refusal::StorageFailed);
+        } else if self.journal_failed.swap(false, SeqCst) {
+            self.take_hope();
         }
     }
 
@@ -257,8 +269,11 @@ impl Shared {
         deadline: Boot,
     ) -> Result<(), Refusal> {
         target.help();
-        let smallest = CLASSES.first().copied().unwrap_or(0) as u64;
-        let bytes = frame.max(smallest);
+        // What will be asked for: a slab of the class that the frame needs.
+        let class = usize::from(Pool::class_for(
+            usize::try_from(frame).unwrap_or(usize::MAX / 2),
+        ));
+        let bytes = frame.max(CLASSES.get(class).map_or(0, |size| *size as u64));
         self.pressure.store(true, SeqCst);
         self.wakers.flush.wake();
         let mut room = || {
@@ -563,6 +578,7 @@ impl Writer {
             closed: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             sync_failures: AtomicU32::new(0),
+            journal_failed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             failure: Mutex::new(None),
             pressure: AtomicBool::new(false),
@@ -809,6 +825,12 @@ impl Writer {
             return Err(Refusal::Overloaded);
         }
         Ok(())
+    }
+
+    /// Says whether the journal, which is not the writer's, could be written: appends are refused as
+    /// [`Refusal::StorageFailed`] while it cannot.
+    pub fn journal_is(&self, failed: bool) {
+        self.shared.journal_is(failed);
     }
 
     fn count_refusal(&self, target: TargetId, reason: Refusal) {

@@ -7,7 +7,7 @@
 //! says so at its next sync, as its owner expects of a file whose sync failed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     io::{self, IoSlice},
     path::PathBuf,
@@ -129,13 +129,21 @@ impl Files {
                 closed.push(Arc::as_ptr(kept));
             }
         }
-        self.open
-            .lock()
-            .retain(|kept| !closed.contains(&kept.as_ptr()));
+        // One that was opened again meanwhile is listed anew, and stays so, once.
+        let mut listed = HashSet::new();
+        self.open.lock().retain(|kept| {
+            let is_open = || kept.upgrade().is_some_and(|kept| kept.is_open());
+            (!closed.contains(&kept.as_ptr()) || is_open()) && listed.insert(kept.as_ptr())
+        });
     }
 }
 
 impl Kept {
+    /// Whether it is open, or just being used.
+    fn is_open(&self) -> bool {
+        self.handle.try_lock().is_none_or(|handle| handle.is_some())
+    }
+
     /// Closes the file, if nobody uses it now. Taken by its own lock: who uses it waits.
     fn close(&self) -> bool {
         let Some(mut handle) = self.handle.try_lock() else {

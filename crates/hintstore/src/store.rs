@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     /// Bytes of files that are set aside.
     pub(crate) aside_bytes: AtomicU64,
     aside_segments: AtomicU64,
+    /// Confirmations of the clock up to the last look.
+    confirmations_seen: AtomicU64,
     closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
 }
@@ -77,6 +79,9 @@ impl Engine {
         self.descriptors.set_max(config.descriptors_max);
         self.config.set(config);
         self.look_around(true, self.clock.boot());
+        for queue in self.catalog.all() {
+            self.catalog.budget.relax_target(&queue.usage);
+        }
         self.catalog.list_all();
         Ok(())
     }
@@ -108,7 +113,7 @@ impl Engine {
     fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
         self.check_open()?;
         let mut journal = self.journal.lock();
-        journal.append(&[Record::Fence { namespace, before }])?;
+        journal.append_or_forget(Record::Fence { namespace, before })?;
         self.admission.set_fences(journal.state.fences());
         Ok(())
     }
@@ -122,9 +127,10 @@ impl Engine {
     /// Looks at the time, and where something happened at the space and the windows, on which it
     /// depends who may append.
     pub(crate) fn look_around(&self, touched: bool, boot: Boot) {
-        let confirmed = self.time.confirmations();
         let now = self.time.now(&*self.clock).at_least();
-        if self.time.confirmations() != confirmed {
+        // Whoever noticed it.
+        let confirmed = self.time.confirmations();
+        if self.confirmations_seen.swap(confirmed, SeqCst) != confirmed {
             // What was held for the clock can go.
             self.catalog.list_all();
         }
@@ -308,6 +314,7 @@ impl HintStore {
             last_created,
             report,
             aside_segments: AtomicU64::new(0),
+            confirmations_seen: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         });

@@ -115,7 +115,7 @@ impl Engine {
             created_before: what.created_before,
             count: discarded.hints,
         };
-        journal.append(&[Record::Discard(discard)])?;
+        journal.append_or_forget(Record::Discard(discard))?;
         let all = what.namespace.is_none() && what.created_before.is_none();
         for (progress, matches) in progresses.iter_mut().zip(matches) {
             progress.discards.push(discard);

@@ -19,6 +19,12 @@ use crate::{catalog::Queue, store::Engine};
 /// Samples are this part of the window apart: how exact it is.
 const EXACT: u32 = 64;
 
+/// How exact the ages are where no window is kept: as of a window of a day.
+const UNWATCHED: Duration = Duration::from_hours(24);
+
+/// A target has no more samples; beyond, every second one goes.
+const SAMPLES_MAX: usize = 1024;
+
 /// From which sequence on hints were accepted at what time or later, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Ages(Vec<(Sequence, UnixMillis)>);
@@ -31,6 +37,14 @@ impl Ages {
             Some(last) if last.0 == first => last.1 = last.1.max(at),
             Some(last) if at.saturating_since(last.1) < apart => {}
             _ => self.0.push((first, at)),
+        }
+        if self.0.len() > SAMPLES_MAX {
+            // What a sample that goes told of counts from the one before: a little older.
+            let mut keep = false;
+            self.0.retain(|_| {
+                keep = !keep;
+                keep
+            });
         }
     }
 
@@ -76,7 +90,9 @@ impl Engine {
         let next = queue.next(self.epoch);
         let oldest = queue.oldest_pending(next);
         let mut ages = queue.ages.lock();
-        let apart = self.config().hint_window.unwrap_or_default() / EXACT;
+        // Without a window the ages are only to be seen.
+        let window = self.config().hint_window.unwrap_or(UNWATCHED);
+        let apart = window / EXACT;
         ages.forget_before(oldest.unwrap_or(next));
         ages.note(next, now, apart);
         let accepted = oldest.and_then(|oldest| ages.of(oldest));

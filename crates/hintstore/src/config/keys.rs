@@ -128,6 +128,13 @@ impl Config {
             let text = format!("it must be {least} at least: one slab of the largest size");
             return Err(ConfigError::new("memory", text));
         }
+        if self.writer.memory < self.writer.hint_bytes_max {
+            let text = format!(
+                "it must hold the largest hint that is taken, hint_bytes_max: {}",
+                self.writer.hint_bytes_max
+            );
+            return Err(ConfigError::new("memory", text));
+        }
         if let (Some(target), Some(total)) = (self.disk.target, self.disk.total)
             && target > total
         {

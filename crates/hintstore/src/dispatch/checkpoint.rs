@@ -110,10 +110,15 @@ impl Engine {
         );
         if let Err(error) = journal.append(&records) {
             event!(error, %error, "the journal cannot be written");
+            // A full disk is a state of its own, and the journal has its reserve.
+            self.writer.journal_is(!error.is_disk_full());
             for queue in cleaned {
                 queue.progress.lock().dirty = true;
             }
             return Err(error.into());
+        }
+        if !records.is_empty() {
+            self.writer.journal_is(false);
         }
         for (queue, holder, entry, damaged) in retired {
             self.retire(&mut journal, &queue, &holder, &entry, damaged);

@@ -39,6 +39,8 @@ struct Draft {
     /// What was to be handed out again, and was looked for.
     sought: Ranges,
     damaged: Vec<Arc<Entry>>,
+    /// How often the clock had been confirmed when it was asked.
+    confirmations: u64,
 }
 
 impl Draft {
@@ -54,6 +56,7 @@ impl Draft {
             fenced: Ranges::default(),
             sought: Ranges::default(),
             damaged: Vec::new(),
+            confirmations: 0,
         }
     }
 
@@ -115,10 +118,13 @@ impl Engine {
     /// The next page of a queue: first what is to be handed out again, then what is new.
     fn read_page(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<Option<Page>> {
         let mut progress = queue.progress.lock();
-        progress.release_held(self.time.confirmations());
+        // Taken before the time: a confirmation that comes later releases what is held by this one.
+        let confirmations = self.time.confirmations();
+        progress.release_held(confirmations);
         let now = self.time.now(&*self.clock);
         let draft = loop {
             let mut draft = Draft::new(queue.target, self.config().page_bytes, progress.frontier);
+            draft.confirmations = confirmations;
             let read = self.fill(queue, &mut progress, &mut draft, now);
             // Through a map that failed, hints read as zeros, which looks like damage: nothing of
             // it is booked. Each round does without one map more, so this ends.
@@ -387,7 +393,7 @@ impl Engine {
         if !draft.held.is_empty() {
             progress.unended.join(&draft.held);
             progress.held.join(&draft.held);
-            progress.held_at = self.time.confirmations();
+            progress.held_at = draft.confirmations;
         }
         progress.again.subtract(&draft.sought);
         // What was handed out once and cannot be read any more was damaged since.

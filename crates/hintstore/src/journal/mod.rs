@@ -28,6 +28,8 @@ pub(crate) struct Journal {
     file: Option<Arc<dyn File>>,
     generation: u64,
     end: u64,
+    /// Where what it was begun with ended.
+    begun: u64,
     /// The next journal, with its space reserved; named `JOURNAL_NEW`.
     spare: Option<Arc<dyn File>>,
     pub(crate) state: JournalState,
@@ -148,6 +150,7 @@ impl Journal {
             file: None,
             generation,
             end: 0,
+            begun: 0,
             spare: None,
             state,
         };
@@ -167,6 +170,7 @@ impl Journal {
             file: Some(file),
             generation: found.generation,
             end: walk.end(),
+            begun: 0,
             spare: None,
             state: found.state,
         })
@@ -180,7 +184,8 @@ impl Journal {
         for record in records {
             self.state.apply(record);
         }
-        if self.end > LENGTH {
+        // What the state alone takes is no reason to write it again and again.
+        if self.end > LENGTH.max(2 * self.begun) {
             return self.rotate();
         }
         let written = match &self.file {
@@ -203,6 +208,19 @@ impl Journal {
         // A failed sync is never tried again on the same file.
         self.file = None;
         self.rotate()
+    }
+
+    /// Appends a record that must not happen when this fails: it is forgotten then, so that no later
+    /// journal has it. (A crash before the next one may still find it, as of any write that failed.)
+    pub(crate) fn append_or_forget(&mut self, record: Record) -> Result<()> {
+        let before = self.state.clone();
+        let done = self.append(&[record]);
+        if done.is_err() {
+            self.state = before;
+            // What was written of it is replaced as soon as something can be written again.
+            self.file = None;
+        }
+        done
     }
 
     /// Writes the journal anew.
@@ -235,6 +253,7 @@ impl Journal {
             return Err(error);
         }
         self.end = bytes.len() as u64;
+        self.begun = self.end;
         self.file = Some(file);
         // Until the name is durable the old journal counts after a crash, and nothing that the new
         // one says beyond it may be relied on.
@@ -255,7 +274,7 @@ impl Journal {
             }
             created => created?,
         };
-        match file.allocate(0, LENGTH + LENGTH / 4) {
+        match file.allocate(0, LENGTH.max(2 * self.begun) + LENGTH / 4) {
             Err(error) if !error.is_disk_full() => return Err(error),
             _ => {}
         }

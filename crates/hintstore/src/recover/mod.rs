@@ -178,6 +178,16 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         tell_losses(target, &segments.found, &mut told, environment, &mut report);
         let queue = catalog.get_or_add(target);
         let mut ages = queue.ages.lock();
+        // What waits in deferred segments is older than what is behind it.
+        let mut accepted: Vec<_> = segments
+            .deferred
+            .iter()
+            .map(|found| (found.entry.first, found.accepted))
+            .collect();
+        accepted.sort_unstable();
+        for (first, accepted) in accepted {
+            ages.note(first, accepted, std::time::Duration::ZERO);
+        }
         for found in segments.found {
             ages.note(found.entry.first, found.accepted, std::time::Duration::ZERO);
             catalog.budget.add(&queue.usage, found.entry.allocated);
