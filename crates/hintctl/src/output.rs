@@ -180,6 +180,11 @@ impl Output {
         ProgressBar::new(count).with_style(style.unwrap_or(ProgressStyle::default_bar()))
     }
 
+    /// Whether all that was named could be read so far.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.io_errors
+    }
+
     /// Ends the output with its summary, and gives the exit code.
     pub(crate) fn finish(&mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
         let exit = match (&result, self.io_errors, self.problems) {

@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     os::{
         fd::AsRawFd as _,
-        unix::fs::{FileExt as _, MetadataExt as _},
+        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -101,7 +101,8 @@ impl Storage for OsStorage {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            let metadata = match entry.metadata() {
+            // A link is the file that it leads to; one that leads nowhere is just that.
+            let metadata = match fs::metadata(entry.path()).or_else(|_| entry.metadata()) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(fail(error)),
@@ -116,11 +117,17 @@ impl Storage for OsStorage {
     }
 
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
-        self.open_with(
-            Op::Open,
-            name,
-            OpenOptions::new().read(true).write(writable),
-        )
+        // Opening a pipe would wait for whoever writes to it.
+        let mut options = OpenOptions::new();
+        options.read(true).write(writable);
+        options.custom_flags(libc::O_NONBLOCK);
+        let file = self.open_with(Op::Open, name, &options)?;
+        let metadata = fs::metadata(self.path(name));
+        if metadata.is_ok_and(|metadata| !metadata.is_file()) {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "no regular file");
+            return Err(StorageError::new(Op::Open, self.path(name), error));
+        }
+        Ok(file)
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
@@ -364,6 +371,30 @@ mod tests {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).unwrap();
         }
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_a_link_is_the_file_behind_it() {
+        let folder = Folder::new("pipe");
+        let storage = folder.storage();
+        sys::mknodat(
+            sys::CWD,
+            storage.path("pipe"),
+            sys::FileType::Fifo,
+            sys::Mode::RUSR | sys::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for writable in [false, true] {
+            let error = storage.open("pipe", writable).unwrap_err();
+            assert_eq!(error.source.kind(), io::ErrorKind::InvalidInput);
+        }
+        fs::remove_file(storage.path("pipe")).unwrap();
+        fs::write(storage.path("file"), [0; 1000]).unwrap();
+        std::os::unix::fs::symlink("file", storage.path("link")).unwrap();
+        let entries = storage.list("").unwrap();
+        assert_eq!(entries.len(), 2);
+        assert!(entries.iter().all(|entry| entry.info.length == 1000));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
         bar.finish_and_clear();
         Ok(())
     })?;
-    sink.finish()?;
+    sink.finish(output.is_complete())?;
     let Counts {
         replayed,
         expired,
@@ -125,7 +125,7 @@ impl Sink {
         write(path, files, hint.target, json_line("hint", line))
     }
 
-    fn finish(self) -> anyhow::Result<()> {
+    fn finish(self, complete: bool) -> anyhow::Result<()> {
         let Self::Directory {
             path,
             mut files,
@@ -135,7 +135,7 @@ impl Sink {
             return Ok(());
         };
         for (target, hints) in counts {
-            let line = json_line("summary", json!({ "hints": hints, "complete": true }));
+            let line = json_line("summary", json!({ "hints": hints, "complete": complete }));
             write(&path, &mut files, target, line)?;
         }
         flush(&mut files)

@@ -336,8 +336,10 @@ impl CassandraFile {
         let Some(side) = side_file(&self.name) else {
             return SideFile::Missing;
         };
-        let Ok(file) = self.storage.open(&side, false) else {
-            return SideFile::Missing;
+        let file = match self.storage.open(&side, false) {
+            Ok(file) => file,
+            Err(error) if error.is_missing() => return SideFile::Missing,
+            Err(_) => return SideFile::Unreadable,
         };
         let mut text = [0; 32];
         let read = file.read_at(&mut text, 0).unwrap_or(0);

@@ -190,6 +190,11 @@ pub(crate) fn each(
     for path in paths {
         let input = match Input::open(path) {
             Ok(input) => input,
+            // Of many, as a shell lists them, those that hold no hints are passed over aloud.
+            Err(error) if code(&error) == Exit::Usage && paths.len() > 1 => {
+                output.remark(&format!("passed over: {error:#}"));
+                continue;
+            }
             Err(error) if code(&error) == Exit::Usage => return Err(error),
             Err(error) => {
                 output.io_error();
@@ -364,7 +369,7 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
         };
         files.push(Found { name, info, what });
     }
-    files.sort_by_cached_key(|file| order(&file.name));
+    files.sort_by_cached_key(|file| order(storage, file));
     Ok(files)
 }
 
@@ -395,12 +400,20 @@ fn misnamed(
     }
 }
 
-/// By target, then by time as a number: the order in which a node delivers.
-fn order(name: &str) -> (String, i64, String) {
-    let (target, rest) = name.split_at_checked(36).unwrap_or((name, ""));
+/// By target, then by time as a number: the order in which a node delivers. Of a native file the
+/// descriptor says both, as its name may be anything, and the first sequence is the time.
+fn order(storage: &Arc<OsStorage>, file: &Found) -> (String, u64, String) {
+    let name = file.name.clone();
+    if file.what == What::Native
+        && let Ok(native) = NativeFile::open(storage, &name)
+        && let (Some(target), Some(first)) = (native.target(), native.first())
+    {
+        return (target.to_string(), first.get(), name);
+    }
+    let (target, rest) = name.split_at_checked(36).unwrap_or((&name, ""));
     let time = rest.trim_start_matches('-').split('-').next();
-    let time = time.and_then(|time| time.parse().ok()).unwrap_or(i64::MAX);
-    (target.to_owned(), time, name.to_owned())
+    let time = time.and_then(|time| time.parse().ok()).unwrap_or(u64::MAX);
+    (target.to_owned(), time, name)
 }
 
 fn what(storage: &OsStorage, name: &str) -> What {

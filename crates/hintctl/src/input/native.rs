@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hintstore::{OsStorage, Storage as _, TargetId};
+use hintstore::{OsStorage, Sequence, Storage as _, TargetId};
 use hintstore_format::{
     block,
     descriptor::Kind,
@@ -68,6 +68,12 @@ impl NativeFile {
         descriptor.or(self.inspected.summary.map(|summary| summary.target))
     }
 
+    /// The sequence that it begins with.
+    pub(crate) fn first(&self) -> Option<Sequence> {
+        let descriptor = self.inspected.descriptor.as_ref().ok().map(|d| d.first);
+        descriptor.or(self.inspected.summary.map(|summary| summary.first))
+    }
+
     /// What is in it: hints, or copies of some.
     pub(crate) fn kind(&self) -> Kind {
         let descriptor = self.inspected.descriptor.as_ref().ok().map(|d| d.kind);
@@ -104,7 +110,6 @@ impl NativeFile {
 
     /// Walks the hints. Never maps: the file may be somebody else's, or still be written.
     pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
-        let length = self.inspected.info.length;
         let (segment, start) = match (&self.inspected.descriptor, &self.inspected.summary) {
             (Ok(descriptor), _) => (descriptor.segment, descriptor.length() as u64),
             (Err(_), summary) => {
@@ -125,15 +130,30 @@ impl NativeFile {
             misnamed(&self.name, target, descriptor.created.get(), visitor)?;
         }
         let sealed = self.inspected.summary.is_some();
+        // What later blocks say was synced is no write in progress. The length is asked for behind
+        // that, as the file may grow.
+        let synced_to = match self.inspected.summary {
+            Some(summary) => summary.file_length,
+            None => self.survey()?.map_or(0, |survey| survey.synced_to),
+        };
+        let length = self.file.info()?.length;
         let source = Box::new(PreadSource::sequential(self.file.clone()));
         let mut walk = Walk::new(source, segment, start, length);
         let mut index = 0;
-        let mut synced_to = 0;
+        // Without a footer only the sequences tell that a block is missing that left less than a
+        // sector. Copies have no sequences of their own.
+        let mut expected = match &self.inspected.descriptor {
+            Ok(of) if !sealed && kind == Kind::Hints && of.replaces.is_empty() => Some(of.first),
+            _ => None,
+        };
+        let mut passed = start;
         while let Some(item) = walk.next_item()? {
             let block = match item {
                 Item::Block(block) => block,
                 Item::Hole(hole) => {
                     visitor.bad(&self.hole(hole, synced_to)?)?;
+                    // The gap in the sequences is told with it.
+                    expected = expected.map(|_| Sequence::new(u64::MAX));
                     continue;
                 }
                 Item::Footer(footer) if !sealed => {
@@ -142,7 +162,14 @@ impl NativeFile {
                 }
                 Item::Footer(_) => return Ok(()),
             };
-            synced_to = synced_to.max(block.header.position.synced_to);
+            let header = &block.header;
+            if expected.is_some_and(|expected| header.start.first > expected) {
+                let length = header.position.offset - passed;
+                let offset = passed;
+                visitor.bad(&self.hole(Hole { offset, length }, synced_to)?)?;
+            }
+            expected = expected.map(|_| header.last().plus(1));
+            passed = header.end();
             let frames = walk.frames(&block)?;
             let Some(entries) = &block.entries else {
                 visitor.bad(&Bad {
@@ -153,7 +180,7 @@ impl NativeFile {
                         "the profile table is damaged: {} hints cannot be read",
                         block.header.count
                     ),
-                    harmless: false,
+                    harmless: block.header.position.offset >= synced_to,
                 })?;
                 continue;
             };
@@ -172,7 +199,7 @@ impl NativeFile {
                             what: "frame",
                             text: "the checksum of a hint is wrong; the next one is found"
                                 .to_owned(),
-                            harmless: false,
+                            harmless: frames_at >= synced_to,
                         })?;
                         continue;
                     }
@@ -222,7 +249,7 @@ impl NativeFile {
         // The footer begins the sector behind the last block.
         self.file
             .read_at(&mut head, align_up(hole.offset, SECTOR))?;
-        let harmless = self.inspected.summary.is_none() && hole.offset >= synced_to;
+        let harmless = hole.offset >= synced_to;
         let (what, text, harmless) = if head == *FOOTER_MAGIC {
             (
                 "footer",

@@ -174,6 +174,52 @@ fn damage_is_found_and_told_by_place() {
 }
 
 #[test]
+fn what_was_synced_is_never_taken_for_torn() {
+    let folder = Folder::new("synced");
+    let path = folder.join("store");
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    for word in ["first", "second", "third"] {
+        let hint = Hint::new(
+            target(1),
+            SystemClock.wall(),
+            Duration::from_hours(240),
+            word.as_bytes(),
+        );
+        store.append(hint, Level::Durable).unwrap();
+    }
+    let live = fs::read(segments(&path).remove(0)).unwrap();
+    // The third block says that the first is synced; nothing says that of the third. Sixty
+    // bytes before its payload is a block's header.
+    let copy = folder.join("copy");
+    for (word, before, code) in [
+        ("first", 0, 1),
+        ("first", 60, 1),
+        ("third", 0, 0),
+        ("third", 60, 0),
+    ] {
+        let mut damaged = live.clone();
+        let found = live.windows(word.len()).position(|w| w == word.as_bytes());
+        damaged[found.unwrap() - before] ^= 1;
+        fs::write(&copy, &damaged).unwrap();
+        let verified = run("verify", &copy, &[]);
+        assert_eq!(verified.code, code, "{word} {before}: {}", verified.out);
+        assert!(!verified.of_kind("bad").is_empty());
+    }
+}
+
+#[test]
+fn many_paths_may_hold_other_files() {
+    let folder = Folder::new("many");
+    let path = made(&folder);
+    let mut args = vec!["--json".into(), "verify".into()];
+    args.extend(bytes_of(&path).into_iter().map(|(path, ..)| path));
+    let verified = hintctl(&args);
+    assert_eq!(verified.code, 0, "{}", verified.err);
+    assert_eq!(verified.of_kind("file").len(), 2);
+    assert!(verified.err.contains("passed over"), "{}", verified.err);
+}
+
+#[test]
 fn wrong_input_is_told_what_to_do() {
     let folder = Folder::new("wrong");
     assert_eq!(hintctl(&["nonsense"]).code, 2);
@@ -190,4 +236,27 @@ fn wrong_input_is_told_what_to_do() {
     assert_eq!(named.code, 2, "{}", named.err);
     let convert = run("convert", &folder.0, &["--to", "native", "/tmp/never-made"]);
     assert_eq!(convert.code, 2);
+}
+
+#[test]
+fn renamed_segments_are_replayed_in_order() {
+    let folder = Folder::new("renamed");
+    let path = made(&folder);
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    append(&store, 1, 10);
+    store.close().unwrap();
+    let oldest = segments(&path).remove(0);
+    fs::copy(&oldest, path.join("zzz.hints")).unwrap();
+    fs::remove_file(&oldest).unwrap();
+
+    let replayed = run("replay", &path, &["--to", "stdout"]);
+    assert_eq!(replayed.code, 0, "{}", replayed.err);
+    let sequences: Vec<u64> = replayed
+        .of_kind("hint")
+        .iter()
+        .filter(|hint| hint["target"] == target(1).to_string())
+        .map(|hint| hint["sequence"].as_str().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(sequences.len(), 110);
+    assert!(sequences.is_sorted());
 }

@@ -50,9 +50,9 @@ impl Sink for Lines<'_> {
         Ok(Ok(()))
     }
 
-    fn finish(mut self: Box<Self>, _: &mut Output) -> anyhow::Result<()> {
-        let hints = self.hints;
-        self.line("summary", json!({ "hints": hints, "complete": true }))?;
+    fn finish(mut self: Box<Self>, output: &mut Output) -> anyhow::Result<()> {
+        let (hints, complete) = (self.hints, output.is_complete());
+        self.line("summary", json!({ "hints": hints, "complete": complete }))?;
         self.out.flush()?;
         Ok(self.out.get_ref().sync_all()?)
     }
