@@ -240,7 +240,10 @@ impl Input {
             )));
         };
         let file = storage.open(name, false)?;
-        let what = by_content(&*file).unwrap_or_else(|| what(&storage, name));
+        let what = match what(&storage, name) {
+            What::Control => What::Control,
+            by_name => by_content(&*file).unwrap_or(by_name),
+        };
         if !matches!(what, What::Native | What::Cassandra) {
             return Err(usage(format!(
                 "{shown} is no hint file: name one, or a directory of them"
