@@ -23,6 +23,12 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
             args.directory.display()
         )));
     }
+    if !input.is_store() && input.hints().next().is_none() && !input.files.is_empty() {
+        return Err(usage(format!(
+            "{} holds no hints and is no native store: name the directory of one",
+            args.directory.display()
+        )));
+    }
     let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
     output.remark(&format!("judged at {}", time(now.get())));
     output.sum("as_of_ms", now.get());

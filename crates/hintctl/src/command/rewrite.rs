@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     convert::{begin, publish},
-    verify::tell,
+    verify::{Walked, tell},
 };
 use crate::{
     exit::{Coded, Exit},
@@ -55,10 +55,15 @@ pub(crate) fn run(
         let walked = input.walk(found, &mut counter);
         let (go, stay, of_mixed, bad) = (counter.go, counter.stay, counter.mixed, counter.bad);
         let regions = counter.regions;
-        tell(walked, &found.name, output)?;
+        let walked = tell(walked, &found.name, output)?;
         bar.inc(found.info.length);
         for region in &regions {
             output.bad(&found.name, region)?;
+        }
+        if walked != Some(Walked::Whole) {
+            // It went, or the disk gave only a part: what of the rest stays nobody knows.
+            output.remark(&format!("{}: stays as it is", found.name));
+            continue;
         }
         if go == 0 && of_mixed == 0 {
             continue;

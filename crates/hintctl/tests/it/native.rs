@@ -223,6 +223,11 @@ fn many_paths_may_hold_other_files() {
 fn wrong_input_is_told_what_to_do() {
     let folder = Folder::new("wrong");
     assert_eq!(hintctl(&["nonsense"]).code, 2);
+    let other = folder.join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("notes.txt"), "no hints").unwrap();
+    let expired = run("expire", &other, &["--apply"]);
+    assert_eq!(expired.code, 2, "{}", expired.err);
     assert_eq!(hintctl(&["--help"]).code, 0);
     let missing = hintctl(&["ls", "/nowhere/at/all"]);
     assert_eq!(missing.code, 3);
