@@ -3,8 +3,9 @@
 use std::{hint::black_box, sync::OnceLock};
 
 use hintstore_cassandra::{
-    Bound, Cell, Clustering, Codec, Column, Deletion, Descriptor, FileWriter, HintBody, Item,
-    Liveness, Records, Schema, Update, Visit, decode_mutation, judge, key_parts, literal, token,
+    Bound, Cell, Clustering, Codec, Column, Deletion, Descriptor, FileWriter, Given, HintBody,
+    Item, Liveness, Records, Schema, Update, Visit, decode_mutation, judge, key_parts, literal,
+    token,
 };
 
 /// Any bytes as the header of a file, and as a whole file.
@@ -62,9 +63,9 @@ fn file(codec: Option<Codec>, data: &[u8]) {
     for number in verdict
         .verbatim
         .iter()
-        .chain(verdict.decoding.iter().flatten())
+        .chain(verdict.decoding.iter().flat_map(Given::iter))
     {
-        assert!((-1..next as i64).contains(number));
+        assert!((-1..next as i64).contains(&number));
     }
 }
 

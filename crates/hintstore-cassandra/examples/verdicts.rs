@@ -7,7 +7,7 @@
 use std::{collections::HashMap, env, error::Error, fs, process::ExitCode};
 
 use byteorder::{BE, ByteOrder as _};
-use hintstore_cassandra::{Descriptor, Item, Records, Schema, Storage, judge};
+use hintstore_cassandra::{Descriptor, Given, Item, Records, Schema, Storage, judge};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -37,11 +37,11 @@ fn main() -> Outcome<ExitCode> {
             bytes.truncate(at);
         }
         let found = bodies(&bytes)?;
-        let list = |given: &[i64]| {
-            let number = |index: &i64| {
+        let list = |given: &Given| {
+            let number = |index: i64| {
                 let body = found
                     .iter()
-                    .find(|(_, number)| number.cast_signed() == *index);
+                    .find(|(_, number)| number.cast_signed() == index);
                 let number = body.and_then(|(body, _)| numbers.get(body));
                 number.copied().unwrap_or(-1).to_string()
             };

@@ -35,6 +35,6 @@ pub use mutation::{
 pub use read_at::ReadAt;
 pub use record::{Item, Records};
 pub use schema::{Column, CqlType, Kind, Native, Schema, SchemaError, Table};
-pub use verdict::{Status, Verdict, judge};
+pub use verdict::{Given, Status, Verdict, judge};
 pub use vint::read_unsigned;
 pub use write::{FileWriter, encode_record, side_file_text};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use hintstore_cassandra::{Status, Verdict};
+use hintstore_cassandra::{Given, Status, Verdict};
 use serde_json::json;
 
 use crate::output::count;
@@ -21,14 +21,14 @@ pub(crate) struct Cassandra {
 enum Numbers {
     /// So many, but for some.
     AllBut(u64, Vec<u64>),
-    These(Vec<i64>),
+    These(Given),
 }
 
 impl Numbers {
     fn count(&self) -> u64 {
         match self {
             Self::AllBut(count, without) => count - without.len() as u64,
-            Self::These(these) => these.len() as u64,
+            Self::These(these) => these.count(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Numbers {
             Ok(())
         };
         match self {
-            Self::These(these) => these.iter().try_for_each(|number| one(*number)),
+            Self::These(these) => these.iter().try_for_each(one),
             Self::AllBut(count, without) => {
                 let mut without = without.iter().peekable();
                 (0..*count)

@@ -3,20 +3,24 @@
 //! As the classes of 5.0.6 do it, with Java's assertions off; where a node has them on, as it is
 //! delivered, some damage that is told as a warning here ends the file there.
 
+mod given;
 mod order;
 mod reader;
 mod stream;
 
-use std::{collections::HashMap, io};
+use std::io;
 
 use crate::{
     descriptor::{Descriptor, DescriptorError, Storage},
     read_at::ReadAt,
-    record::{Item, Records},
+    record::Records,
     schema::Schema,
 };
 
-use reader::{Reader, Run};
+pub use given::Given;
+
+use given::Finder;
+use reader::Reader;
 use stream::Stream;
 
 /// What Cassandra would do with a file.
@@ -31,7 +35,7 @@ use stream::Stream;
 ///
 /// let verdict = judge(&bytes[..], bytes.len() as u64, None)?;
 /// assert_eq!((verdict.startup.as_str(), verdict.status.word()), ("loaded", "warned"));
-/// assert_eq!(verdict.verbatim, [0]);
+/// assert_eq!(verdict.verbatim.iter().collect::<Vec<_>>(), [0]);
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +46,11 @@ pub struct Verdict {
     /// How its readers come to an end.
     pub status: Status,
     /// Which records the verbatim reader gives: the way to a node of the same version. Numbers in
-    /// this file, in the order in which they are given; -1 for one that our own walk does not find.
-    pub verbatim: Vec<i64>,
+    /// this file.
+    pub verbatim: Given,
     /// Which records the decoding reader gives: the way to a node of another version. Unknown
     /// without a schema.
-    pub decoding: Option<Vec<i64>>,
+    pub decoding: Option<Given>,
     /// A reader never ends: it gives the same hints again and again.
     pub endless: bool,
 }
@@ -82,8 +86,8 @@ pub fn judge<R: ReadAt>(file: R, length: u64, schema: Option<&Schema>) -> io::Re
     let mut verdict = Verdict {
         startup: startup(descriptor.as_ref().err()),
         status: Status::Failed,
-        verbatim: Vec::new(),
-        decoding: schema.map(|_| Vec::new()),
+        verbatim: Given::default(),
+        decoding: schema.map(|_| Given::default()),
         endless: false,
     };
     let Ok(descriptor) = descriptor else {
@@ -95,35 +99,38 @@ pub fn judge<R: ReadAt>(file: R, length: u64, schema: Option<&Schema>) -> io::Re
         Storage::Compressed(_, None) | Storage::Encrypted => return Ok(verdict),
     };
     let start = descriptor.length as u64;
+    let records = || match codec {
+        None => Records::plain(&file, start, length),
+        Some(codec) => Records::compressed(&file, codec, start, length),
+    };
     let run = |decoding| {
         let reader = Reader {
             stream: Stream::new(&file, length, start, codec),
             decoding,
             crc: crc32fast::Hasher::new(),
         };
-        reader.run()
+        let mut finder = Finder::new(records());
+        let run = reader.run(&mut finder)?;
+        let given = finder.finish(run.count, records())?;
+        io::Result::Ok((run, given))
     };
-    let verbatim = run(None)?;
-    let unsigned = descriptor.messaging_version() >= 13;
-    let decoding = schema
-        .map(|schema| run(Some((schema, unsigned))))
-        .transpose()?;
-
-    let numbers = Numbers::of(match codec {
-        None => Records::plain(&file, start, length),
-        Some(codec) => Records::compressed(&file, codec, start, length),
-    })?;
-    let runs = || [Some(&verbatim), decoding.as_ref()].into_iter().flatten();
-    verdict.status = if runs().any(|run| run.failed) {
+    let (verbatim, given) = run(None)?;
+    verdict.verbatim = given;
+    let mut runs = vec![verbatim];
+    if let Some(schema) = schema {
+        let unsigned = descriptor.messaging_version() >= 13;
+        let (decoding, given) = run(Some((schema, unsigned)))?;
+        verdict.decoding = Some(given);
+        runs.push(decoding);
+    }
+    verdict.status = if runs.iter().any(|run| run.failed) {
         Status::Failed
-    } else if runs().any(|run| run.warned) {
+    } else if runs.iter().any(|run| run.warned) {
         Status::Warned
     } else {
         Status::Clean
     };
-    verdict.endless = runs().any(|run| run.endless);
-    verdict.verbatim = numbers.of_run(&verbatim);
-    verdict.decoding = decoding.map(|run| numbers.of_run(&run));
+    verdict.endless = runs.iter().any(|run| run.endless);
     Ok(verdict)
 }
 
@@ -143,37 +150,5 @@ fn startup(error: Option<&DescriptorError>) -> String {
              serialization, problem: Error decoding JSON"
                 .to_owned()
         }
-    }
-}
-
-/// Which record is where, and which has which checksum.
-#[derive(Default)]
-struct Numbers {
-    at: HashMap<u64, (u32, i64)>,
-    with: HashMap<u32, i64>,
-}
-
-impl Numbers {
-    fn of<R: ReadAt>(mut records: Records<R>) -> io::Result<Self> {
-        let mut numbers = Self::default();
-        while let Some(item) = records.next_item()? {
-            if let Item::Intact { index, position } = item {
-                let (crc, index) = (records.crc(), index.cast_signed());
-                numbers.at.insert(position, (crc, index));
-                numbers.with.entry(crc).or_insert(index);
-            }
-        }
-        Ok(numbers)
-    }
-
-    /// The numbers of what a reader gave. Behind damage its positions need not be ours; the
-    /// checksum tells the record then.
-    fn of_run(&self, run: &Run) -> Vec<i64> {
-        let number = |(position, crc): &(u64, u32)| {
-            let here = self.at.get(position).filter(|(here, _)| here == crc);
-            let with = || self.with.get(crc).copied().unwrap_or(-1);
-            here.map_or_else(with, |(_, number)| *number)
-        };
-        run.returned.iter().map(number).collect()
     }
 }

@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    given::Finder,
     order::Paths,
     stream::{ALLOCATION_MAX, Stop, Stream},
 };
@@ -22,8 +23,8 @@ use super::{
 /// What a reader did.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Run {
-    /// Position and checksum of each record it gave.
-    pub(super) returned: Vec<(u64, u32)>,
+    /// How many of the records that it gave count.
+    pub(super) count: u64,
     /// It said something in the log.
     pub(super) warned: bool,
     /// It ended in an exception, or never.
@@ -76,7 +77,7 @@ impl From<Stop> for Halt {
 }
 
 /// A reader that gives the same again is stopped after so many hints.
-const ENDLESS: usize = 60;
+const ENDLESS: u64 = 60;
 /// One that gives nothing and does not end, after so many steps past the end.
 const STEPS_MAX: u32 = 100;
 
@@ -88,29 +89,32 @@ pub(super) struct Reader<'s, R> {
 }
 
 impl<R: ReadAt> Reader<'_, R> {
-    pub(super) fn run(mut self) -> io::Result<Run> {
+    /// Runs to the end; a finder is told position and checksum of each record that is given.
+    pub(super) fn run<S: ReadAt>(mut self, finder: &mut Finder<S>) -> io::Result<Run> {
         let mut run = Run::default();
         while !self.stream.is_end() {
             let position = self.stream.position;
             match self.record() {
-                Ok(crc) => run.returned.push((position, crc)),
+                Ok(crc) => finder.give(position, crc)?,
                 Err(Halt::Io(error)) => return Err(error),
                 Err(Halt::Miss(Miss::Unknown)) => {}
                 Err(Halt::Miss(Miss::Warning)) => run.warned = true,
                 Err(Halt::Miss(Miss::Failure)) => {
                     run.failed = true;
+                    run.count = finder.count();
                     return Ok(run);
                 }
             }
             let past = self.stream.past_end;
-            let again = past > 1 && run.returned.len() >= ENDLESS;
+            let again = past > 1 && finder.count() >= ENDLESS;
             if again || past > STEPS_MAX {
                 (run.failed, run.endless) = (true, true);
-                run.returned.truncate(run.returned.len().min(ENDLESS));
+                run.count = finder.count().min(ENDLESS);
                 return Ok(run);
             }
         }
         run.failed = self.stream.fails_to_close();
+        run.count = finder.count();
         Ok(run)
     }
 
