@@ -36,6 +36,11 @@ const NAMES: [(Codec, &str, &str); 5] = [
 const ZSTD_LEVEL: i32 = 3;
 
 impl Codec {
+    #[cfg(test)]
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|(codec, ..)| *codec)
+    }
+
     /// The codec of a compressor's class, as a descriptor names it.
     pub fn from_class(class: &str) -> Option<Self> {
         let simple = class.strip_prefix(PACKAGE).unwrap_or(class);

@@ -564,13 +564,7 @@ mod tests {
 
     #[test]
     fn records_go_on_over_blocks_and_past_empty_ones() {
-        for codec in [
-            Codec::Lz4,
-            Codec::Snappy,
-            Codec::Deflate,
-            Codec::Zstd,
-            Codec::Noop,
-        ] {
+        for codec in Codec::all() {
             let all = [record(b"one"), record(b"three"), record(&[9; 5000])].concat();
             let mut file = Vec::new();
             for part in [&all[..10], &[], &all[10..32], &all[32..]] {

@@ -153,6 +153,7 @@ impl Walk {
                 let table = self
                     .source
                     .at(header.table_at(), header.table_length as usize)?;
+                // A broken table leaves the block countable: its header says how many are lost.
                 let entries = profile::decode_table(&table, self.segment, at).ok();
                 self.at = header.end();
                 Ok(Some(Item::Block(Block { header, entries })))

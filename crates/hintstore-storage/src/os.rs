@@ -124,7 +124,8 @@ impl Storage for OsStorage {
         let file = self.open_with(Op::Open, name, &options)?;
         let metadata = fs::metadata(self.path(name));
         if metadata.is_ok_and(|metadata| !metadata.is_file()) {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "no regular file");
+            let error =
+                io::Error::new(io::ErrorKind::InvalidInput, "no regular file: move it away");
             return Err(StorageError::new(Op::Open, self.path(name), error));
         }
         Ok(file)

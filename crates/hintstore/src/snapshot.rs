@@ -70,7 +70,8 @@ impl Engine {
         let ledger = Ledger::of(targets.iter().map(|target| target.books).collect());
         let (unflushed, unsynced) = self.writer.windows();
         let [unflushed_since, unsynced_since] = self.writer.windows_since();
-        // First: what is used is as of this look.
+        // First: what is used is as of this look. A device that does not tell is no reason to tell
+        // nothing.
         let caps = self.look_at_space().ok();
         let budget = &self.catalog.budget;
         let (caps_entered, caps_left) = budget.transitions();

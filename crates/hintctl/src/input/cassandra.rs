@@ -341,6 +341,7 @@ impl CassandraFile {
             Err(error) if error.is_missing() => return SideFile::Missing,
             Err(_) => return SideFile::Unreadable,
         };
+        // What cannot be read, or is no text, is no checksum: told as that.
         let mut text = [0; 32];
         let read = file.read_at(&mut text, 0).unwrap_or(0);
         let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).ok();

@@ -205,9 +205,22 @@ impl NativeFile {
                     }
                 };
                 let base = block.header.start.base_created;
+                // Either way it is a writer's fault, not the disk's: the checksum holds.
                 let frame = Frame::read_body(header, &frames, at, base).ok();
                 let Some((frame, entry)) = frame.zip(entries.get(usize::from(header.profile)))
                 else {
+                    visitor.bad(&Bad {
+                        position: frames_at + at as u64,
+                        ..Bad::whole(
+                            "frame",
+                            format!(
+                                "the checksum of hint {} holds, but its body or its profile {} \
+                                 cannot be read",
+                                sequence.get(),
+                                header.profile
+                            ),
+                        )
+                    })?;
                     continue;
                 };
                 let view = HintView {

@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
+use byteorder::{ByteOrder as _, LE};
 use hintstore::{
     Answer, Clock as _, Config, Hint, HintStore, Level, Namespace, SystemClock, TargetId,
 };
+use hintstore_format::{block, checksum, descriptor::Descriptor, frame, layout::BLOCK_MAGIC};
 
 use crate::tool::{Folder, Run, hintctl};
 
@@ -205,6 +207,41 @@ fn what_was_synced_is_never_taken_for_torn() {
         assert_eq!(verified.code, code, "{word} {before}: {}", verified.out);
         assert!(!verified.of_kind("bad").is_empty());
     }
+}
+
+#[test]
+fn an_intact_frame_without_a_profile_is_told() {
+    let folder = Folder::new("profile");
+    let path = made(&folder);
+    let file = segments(&path).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let segment = Descriptor::decode(&bytes).unwrap().segment;
+    let payload = bytes.windows(7).position(|w| w == b"hint 77").unwrap();
+    let frame = payload - frame::HEADER;
+    let mut blocks = bytes[..frame].windows(4);
+    let at = blocks.rposition(|w| w == BLOCK_MAGIC).unwrap();
+    let block = block::Header::decode(&bytes[at..], segment, at as u64).unwrap();
+    // Length, checksum, then index, flags and profile, and the creation time.
+    bytes[frame + 11] = 200;
+    let mut tail = [
+        &bytes[frame..frame + 4],
+        &bytes[frame + 8..payload],
+        &[0; 4],
+    ]
+    .concat();
+    LE::write_u32(&mut tail[12..], block.start.salt);
+    let crc = checksum::extend(checksum::crc(b"hint 77"), &tail);
+    LE::write_u32(&mut bytes[frame + 4..], crc);
+    fs::write(&file, &bytes).unwrap();
+    let verified = run("verify", &path, &[]);
+    assert_eq!(verified.code, 1);
+    let bad = verified.of_kind("bad");
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    assert_eq!(bad[0]["position"], frame as u64);
+    assert!(
+        bad[0]["text"].as_str().unwrap().contains("profile 200"),
+        "{bad:?}"
+    );
 }
 
 #[test]

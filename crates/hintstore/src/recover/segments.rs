@@ -288,6 +288,7 @@ pub(crate) fn aside(storage: &dyn Storage, name: &str) -> std::result::Result<()
 }
 
 fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment {
+    // It is read by its footer; of a broken descriptor only the length is assumed.
     let descriptor = inspected.descriptor.as_ref().ok();
     let blocks_at = descriptor.map_or(hintstore_format::layout::descriptor::SIZE, |descriptor| {
         descriptor.length()
