@@ -127,8 +127,9 @@ pub(crate) struct Shared {
     /// New segments in a row that could not be written.
     failures: AtomicU64,
     /// New segments in a row that could not be synced.
-    journal_failed: AtomicBool,
     sync_failures: AtomicU32,
+    /// The journal could not be written: what is appended cannot end.
+    journal_failed: AtomicBool,
     failing: AtomicBool,
     failure: Mutex<Option<Refusal>>,
     pressure: AtomicBool,
