@@ -17,7 +17,7 @@ use crate::{
     hint::Refusal,
     segment::{Open, Ready, Segment},
     target::{Closed, TargetWriter},
-    writer::Trouble,
+    trouble::Trouble,
 };
 
 /// One write hands at most this much to the kernel, a single larger hint apart.

@@ -5,7 +5,8 @@
 //! `target` reserves a place and copies the hint into it; `flush` hands full slabs to the kernel;
 //! `segment` is the open hint file of a target; `sync` makes it durable, for many callers at once,
 //! and moves what a failed sync left in doubt; `seal` ends a file with its footer; `spare` prepares
-//! the next. [`Writer`] composes them and owns their background steps. The reader is told of
+//! the next; `shared` is what all targets share, `work` what waits for a background step, `trouble`
+//! what the disk refuses. [`Writer`] composes them and owns their background steps. The reader is told of
 //! segments through [`SegmentEvents`] and never called.
 
 #![forbid(unsafe_code)]
@@ -17,15 +18,19 @@ mod hint;
 mod pool;
 mod seal;
 mod segment;
+mod shared;
 mod spare;
 mod steps;
 mod sync;
 mod target;
+mod trouble;
+mod work;
 mod writer;
 
 pub use budget::{Budget, Cap, Usage};
 pub use config::{Bytes, WriterConfig};
 pub use hint::{AppendError, Hint, Level, Receipt, Refusal, Refusals};
 pub use segment::{Segment, SegmentEvents};
-pub use target::TargetWriter;
-pub use writer::{Batch, Parts, TargetStart, Writer};
+pub use shared::Parts;
+pub use target::{TargetStart, TargetWriter};
+pub use writer::{Batch, Writer};

@@ -24,7 +24,7 @@ use hintstore_storage::{Existing, File, Result};
 use crate::{
     Bytes, Usage,
     budget::{Taken, on_disk},
-    writer::Shared,
+    shared::Shared,
 };
 
 /// A segment, as writer, catalog and readers share it.

@@ -7,7 +7,7 @@ use hintstore_format::file_name;
 use hintstore_runtime::sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst};
 use hintstore_storage::File;
 
-use crate::{Bytes, Usage, writer::Shared};
+use crate::{Bytes, Usage, shared::Shared};
 
 /// A file with reserved space and no target.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hintstore_runtime::{Boot, Next, Step};
 
-use crate::{segment::Segment, target::TargetWriter, writer::Shared};
+use crate::{segment::Segment, shared::Shared, target::TargetWriter};
 
 /// Hands full slabs to the kernel as they come, and all others once an interval.
 #[derive(Debug)]

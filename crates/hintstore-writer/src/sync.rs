@@ -20,7 +20,7 @@ use crate::{
     flush::FileState,
     segment::{Open, Ready, Segment},
     target::TargetWriter,
-    writer::Trouble,
+    trouble::Trouble,
 };
 
 /// So many poisoned files in a row, and a waiting append is told that it is in doubt.

@@ -22,7 +22,7 @@ use crate::{
     flush::FileState,
     hint::RefusalCounts,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
-    writer::{Shared, TargetStart},
+    shared::Shared,
 };
 
 /// A closed block that waits to be written.
@@ -81,6 +81,17 @@ pub(crate) struct Inner {
     pub(crate) listed: bool,
     /// The store is being closed: no hint gets a sequence any more.
     closed: bool,
+}
+
+/// What is known of a target before its first append.
+#[derive(Clone, Debug)]
+pub struct TargetStart {
+    /// No segment of the target has a later creation time in its name.
+    pub last_created: UnixMillis,
+    /// What its files take already.
+    pub usage: Arc<Usage>,
+    /// Whether its oldest undelivered hint is older than the hint window.
+    pub past_window: bool,
 }
 
 /// The writer of one target. All of its methods take `&self` and may be called from any thread.

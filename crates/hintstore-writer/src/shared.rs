@@ -1,0 +1,200 @@
+//! What all targets of a store share.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    ops::Deref,
+    sync::Arc,
+};
+
+use hintstore_format::{SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Start};
+use hintstore_runtime::{
+    Boot, Clock, Live, Runner,
+    sync::{
+        AtomicBool, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+        RwLock, Signal,
+    },
+};
+use hintstore_storage::Storage;
+
+use crate::{
+    Budget, Refusal, SegmentEvents, WriterConfig,
+    config::Bytes,
+    hint::RefusalCounts,
+    pool::{CLASSES, Pool},
+    spare::Spares,
+    target::TargetWriter,
+    trouble::Failures,
+    work::Work,
+};
+
+/// What the write path stands on.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The disk.
+    pub storage: Arc<dyn Storage>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who runs the background steps.
+    pub runner: Arc<dyn Runner>,
+    /// Who is told of segments.
+    pub events: Arc<dyn SegmentEvents>,
+    /// What the disk has room for.
+    pub budget: Arc<Budget>,
+}
+
+/// Identifiers are random or counted; either way a multiplication spreads them.
+#[derive(Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes its low bits; the product has mixed the high ones.
+        self.0.rotate_left(26)
+    }
+}
+
+/// A table by target.
+pub(crate) type ByTarget<T> = HashMap<TargetId, T, BuildHasherDefault<IdHasher>>;
+
+/// What all targets of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) events: Arc<dyn SegmentEvents>,
+    pub(crate) config: Live<WriterConfig>,
+    /// A larger hint is refused: read for each hint, and so the one that is fixed.
+    pub(crate) hint_bytes_max: Bytes,
+    pub(crate) store: StoreId,
+    pub(crate) epoch: u32,
+    pub(crate) pool: Pool,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) refused: RefusalCounts,
+    pub(crate) spares: Spares,
+    pub(crate) targets: RwLock<ByTarget<Arc<TargetWriter>>>,
+    segments: AtomicU64,
+    salt: AtomicU64,
+    unsynced_bytes: AtomicU64,
+    /// Raised when there are fewer of them.
+    pub(crate) less_unsynced: Signal,
+    pub(crate) closed: AtomicBool,
+    pub(crate) failures: Failures,
+    pub(crate) work: Work,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts, config: WriterConfig, store: StoreId, epoch: u32) -> Self {
+        Self {
+            pool: Pool::new(config.memory.get()),
+            salt: AtomicU64::new(parts.clock.entropy()),
+            storage: parts.storage,
+            clock: parts.clock,
+            runner: parts.runner,
+            events: parts.events,
+            budget: parts.budget,
+            in_flight: AtomicU64::new(0),
+            refused: RefusalCounts::default(),
+            hint_bytes_max: config.hint_bytes_max,
+            config: Live::new(config),
+            store,
+            epoch,
+            spares: Spares::default(),
+            targets: RwLock::default(),
+            segments: AtomicU64::new(0),
+            unsynced_bytes: AtomicU64::new(0),
+            less_unsynced: Signal::new(),
+            closed: AtomicBool::new(false),
+            failures: Failures::default(),
+            work: Work::default(),
+        }
+    }
+
+    pub(crate) fn next_segment(&self) -> SegmentId {
+        let count = self.segments.fetch_add(1, SeqCst);
+        SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
+    }
+
+    /// What is fixed for a slab that begins with this sequence and this hint's time.
+    pub(crate) fn start(&self, first: Sequence, created: UnixMillis) -> Start {
+        let salt = self.salt.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        let salt = (salt ^ salt >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Start {
+            first,
+            salt: (salt >> 32) as u32,
+            base_created: created,
+            accepted: self.clock.wall(),
+        }
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn config(&self) -> impl Deref<Target = Arc<WriterConfig>> {
+        self.config.get()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// Waits for memory; what is in the way is flushed first.
+    pub(crate) fn wait_for_memory(
+        &self,
+        target: &Arc<TargetWriter>,
+        frame: u64,
+        deadline: Boot,
+    ) -> Result<(), Refusal> {
+        target.help();
+        // What will be asked for: a slab of the class that the frame needs.
+        let class = usize::from(Pool::class_for(
+            usize::try_from(frame).unwrap_or(usize::MAX / 2),
+        ));
+        let bytes = frame.max(CLASSES.get(class).map_or(0, |size| *size as u64));
+        self.press();
+        let mut room = || {
+            let over = self.may_append().is_err();
+            over || (self.pool.has_room(bytes) && target.may_grow())
+        };
+        let waited = self
+            .runner
+            .wait_until(&self.pool.freed, Some(deadline), &mut room);
+        self.may_append()?;
+        if waited { Ok(()) } else { Err(Refusal::Busy) }
+    }
+
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes.load(SeqCst)
+    }
+
+    /// Whether so many bytes more may be in the kernel unsynced. A write that is larger than the
+    /// window has it for itself.
+    pub(crate) fn has_window(&self, more: u64) -> bool {
+        let unsynced = self.unsynced_bytes();
+        unsynced == 0 || unsynced + more <= self.config().unsynced_bytes_max.get()
+    }
+
+    pub(crate) fn add_unsynced(&self, bytes: u64) {
+        self.unsynced_bytes.fetch_add(bytes, SeqCst);
+    }
+
+    pub(crate) fn sub_unsynced(&self, bytes: u64) {
+        self.unsynced_bytes.fetch_sub(bytes, SeqCst);
+        self.less_unsynced.raise();
+    }
+
+    pub(crate) fn all_targets(&self) -> Vec<Arc<TargetWriter>> {
+        self.targets.read().values().cloned().collect()
+    }
+}

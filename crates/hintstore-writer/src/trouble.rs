@@ -1,0 +1,109 @@
+//! What the disk refuses, and so whether appends are taken.
+
+use hintstore_runtime::sync::{
+    AtomicBool, AtomicU32, AtomicU64, Mutex,
+    Ordering::{Acquire, Relaxed, SeqCst},
+};
+use hintstore_storage::StorageError;
+
+use crate::{Refusal, shared::Shared};
+
+/// Why a level was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The deadline came.
+    Late,
+    /// Neither the open segment nor a new one could be written.
+    Write,
+    /// A sync failed; what it left in doubt was moved.
+    Sync,
+}
+
+/// What failed last, until it succeeds.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    /// New segments in a row that could not be written.
+    writes: AtomicU64,
+    /// New segments in a row that could not be synced.
+    syncs: AtomicU32,
+    /// The journal could not be written: what is appended cannot end.
+    journal: AtomicBool,
+    failing: AtomicBool,
+    failure: Mutex<Option<Refusal>>,
+}
+
+impl Shared {
+    pub(crate) fn may_append(&self) -> Result<(), Refusal> {
+        if self.closed.load(Acquire) {
+            return Err(Refusal::Closed);
+        }
+        if self.failures.failing.load(Acquire) {
+            return self.failures.failure.lock().map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    /// A new segment could not be written. The first time that may be the segment; the second
+    /// time in a row it is the disk, and appends are refused until a write succeeds.
+    pub(crate) fn write_failed(&self, error: &StorageError) {
+        if error.is_disk_full() {
+            self.budget.device_is_full();
+        } else if self.failures.writes.fetch_add(1, SeqCst) > 0 {
+            self.refuse(error.into());
+        }
+        // Who waits for memory is to hear of it.
+        self.pool.freed.raise();
+    }
+
+    pub(crate) fn write_succeeded(&self) {
+        if self.failures.writes.swap(0, SeqCst) > 0 {
+            self.take_hope();
+        }
+    }
+
+    /// A segment of which nothing was durable yet could not be synced: as for a failed write, the
+    /// second in a row is the disk.
+    pub(crate) fn sync_failed_anew(&self) {
+        if self.failures.syncs.fetch_add(1, SeqCst) > 0 {
+            self.refuse(Refusal::StorageFailed);
+        }
+    }
+
+    /// New segments in a row that could not be synced.
+    pub(crate) fn sync_failures(&self) -> u32 {
+        self.failures.syncs.load(Relaxed)
+    }
+
+    pub(crate) fn sync_succeeded(&self) {
+        if self.failures.syncs.load(Relaxed) > 0 && self.failures.syncs.swap(0, SeqCst) > 0 {
+            self.take_hope();
+        }
+    }
+
+    /// Takes appends again, unless something else fails.
+    fn take_hope(&self) {
+        let journal = self.failures.journal.load(SeqCst);
+        if !journal
+            && self.failures.writes.load(SeqCst) == 0
+            && self.failures.syncs.load(SeqCst) == 0
+        {
+            *self.failures.failure.lock() = None;
+            self.failures.failing.store(false, SeqCst);
+        }
+    }
+
+    /// Whether the journal could be written: where it cannot, what is appended cannot end.
+    pub(crate) fn journal_is(&self, failed: bool) {
+        if failed {
+            self.failures.journal.store(true, SeqCst);
+            self.refuse(Refusal::StorageFailed);
+        } else if self.failures.journal.swap(false, SeqCst) {
+            self.take_hope();
+        }
+    }
+
+    fn refuse(&self, why: Refusal) {
+        *self.failures.failure.lock() = Some(why);
+        self.failures.failing.store(true, SeqCst);
+    }
+}

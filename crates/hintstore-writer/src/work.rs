@@ -1,0 +1,281 @@
+//! What waits for a background step: lists and queues of targets and segments, and who is woken.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hintstore_format::TargetId;
+use hintstore_runtime::{
+    Boot, Next, Waker,
+    sync::{AtomicBool, Mutex, Ordering::SeqCst, Queue},
+};
+
+use crate::{segment::Segment, shared::Shared, steps, target::TargetWriter};
+
+/// So many complete slabs wake the flusher: as many large ones as one write takes.
+const WAKE_AT: usize = 4;
+
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Memory is short: what is in it is flushed at once.
+    pressure: AtomicBool,
+    /// Targets with complete slabs, once a slab: the memory for slabs bounds it.
+    ready: Queue<Arc<TargetWriter>>,
+    /// Targets that are to be synced side by side.
+    syncing: Queue<Arc<TargetWriter>>,
+    /// Ranges of files whose write-back is to begin.
+    writeback: Queue<(Arc<Segment>, u64, u64)>,
+    /// Segments that are full or old.
+    sealing: Queue<(Arc<TargetWriter>, Arc<Segment>)>,
+    lists: Mutex<Lists>,
+    pub(crate) wakers: Wakers,
+}
+
+/// Targets that a step looks at once an interval, and when. Behind one lock, which is taken once a
+/// slab, not once a hint.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Have hints in memory.
+    dirty: Vec<Arc<TargetWriter>>,
+    flush_at: Option<Boot>,
+    /// Have an open segment, which is to be looked at for its age at this time.
+    aging: BTreeMap<(Boot, TargetId), Arc<TargetWriter>>,
+    /// Have bytes in the kernel that no sync covers.
+    unsynced: Vec<Arc<TargetWriter>>,
+    sync_at: Option<Boot>,
+    synced_at: Boot,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    pub(crate) flush: Waker,
+    pub(crate) sync: Waker,
+    pub(crate) sync_along: Waker,
+    pub(crate) seal: Waker,
+    pub(crate) prepare: Waker,
+}
+
+impl Work {
+    /// Forgets all targets that wait.
+    pub(crate) fn clear(&self) {
+        while self.ready.pop().is_some()
+            || self.syncing.pop().is_some()
+            || self.sealing.pop().is_some()
+        {}
+        *self.lists.lock() = Lists::default();
+    }
+}
+
+impl Shared {
+    /// Memory is short.
+    pub(crate) fn press(&self) {
+        self.work.pressure.store(true, SeqCst);
+        self.work.wakers.flush.wake();
+    }
+
+    pub(crate) fn hand_to_flusher(&self, target: &Arc<TargetWriter>) {
+        self.work.ready.push(target.clone());
+        // One wake-up for several slabs, and one write; the flush interval bounds the wait.
+        if self.work.ready.len() >= WAKE_AT {
+            self.work.wakers.flush.wake();
+        }
+        target.progress.raise();
+    }
+
+    pub(crate) fn next_ready(&self) -> Option<Arc<TargetWriter>> {
+        self.work.ready.pop()
+    }
+
+    pub(crate) fn list_dirty(&self, target: &Arc<TargetWriter>) {
+        let mut lists = self.work.lists.lock();
+        lists.dirty.push(target.clone());
+        let first = lists.dirty.len() == 1;
+        drop(lists);
+        if first {
+            self.work.wakers.flush.wake();
+        }
+    }
+
+    pub(crate) fn take_dirty(&self) -> Vec<Arc<TargetWriter>> {
+        std::mem::take(&mut self.work.lists.lock().dirty)
+    }
+
+    /// Whether slabs are to be flushed for their age, and those bound by when. Looked at twice an
+    /// interval: what is half an interval old now would be too old next time.
+    pub(crate) fn flush_due(&self, now: Boot) -> Option<Boot> {
+        if self.work.pressure.swap(false, SeqCst) {
+            return Some(now);
+        }
+        let half = self.config().flush_interval / 2;
+        let mut lists = self.work.lists.lock();
+        let due = lists.flush_at.is_some_and(|at| at <= now);
+        if due {
+            lists.flush_at = None;
+        }
+        due.then(|| Boot::new(now.get().saturating_sub(half)))
+    }
+
+    pub(crate) fn next_flush(&self, now: Boot) -> Next {
+        let half = self.config().flush_interval / 2;
+        let mut lists = self.work.lists.lock();
+        if lists.dirty.is_empty() {
+            return Next::WhenWoken;
+        }
+        let at = *lists.flush_at.get_or_insert(now + half);
+        Next::After(at.since(now))
+    }
+
+    pub(crate) fn list_unsynced(&self, target: &Arc<TargetWriter>) {
+        if target.sync_listed.swap(true, SeqCst) {
+            return;
+        }
+        let mut lists = self.work.lists.lock();
+        lists.unsynced.push(target.clone());
+        let first = lists.unsynced.len() == 1;
+        drop(lists);
+        if first {
+            self.work.wakers.sync.wake();
+        }
+    }
+
+    pub(crate) fn take_unsynced(&self) -> Vec<Arc<TargetWriter>> {
+        let taken = std::mem::take(&mut self.work.lists.lock().unsynced);
+        for target in &taken {
+            target.sync_listed.store(false, SeqCst);
+        }
+        taken
+    }
+
+    pub(crate) fn sync_due(&self, now: Boot) -> bool {
+        let mut lists = self.work.lists.lock();
+        // Half a window is synced early, but never again and again where the disk refuses.
+        let rested = now.since(lists.synced_at) >= self.config().sync_interval / 16;
+        let over = self.unsynced_bytes() > self.config().unsynced_bytes_max.get() / 2;
+        let due = (over && rested) || lists.sync_at.is_some_and(|at| at <= now);
+        if due {
+            lists.sync_at = None;
+            lists.synced_at = now;
+        }
+        due
+    }
+
+    pub(crate) fn next_sync(&self, now: Boot) -> Next {
+        let mut lists = self.work.lists.lock();
+        if lists.unsynced.is_empty() {
+            return Next::WhenWoken;
+        }
+        // Half: a hint may wait that long in memory of the kernel before the clock starts.
+        let half = self.config().sync_interval / 2;
+        // A disk that goes on failing is asked less and less often.
+        let patient = half * (1 << self.sync_failures().min(4));
+        let at = *lists.sync_at.get_or_insert(now + patient);
+        Next::After(at.since(now))
+    }
+
+    /// Has targets synced side by side, in the background.
+    pub(crate) fn ask_sync(&self, targets: impl IntoIterator<Item = Arc<TargetWriter>>) {
+        for target in targets {
+            self.work.syncing.push(target);
+        }
+        if self.work.syncing.len() > 1 {
+            self.work.wakers.sync_along.wake();
+        }
+    }
+
+    /// Syncs what was asked for, until others have taken the rest.
+    pub(crate) fn sync_asked(&self) {
+        while let Some(target) = self.work.syncing.pop() {
+            let Some(_lead) = target.lead.try_lock() else {
+                // Somebody syncs it right now; there may be more by the time they are done.
+                self.list_unsynced(&target);
+                continue;
+            };
+            let Some(mut file) = target.try_file() else {
+                self.list_unsynced(&target);
+                continue;
+            };
+            let plan = target.plan(&mut file);
+            drop(file);
+            target.sync_in_background(&plan);
+        }
+    }
+
+    pub(crate) fn wake_sync(&self) {
+        self.work.wakers.sync.wake();
+    }
+
+    pub(crate) fn ask_writeback(&self, segment: &Arc<Segment>, from: u64, to: u64) {
+        self.work.writeback.push((segment.clone(), from, to));
+        self.work.wakers.sync.wake();
+    }
+
+    pub(crate) fn start_writeback(&self) {
+        while let Some((segment, from, to)) = self.work.writeback.pop() {
+            if !segment.poisoned() {
+                // A hint to the kernel; the sync that follows is what counts.
+                drop(segment.file.start_writeback(from, to - from));
+            }
+        }
+    }
+
+    pub(crate) fn hand_to_sealer(&self, target: &Arc<TargetWriter>, segment: Arc<Segment>) {
+        self.list_for_sealing(target, segment);
+        self.work.wakers.seal.wake();
+    }
+
+    /// Has a segment sealed when that is next looked at.
+    pub(crate) fn list_for_sealing(&self, target: &Arc<TargetWriter>, segment: Arc<Segment>) {
+        self.work.sealing.push((target.clone(), segment));
+    }
+
+    /// Seals what was listed, each once: where that fails, its successor is listed anew, and this
+    /// is true.
+    pub(crate) fn seal_listed(&self) -> bool {
+        for _ in 0..self.work.sealing.len() {
+            let Some((target, segment)) = self.work.sealing.pop() else {
+                break;
+            };
+            steps::seal(&target, &segment);
+        }
+        !self.work.sealing.is_empty()
+    }
+
+    /// Has the age of a target's open segment looked at.
+    pub(crate) fn list_aging(&self, target: &Arc<TargetWriter>, at: Boot) {
+        let mut lists = self.work.lists.lock();
+        lists.aging.insert((at, target.id), target.clone());
+        let is_first = lists.aging.keys().next() == Some(&(at, target.id));
+        drop(lists);
+        if is_first {
+            self.work.wakers.seal.wake();
+        }
+    }
+
+    /// Targets whose open segment is to be looked at by now.
+    pub(crate) fn take_aged(&self, now: Boot) -> Vec<Arc<TargetWriter>> {
+        let mut lists = self.work.lists.lock();
+        let mut aged = Vec::new();
+        while let Some(first) = lists
+            .aging
+            .first_entry()
+            .filter(|first| first.key().0 <= now)
+        {
+            aged.push(first.remove());
+        }
+        aged
+    }
+
+    pub(crate) fn next_aged(&self) -> Option<Boot> {
+        self.work
+            .lists
+            .lock()
+            .aging
+            .keys()
+            .next()
+            .map(|(at, _)| *at)
+    }
+
+    pub(crate) fn want_spare(&self) {
+        if !self.spares.wanted.swap(true, SeqCst) {
+            self.work.wakers.prepare.wake();
+        }
+    }
+}
