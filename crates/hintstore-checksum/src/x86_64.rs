@@ -5,8 +5,8 @@
 //! a multiplication by a power of x modulo the polynomial, without carries.
 
 use core::arch::x86_64::{
-    __m128i, _mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi64_si128,
-    _mm_cvtsi128_si64, _mm_xor_si128,
+    __m128i, _MM_HINT_T0, _mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi64_si128,
+    _mm_cvtsi128_si64, _mm_prefetch, _mm_xor_si128,
 };
 
 use byteorder::{ByteOrder as _, LE};
@@ -15,6 +15,11 @@ use byteorder::{ByteOrder as _, LE};
 const LONG: usize = 1024;
 const MIDDLE: usize = 256;
 const SHORT: usize = 64;
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+/// So far ahead the inputs of [`side_by_side`] are fetched, which are one file most of the time.
+const AHEAD: usize = 6144;
 
 /// As [`crate::append`]; `None` where the processor lacks an instruction.
 #[inline]
@@ -33,24 +38,50 @@ pub(crate) fn append(crc: u32, bytes: &[u8]) -> Option<u32> {
     Some(!state)
 }
 
-/// As [`crate::append_three`]; `None` where the processor lacks the instruction.
+/// As [`crate::three`]; `None` where the processor lacks the instruction.
 #[inline]
-pub(crate) fn append_three(crcs: [u32; 3], bytes: [&[u8]; 3]) -> Option<[u32; 3]> {
+pub(crate) fn side_by_side(bytes: [&[u8]; 3], tails: [[u64; 2]; 3]) -> Option<[u32; 3]> {
     if !is_x86_feature_detected!("sse4.2") {
         return None;
     }
     // SAFETY: the processor has the instruction, as was asked right above.
-    Some(unsafe { side_by_side(crcs, bytes) })
+    Some(unsafe { three_inputs(bytes, tails) })
 }
 
 // No closures here: they would have the feature, and what calls them would not.
 #[target_feature(enable = "sse4.2")]
-fn side_by_side([a, b, c]: [u32; 3], [first, second, third]: [&[u8]; 3]) -> [u32; 3] {
-    let (mut a, mut b, mut c) = (u64::from(!a), u64::from(!b), u64::from(!c));
+fn three_inputs([first, second, third]: [&[u8]; 3], tails: [[u64; 2]; 3]) -> [u32; 3] {
+    let mut states = [u64::from(!0_u32); 3];
     let shortest = first.len().min(second.len()).min(third.len());
     let (first, first_rest) = first.split_at(shortest & !7);
     let (second, second_rest) = second.split_at(shortest & !7);
     let (third, third_rest) = third.split_at(shortest & !7);
+    let (first_lines, first) = first.as_chunks::<LINE>();
+    let (second_lines, second) = second.as_chunks::<LINE>();
+    let (third_lines, third) = third.as_chunks::<LINE>();
+    for ((first, second), third) in first_lines.iter().zip(second_lines).zip(third_lines) {
+        prefetch(first);
+        prefetch(second);
+        prefetch(third);
+        states = words(states, first, second, third);
+    }
+    let [mut a, mut b, mut c] = words(states, first, second, third);
+    a = u64::from(one(a, first_rest));
+    b = u64::from(one(b, second_rest));
+    c = u64::from(one(c, third_rest));
+    let [first, second, third] = tails;
+    for ((first, second), third) in first.into_iter().zip(second).zip(third) {
+        a = _mm_crc32_u64(a, first);
+        b = _mm_crc32_u64(b, second);
+        c = _mm_crc32_u64(c, third);
+    }
+    [!(a as u32), !(b as u32), !(c as u32)]
+}
+
+/// Takes three inputs of the same whole number of words.
+#[inline]
+#[target_feature(enable = "sse4.2")]
+fn words([mut a, mut b, mut c]: [u64; 3], first: &[u8], second: &[u8], third: &[u8]) -> [u64; 3] {
     let words = first.as_chunks::<8>().0.iter();
     let words = words.zip(second.as_chunks::<8>().0);
     for ((first, second), third) in words.zip(third.as_chunks::<8>().0) {
@@ -58,11 +89,15 @@ fn side_by_side([a, b, c]: [u32; 3], [first, second, third]: [&[u8]; 3]) -> [u32
         b = _mm_crc32_u64(b, LE::read_u64(second));
         c = _mm_crc32_u64(c, LE::read_u64(third));
     }
-    [
-        !one(a, first_rest),
-        !one(b, second_rest),
-        !one(c, third_rest),
-    ]
+    [a, b, c]
+}
+
+/// Has the processor fetch what lies [`AHEAD`] of this line. Its own prefetcher stops at the end of each page.
+#[inline]
+fn prefetch(line: &[u8; LINE]) {
+    let ahead = line.as_ptr().wrapping_add(AHEAD);
+    // SAFETY: a prefetch reads nothing that the program sees, and no address is wrong for it.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
 }
 
 #[inline]

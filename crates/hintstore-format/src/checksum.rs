@@ -19,12 +19,6 @@ pub fn extend(crc: u32, bytes: &[u8]) -> u32 {
     hintstore_checksum::append(crc, bytes)
 }
 
-/// [`extend`] for three at once.
-#[inline]
-pub(crate) fn extend_three(crcs: [u32; 3], bytes: [&[u8]; 3]) -> [u32; 3] {
-    hintstore_checksum::append_three(crcs, bytes)
-}
-
 /// The start value for a structure that must lie in this segment at this offset: bytes that are
 /// stale, misplaced or copied from another file then fail their checksum.
 pub fn place(segment: SegmentId, offset: u64) -> u32 {

@@ -251,13 +251,15 @@ fn join(words: [u32; 4]) -> [u8; 16] {
 
 /// What ends a checksum: the fixed header (its own field left out) and the salt.
 #[inline]
-fn tail([length, packed, delta]: [u32; 3], salt: u32) -> [u8; 16] {
-    join([length, packed, delta, salt])
+fn tail([length, packed, delta]: [u32; 3], salt: u32) -> [u64; 2] {
+    let [length, packed, delta, salt] = [length, packed, delta, salt].map(u64::from);
+    [length | packed << 32, delta | salt << 32]
 }
 
 #[inline]
 fn finish(crc: u32, words: [u32; 3], salt: u32) -> u32 {
-    checksum::extend(crc, &tail(words, salt))
+    let [length, packed, delta] = words;
+    checksum::extend(crc, &join([length, packed, delta, salt]))
 }
 
 /// The fixed header of a frame, as it stands: nothing of it is verified yet.
@@ -346,21 +348,26 @@ pub fn check(frames: &[u8], at: usize, salt: u32) -> Result<(Header, usize), Dec
 /// Frames up to this length are checked three at once.
 const SIDE_BY_SIDE: u32 = 512;
 
-/// The headers of the three frames from `at` on, if all of them are right, short and without
-/// optional fields: the usual case, in little more time than one takes.
+/// Whether the three frames from `at` on are right, short and without optional fields: the usual
+/// case, in little more time than one takes.
 #[inline]
-pub fn check_three(frames: &[u8], at: usize, salt: u32) -> Option<[Header; 3]> {
-    let (a, first, at) = short(frames, at)?;
-    let (b, second, at) = short(frames, at)?;
-    let (c, third, _) = short(frames, at)?;
-    let crcs = checksum::extend_three([0; 3], [first, second, third]);
-    let [a_tail, b_tail, c_tail] = [
+pub fn check_three(frames: &[u8], at: usize, salt: u32) -> bool {
+    let Some((a, first, at)) = short(frames, at) else {
+        return false;
+    };
+    let Some((b, second, at)) = short(frames, at) else {
+        return false;
+    };
+    let Some((c, third, _)) = short(frames, at) else {
+        return false;
+    };
+    let tails = [
         tail(a.words(), salt),
         tail(b.words(), salt),
         tail(c.words(), salt),
     ];
-    let crcs = checksum::extend_three(crcs, [&a_tail, &b_tail, &c_tail]);
-    (crcs == [a.crc, b.crc, c.crc]).then_some([a, b, c])
+    let [first, second, third] = hintstore_checksum::three([first, second, third], tails);
+    first == a.crc && second == b.crc && third == c.crc
 }
 
 #[inline]

@@ -34,8 +34,8 @@ pub struct Frames<'a> {
     header: &'a Header,
     bytes: &'a [u8],
     at: usize,
-    /// Headers of frames from `at` on that are known to be right, the next one last.
-    checked: [Option<frame::Header>; 2],
+    /// So many frames from `at` on are known to be right.
+    checked: u8,
     /// No later frame has a lower index.
     index: u32,
     /// Bytes that the search may still checksum.
@@ -49,7 +49,7 @@ impl<'a> Frames<'a> {
             header,
             bytes: frames,
             at: 0,
-            checked: [None; 2],
+            checked: 0,
             index: 0,
             budget: 4 * frames.len(),
         }
@@ -64,17 +64,15 @@ impl<'a> Frames<'a> {
 
     #[inline]
     fn intact(&mut self, at: usize) -> Option<FrameItem> {
-        let header = if let [after, Some(header)] = self.checked {
-            self.checked = [None, after];
-            header
+        let salt = self.header.start.salt;
+        if self.checked == 0 && frame::check_three(self.bytes, at, salt) {
+            self.checked = 3;
+        }
+        let header = if self.checked > 0 {
+            self.checked -= 1;
+            frame::Header::read(self.bytes, at)?
         } else {
-            let salt = self.header.start.salt;
-            if let Some([header, second, third]) = frame::check_three(self.bytes, at, salt) {
-                self.checked = [Some(third), Some(second)];
-                header
-            } else {
-                frame::check(self.bytes, at, salt).ok()?.0
-            }
+            frame::check(self.bytes, at, salt).ok()?.0
         };
         self.index = u32::from(header.index) + 1;
         Some(FrameItem::Intact {

@@ -1,6 +1,6 @@
 //! The batch of hints that is handed to delivery at once.
 
-use std::{fmt, ops::Range, slice};
+use std::{fmt, slice};
 
 use hintstore_format::{
     Namespace, Sequence, StoreId, TargetId, UnixMillis,
@@ -52,7 +52,8 @@ struct Part {
     store: StoreId,
     block: Block,
     frames: Window,
-    places: Range<usize>,
+    /// Its first place in the page; it goes on to that of the next.
+    from: usize,
 }
 
 /// The bytes of a page could not be read in full through the map: to be read anew.
@@ -109,14 +110,14 @@ impl Page {
 
     /// Begins with the hints of another block, which `store` accepted.
     pub fn add_block(&mut self, store: StoreId, block: Block, frames: Window) {
-        let here = self.places.len();
+        let from = self.places.len();
         // The header is checked, and a block has no more than 65,536 hints.
         self.places.reserve(block.header.count as usize);
         self.parts.push(Part {
             store,
             block,
             frames,
-            places: here..here,
+            from,
         });
     }
 
@@ -128,9 +129,6 @@ impl Page {
             at: at as u32,
             header,
         });
-        if let Some(part) = self.parts.last_mut() {
-            part.places.end = self.places.len();
-        }
         self.bytes += header.end(0) as u64;
     }
 
@@ -182,7 +180,9 @@ impl<'a> Hints<'a> {
     #[cold]
     fn open_next(&mut self) -> Option<&mut OpenPart<'a>> {
         let part = self.parts.next()?;
-        let places = self.page.places.get(part.places.clone());
+        let next = self.parts.as_slice().first();
+        let end = next.map_or(self.page.places.len(), |next| next.from);
+        let places = self.page.places.get(part.from..end);
         let open = OpenPart {
             store: part.store,
             base_created: part.block.header.start.base_created,
