@@ -8,8 +8,8 @@ use crate::{
     descriptor::{Descriptor, Kind},
     expiry::Lifetime,
     layout::{
-        FOOTER_MAGIC, INDEX_STRIDE, NAMESPACES_MAX, SUMMARY_MAGIC, footer as head, index_entry,
-        namespace_entry, summary as at,
+        FOOTER_MAGIC, INDEX_STRIDE, NAMESPACES_MAX, SECTOR, SUMMARY_MAGIC, footer as head,
+        index_entry, namespace_entry, summary as at,
     },
     profile::{self, Entry, Span},
 };
@@ -412,6 +412,14 @@ fn decode_namespace(raw: &[u8]) -> Result<NamespaceEntry, DecodeError> {
     })
 }
 
+/// The most that the footer of a segment takes whose blocks end at `blocks_end` and have so many
+/// namespaces, with what brings it to the start of a sector.
+pub fn longest(blocks_end: u64, namespaces: usize) -> u64 {
+    let index = (blocks_end / INDEX_STRIDE + 1) * index_entry::SIZE as u64;
+    let namespaces = namespaces.min(NAMESPACES_MAX + 1) * namespace_entry::SIZE;
+    SECTOR + index + (HEAD + namespaces + SUMMARY) as u64
+}
+
 /// Gathers a footer from block headers and profile tables, in file order. Its memory is bounded:
 /// an index entry for each 64 KiB of file, 64 namespaces and one for the rest.
 #[derive(Clone, Debug)]
@@ -532,7 +540,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{block::Position, profile::Profile};
+    use crate::{block::Position, layout::align_up, profile::Profile};
 
     fn descriptor() -> Descriptor {
         Descriptor {
@@ -614,6 +622,25 @@ mod tests {
         assert_eq!(footer.summary.count, 101);
         assert_eq!(footer.namespaces.iter().map(|n| n.count).sum::<u64>(), 101);
         assert_eq!(footer.index.iter().map(|n| n.count).sum::<u64>(), 101);
+    }
+
+    #[test]
+    fn no_footer_is_longer_than_was_said() {
+        for blocks in [1_u64, 30, 100] {
+            let mut builder = Builder::new(&descriptor());
+            for block in 0..blocks {
+                add(&mut builder, block, block.into());
+            }
+            let namespaces = blocks as usize;
+            let end = 1000 + blocks * 40_000;
+            let footer = builder.build(align_up(end, SECTOR));
+            let length = footer.summary.file_length;
+            let most = end + longest(end, namespaces);
+            assert!(
+                (length..length + 2 * SECTOR).contains(&most),
+                "{length}, {most}"
+            );
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Space on the disk: what the store may still take, for one target and for all together.
 //!
-//! Everything is reserved before it is taken: a slab when it is bound, space ahead of a segment
-//! before it is allocated. So a hint that was accepted has its place under the caps, and no cap is
-//! passed by more than what one slab's tables add. A cap that was reached is left again only when
-//! a sixteenth of it is free, so that a full store does not flap.
+//! Everything is reserved before it is taken: a slab when it is bound, with all that its block and
+//! a segment's ends may add; space ahead of a segment before it is allocated. So a hint that was
+//! accepted has its place under the caps, and no cap is passed. A cap that was reached is left
+//! again only when a sixteenth of it is free, so that a full store does not flap.
 
 use std::sync::Arc;
 
@@ -31,6 +31,15 @@ const PAGE: u64 = 4096;
 /// What a file of this length takes.
 pub(crate) fn on_disk(length: u64) -> u64 {
     length.next_multiple_of(PAGE)
+}
+
+/// What a block may take beside itself: the segment's descriptor, its
+/// footer with all namespaces that one can have, and what is lost to alignment and pages.
+const BESIDES: u64 = 4 * PAGE;
+
+/// What a block of this length may take.
+pub(crate) fn for_block(length: u64) -> u64 {
+    length + BESIDES
 }
 
 /// A cap, what counts against it, and whether it was reached.
@@ -232,6 +241,15 @@ impl Budget {
         true
     }
 
+    /// Counts space for another from now on, where it has plenty of room.
+    pub(crate) fn pass(&self, from: &Usage, to: &Usage, bytes: u64) -> bool {
+        let room = to.0.take(bytes, bytes, self.target_max.load(SeqCst));
+        if room {
+            from.0.give(bytes);
+        }
+        room
+    }
+
     fn take(&self, usage: &Usage, bytes: u64) -> Result<(), Cap> {
         let others = self.others.load(SeqCst);
         if !self.total.take(bytes, others, self.total_max.load(SeqCst)) {
@@ -407,6 +425,19 @@ mod tests {
         budget.look(Bytes::mib(20), floor, Bytes::new(0));
         assert_eq!(budget.full(&usage), None);
         assert_eq!(budget.transitions(), (1, 1));
+    }
+
+    #[test]
+    fn a_file_made_ahead_goes_to_who_has_room_for_it() {
+        let (budget, spare) = (budget(20 << 20, 4 << 20), Usage::default());
+        let (roomy, narrow) = (Usage::default(), Usage::default());
+        assert!(budget.take_ahead(&spare, 2 << 20));
+        assert_eq!(budget.reserve(&narrow, 1 << 20), Ok(()));
+        assert!(!budget.pass(&spare, &narrow, 2 << 20));
+        assert!(budget.pass(&spare, &roomy, 2 << 20));
+        let bytes = [&spare, &roomy, &narrow].map(Usage::bytes);
+        assert_eq!(bytes, [0, 2, 1].map(Bytes::mib));
+        assert_eq!(budget.used(), Bytes::mib(3));
     }
 
     #[test]

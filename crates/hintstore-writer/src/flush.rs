@@ -14,6 +14,7 @@ use hintstore_storage::StorageError;
 
 use crate::{
     Cap,
+    budget::for_block,
     hint::Refusal,
     segment::{Open, Ready, Segment},
     target::{Closed, TargetWriter},
@@ -284,12 +285,12 @@ impl TargetWriter {
                         full.release();
                     }
                     self.shared.pool.release(slab);
-                    self.shared.budget.unreserve(&self.usage, slab.size());
+                    self.shared.budget.unreserve(&self.usage, slab.on_disk());
                 }
                 Closed::Lone(lone) => {
                     let length = lone.bytes.len() as u64;
                     self.shared.pool.give(length);
-                    self.shared.budget.unreserve(&self.usage, length);
+                    self.shared.budget.unreserve(&self.usage, for_block(length));
                 }
             }
         }

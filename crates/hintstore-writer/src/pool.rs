@@ -9,7 +9,7 @@ use hintstore_format::{
     block::{self, Start},
     frame::{Draft, Place},
     layout::PROFILES_MAX,
-    profile::Profile,
+    profile::{self, Profile},
 };
 use hintstore_runtime::sync::{
     AtomicU32, AtomicU64, Mutex, OnceLock,
@@ -18,11 +18,16 @@ use hintstore_runtime::sync::{
 };
 use hintstore_storage::{Refused, SharedBuffer};
 
+use crate::budget::for_block;
+
 /// Sizes of the classes.
 pub(crate) const CLASSES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 
 /// The most that one frame may take of the largest slab; a longer one is a block of its own.
 pub(crate) const FRAME_MAX: usize = CLASSES[3] - block::HEADER;
+
+/// The profile table of a slab takes no more than this part of it, and has its space on the disk.
+const TABLE_SHARE: u64 = 2;
 
 /// Profiles that are found without a lock.
 const INLINE: usize = 8;
@@ -45,10 +50,15 @@ impl SlabRef {
     }
 
     /// Its memory, in bytes.
-    pub(crate) fn size(self) -> u64 {
+    fn size(self) -> u64 {
         CLASSES
             .get(usize::from(self.class))
             .map_or(0, |size| *size as u64)
+    }
+
+    /// What it may take on the disk.
+    pub(crate) fn on_disk(self) -> u64 {
+        for_block(self.size() + self.size() / TABLE_SHARE)
     }
 
     pub(crate) fn pack(self) -> u64 {
@@ -69,7 +79,7 @@ fn words(profile: &Profile) -> [u64; 5] {
 }
 
 /// One slab.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Slab {
     pub(crate) buffer: SharedBuffer,
     first: AtomicU64,
@@ -77,6 +87,7 @@ pub(crate) struct Slab {
     base_created: AtomicU64,
     accepted: AtomicU64,
     profile_count: AtomicU32,
+    profiles_max: usize,
     inline: [ProfileSlot; INLINE],
     /// All profiles of the present use, in order; the inline slots repeat the first.
     profiles: Mutex<Vec<Profile>>,
@@ -92,6 +103,22 @@ pub(crate) enum NotWritten {
 }
 
 impl Slab {
+    fn new(size: usize) -> Self {
+        let table = size / TABLE_SHARE as usize;
+        let profiles = (table - profile::table_length(0)) / profile::table_length(1);
+        Self {
+            profiles_max: profiles.min(PROFILES_MAX),
+            buffer: SharedBuffer::default(),
+            first: AtomicU64::default(),
+            salt: AtomicU32::default(),
+            base_created: AtomicU64::default(),
+            accepted: AtomicU64::default(),
+            profile_count: AtomicU32::default(),
+            inline: Default::default(),
+            profiles: Mutex::default(),
+        }
+    }
+
     /// Writes a hint; returns its sequence, and whether that completed the slab, which was closed.
     #[inline]
     pub(crate) fn write(
@@ -141,7 +168,7 @@ impl Slab {
         if let Some(index) = profiles.iter().position(|known| known == profile) {
             return Some(index as u8);
         }
-        if profiles.len() == PROFILES_MAX {
+        if profiles.len() == self.profiles_max {
             return None;
         }
         let index = profiles.len();
@@ -287,7 +314,7 @@ impl Pool {
         let slab = in_class
             .slabs
             .get(number as usize)?
-            .get_or_init(Box::default);
+            .get_or_init(|| Box::new(Slab::new(in_class.size)));
         slab.bind(start);
         let mut exclusive = slab.buffer.claim()?;
         exclusive.allocate(in_class.size);

@@ -3,11 +3,11 @@
 use std::{io::IoSlice, sync::Arc};
 
 use hintstore_format::{
-    SegmentId, Sequence, TargetId, UnixMillis,
+    Namespace, SegmentId, Sequence, TargetId, UnixMillis,
     block::{self, Position, Start},
     descriptor::{Descriptor, Kind},
     file_name,
-    footer::Summary,
+    footer::{self, Summary},
     journal::Range,
     layout::{ALIGN, SECTOR, align_up},
     profile::Profile,
@@ -166,6 +166,9 @@ pub(crate) struct Open {
     /// A sync was begun since the last write: the next block starts a sector.
     pub(crate) synced: bool,
     writeback_from: u64,
+    /// No more namespaces than so many are in it; and the last that was seen.
+    namespaces: usize,
+    namespace: Option<Namespace>,
 }
 
 /// An open segment grows by this much ahead at least, and at most.
@@ -187,10 +190,12 @@ impl Open {
         busy: bool,
     ) -> Result<Self> {
         let mut spare = if busy {
-            shared.spares.take(shared)
+            shared.spares.take(shared, usage)
         } else {
             None
         };
+        let allocated = spare.as_ref().map_or(0, |spare| spare.allocated);
+        let taken = Taken::new(&shared.budget, usage, allocated);
         let (created, name, file, allocated) = loop {
             let next = UnixMillis::new(last_created.get().saturating_add(1));
             let created = shared.clock.wall().max(next);
@@ -207,7 +212,10 @@ impl Open {
                 Ok((file, allocated)) => break (created, name, file, allocated),
                 Err(error) if error.is_taken() && created < UnixMillis::MAX => {}
                 // The spare is gone or cannot be renamed: do without.
-                Err(_) if spare.is_some() => spare = None,
+                Err(_) if spare.is_some() => {
+                    taken.cut_to(0);
+                    spare = None;
+                }
                 Err(error) => return Err(error),
             }
         };
@@ -226,6 +234,7 @@ impl Open {
         if let Err(error) = file.write_at(&[IoSlice::new(&bytes)], 0) {
             // Nothing of it counts yet; a name that stays behind is removed at the next open.
             drop(shared.storage.unlink(&name));
+            taken.cut_to(0);
             return Err(error);
         }
         let end = bytes.len() as u64;
@@ -242,9 +251,9 @@ impl Open {
             poisoned: AtomicBool::new(false),
             entry_synced: AtomicBool::new(false),
             syncing: Mutex::new(()),
-            taken: Taken::new(&shared.budget, usage, 0),
+            taken,
         });
-        segment.taken.grow_to(end.max(allocated));
+        segment.taken.grow_to(end + footer::longest(end, 0));
         shared.add_unsynced(end);
         shared.events.opened(&segment);
         let opened = shared.clock.boot();
@@ -255,6 +264,8 @@ impl Open {
             allocated,
             synced: false,
             writeback_from: 0,
+            namespaces: 0,
+            namespace: None,
         })
     }
 
@@ -289,6 +300,11 @@ impl Open {
                 - u64::from(header.count) * hintstore_format::frame::HEADER as u64;
             last = last.max(header.last());
             earliest = earliest.min(header.deadlines.min);
+            for namespace in block.profiles.iter().map(|profile| profile.namespace) {
+                if self.namespace.replace(namespace) != Some(namespace) {
+                    self.namespaces += 1;
+                }
+            }
         }
         self.reserve_ahead(shared, end);
         let parts: Vec<IoSlice<'_>> = blocks
@@ -297,7 +313,7 @@ impl Open {
             .flat_map(|(block, table)| [IoSlice::new(block.bytes), IoSlice::new(table)])
             .collect();
         self.segment.file.write_at(&parts, start)?;
-        self.segment.taken.grow_to(end);
+        self.segment.taken.grow_to(self.length_at(end));
         self.end = end;
         self.synced = false;
         self.segment
@@ -312,6 +328,11 @@ impl Open {
             self.writeback_from = end;
         }
         Ok(())
+    }
+
+    /// The file's length at most, were it sealed behind blocks that end here.
+    fn length_at(&self, end: u64) -> u64 {
+        end + footer::longest(end, self.namespaces)
     }
 
     /// Reserves space by the rate that the segment has shown: nothing for a trickle, then from 1
@@ -330,7 +351,7 @@ impl Open {
             if self.segment.file.allocate(self.end, to - self.end).is_ok() {
                 self.allocated = to;
             } else {
-                taken.cut_to(end);
+                taken.cut_to(self.length_at(end));
             }
         }
         if end > limit / 4 {

@@ -27,11 +27,14 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    /// The spare file; its space is the taker's to count.
-    pub(crate) fn take(&self, shared: &Shared) -> Option<Spare> {
-        let spare = self.ready.lock().take()?;
-        shared.budget.free(&self.usage, Bytes::new(spare.allocated));
-        Some(spare)
+    /// The spare file, for who has room for it; it counts as theirs from now on.
+    pub(crate) fn take(&self, shared: &Shared, usage: &Usage) -> Option<Spare> {
+        let mut ready = self.ready.lock();
+        let allocated = ready.as_ref()?.allocated;
+        shared
+            .budget
+            .pass(&self.usage, usage, allocated)
+            .then(|| ready.take())?
     }
 
     /// Makes one, if one is wanted and none is there. A full disk makes none.
@@ -62,7 +65,8 @@ impl Spares {
 
     /// Removes what was prepared for nothing.
     pub(crate) fn discard(&self, shared: &Shared) {
-        if let Some(spare) = self.take(shared) {
+        if let Some(spare) = self.ready.lock().take() {
+            shared.budget.free(&self.usage, Bytes::new(spare.allocated));
             // Left behind, it is discarded at the next open.
             drop(shared.storage.unlink(&spare.name));
         }

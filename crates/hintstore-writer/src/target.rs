@@ -19,6 +19,7 @@ use hintstore_runtime::{
 
 use crate::{
     Cap, Refusal, Refusals, Usage,
+    budget::for_block,
     flush::FileState,
     hint::RefusalCounts,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
@@ -351,7 +352,7 @@ impl TargetWriter {
         let Some(slab) = self.shared.pool.acquire(class, least, start) else {
             return Turned::NoMemory;
         };
-        if let Err(cap) = self.shared.budget.reserve(&self.usage, slab.size()) {
+        if let Err(cap) = self.shared.budget.reserve(&self.usage, slab.on_disk()) {
             self.give_back(slab);
             return Turned::Full(cap);
         }
@@ -418,7 +419,9 @@ impl TargetWriter {
             return;
         };
         if filled.count == 0 {
-            self.shared.budget.unreserve(&self.usage, slab_ref.size());
+            self.shared
+                .budget
+                .unreserve(&self.usage, slab_ref.on_disk());
             if let Some(exclusive) = slab.buffer.collect(slab_ref.generation) {
                 exclusive.release();
                 self.shared.pool.release(slab_ref);
@@ -495,11 +498,12 @@ impl TargetWriter {
         self.may_take()?;
         let mut start = self.shared.start(Sequence::ZERO, draft.created());
         let length = (block::HEADER + draft.length(start.base_created)) as u64;
-        let reserved = self.shared.budget.reserve(&self.usage, length);
+        let on_disk = for_block(length);
+        let reserved = self.shared.budget.reserve(&self.usage, on_disk);
         reserved.map_err(|cap| Refusal::Full { cap })?;
         while !self.shared.pool.take(length) {
             if let Err(refusal) = self.shared.wait_for_memory(self, length, deadline) {
-                self.shared.budget.unreserve(&self.usage, length);
+                self.shared.budget.unreserve(&self.usage, on_disk);
                 return Err(refusal);
             }
         }
@@ -514,7 +518,7 @@ impl TargetWriter {
         if let Some(refusal) = refusal {
             drop(inner);
             self.shared.pool.give(length);
-            self.shared.budget.unreserve(&self.usage, length);
+            self.shared.budget.unreserve(&self.usage, on_disk);
             return Err(refusal);
         }
         start.first = inner.next;
