@@ -264,16 +264,18 @@ impl Refusals {
 
 /// Counts refusals, from any thread.
 #[derive(Debug, Default)]
-pub(crate) struct RefusalCounts([AtomicU64; Refusal::WORDS.len()]);
+pub struct RefusalCounts([AtomicU64; Refusal::WORDS.len()]);
 
 impl RefusalCounts {
-    pub(crate) fn add(&self, reason: Refusal, count: u64) {
+    /// Counts hints that were refused for this reason.
+    pub fn add(&self, reason: Refusal, count: u64) {
         if let Some(counter) = self.0.get(reason.index()) {
             counter.fetch_add(count, Relaxed);
         }
     }
 
-    pub(crate) fn get(&self) -> Refusals {
+    /// What was counted.
+    pub fn get(&self) -> Refusals {
         let mut refusals = Refusals::default();
         for (sum, counter) in refusals.0.iter_mut().zip(&self.0) {
             *sum = counter.load(Relaxed);

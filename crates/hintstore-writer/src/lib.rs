@@ -1,8 +1,7 @@
 //! The write path: append → slab → flush → sync → roll → seal.
 //!
-//! In the order of the data flow: [`Hint`] is what a caller hands over; `budget` has the caps on
-//! disk space; `pool` has the slabs;
-//! `target` reserves a place and copies the hint into it; `flush` hands full slabs to the kernel;
+//! In the order of the data flow: [`Hint`] is what a caller hands over; `call` checks
+//! it; `budget` has the caps on disk space; `pool` has the slabs; `target` reserves a place and copies the hint into it; `flush` hands full slabs to the kernel;
 //! `segment` is the open hint file of a target; `sync` makes it durable, for many callers at once,
 //! and moves what a failed sync left in doubt; `seal` ends a file with its footer; `spare` prepares
 //! the next; `shared` is what all targets share, `work` what waits for a background step, `trouble`
@@ -12,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod call;
 mod config;
 mod flush;
 mod hint;
@@ -28,9 +28,10 @@ mod work;
 mod writer;
 
 pub use budget::{Budget, Cap, Usage};
+pub use call::Gate;
 pub use config::{Bytes, WriterConfig};
-pub use hint::{AppendError, Hint, Level, Receipt, Refusal, Refusals};
+pub use hint::{AppendError, Hint, Level, Receipt, Refusal, RefusalCounts, Refusals};
 pub use segment::{Segment, SegmentEvents};
-pub use shared::Parts;
+pub use shared::{ByTarget, IdHasher, Parts};
 pub use target::{TargetStart, TargetWriter};
 pub use writer::{Batch, Writer};

@@ -46,7 +46,7 @@ pub struct Parts {
 
 /// Identifiers are random or counted; either way a multiplication spreads them.
 #[derive(Debug, Default)]
-pub(crate) struct IdHasher(u64);
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {
@@ -66,7 +66,7 @@ impl Hasher for IdHasher {
 }
 
 /// A table by target.
-pub(crate) type ByTarget<T> = HashMap<TargetId, T, BuildHasherDefault<IdHasher>>;
+pub type ByTarget<T> = HashMap<TargetId, T, BuildHasherDefault<IdHasher>>;
 
 /// What all targets of a store share.
 #[derive(Debug)]
@@ -143,6 +143,11 @@ impl Shared {
     /// The settings as they are now.
     pub(crate) fn config(&self) -> impl Deref<Target = Arc<WriterConfig>> {
         self.config.get()
+    }
+
+    /// When a call gives up, where its caller did not say.
+    pub(crate) fn deadline(&self, given: Option<Boot>) -> Boot {
+        given.unwrap_or_else(|| self.clock.boot() + self.config().append_timeout)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

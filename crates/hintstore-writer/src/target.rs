@@ -18,10 +18,9 @@ use hintstore_runtime::{
 };
 
 use crate::{
-    Cap, Refusal, Refusals, Usage,
+    Cap, Refusal, Usage,
     budget::for_block,
     flush::FileState,
-    hint::RefusalCounts,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
     shared::Shared,
 };
@@ -105,7 +104,6 @@ pub struct TargetWriter {
     past_window: AtomicBool,
     /// Hints that wait for their level.
     pub(crate) in_flight: AtomicU64,
-    pub(crate) refused: RefusalCounts,
     /// The present slab as one word; 0 is none.
     current: AtomicU64,
     pub(crate) inner: Mutex<Inner>,
@@ -160,7 +158,6 @@ impl TargetWriter {
             usage: start.usage,
             past_window: AtomicBool::new(start.past_window),
             in_flight: AtomicU64::new(0),
-            refused: RefusalCounts::default(),
             current: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 next: first,
@@ -200,11 +197,6 @@ impl TargetWriter {
     /// Says whether its oldest undelivered hint is older than the hint window: then it takes none.
     pub fn set_past_window(&self, past: bool) {
         self.past_window.store(past, Release);
-    }
-
-    /// How many hints it refused, by reason, since the store was opened.
-    pub fn refused(&self) -> Refusals {
-        self.refused.get()
     }
 
     /// Whether it may take a hint now.
@@ -254,7 +246,6 @@ impl TargetWriter {
         draft: &Draft<'_>,
         profile: &Profile,
     ) -> Option<Sequence> {
-        self.may_take().ok()?;
         let slab_ref = SlabRef::unpack(self.current.load(Acquire))?;
         let slab = self.shared.pool.slab(slab_ref);
         let (sequence, last_out) = slab.write(slab_ref.generation, draft, profile).ok()?;

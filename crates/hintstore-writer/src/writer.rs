@@ -6,7 +6,8 @@ use hintstore_format::{Sequence, StoreId, TargetId, UnixMillis, frame::Draft};
 use hintstore_runtime::{Boot, Next, Step, Waker, sync::Ordering::SeqCst};
 
 use crate::{
-    AppendError, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
+    AppendError, Gate, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
+    call::Call,
     config::Bytes,
     shared::{ByTarget, Parts, Shared},
     steps::{Flush, Prepare, Seal, Sync, SyncAlong},
@@ -27,22 +28,6 @@ pub struct Batch {
 
 /// The last receipt of each target of a call.
 type Lasts = ByTarget<Receipt>;
-
-/// The hints of one call that wait for their level; they are counted until it returns.
-#[derive(Default)]
-struct InFlight(Option<(Arc<Shared>, Vec<Arc<TargetWriter>>)>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let Some((shared, targets)) = self.0.take() else {
-            return;
-        };
-        shared.in_flight.fetch_sub(targets.len() as u64, SeqCst);
-        for target in targets {
-            target.in_flight.fetch_sub(1, SeqCst);
-        }
-    }
-}
 
 /// The write path of a store.
 #[derive(Clone)]
@@ -105,77 +90,49 @@ impl Writer {
     }
 
     /// Takes a hint, and returns when it has reached `level`, at the latest at `deadline`.
-    ///
-    /// `admit` may refuse it first; `target` finds, or makes, the writer of a hint's target.
     pub fn append<'a>(
         &self,
         hint: Hint<'a>,
         level: Level,
         deadline: Option<Boot>,
-        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
-        target: impl Fn(TargetId) -> Arc<TargetWriter>,
+        gate: &impl Gate,
     ) -> Result<Receipt, AppendError<'a>> {
-        let draft = Draft::new(&hint.body);
-        let mut waiting = InFlight::default();
         // Most appends wait for nothing: the clock is read when one has to.
-        let taken = self
-            .wait_for_level(&hint, level, &target, &mut waiting)
-            .and_then(|()| self.take(&hint, &draft, deadline, &admit, &target));
-        let sequence = match taken {
-            Ok(sequence) => sequence,
-            Err(reason) => {
-                self.count_refusal(hint.target, reason);
-                return Err(AppendError::Refused { hint, reason });
-            }
-        };
-        let receipt = Receipt {
-            target: hint.target,
-            sequence,
-            level: Level::Buffered,
+        let mut call = Call::new(&self.shared, gate, level, deadline);
+        let receipt = match call.accept(&hint, || Draft::new(&hint.body)) {
+            Ok(receipt) => receipt,
+            Err(reason) => return Err(AppendError::Refused { hint, reason }),
         };
         if level == Level::Buffered {
             return Ok(receipt);
         }
         let deadline = self.deadline(deadline);
-        Self::reach(&target(hint.target), receipt, level, deadline)
+        Self::reach(&gate.writer_of(hint.target), receipt, level, deadline)
     }
 
     /// Takes hints in order until one is refused, then brings all that were taken to `level`.
-    ///
-    /// `admit` and `target` as for [`Writer::append`].
     pub fn append_batch(
         &self,
         hints: &[Hint<'_>],
         level: Level,
         deadline: Option<Boot>,
-        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
-        target: impl Fn(TargetId) -> Arc<TargetWriter>,
+        gate: &impl Gate,
     ) -> Batch {
         let deadline = self.deadline(deadline);
         let mut batch = Batch {
             receipts: Vec::with_capacity(hints.len()),
             refused: None,
         };
-        let mut waiting = InFlight::default();
+        let mut call = Call::new(&self.shared, gate, level, Some(deadline));
         // The last receipt of each target: what is before it in its order is as safe as it.
         let mut lasts = Lasts::default();
         for hint in hints {
-            let draft = Draft::new(&hint.body);
-            let taken = self
-                .wait_for_level(hint, level, &target, &mut waiting)
-                .and_then(|()| self.take(hint, &draft, Some(deadline), &admit, &target));
-            match taken {
-                Ok(sequence) => {
-                    let receipt = Receipt {
-                        target: hint.target,
-                        sequence,
-                        level: Level::Buffered,
-                    };
+            match call.accept(hint, || Draft::new(&hint.body)) {
+                Ok(receipt) => {
                     batch.receipts.push(receipt);
                     lasts.insert(hint.target, receipt);
                 }
                 Err(reason) => {
-                    self.count_refusal(hint.target, reason);
                     batch.refused = Some(reason);
                     break;
                 }
@@ -191,37 +148,30 @@ impl Writer {
     }
 
     /// Takes one hint for several targets: its payload is checksummed once. The result of each
-    /// target is in its place. `admit` and `target` as for [`Writer::append`].
+    /// target is in its place.
     pub fn append_for(
         &self,
         hint: &Hint<'_>,
         targets: &[TargetId],
         level: Level,
         deadline: Option<Boot>,
-        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
-        target: impl Fn(TargetId) -> Arc<TargetWriter>,
+        gate: &impl Gate,
     ) -> Vec<Result<Receipt, Refusal>> {
         let deadline = self.deadline(deadline);
-        let draft = Draft::new(&hint.body);
-        let mut waiting = InFlight::default();
+        let mut call = Call::new(&self.shared, gate, level, Some(deadline));
+        let mut draft = None;
         let mut lasts = Lasts::default();
         let mut results: Vec<Result<Receipt, Refusal>> = Vec::with_capacity(targets.len());
         for id in targets {
-            let hint = Hint {
+            let addressed = Hint {
                 target: *id,
                 ..*hint
             };
-            let taken = self
-                .wait_for_level(&hint, level, &target, &mut waiting)
-                .and_then(|()| self.take(&hint, &draft, Some(deadline), &admit, &target));
-            let receipt = taken.map(|sequence| Receipt {
-                target: *id,
-                sequence,
-                level: Level::Buffered,
+            let receipt = call.accept(&addressed, || {
+                *draft.get_or_insert_with(|| Draft::new(&hint.body))
             });
-            match receipt {
-                Ok(receipt) => drop(lasts.insert(*id, receipt)),
-                Err(reason) => self.count_refusal(*id, reason),
+            if let Ok(receipt) = receipt {
+                lasts.insert(*id, receipt);
             }
             results.push(receipt);
         }
@@ -264,50 +214,10 @@ impl Writer {
         }
     }
 
-    /// Counts a hint that will wait for its level, unless too many do. A call always gets its
-    /// first hint, or a large batch could never come through.
-    fn wait_for_level(
-        &self,
-        hint: &Hint<'_>,
-        level: Level,
-        target: impl Fn(TargetId) -> Arc<TargetWriter>,
-        waiting: &mut InFlight,
-    ) -> Result<(), Refusal> {
-        if level == Level::Buffered {
-            return Ok(());
-        }
-        let shared = &self.shared;
-        let of = target(hint.target);
-        let here = of.in_flight.fetch_add(1, SeqCst);
-        let all = shared.in_flight.fetch_add(1, SeqCst);
-        let own = waiting
-            .0
-            .as_ref()
-            .map_or(0, |(_, targets)| targets.len() as u64);
-        let (_, targets) = waiting
-            .0
-            .get_or_insert_with(|| (shared.clone(), Vec::new()));
-        targets.push(of);
-        let config = shared.config();
-        if here.saturating_sub(own) >= config.in_flight_target_max
-            || all.saturating_sub(own) >= config.in_flight_max
-        {
-            return Err(Refusal::Overloaded);
-        }
-        Ok(())
-    }
-
     /// Says whether the journal, which is not the writer's, could be written: appends are refused as
     /// [`Refusal::StorageFailed`] while it cannot.
     pub fn journal_is(&self, failed: bool) {
         self.shared.journal_is(failed);
-    }
-
-    fn count_refusal(&self, target: TargetId, reason: Refusal) {
-        self.shared.refused.add(reason, 1);
-        if let Some(target) = self.known(target) {
-            target.refused.add(reason, 1);
-        }
     }
 
     /// How many hints were refused, by reason, since the store was opened.
@@ -330,42 +240,7 @@ impl Writer {
     }
 
     fn deadline(&self, given: Option<Boot>) -> Boot {
-        given.unwrap_or_else(|| self.shared.clock.boot() + self.shared.config().append_timeout)
-    }
-
-    #[inline]
-    fn take(
-        &self,
-        hint: &Hint<'_>,
-        draft: &Draft<'_>,
-        deadline: Option<Boot>,
-        admit: impl Fn(&Hint<'_>) -> Result<(), Refusal>,
-        target: impl Fn(TargetId) -> Arc<TargetWriter>,
-    ) -> Result<Sequence, Refusal> {
-        let limit = self.shared.hint_bytes_max;
-        let body = &hint.body;
-        let key = body.collapse.map_or(0, |collapse| collapse.key.len());
-        if (body.payload.len() + key) as u64 > limit.get() {
-            return Err(Refusal::TooLarge { limit });
-        }
-        if !draft.fits() {
-            return Err(Refusal::TooLarge {
-                limit: Bytes::new(u16::MAX.into()),
-            });
-        }
-        // Before anything is reserved; a slab that is open already takes the hint all the same.
-        self.shared.may_append()?;
-        admit(hint)?;
-        let profile = hint.profile();
-        // The usual case, a slab with room, counts no references and knows no deadline.
-        let targets = self.shared.targets.read();
-        let open = targets.get(&hint.target);
-        let taken = open.and_then(|target| target.append_open(draft, &profile));
-        drop(targets);
-        match taken {
-            Some(sequence) => Ok(sequence),
-            None => target(hint.target).append(draft, profile, || self.deadline(deadline)),
-        }
+        self.shared.deadline(given)
     }
 
     fn reach(

@@ -107,7 +107,11 @@ fn target(queue: &std::sync::Arc<Queue>) -> TargetSnapshot {
         next_expiry: None,
         past_window: queue.is_past_window(),
         pages_out: 0,
-        refused: queue.writer.get().map(|w| w.refused()).unwrap_or_default(),
+        refused: queue
+            .refused
+            .get()
+            .map(|refused| refused.get())
+            .unwrap_or_default(),
     };
     for holder in queue.with_deferred() {
         let progress = holder.progress.lock();

@@ -11,8 +11,8 @@ use hintstore_runtime::{
 };
 use hintstore_storage::{Lock, Storage};
 use hintstore_writer::{
-    AppendError, Batch, Bytes, Hint, Level, Parts, Receipt, Refusal, TargetStart, TargetWriter,
-    Writer,
+    AppendError, Batch, Bytes, Gate, Hint, Level, Parts, Receipt, Refusal, TargetStart,
+    TargetWriter, Writer,
 };
 
 use crate::{
@@ -88,26 +88,6 @@ impl Engine {
 
     pub(crate) fn queue(&self, target: TargetId) -> Result<Arc<Queue>> {
         self.catalog.get(target).ok_or(Error::UnknownTarget(target))
-    }
-
-    fn writer_of(&self, target: TargetId) -> Arc<TargetWriter> {
-        if let Some(writer) = self.writer.known(target) {
-            return writer;
-        }
-        let last_created = self.last_created.get(&target).copied();
-        let queue = self.catalog.get_or_add(target);
-        let start = TargetStart {
-            last_created: last_created.unwrap_or(UnixMillis::MIN),
-            usage: queue.usage.clone(),
-            past_window: queue.is_past_window(),
-        };
-        let begin = || {
-            let now = self.time.now(&*self.clock).at_least();
-            let mut ages = queue.ages.lock();
-            ages.note(queue.next(self.epoch), now, Duration::ZERO);
-            self.writer.target(target, || start)
-        };
-        queue.writer.get_or_init(begin).clone()
     }
 
     fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
@@ -210,6 +190,41 @@ impl Engine {
             Ok(())
         } else {
             Err(Error::NotDurable)
+        }
+    }
+}
+
+impl Gate for Engine {
+    #[inline]
+    fn admit(&self, hint: &Hint<'_>) -> std::result::Result<(), Refusal> {
+        self.admission.admit(hint)
+    }
+
+    fn writer_of(&self, target: TargetId) -> Arc<TargetWriter> {
+        if let Some(writer) = self.writer.known(target) {
+            return writer;
+        }
+        let last_created = self.last_created.get(&target).copied();
+        let queue = self.catalog.get_or_add(target);
+        let start = TargetStart {
+            last_created: last_created.unwrap_or(UnixMillis::MIN),
+            usage: queue.usage.clone(),
+            past_window: queue.is_past_window(),
+        };
+        let begin = || {
+            let now = self.time.now(&*self.clock).at_least();
+            let mut ages = queue.ages.lock();
+            ages.note(queue.next(self.epoch), now, Duration::ZERO);
+            self.writer.target(target, || start)
+        };
+        queue.writer.get_or_init(begin).clone()
+    }
+
+    /// Told of a target that never had a hint, this makes nothing of it: mistaken targets take no
+    /// memory.
+    fn refused(&self, target: TargetId, reason: Refusal) {
+        if let Some(queue) = self.catalog.get(target) {
+            queue.refused.get_or_init(Box::default).add(reason, 1);
         }
     }
 }
@@ -360,10 +375,7 @@ impl HintStore {
         level: Level,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
-        engine
-            .writer
-            .append(hint, level, None, admit, |target| engine.writer_of(target))
+        engine.writer.append(hint, level, None, &**engine)
     }
 
     /// As [`HintStore::append`], giving up at `deadline`, a time since boot.
@@ -374,22 +386,14 @@ impl HintStore {
         deadline: Boot,
     ) -> std::result::Result<Receipt, AppendError<'a>> {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
-        let target = |target| engine.writer_of(target);
-        engine
-            .writer
-            .append(hint, level, Some(deadline), admit, target)
+        engine.writer.append(hint, level, Some(deadline), &**engine)
     }
 
     /// Takes hints in order, for any targets, until one is refused: the accepted prefix has
     /// receipts, the rest is the caller's. One sync a target covers the batch.
     pub fn append_batch(&self, hints: &[Hint<'_>], level: Level) -> Batch {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
-        let target = |target| engine.writer_of(target);
-        engine
-            .writer
-            .append_batch(hints, level, None, admit, target)
+        engine.writer.append_batch(hints, level, None, &**engine)
     }
 
     /// Takes one hint for several targets, whatever target it names itself: it is encoded and
@@ -402,11 +406,8 @@ impl HintStore {
         level: Level,
     ) -> Vec<std::result::Result<Receipt, Refusal>> {
         let engine = self.engine();
-        let admit = |hint: &Hint<'_>| engine.admission.admit(hint);
-        let target = |target| engine.writer_of(target);
-        engine
-            .writer
-            .append_for(hint, targets, level, None, admit, target)
+        let writer = &engine.writer;
+        writer.append_for(hint, targets, level, None, &**engine)
     }
 
     /// Switches accepting hints on or off, from now on: for all, for a group of targets, or for a

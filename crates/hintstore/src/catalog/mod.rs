@@ -7,10 +7,7 @@ mod queue;
 mod ranges;
 mod segment;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use hintstore_format::{Sequence, TargetId, footer::Summary, journal::Range};
 use hintstore_runtime::{
@@ -21,7 +18,7 @@ use hintstore_runtime::{
         RwLock,
     },
 };
-use hintstore_writer::{Budget, Segment, SegmentEvents};
+use hintstore_writer::{Budget, ByTarget, Segment, SegmentEvents};
 
 use crate::trace::event;
 
@@ -32,7 +29,7 @@ pub(crate) use segment::{Closed, Entry, State};
 /// All targets of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    queues: RwLock<HashMap<TargetId, Arc<Queue>>>,
+    queues: RwLock<ByTarget<Arc<Queue>>>,
     /// What the disk has room for.
     pub(crate) budget: Arc<Budget>,
     /// Wakes delivery.

@@ -10,7 +10,7 @@ use hintstore_runtime::{
         Ordering::{Acquire, Release, SeqCst},
     },
 };
-use hintstore_writer::{TargetWriter, Usage};
+use hintstore_writer::{RefusalCounts, TargetWriter, Usage};
 
 use super::{Entry, Ranges, State};
 use crate::{dispatch::Progress, ledger::TargetLedger, window::Ages};
@@ -37,6 +37,8 @@ pub(crate) struct Queue {
     pub(crate) progress: Mutex<Progress>,
     /// The write path of the target, once something was appended.
     pub(crate) writer: OnceLock<Arc<TargetWriter>>,
+    /// Hints that were refused since the store was opened, if any were.
+    pub(crate) refused: OnceLock<Box<RefusalCounts>>,
     /// What its files take on the disk.
     pub(crate) usage: Arc<Usage>,
     /// Hints that were accepted before this process.
@@ -69,6 +71,7 @@ impl Queue {
             moved: Mutex::default(),
             progress: Mutex::default(),
             writer: OnceLock::new(),
+            refused: OnceLock::new(),
             usage: Arc::default(),
             found: AtomicU64::new(0),
             deferred: Mutex::default(),

@@ -213,6 +213,42 @@ fn accepting_is_switched_off_and_on_by_target_group_and_namespace() {
 }
 
 #[test]
+fn refusals_are_counted_by_target_from_the_first_on() {
+    let mut world = World::opened(small_config());
+    assert!(world.append(0, 50, Level::Durable));
+    world.crash(Crash::Kill);
+    world.open().unwrap();
+    world.store().accept(Scope::All, false);
+    // Nothing was appended to it since the store was opened, nor ever to the other.
+    for to in [0, 7] {
+        assert_eq!(refusal(&world, to), Some(Refusal::Disabled));
+        assert!(!world.append(to, 50, Level::Durable));
+    }
+    let snapshot = world.store().snapshot();
+    assert_eq!(snapshot.refused.get(Refusal::Disabled), 4);
+    assert_eq!(snapshot.targets.len(), 1);
+    assert_eq!(snapshot.targets[0].refused.get(Refusal::Disabled), 2);
+}
+
+#[test]
+fn no_more_hints_wait_than_may() {
+    let mut config = small_config();
+    config.writer.in_flight_target_max = 3;
+    config.writer.in_flight_max = 5;
+    let world = World::opened(config);
+    let hint = |to| Hint::new(target(to), world.clock.wall(), LONG, b"a payload");
+    let batch = |targets: &[u128]| {
+        let hints: Vec<_> = targets.iter().map(|to| hint(*to)).collect();
+        let batch = world.store().append_batch(&hints, Level::Os);
+        (batch.receipts.len(), batch.refused)
+    };
+    assert_eq!(batch(&[0, 1, 0, 0]), (4, None));
+    assert_eq!(batch(&[0, 1, 0, 0, 0, 1]), (4, Some(Refusal::Overloaded)));
+    assert_eq!(batch(&[0, 1, 2, 3, 4, 5]), (5, Some(Refusal::Overloaded)));
+    assert_eq!(world.store().snapshot().in_flight, 0);
+}
+
+#[test]
 fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
     let mut world = World::opened(small_config());
     for _ in 0..9 {

@@ -1,0 +1,136 @@
+//! One call that takes hints: each is checked, counted if the call will wait for it, and given its place.
+
+use std::sync::Arc;
+
+use hintstore_format::{Sequence, TargetId, frame::Draft};
+use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
+
+use crate::{Bytes, Hint, Level, Receipt, Refusal, shared::Shared, target::TargetWriter};
+
+/// What stands before the write path: who may append, and what is known of each target.
+pub trait Gate {
+    /// May refuse a hint before anything is reserved for it.
+    fn admit(&self, hint: &Hint<'_>) -> Result<(), Refusal>;
+
+    /// The writer of a target; made where there is none.
+    fn writer_of(&self, target: TargetId) -> Arc<TargetWriter>;
+
+    /// Told of each hint that is refused, whoever refuses it.
+    fn refused(&self, target: TargetId, reason: Refusal);
+}
+
+/// One call, until it returns.
+pub(crate) struct Call<'a, G> {
+    shared: &'a Shared,
+    gate: &'a G,
+    level: Level,
+    deadline: Option<Boot>,
+    /// The target of each hint that waits for its level.
+    waiting: Vec<Arc<TargetWriter>>,
+}
+
+impl<'a, G: Gate> Call<'a, G> {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        gate: &'a G,
+        level: Level,
+        deadline: Option<Boot>,
+    ) -> Self {
+        Self {
+            shared,
+            gate,
+            level,
+            deadline,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Takes a hint into memory, or counts its refusal. `draft` makes it ready once it is not
+    /// refused by what is known before: a refusal costs no checksum.
+    #[inline]
+    pub(crate) fn accept<'b>(
+        &mut self,
+        hint: &Hint<'_>,
+        draft: impl FnMut() -> Draft<'b>,
+    ) -> Result<Receipt, Refusal> {
+        let target = hint.target;
+        match self.take(hint, draft) {
+            Ok(sequence) => Ok(Receipt {
+                target,
+                sequence,
+                level: Level::Buffered,
+            }),
+            Err(reason) => {
+                self.shared.refused.add(reason, 1);
+                self.gate.refused(target, reason);
+                Err(reason)
+            }
+        }
+    }
+
+    #[inline]
+    fn take<'b>(
+        &mut self,
+        hint: &Hint<'_>,
+        mut draft: impl FnMut() -> Draft<'b>,
+    ) -> Result<Sequence, Refusal> {
+        self.check(hint)?;
+        if self.level > Level::Buffered {
+            self.wait_for_level(hint.target)?;
+        }
+        let profile = hint.profile();
+        // The usual case, a slab with room, counts no references and knows no deadline.
+        let targets = self.shared.targets.read();
+        if let Some(target) = targets.get(&hint.target) {
+            target.may_take()?;
+            if let Some(sequence) = target.append_open(&draft(), &profile) {
+                return Ok(sequence);
+            }
+        }
+        drop(targets);
+        let deadline = || self.shared.deadline(self.deadline);
+        let target = self.gate.writer_of(hint.target);
+        target.append(&draft(), profile, deadline)
+    }
+
+    /// Whether the hint may be taken, for all that can be said before anything is reserved for it.
+    #[inline]
+    fn check(&self, hint: &Hint<'_>) -> Result<(), Refusal> {
+        let limit = self.shared.hint_bytes_max;
+        let key = hint.body.collapse.map_or(0, |collapse| collapse.key.len());
+        if (hint.body.payload.len() + key) as u64 > limit.get() {
+            return Err(Refusal::TooLarge { limit });
+        }
+        if !hint.body.fits() {
+            let limit = Bytes::new(u16::MAX.into());
+            return Err(Refusal::TooLarge { limit });
+        }
+        self.shared.may_append()?;
+        self.gate.admit(hint)
+    }
+
+    /// Counts a hint that will wait for its level, unless too many do.
+    fn wait_for_level(&mut self, target: TargetId) -> Result<(), Refusal> {
+        let target = self.gate.writer_of(target);
+        let here = target.in_flight.fetch_add(1, SeqCst);
+        let all = self.shared.in_flight.fetch_add(1, SeqCst);
+        self.waiting.push(target);
+        let config = self.shared.config();
+        if here >= config.in_flight_target_max || all >= config.in_flight_max {
+            return Err(Refusal::Overloaded);
+        }
+        Ok(())
+    }
+}
+
+impl<G> Drop for Call<'_, G> {
+    fn drop(&mut self) {
+        let count = self.waiting.len() as u64;
+        if count > 0 {
+            self.shared.in_flight.fetch_sub(count, SeqCst);
+        }
+        for target in &self.waiting {
+            target.in_flight.fetch_sub(1, SeqCst);
+        }
+    }
+}
