@@ -55,7 +55,12 @@ fn main() -> Result<()> {
     let (targets, idle) = (number(1, 10_000)?, number(2, 60)?);
     let folder = Folder::new("targets")?;
     // Little memory for slabs, so that what is measured is what is beside them.
-    let config = || Config::new(folder.path()).with(|config| config.writer.memory = Bytes::mib(1));
+    let config = || {
+        Config::new(folder.path()).with(|config| {
+            config.writer.memory = Bytes::mib(1);
+            config.writer.hint_bytes_max = Bytes::kib(64);
+        })
+    };
     let store = HintStore::open(config())?;
     let anonymous = || proc("smaps_rollup", "Anonymous:");
     let before = anonymous();

@@ -27,9 +27,13 @@ pub fn segment(target: TargetId, created: UnixMillis) -> String {
 pub fn parse_segment(name: &str) -> Option<(TargetId, UnixMillis)> {
     let (target, created) = name.strip_suffix(SEGMENT_END)?.split_at_checked(36)?;
     let created = created.strip_prefix('-')?;
-    let parsed = (target.parse().ok()?, UnixMillis::new(created.parse().ok()?));
-    // Only the form that `segment` builds: no signs, no leading zeros, lower case.
-    (segment(parsed.0, parsed.1) == name).then_some(parsed)
+    // Only the form that `segment` builds: lower case, no plus sign, no leading zeros.
+    let digits = created.strip_prefix('-').unwrap_or(created);
+    let plain = !digits.starts_with(['0', '+']) || created == "0";
+    if !plain || target.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    Some((target.parse().ok()?, UnixMillis::new(created.parse().ok()?)))
 }
 
 /// The name of a preallocated file that is bound to no target yet.
@@ -60,6 +64,10 @@ mod tests {
             parse_segment(&name),
             Some((target, UnixMillis::new(1_795_380_788_969)))
         );
+        for created in [0, 7, -7, i64::MIN, i64::MAX].map(UnixMillis::new) {
+            let name = segment(target, created);
+            assert_eq!(parse_segment(&name), Some((target, created)), "{name}");
+        }
         assert!(is_spare(&spare(3)));
     }
 
@@ -69,6 +77,10 @@ mod tests {
             "00000000-0000-0000-0000-000000000abc-1795380788969-2.hints",
             "00000000-0000-0000-0000-000000000ABC-1-n1.hints",
             "00000000-0000-0000-0000-000000000abc-01-n1.hints",
+            "00000000-0000-0000-0000-000000000abc-+1-n1.hints",
+            "00000000-0000-0000-0000-000000000abc--0-n1.hints",
+            "00000000-0000-0000-0000-000000000abc---1-n1.hints",
+            "00000000-0000-0000-0000-000000000abc--n1.hints",
             "-n1.hints",
             "é0000000-0000-0000-0000-000000000abc-1-n1.hints",
             "spare-.tmp",

@@ -29,11 +29,7 @@ const SMALL: u64 = 16 << 10;
 
 /// Reads both ends of a file.
 pub fn inspect(file: &dyn File) -> Result<Inspected> {
-    inspect_listed(file, file.info()?)
-}
-
-/// The same for a file of which a listing told length and space, and that nobody writes to.
-pub fn inspect_listed(file: &dyn File, info: Info) -> Result<Inspected> {
+    let info = file.info()?;
     let first = if info.length <= SMALL {
         info.length as usize
     } else {

@@ -15,7 +15,7 @@ mod survey;
 mod walk;
 
 pub use frames::{FrameItem, Frames};
-pub use inspect::{Inspected, inspect, inspect_listed, read_footer};
+pub use inspect::{Inspected, inspect, read_footer};
 pub use page::{Faulted, HintRef, Hints, Key, Page};
 pub use source::{MapSource, PreadSource, Source, Window};
 pub use survey::{Survey, survey};

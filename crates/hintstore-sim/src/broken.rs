@@ -67,6 +67,10 @@ impl Storage for BrokenStorage {
         self.inner.list(directory)
     }
 
+    fn info(&self, name: &str) -> Result<Info> {
+        self.inner.info(name)
+    }
+
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
         Ok(self.wrap(name, self.inner.open(name, writable)?))
     }

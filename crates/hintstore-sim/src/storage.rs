@@ -154,19 +154,16 @@ impl Storage for SimStorage {
             (directory, Some((parent, name))) if parent == directory => Some(name.to_owned()),
             _ => None,
         };
-        Ok(disk
-            .names
-            .iter()
-            .filter_map(|(full, number)| {
-                let inode = disk.inodes.get(*number)?;
-                let name = in_directory(full)?;
-                Some(Entry {
-                    name,
-                    is_directory: false,
-                    info: info(inode, *number),
-                })
-            })
-            .collect())
+        let names = disk.names.keys().filter_map(|full| in_directory(full));
+        let entries = names.map(|name| Entry {
+            name,
+            is_directory: false,
+        });
+        Ok(entries.collect())
+    }
+
+    fn info(&self, name: &str) -> Result<Info> {
+        self.open(name, false)?.info()
     }
 
     fn open(&self, name: &str, _: bool) -> Result<Arc<dyn File>> {

@@ -48,7 +48,7 @@ fn sync_directory_at(path: &Path) -> Result<()> {
 }
 
 impl OsStorage {
-    fn open_with(&self, op: Op, name: &str, options: &OpenOptions) -> Result<Arc<dyn File>> {
+    fn open_with(&self, op: Op, name: &str, options: &OpenOptions) -> Result<Arc<OsFile>> {
         let path = self.path(name);
         match options.open(&path) {
             Ok(file) => Ok(Arc::new(OsFile { file, path })),
@@ -102,18 +102,27 @@ impl Storage for OsStorage {
         for entry in fs::read_dir(&path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             // A link is the file that it leads to; one that leads nowhere is just that.
-            let metadata = match fs::metadata(entry.path()).or_else(|_| entry.metadata()) {
-                Ok(metadata) => metadata,
+            let kind = match entry.file_type() {
+                Ok(kind) => kind,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(fail(error)),
             };
+            // A link is what it leads to; one that leads nowhere is just that.
+            let leads_to_one = || kind.is_symlink() && entry.path().is_dir();
             entries.push(Entry {
+                is_directory: kind.is_dir() || leads_to_one(),
                 name: entry.file_name().to_string_lossy().into_owned(),
-                is_directory: metadata.is_dir(),
-                info: info(&metadata),
             });
         }
         Ok(entries)
+    }
+
+    fn info(&self, name: &str) -> Result<Info> {
+        let path = self.path(name);
+        match fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path)) {
+            Ok(metadata) => Ok(info(&metadata)),
+            Err(error) => Err(StorageError::new(Op::Inspect, path, error)),
+        }
     }
 
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
@@ -122,22 +131,22 @@ impl Storage for OsStorage {
         options.read(true).write(writable);
         options.custom_flags(libc::O_NONBLOCK);
         let file = self.open_with(Op::Open, name, &options)?;
-        let metadata = fs::metadata(self.path(name));
-        if metadata.is_ok_and(|metadata| !metadata.is_file()) {
+        if file
+            .file
+            .metadata()
+            .is_ok_and(|metadata| !metadata.is_file())
+        {
             let error =
                 io::Error::new(io::ErrorKind::InvalidInput, "no regular file: move it away");
-            return Err(StorageError::new(Op::Open, self.path(name), error));
+            return Err(StorageError::new(Op::Open, &file.path, error));
         }
         Ok(file)
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
         let mut options = OpenOptions::new();
-        self.open_with(
-            Op::Create,
-            name,
-            options.read(true).write(true).create_new(true),
-        )
+        options.read(true).write(true).create_new(true);
+        Ok(self.open_with(Op::Create, name, &options)?)
     }
 
     fn lock(&self, name: &str, owner: &str) -> std::result::Result<Lock, LockError> {
@@ -395,7 +404,10 @@ mod tests {
         std::os::unix::fs::symlink("file", storage.path("link")).unwrap();
         let entries = storage.list("").unwrap();
         assert_eq!(entries.len(), 2);
-        assert!(entries.iter().all(|entry| entry.info.length == 1000));
+        for entry in entries {
+            assert!(!entry.is_directory);
+            assert_eq!(storage.info(&entry.name).unwrap().length, 1000);
+        }
     }
 
     #[test]

@@ -14,8 +14,6 @@ pub struct Entry {
     pub name: String,
     /// Whether it is a directory.
     pub is_directory: bool,
-    /// Length and space, of a file.
-    pub info: Info,
 }
 
 /// The space of the device that a store lies on.
@@ -63,6 +61,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// What lies in a directory, in no order. What vanishes meanwhile is left out.
     fn list(&self, directory: &str) -> Result<Vec<Entry>>;
+
+    /// Length and space of a file, which is not opened.
+    fn info(&self, name: &str) -> Result<Info>;
 
     /// Opens a file that is there.
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>>;

@@ -44,7 +44,8 @@ pub struct Parts {
     pub budget: Arc<Budget>,
 }
 
-/// Identifiers are random or counted; either way a multiplication spreads them.
+/// Identifiers are random, or counted from either end; a multiplication whose halves are joined
+/// spreads them either way.
 #[derive(Debug, Default)]
 pub struct IdHasher(u64);
 
@@ -56,12 +57,12 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let product = u128::from(self.0 ^ word ^ 0x243f_6a88_85a3_08d3) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 
     fn finish(&self) -> u64 {
-        // The table takes its low bits; the product has mixed the high ones.
-        self.0.rotate_left(26)
+        self.0
     }
 }
 
@@ -201,5 +202,32 @@ impl Shared {
 
     pub(crate) fn all_targets(&self) -> Vec<Arc<TargetWriter>> {
         self.targets.read().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher as _;
+
+    use super::*;
+
+    #[test]
+    fn counted_identifiers_are_spread_from_whichever_end() {
+        let hasher = BuildHasherDefault::<IdHasher>::default();
+        for shift in (0..=112).step_by(8) {
+            // What a table asks for: the low bits for the place, the seven highest as a tag.
+            let mut places = vec![0; 1 << 10];
+            let mut tags = vec![0; 1 << 7];
+            for number in 0..1 << 14 {
+                let hash = hasher.hash_one(TargetId::from_u128(number << shift));
+                places[(hash % 1024) as usize] += 1;
+                tags[(hash >> 57) as usize] += 1;
+            }
+            let (place, tag) = (places.iter().max(), tags.iter().max());
+            assert!(
+                place < Some(&48) && tag < Some(&256),
+                "{shift}: {place:?}, {tag:?}"
+            );
+        }
     }
 }

@@ -286,6 +286,10 @@ impl Storage for Descriptors {
         self.files.inner.list(directory)
     }
 
+    fn info(&self, name: &str) -> Result<Info> {
+        self.files.inner.info(name)
+    }
+
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
         let file = self.files.inner.open(name, writable)?;
         self.keep(name, writable, file)

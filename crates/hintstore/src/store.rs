@@ -1,6 +1,6 @@
 //! The handle, and the engine behind it: the parts wired together.
 
-use std::{collections::HashMap, fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use hintstore_format::{
     Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
@@ -11,7 +11,7 @@ use hintstore_runtime::{
 };
 use hintstore_storage::{Lock, Storage};
 use hintstore_writer::{
-    AppendError, Batch, Bytes, Gate, Hint, Level, Parts, Receipt, Refusal, TargetStart,
+    AppendError, Batch, ByTarget, Bytes, Gate, Hint, Level, Parts, Receipt, Refusal, TargetStart,
     TargetWriter, Writer,
 };
 
@@ -48,7 +48,7 @@ pub(crate) struct Engine {
     pub(crate) time: TrustedClock,
     pub(crate) admission: Admission,
     runner: Arc<dyn Runner>,
-    last_created: HashMap<TargetId, UnixMillis>,
+    last_created: ByTarget<UnixMillis>,
     report: OpenReport,
     sweep_at: Mutex<Boot>,
     pub(crate) look_at: Mutex<Boot>,

@@ -347,28 +347,20 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
             "" => entry.name,
             folder => format!("{folder}/{}", entry.name),
         };
-        let (what, info) = match std::fs::metadata(storage.path(&name)) {
-            // Opening a pipe or a device can block for ever.
-            Ok(metadata) if !metadata.is_file() => {
-                (What::Foreign("no regular file".to_owned()), entry.info)
-            }
-            // A link counts as the file that it leads to.
-            Ok(metadata) => (
-                what(storage, &name),
-                Info {
-                    length: metadata.len(),
-                    ..entry.info
-                },
-            ),
-            Err(_) if name.contains(char::REPLACEMENT_CHARACTER) => {
+        let Ok(info) = storage.info(&name) else {
+            // It went in between, or its name cannot be said.
+            if name.contains(char::REPLACEMENT_CHARACTER) {
                 let why = "its name is not UTF-8: link to it under another".to_owned();
-                (What::Foreign(why), entry.info)
+                let (what, info) = (What::Foreign(why), Info::default());
+                files.push(Found { name, info, what });
             }
-            Err(error) if std::fs::symlink_metadata(storage.path(&name)).is_ok() => {
-                (What::Foreign(format!("leads nowhere: {error}")), entry.info)
-            }
-            // It went in between.
-            Err(_) => continue,
+            continue;
+        };
+        let what = match std::fs::metadata(storage.path(&name)) {
+            // Opening a pipe or a device can block for ever.
+            Ok(metadata) if !metadata.is_file() => What::Foreign("no regular file".to_owned()),
+            Ok(_) => what(storage, &name),
+            Err(error) => What::Foreign(format!("leads nowhere: {error}")),
         };
         files.push(Found { name, info, what });
     }

@@ -18,7 +18,7 @@ use hintstore_format::{
 };
 use hintstore_runtime::sync::Ordering::SeqCst;
 use hintstore_storage::{Lock, LockError, Storage};
-use hintstore_writer::Bytes;
+use hintstore_writer::{ByTarget, Bytes};
 
 use crate::{
     Config, Environment, Error, Result,
@@ -128,7 +128,7 @@ pub(crate) struct Recovered {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) journal: Journal,
     pub(crate) report: OpenReport,
-    pub(crate) last_created: std::collections::HashMap<TargetId, UnixMillis>,
+    pub(crate) last_created: ByTarget<UnixMillis>,
     /// Bytes of the control files, and of foreign ones.
     pub(crate) other_bytes: u64,
     /// Bytes of files that are set aside.
@@ -169,7 +169,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     // The files of retired segments are gone by now; their records go with the next rotation.
     told.state.note_all_unlinked();
     let catalog = Arc::new(Catalog::default());
-    let mut last_created = std::collections::HashMap::new();
+    let mut last_created = ByTarget::default();
     for (target, mut segments) in segments.targets {
         if let Some(created) = segments.last_created {
             last_created.insert(target, created);
@@ -286,8 +286,12 @@ fn adopted(target: TargetId, known: &TargetRecords, entry: &Entry, pending: &Ran
 
 /// What is set aside.
 pub(crate) fn aside_bytes(storage: &dyn Storage) -> hintstore_storage::Result<u64> {
-    let aside = storage.list(file_name::ASIDE)?;
-    Ok(aside.iter().map(|entry| entry.info.allocated).sum())
+    let mut bytes = 0;
+    for entry in storage.list(file_name::ASIDE)? {
+        let info = storage.info(&format!("{}/{}", file_name::ASIDE, entry.name));
+        bytes += info.map_or(0, |info| info.allocated);
+    }
+    Ok(bytes)
 }
 
 /// What is in the directory beside segments.

@@ -1,6 +1,6 @@
 //! Which files are segments, and how far each came.
 
-use std::{collections::BTreeMap, io::IoSlice, sync::Arc};
+use std::{collections::BTreeMap, io::IoSlice, sync::Arc, thread};
 
 use hintstore_format::{
     SegmentId, Sequence, TargetId, UnixMillis,
@@ -9,8 +9,8 @@ use hintstore_format::{
     footer::Summary,
     layout::{SECTOR, align_up},
 };
-use hintstore_reader::{Inspected, Survey, inspect_listed, survey};
-use hintstore_storage::{Existing, File, Info, Storage, StorageError};
+use hintstore_reader::{Inspected, Survey, inspect, survey};
+use hintstore_storage::{Existing, File, Storage, StorageError};
 use hintstore_writer::Bytes;
 
 use super::{Foreign, OpenReport, identity::Identity};
@@ -34,6 +34,8 @@ pub(super) struct FoundSegment {
     created: UnixMillis,
     /// No hint in it was accepted before.
     pub(super) accepted: UnixMillis,
+    /// It had no footer.
+    walked: bool,
 }
 
 /// The segments of a target.
@@ -61,6 +63,10 @@ pub(super) struct Looking<'a> {
     pub(super) own: Option<Identity>,
 }
 
+/// So many files are looked at side by side, by so many threads.
+const MANY: usize = 256;
+const THREADS: usize = 4;
+
 /// Without a store file to tell, an epoch beyond this is taken for nonsense: one bad file must not
 /// use up the epochs.
 const EPOCH_PLAUSIBLE: u32 = 1 << 23;
@@ -71,8 +77,14 @@ const CREATED_PLAUSIBLE: UnixMillis = UnixMillis::new(253_402_300_800_000);
 /// Looks at every file in the directory.
 pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Segments> {
     let mut segments = Segments::default();
-    let mut all: Vec<FoundSegment> = Vec::new();
+    let mut all = Vec::new();
     let storage = looking.storage;
+    let foreign = |name: String, why: String| Foreign {
+        allocated: storage.info(&name).map_or(0, |info| info.allocated),
+        name,
+        why,
+    };
+    let mut names = Vec::new();
     for entry in storage.list("")? {
         let name = entry.name.as_str();
         if file_name::CONTROL.contains(&name) || (entry.is_directory && name == file_name::ASIDE) {
@@ -82,31 +94,37 @@ pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Seg
             storage.unlink(name)?;
             continue;
         }
-        let foreign = |why: String| Foreign {
-            name: name.to_owned(),
-            allocated: entry.info.allocated,
-            why,
-        };
         let named = file_name::parse_segment(name)
             .filter(|(_, created)| !entry.is_directory && *created < CREATED_PLAUSIBLE);
-        if named.is_none() {
+        if named.is_some() {
+            names.push(entry.name);
+        } else {
             let why = "not a file of this store".to_owned();
-            report.foreign.push(foreign(why));
-            continue;
+            report.foreign.push(foreign(entry.name, why));
         }
-        match looking.look(name, entry.info, report) {
-            Ok(Looked::Segment(found)) => all.push(*found),
-            Ok(Looked::Foreign(why)) => report.foreign.push(foreign(why)),
+    }
+    let looked = looking.look_at(&names);
+    for (name, looked) in names.into_iter().zip(looked) {
+        match looked {
+            Ok(Looked::Segment(found)) => {
+                if found.walked {
+                    report.walked += 1;
+                } else {
+                    report.sealed += 1;
+                }
+                all.push(found);
+            }
+            Ok(Looked::Foreign(why)) => report.foreign.push(foreign(name, why)),
             Ok(Looked::Gone) => report.removed += 1,
-            Ok(Looked::SetAside) => report.set_aside.push(name.to_owned()),
+            Ok(Looked::SetAside) => report.set_aside.push(name),
             // Not the file's fault: the same open later finds it whole.
             Err(error) if error.is_exhausted() => return Err(error.into()),
             Err(error) => {
                 // It stays for an operator. Left in its place, delivery would pass it, and a later
                 // open that can read it would take its hints for delivered.
-                report.unreadable.push((name.to_owned(), describe(&error)));
-                if aside(storage, name).is_ok() {
-                    report.set_aside.push(name.to_owned());
+                report.unreadable.push((name.clone(), describe(&error)));
+                if aside(storage, &name).is_ok() {
+                    report.set_aside.push(name);
                 }
             }
         }
@@ -131,19 +149,34 @@ enum Looked {
     SetAside,
 }
 
+type LookedAt = std::result::Result<Looked, StorageError>;
+
 impl Looking<'_> {
-    fn look(
-        &self,
-        name: &str,
-        info: Info,
-        report: &mut OpenReport,
-    ) -> std::result::Result<Looked, StorageError> {
+    /// Looks at each of these files; where there are many, by several threads: the disk, and the
+    /// kernel, answer several at once.
+    fn look_at(&self, names: &[String]) -> Vec<LookedAt> {
+        let look = |names: &[String]| names.iter().map(|name| self.look(name)).collect();
+        if names.len() < MANY {
+            return look(names);
+        }
+        thread::scope(|scope| {
+            let parts = names.chunks(names.len().div_ceil(THREADS));
+            let threads: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
+            let looked = threads.into_iter().flat_map(|thread| match thread.join() {
+                Ok(looked) => looked,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            looked.collect()
+        })
+    }
+
+    fn look(&self, name: &str) -> LookedAt {
         let storage = self.storage;
         let file = match storage.open(name, false) {
             Err(error) if error.is_missing() => return Ok(Looked::Gone),
             file => file?,
         };
-        let inspected = inspect_listed(&*file, info)?;
+        let inspected = inspect(&*file)?;
         let (id, kind) = match (&inspected.descriptor, &inspected.summary) {
             (Ok(descriptor), _) => ((descriptor.store, descriptor.segment), descriptor.kind),
             (_, Some(summary)) => ((summary.store, summary.segment), summary.kind),
@@ -168,7 +201,6 @@ impl Looking<'_> {
             if let Some(why) = self.nonsense(&summary, inspected.info.length) {
                 return self.refuse(name, why);
             }
-            report.sealed += 1;
             let found = sealed(name, &inspected, &summary);
             return Ok(Looked::Segment(Box::new(found)));
         }
@@ -184,7 +216,6 @@ impl Looking<'_> {
         if let Some(why) = self.nonsense(survey.summary(), inspected.info.length) {
             return self.refuse(name, why);
         }
-        report.walked += 1;
         let closed = end_of(storage, &file, descriptor, &survey);
         let allocated = Bytes::new(file.info()?.allocated);
         let found = walked(name, descriptor, &survey, closed, allocated);
@@ -213,7 +244,7 @@ impl Looking<'_> {
         (!whole).then_some(Nonsense::Counts)
     }
 
-    fn refuse(&self, name: &str, why: Nonsense) -> std::result::Result<Looked, StorageError> {
+    fn refuse(&self, name: &str, why: Nonsense) -> LookedAt {
         match why {
             Nonsense::LaterEpoch => Ok(Looked::Foreign(
                 "of a later epoch than this store has had: it comes from elsewhere".to_owned(),
@@ -239,7 +270,7 @@ fn without_descriptor(
     name: &str,
     file: &dyn File,
     inspected: &Inspected,
-) -> std::result::Result<Looked, StorageError> {
+) -> LookedAt {
     let short = inspected.info.length < hintstore_format::layout::descriptor::SIZE as u64;
     if short || is_all_zeros(file)? {
         storage.unlink(name)?;
@@ -318,6 +349,7 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         target: summary.target,
         created: summary.created,
         accepted: summary.accepted,
+        walked: false,
     }
 }
 
@@ -349,6 +381,7 @@ fn walked(
         target: descriptor.target,
         created: descriptor.created,
         accepted: survey.summary().accepted,
+        walked: true,
     }
 }
 
@@ -406,17 +439,24 @@ fn seal(storage: &dyn Storage, file: &Arc<dyn File>, survey: &Survey) -> Option<
 impl Segments {
     /// Gives each target its segments. Of several files with one identity one counts: the others
     /// are copies that somebody made.
+    #[expect(clippy::vec_box, reason = "they are sorted: what moves is small")]
     fn sort_out(
         &mut self,
-        mut all: Vec<FoundSegment>,
+        mut all: Vec<Box<FoundSegment>>,
         looking: &Looking<'_>,
         report: &mut OpenReport,
     ) {
         let own = looking.own.map(|own| own.store);
-        all.sort_by_cached_key(|found| {
+        let strangeness = |found: &FoundSegment| {
             let its_name = file_name::segment(found.target, found.created);
-            let strange = (Some(found.entry.store) != own, found.entry.name != its_name);
-            (found.entry.id, strange, found.entry.name.clone())
+            (Some(found.entry.store) != own, found.entry.name != its_name)
+        };
+        all.sort_by(|a, b| {
+            let by_id = a.entry.id.cmp(&b.entry.id);
+            // Of one identity there is one file, but for what somebody copied.
+            by_id
+                .then_with(|| strangeness(a).cmp(&strangeness(b)))
+                .then_with(|| a.entry.name.cmp(&b.entry.name))
         });
         let mut last: Option<(SegmentId, String)> = None;
         for found in all {
@@ -431,7 +471,7 @@ impl Segments {
                 continue;
             }
             last = Some((found.entry.id, found.entry.name.clone()));
-            self.add(found);
+            self.add(*found);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hintstore::{Answer, Clock as _, Error, Level, Storage as _, Truncate};
+use hintstore::{Answer, Bytes, Clock as _, Error, Level, Storage as _, Truncate};
 use hintstore_format::{
     SegmentId, Sequence, StoreId, UnixMillis,
     block::{self, Position, Start},
@@ -105,6 +105,35 @@ fn foreign_files_are_listed_and_left_alone() {
     assert_eq!(report.foreign[0].name, cassandra);
     assert!(report.is_healthy());
     assert!(world.disk.names().contains(&cassandra.to_owned()));
+}
+
+#[test]
+fn many_segments_are_looked_at_side_by_side_and_none_is_missed() {
+    let mut config = small_config();
+    config.writer.memory = Bytes::mib(4);
+    let mut world = World::opened(config);
+    for to in 0..600 {
+        assert!(world.append(to, 50, Level::Durable));
+    }
+    let mut torn = segments(&world);
+    torn.truncate(3);
+    world.crash(Crash::Kill);
+    for name in &torn {
+        let file = world.disk.open(name, true).unwrap();
+        file.write_at(&[std::io::IoSlice::new(&[7; 300])], 0)
+            .unwrap();
+    }
+    world.open().unwrap();
+    let report = world.store().open_report();
+    assert_eq!((report.walked, report.sealed), (597, 0));
+    torn.sort();
+    let mut aside = report.set_aside.clone();
+    aside.sort();
+    assert_eq!(aside, torn);
+    world.close_and_open();
+    let report = world.store().open_report();
+    assert_eq!((report.walked, report.sealed), (0, 597));
+    assert_eq!(world.store().snapshot().targets.len(), 597);
 }
 
 #[test]
