@@ -10,24 +10,30 @@ use std::{
 use hintstore_format::UnixMillis;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Time since boot, suspend included: it never steps and never runs backwards.
+/// Time since boot, suspend included: it never steps and never runs backwards. In nanoseconds, of
+/// which there are enough for five hundred years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Boot(Duration);
+pub struct Boot(u64);
 
 impl Boot {
     /// The moment this long after boot.
     pub const fn new(since_boot: Duration) -> Self {
-        Self(since_boot)
+        let nanos = since_boot.as_nanos();
+        Self(if nanos > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            nanos as u64
+        })
     }
 
     /// How long after boot.
     pub const fn get(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0)
     }
 
     /// How long after `earlier`; zero where it is not.
     pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -35,7 +41,7 @@ impl Add<Duration> for Boot {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration))
+        Self(self.0.saturating_add(Self::new(duration).0))
     }
 }
 
@@ -72,7 +78,7 @@ impl Clock for SystemClock {
     fn boot(&self) -> Boot {
         let now = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        Boot(Duration::new(
+        Boot::new(Duration::new(
             seconds,
             u32::try_from(now.tv_nsec).unwrap_or(0),
         ))

@@ -309,6 +309,8 @@ impl TargetWriter {
             let first = self.flushed();
             let created = &mut file.last_created;
             let open = Open::create(shared, self.id, &self.usage, first, created, file.busy)?;
+            // Most have no other.
+            file.unsynced.reserve_exact(1);
             file.unsynced.push_back(open.segment.clone());
             let config = shared.config();
             let aged = config.roll_age.min(config.roll_age_max);

@@ -47,7 +47,7 @@ fn read_block(segment: &Segment, at: u64) -> Result<(Header, Vec<profile::Entry>
     }
     let text = format!("no block at {at}, where one was written");
     let error = io::Error::new(io::ErrorKind::InvalidData, text);
-    Err(StorageError::new(Op::Read, segment.name.clone(), error))
+    Err(StorageError::new(Op::Read, &*segment.name, error))
 }
 
 /// Writes the footer, cuts the file behind it and syncs both.

@@ -33,7 +33,7 @@ pub struct Segment {
     /// Its descriptor.
     pub descriptor: Descriptor,
     /// Its file name in the store directory.
-    pub name: String,
+    pub name: Arc<str>,
     /// The open file.
     pub file: Arc<dyn File>,
     written: AtomicU64,
@@ -240,7 +240,7 @@ impl Open {
         let end = bytes.len() as u64;
         let segment = Arc::new(Segment {
             descriptor,
-            name,
+            name: name.into(),
             file,
             written: AtomicU64::new(end),
             synced_to: AtomicU64::new(0),

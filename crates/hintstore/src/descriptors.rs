@@ -37,13 +37,15 @@ struct Files {
     /// Files that are open. Taken after a file's own lock, and never held while one is waited for.
     open: Mutex<Vec<Weak<Kept>>>,
     /// All files by name, closed ones too.
-    named: Mutex<HashMap<String, Vec<Weak<Kept>>>>,
+    named: Mutex<HashMap<Arc<str>, Vec<Weak<Kept>>>>,
 }
 
-/// A file that its owner takes for open.
+/// A file that its owner takes for open. There may be tens of thousands.
 struct Kept {
+    /// Itself, as it is listed.
+    this: Weak<Kept>,
     files: Arc<Files>,
-    name: Mutex<String>,
+    name: Mutex<Arc<str>>,
     writable: bool,
     inode: u64,
     handle: Mutex<Option<Arc<dyn File>>>,
@@ -75,11 +77,14 @@ impl Descriptors {
     }
 
     fn keep(&self, name: &str, writable: bool, handle: Arc<dyn File>) -> Result<Arc<dyn File>> {
-        let kept = Arc::new(Kept {
+        let inode = handle.info()?.inode;
+        let name: Arc<str> = name.into();
+        let kept = Arc::new_cyclic(|this| Kept {
+            this: this.clone(),
             files: self.files.clone(),
-            name: Mutex::new(name.to_owned()),
+            name: Mutex::new(name.clone()),
             writable,
-            inode: handle.info()?.inode,
+            inode,
             handle: Mutex::new(Some(handle)),
             used: AtomicU64::new(self.files.tick()),
             dirty: AtomicBool::new(false),
@@ -87,11 +92,13 @@ impl Descriptors {
             sync_failed: AtomicBool::new(false),
         });
         let mut named = self.files.named.lock();
-        let of_name = named.entry(name.to_owned()).or_default();
-        of_name.push(Arc::downgrade(&kept));
+        let of_name = named.entry(name).or_default();
+        // Most have one file.
+        of_name.reserve_exact(1);
+        of_name.push(kept.this.clone());
         drop(named);
         self.files.note_open(&kept);
-        Ok(Arc::new(Held(kept)))
+        Ok(kept)
     }
 }
 
@@ -100,8 +107,8 @@ impl Files {
         self.time.fetch_add(1, Relaxed)
     }
 
-    fn note_open(&self, kept: &Arc<Kept>) {
-        self.open.lock().push(Arc::downgrade(kept));
+    fn note_open(&self, kept: &Kept) {
+        self.open.lock().push(kept.this.clone());
         self.close_some();
     }
 
@@ -168,7 +175,7 @@ impl Kept {
     }
 
     /// The open file, opened again where it was closed.
-    fn file(self: &Arc<Self>) -> Result<Arc<dyn File>> {
+    fn file(&self) -> Result<Arc<dyn File>> {
         self.used.store(self.files.tick(), Relaxed);
         let mut handle = self.handle.lock();
         if let Some(file) = handle.as_ref() {
@@ -184,7 +191,7 @@ impl Kept {
         };
         if file.info()?.inode != self.inode {
             let error = io::Error::other("another file has its name by now");
-            return Err(StorageError::new(Op::Open, name, error));
+            return Err(StorageError::new(Op::Open, &*name, error));
         }
         *handle = Some(file.clone());
         drop(handle);
@@ -197,10 +204,10 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let mut named = self.files.named.lock();
         let name = self.name.lock();
-        if let Some(of_name) = named.get_mut(name.as_str()) {
+        if let Some(of_name) = named.get_mut(&*name) {
             of_name.retain(|kept| kept.strong_count() > 0);
             if of_name.is_empty() {
-                named.remove(name.as_str());
+                named.remove(&*name);
             }
         }
     }
@@ -212,64 +219,56 @@ impl fmt::Debug for Kept {
     }
 }
 
-/// What the engine holds: the trait is on the shared file, as opening again needs it.
-#[derive(Debug)]
-struct Held(Arc<Kept>);
-
-impl File for Held {
+impl File for Kept {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.file()?.read_at(buffer, offset)
+        self.file()?.read_at(buffer, offset)
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
-        let file = self.0.file()?;
-        self.0.dirty.store(true, SeqCst);
+        let file = self.file()?;
+        self.dirty.store(true, SeqCst);
         file.write_at(parts, offset)
     }
 
     fn info(&self) -> Result<Info> {
-        self.0.file()?.info()
+        self.file()?.info()
     }
 
     fn set_length(&self, length: u64) -> Result<()> {
-        let file = self.0.file()?;
-        self.0.dirty.store(true, SeqCst);
+        let file = self.file()?;
+        self.dirty.store(true, SeqCst);
         file.set_length(length)
     }
 
     fn allocate(&self, offset: u64, length: u64) -> Result<()> {
-        let file = self.0.file()?;
-        self.0.dirty.store(true, SeqCst);
+        let file = self.file()?;
+        self.dirty.store(true, SeqCst);
         file.allocate(offset, length)
     }
 
     fn sync(&self) -> Result<()> {
-        let file = self.0.file()?;
-        if self.0.sync_failed.load(SeqCst) {
+        let file = self.file()?;
+        if self.sync_failed.load(SeqCst) {
             let error = io::Error::other("a sync of it failed before");
-            return Err(StorageError::new(
-                Op::Sync,
-                self.0.name.lock().clone(),
-                error,
-            ));
+            return Err(StorageError::new(Op::Sync, &**self.name.lock(), error));
         }
         // Before the sync: what is written meanwhile keeps it dirty.
-        self.0.dirty.store(false, SeqCst);
+        self.dirty.store(false, SeqCst);
         file.sync().inspect_err(|_| {
-            self.0.stays.store(true, SeqCst);
+            self.stays.store(true, SeqCst);
         })
     }
 
     fn start_writeback(&self, offset: u64, length: u64) -> Result<()> {
-        self.0.file()?.start_writeback(offset, length)
+        self.file()?.start_writeback(offset, length)
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>> {
-        self.0.file()?.next_data(offset)
+        self.file()?.next_data(offset)
     }
 
     fn map(&self, length: u64) -> Result<Mapping> {
-        self.0.file()?.map(length)
+        self.file()?.map(length)
     }
 }
 
@@ -309,10 +308,11 @@ impl Storage for Descriptors {
         self.files.inner.rename(from, to, existing)?;
         let moved = named.remove(from).unwrap_or_default();
         let kept: Vec<_> = moved.iter().filter_map(Weak::upgrade).collect();
+        let to: Arc<str> = to.into();
         for kept in &kept {
-            to.clone_into(&mut kept.name.lock());
+            kept.name.lock().clone_from(&to);
         }
-        named.entry(to.to_owned()).or_default().extend(moved);
+        named.entry(to).or_default().extend(moved);
         // First the lock: the last owner of a file takes it off the names.
         drop(named);
         drop(kept);

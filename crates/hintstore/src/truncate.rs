@@ -118,17 +118,17 @@ impl Engine {
         journal.append_or_forget(Record::Discard(discard))?;
         let all = what.namespace.is_none() && what.created_before.is_none();
         for (progress, matches) in progresses.iter_mut().zip(matches) {
-            progress.discards.push(discard);
+            progress.rare.discards.push(discard);
             for found in matches {
                 progress.ends.add(End::Discarded, found.hints);
                 progress.count_in(found.segment, found.hints);
                 let Progress {
                     unended,
                     again,
-                    held,
+                    rare,
                     ..
                 } = &mut **progress;
-                for ranges in [unended, again, held] {
+                for ranges in [unended, again, &mut rare.held] {
                     ranges.subtract(&found.handed);
                 }
             }
@@ -204,7 +204,7 @@ impl Engine {
                     let handed = progress.unended.contains(sequence);
                     let pending = sequence > progress.frontier || handed;
                     let before = |discard: &Discard| discard.covers(sequence, namespace, created);
-                    if !pending || sequence > up_to || progress.discards.iter().any(before) {
+                    if !pending || sequence > up_to || progress.rare.discards.iter().any(before) {
                         return;
                     }
                     let in_time = what.created_before.is_none_or(|limit| created < limit);

@@ -36,7 +36,13 @@ impl Ages {
             // The same hint is next: it comes later still.
             Some(last) if last.0 == first => last.1 = last.1.max(at),
             Some(last) if at.saturating_since(last.1) < apart => {}
-            _ => self.0.push((first, at)),
+            _ => {
+                if self.0.is_empty() {
+                    // Most targets have no second one.
+                    self.0.reserve_exact(1);
+                }
+                self.0.push((first, at));
+            }
         }
         if self.0.len() > SAMPLES_MAX {
             // What a sample that goes told of counts from the one before: a little older.

@@ -243,6 +243,9 @@ impl Queue {
     fn place(segments: &mut Vec<Arc<Entry>>, entry: Entry) {
         let at =
             segments.partition_point(|known| (known.first, known.id) < (entry.first, entry.id));
+        if segments.is_empty() {
+            segments.reserve_exact(1);
+        }
         segments.insert(at, Arc::new(entry));
     }
 

@@ -7,6 +7,10 @@ use hintstore_format::{Sequence, journal::Range};
 pub(crate) struct Ranges(Vec<Range>);
 
 impl Ranges {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     pub(crate) fn of(ranges: &[Range]) -> Self {
         let mut set = Self::default();
         for range in ranges {

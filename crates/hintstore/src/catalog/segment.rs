@@ -13,7 +13,7 @@ pub(crate) struct Entry {
     pub(crate) id: SegmentId,
     /// The store that accepted its hints: another than this after a restore.
     pub(crate) store: StoreId,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// The sequence of its first hint; its place in the order.
     pub(crate) first: Sequence,
     /// Bytes that a closed segment takes on the disk.
@@ -26,8 +26,9 @@ pub(crate) struct Entry {
 pub(crate) enum State {
     /// It is written to: what is behind its `written` is nobody's yet.
     Open(Arc<Segment>),
-    /// Nothing more will be written to it.
-    Closed(Closed),
+    /// Nothing more will be written to it. In a box: a target with one open segment has no need
+    /// of the room.
+    Closed(Box<Closed>),
 }
 
 /// A segment that is done with.
@@ -100,7 +101,7 @@ impl Entry {
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
         };
-        Self::with(segment, State::Closed(closed))
+        Self::with(segment, State::Closed(Box::new(closed)))
     }
 
     /// A segment whose sync failed: only what is before `from` counts.
@@ -117,7 +118,7 @@ impl Entry {
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
         };
-        Self::with(segment, State::Closed(closed))
+        Self::with(segment, State::Closed(Box::new(closed)))
     }
 
     /// A segment of copies.
@@ -135,10 +136,10 @@ impl Entry {
         Self {
             id: summary.segment,
             store: summary.store,
-            name: copied.name.clone(),
+            name: copied.name.as_str().into(),
             first: summary.first,
             allocated: copied.allocated,
-            state: State::Closed(closed),
+            state: State::Closed(Box::new(closed)),
         }
     }
 

@@ -103,7 +103,7 @@ impl Engine {
         progress.end(&queue, &delivered, End::Delivered);
         progress.end(&queue, &rejected, End::Rejected);
         if let Ok(false) = kept {
-            progress.unkept.join(&rejected);
+            progress.rare.unkept.join(&rejected);
         }
         drop(progress);
         self.catalog.touch();

@@ -178,12 +178,14 @@ impl Engine {
                         let damaged = theirs.is_damaged(&entry);
                         (entry, damaged)
                     };
-                    progress.leaving.extend(entry.map(leaves));
+                    if let Some(entry) = entry {
+                        progress.rare.leaving.push(leaves(entry));
+                    }
                 }
             }
         }
         // They stay listed until their records are durable.
-        for (entry, damaged) in &progress.leaving {
+        for (entry, damaged) in &progress.rare.leaving {
             done.push((queue.clone(), entry.clone(), *damaged));
         }
         losses.extend(self.loss_of_unkept(queue.target, &mut progress));
@@ -204,7 +206,7 @@ impl Engine {
 
     /// Tells of rejected hints for which there was no room among the dead letters.
     fn loss_of_unkept(&self, target: TargetId, progress: &mut Progress) -> Option<Record> {
-        let unkept = progress.unkept.take();
+        let unkept = progress.rare.get_mut()?.unkept.take();
         let (first, last) = (unkept.ranges().first()?, unkept.ranges().last()?);
         Some(Record::Loss(Loss {
             target,
@@ -230,8 +232,10 @@ impl Engine {
     ) {
         let mut progress = holder.progress.lock();
         progress.ended_in.remove(&entry.id);
-        progress.damaged.remove(&entry.id);
-        progress.leaving.retain(|(left, _)| left.id != entry.id);
+        if let Some(rare) = progress.rare.get_mut() {
+            rare.damaged.remove(&entry.id);
+            rare.leaving.retain(|(left, _)| left.id != entry.id);
+        }
         drop(progress);
         holder.remove(entry.id);
         let gone = if damaged {
@@ -302,7 +306,7 @@ impl Engine {
         let damaged = progress.is_damaged(entry);
         if !progress.is_done(entry) {
             // There are living hints before it: the order of delivery goes on without it.
-            progress.leaving.push((entry.clone(), damaged));
+            progress.rare.leaving.push((entry.clone(), damaged));
             holder.remove(entry.id);
         }
         self.catalog.touch();

@@ -1,6 +1,6 @@
 //! A place in the order of one target: finds the next block that has hints behind a sequence.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use hintstore_format::{SegmentId, Sequence, layout::align_up};
 use hintstore_reader::{Block, Item, MapSource, PreadSource, Source, Walk, Window, read_footer};
@@ -16,7 +16,7 @@ pub(crate) struct Cursor {
     /// It stands behind this sequence: what comes before it is found only by beginning anew.
     behind: Sequence,
     /// Segments whose map failed: they are read by `pread`.
-    unmapped: HashSet<SegmentId>,
+    unmapped: Vec<SegmentId>,
     /// A map failed since the last [`Cursor::take_fault`].
     faulted: bool,
 }
@@ -154,7 +154,7 @@ impl Cursor {
         if let Some(reading) = self.reading.take()
             && reading.walk.faulted()
         {
-            self.unmapped.insert(reading.segment);
+            self.unmapped.push(reading.segment);
             self.faulted = true;
         }
     }

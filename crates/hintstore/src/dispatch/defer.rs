@@ -63,7 +63,7 @@ impl Engine {
         let children = queue.deferred();
         let crowded = |progress: &Progress| {
             let holes = progress.unended.ranges().len();
-            let waiting = !progress.again.is_empty() || !progress.held.is_empty();
+            let waiting = !progress.again.is_empty() || !progress.rare.held.is_empty();
             holes >= self.config().checkpoint_holes_max && waiting
         };
         let any = children.iter().any(|child| crowded(&child.progress.lock()));
@@ -157,7 +157,7 @@ impl Engine {
         let mut body = frame.body;
         let discarded =
             |discard: &Discard| discard.covers(sequence, entry.profile.namespace, body.created);
-        if source.progress.discards.iter().any(discarded) {
+        if source.progress.rare.discards.iter().any(discarded) {
             return Ok(true);
         }
         if open.entry.store != self.store {
@@ -191,16 +191,18 @@ impl Engine {
                 progress.ends.add(End::Damaged, gone);
                 progress.count_in(entry.id, gone + child.copied.count());
                 let damaged = gone > 0 || progress.is_damaged(&entry);
-                parent.progress.leaving.push((entry, damaged));
+                parent.progress.rare.leaving.push((entry, damaged));
             }
             parent.progress.ends.join(&progress.ends);
             queue.remove_deferred(child.queue);
         }
-        let discards = parent.progress.discards.clone();
+        let discards = parent.progress.rare.discards.clone();
         for source in sources.iter_mut().filter(|source| !source.whole) {
             let progress = &mut source.progress;
             progress.again.subtract(&source.wanted);
-            progress.held.subtract(&source.wanted);
+            if let Some(rare) = progress.rare.get_mut() {
+                rare.held.subtract(&source.wanted);
+            }
             let mut gone = source.wanted.clone();
             gone.subtract(&source.copied);
             progress.end(source.queue, &gone, End::Damaged);
@@ -211,7 +213,7 @@ impl Engine {
             {
                 let mut progress = child.progress.lock();
                 progress.frontier = copied.summary.first.before();
-                progress.discards = discards;
+                progress.rare.discards = discards;
                 progress.rest_until = self.clock.boot() + self.config().retry_delay;
             }
             child.recover(Entry::copied(&copied));
@@ -225,7 +227,7 @@ impl<'a> Source<'a> {
     /// What waits to be handed out again.
     fn waiting(queue: &'a Queue, progress: MutexGuard<'a, Progress>) -> Self {
         let mut wanted = progress.again.clone();
-        wanted.join(&progress.held);
+        wanted.join(&progress.rare.held);
         Self::new(queue, progress, wanted, false)
     }
 

@@ -1,7 +1,8 @@
 //! How far delivery of one target has come.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
+    ops::{Deref, DerefMut},
     sync::Arc,
 };
 
@@ -25,35 +26,74 @@ pub(crate) struct Progress {
     pub(crate) unended: Ranges,
     /// Those of them that are to be handed out again.
     pub(crate) again: Ranges,
-    /// Those of them that are dead by one of two clocks.
-    pub(crate) held: Ranges,
-    /// The clock's confirmations when they were held.
-    pub(crate) held_at: u64,
     /// How hints ended since the store was made.
     pub(crate) ends: Ends,
-    /// What an operator discarded by namespace or age.
-    pub(crate) discards: Vec<Discard>,
     /// How many hints of each segment ended.
-    pub(crate) ended_in: HashMap<SegmentId, u64>,
-    /// Segments in which damage was met.
-    pub(crate) damaged: HashSet<SegmentId>,
+    pub(crate) ended_in: BTreeMap<SegmentId, u64>,
     /// Pages that are out.
     pub(crate) in_flight: usize,
     /// Reads on from the frontier.
     pub(crate) ahead: Cursor,
     /// Reads what is to be handed out again.
     pub(crate) back: Cursor,
-    /// Segments that are in the catalog no more, damaged or not, and are to be retired: deferred ones
-    /// that are done or were merged into others, dead ones behind living ones.
-    pub(crate) leaving: Vec<(Arc<Entry>, bool)>,
-    /// Rejected hints that were not kept as dead letters since the last checkpoint.
-    pub(crate) unkept: Ranges,
+    pub(crate) rare: Rare,
     /// Something changed since the last checkpoint.
     pub(crate) dirty: bool,
     /// The target, or the deferred segment, rests until then.
     pub(crate) rest_until: Boot,
     /// What is to be handed out again rests until then.
     pub(crate) retry_at: Boot,
+}
+
+/// What is said of few targets.
+#[derive(Debug, Default)]
+pub(crate) struct RareParts {
+    /// Unended hints that are dead by one of two clocks.
+    pub(crate) held: Ranges,
+    /// The clock's confirmations when they were held.
+    pub(crate) held_at: u64,
+    /// What an operator discarded by namespace or age.
+    pub(crate) discards: Vec<Discard>,
+    /// Segments in which damage was met.
+    pub(crate) damaged: BTreeSet<SegmentId>,
+    /// Segments that are in the catalog no more, damaged or not, and are to be retired: deferred ones
+    /// that are done or were merged into others, dead ones behind living ones.
+    pub(crate) leaving: Vec<(Arc<Entry>, bool)>,
+    /// Rejected hints that were not kept as dead letters since the last checkpoint.
+    pub(crate) unkept: Ranges,
+}
+
+/// [`RareParts`] that take no memory before they are first written to.
+#[derive(Debug, Default)]
+pub(crate) struct Rare(Option<Box<RareParts>>);
+
+impl Rare {
+    /// What is there to be changed, if anything is.
+    pub(crate) fn get_mut(&mut self) -> Option<&mut RareParts> {
+        self.0.as_deref_mut()
+    }
+}
+
+impl Deref for Rare {
+    type Target = RareParts;
+
+    fn deref(&self) -> &RareParts {
+        static NONE: RareParts = RareParts {
+            held: Ranges::new(),
+            held_at: 0,
+            discards: Vec::new(),
+            damaged: BTreeSet::new(),
+            leaving: Vec::new(),
+            unkept: Ranges::new(),
+        };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Rare {
+    fn deref_mut(&mut self) -> &mut RareParts {
+        self.0.get_or_insert_default()
+    }
 }
 
 impl Progress {
@@ -126,7 +166,7 @@ impl Progress {
 
     /// Whether damage was met in a segment, now or before.
     pub(crate) fn is_damaged(&self, entry: &Entry) -> bool {
-        self.damaged.contains(&entry.id) || entry.closed().is_some_and(|closed| closed.damaged)
+        self.rare.damaged.contains(&entry.id) || entry.closed().is_some_and(|closed| closed.damaged)
     }
 
     /// Whether all of a closed segment has ended.
@@ -162,12 +202,12 @@ impl Progress {
             return;
         }
         // Above what was known synced nothing tells a torn write from damage.
-        let known = self.damaged.contains(&entry.id) || closed.sealed.is_some();
+        let known = self.rare.damaged.contains(&entry.id) || closed.sealed.is_some();
         self.ends
             .add(if known { End::Damaged } else { End::Lost }, missing);
         self.count_in(entry.id, missing);
         if known {
-            self.damaged.insert(entry.id);
+            self.rare.damaged.insert(entry.id);
         }
         self.dirty = true;
     }
@@ -183,7 +223,8 @@ impl Progress {
             first: entry.first,
             last: closed.last,
         };
-        for ranges in [&mut self.unended, &mut self.again, &mut self.held] {
+        let held = self.rare.get_mut().map(|rare| &mut rare.held);
+        for ranges in [&mut self.unended, &mut self.again].into_iter().chain(held) {
             ranges.remove(range);
         }
         if self.frontier.plus(1) >= entry.first {
@@ -194,8 +235,8 @@ impl Progress {
 
     /// What was held is judged anew when the clock was confirmed.
     pub(crate) fn release_held(&mut self, confirmations: u64) {
-        if !self.held.is_empty() && self.held_at != confirmations {
-            let held = self.held.take();
+        if !self.rare.held.is_empty() && self.rare.held_at != confirmations {
+            let held = self.rare.held.take();
             self.again.join(&held);
         }
     }

@@ -280,7 +280,7 @@ impl Engine {
         };
         let no_rule = self.config().expiry.gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
-        let simple = all_live && progress.discards.is_empty() && !self.admission.has_fences();
+        let simple = all_live && progress.rare.discards.is_empty() && !self.admission.has_fences();
         let mut added = false;
         for item in Frames::new(header, frames).from(from) {
             let FrameItem::Intact {
@@ -353,6 +353,7 @@ impl Engine {
     ) -> Option<(Verdict, UnixMillis)> {
         let (namespace, created, deadline) = self.times(block, frames, at)?;
         let discarded = progress
+            .rare
             .discards
             .iter()
             .any(|discard| discard.covers(sequence, namespace, created));
@@ -392,8 +393,8 @@ impl Engine {
         progress.unended.join(&draft.handed);
         if !draft.held.is_empty() {
             progress.unended.join(&draft.held);
-            progress.held.join(&draft.held);
-            progress.held_at = draft.confirmations;
+            progress.rare.held.join(&draft.held);
+            progress.rare.held_at = draft.confirmations;
         }
         progress.again.subtract(&draft.sought);
         // What was handed out once and cannot be read any more was damaged since.
@@ -405,7 +406,7 @@ impl Engine {
         progress.end(queue, &draft.expired, End::Expired);
         progress.end(queue, &draft.fenced, End::Fenced);
         for entry in &draft.damaged {
-            progress.damaged.insert(entry.id);
+            progress.rare.damaged.insert(entry.id);
         }
         progress.finish_passed(queue);
         progress.dirty |= moved;

@@ -19,6 +19,7 @@ pub(super) fn pending(storage: &dyn Storage, entry: &Entry, progress: &Progress)
     }
     let span = closed.last.get().saturating_sub(entry.first.get()) + 1;
     let discards = progress
+        .rare
         .discards
         .iter()
         .any(|discard| discard.up_to >= entry.first);
@@ -36,6 +37,7 @@ pub(super) fn pending(storage: &dyn Storage, entry: &Entry, progress: &Progress)
         let handed = progress.unended.count_within(sequence, sequence) > 0;
         let open = sequence > progress.frontier || handed;
         let discarded = progress
+            .rare
             .discards
             .iter()
             .any(|d| d.covers(sequence, namespace, created));

@@ -337,10 +337,10 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         entry: Entry {
             id: summary.segment,
             store: summary.store,
-            name: name.to_owned(),
+            name: name.into(),
             first: summary.first,
             allocated: Bytes::new(inspected.info.allocated),
-            state: State::Closed(closed),
+            state: State::Closed(Box::new(closed)),
         },
         damaged: 0,
         lost: 0,
@@ -369,10 +369,10 @@ fn walked(
         entry: Entry {
             id: descriptor.segment,
             store: descriptor.store,
-            name: name.to_owned(),
+            name: name.into(),
             first: first.min(descriptor.first),
             allocated,
-            state: State::Closed(closed),
+            state: State::Closed(Box::new(closed)),
         },
         damaged: survey.damaged,
         lost: survey.in_doubt,
@@ -449,7 +449,10 @@ impl Segments {
         let own = looking.own.map(|own| own.store);
         let strangeness = |found: &FoundSegment| {
             let its_name = file_name::segment(found.target, found.created);
-            (Some(found.entry.store) != own, found.entry.name != its_name)
+            (
+                Some(found.entry.store) != own,
+                *found.entry.name != its_name,
+            )
         };
         all.sort_by(|a, b| {
             let by_id = a.entry.id.cmp(&b.entry.id);
@@ -458,13 +461,13 @@ impl Segments {
                 .then_with(|| strangeness(a).cmp(&strangeness(b)))
                 .then_with(|| a.entry.name.cmp(&b.entry.name))
         });
-        let mut last: Option<(SegmentId, String)> = None;
+        let mut last: Option<(SegmentId, Arc<str>)> = None;
         for found in all {
             if let Some((id, name)) = &last
                 && *id == found.entry.id
             {
                 report.foreign.push(Foreign {
-                    name: found.entry.name,
+                    name: found.entry.name.as_ref().into(),
                     allocated: found.entry.allocated.get(),
                     why: format!("has the identity of {name}: a copy"),
                 });
