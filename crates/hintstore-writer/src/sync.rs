@@ -136,6 +136,9 @@ impl TargetWriter {
             Ok(()) => {
                 if let Some(mut file) = self.try_file() {
                     self.forget_synced(&mut file, plan);
+                } else {
+                    // Whoever writes may be the last for long: the next round books this one.
+                    self.shared.list_unsynced(self);
                 }
             }
             Err(failed) => {

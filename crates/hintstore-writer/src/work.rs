@@ -1,6 +1,6 @@
 //! What waits for a background step: lists and queues of targets and segments, and who is woken.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hintstore_format::TargetId;
 use hintstore_runtime::{
@@ -9,6 +9,9 @@ use hintstore_runtime::{
 };
 
 use crate::{segment::Segment, shared::Shared, steps, target::TargetWriter};
+
+/// A window of unsynced bytes that is half full waits no longer for its sync.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// So many complete slabs wake the flusher: as many large ones as one write takes.
 const WAKE_AT: usize = 4;
@@ -54,6 +57,13 @@ pub(crate) struct Wakers {
 }
 
 impl Work {
+    /// The intervals are others now: when something is due is found anew.
+    pub(crate) fn forget_times(&self) {
+        let mut lists = self.lists.lock();
+        lists.flush_at = None;
+        lists.sync_at = None;
+    }
+
     /// Forgets all targets that wait.
     pub(crate) fn clear(&self) {
         while self.ready.pop().is_some()
@@ -147,7 +157,8 @@ impl Shared {
     pub(crate) fn sync_due(&self, now: Boot) -> bool {
         let mut lists = self.work.lists.lock();
         // Half a window is synced early, but never again and again where the disk refuses.
-        let rested = now.since(lists.synced_at) >= self.config().sync_interval / 16;
+        let rest = (self.config().sync_interval / 16).min(REST_MAX);
+        let rested = now.since(lists.synced_at) >= rest;
         let over = self.unsynced_bytes() > self.config().unsynced_bytes_max.get() / 2;
         let due = (over && rested) || lists.sync_at.is_some_and(|at| at <= now);
         if due {

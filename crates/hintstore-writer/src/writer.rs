@@ -68,6 +68,7 @@ impl Writer {
         for target in self.shared.all_targets() {
             self.shared.list_aging(&target, now);
         }
+        self.shared.work.forget_times();
         let wakers = &self.shared.work.wakers;
         for waker in [&wakers.flush, &wakers.sync, &wakers.seal] {
             waker.wake();

@@ -1,6 +1,6 @@
 //! The handle, and the engine behind it: the parts wired together.
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc, time::Duration};
 
 use hintstore_format::{
     Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
@@ -50,6 +50,10 @@ pub(crate) struct Engine {
     runner: Arc<dyn Runner>,
     last_created: ByTarget<UnixMillis>,
     report: OpenReport,
+    /// The latest deadlines of segments whose footers were read for the rules by namespace.
+    pub(crate) latest: Mutex<BTreeMap<(StoreId, SegmentId), UnixMillis>>,
+    /// Wakes the step that checkpoints.
+    waker: Waker,
     sweep_at: Mutex<Boot>,
     pub(crate) look_at: Mutex<Boot>,
     /// Bytes of the control files, and of foreign ones.
@@ -74,11 +78,23 @@ impl Engine {
         self.check_open()?;
         config.check()?;
         config.only_live_differ(&self.config())?;
+        if config.windows() != self.config().windows() {
+            // Known before it counts: what a crash may have cost is told at the next open.
+            let mut journal = self.journal.lock();
+            journal.append_or_forget(config.windows())?;
+        }
         self.admission.set_policy(&config.expiry);
         self.writer.configure(config.writer.clone());
         self.descriptors.set_max(config.descriptors_max);
         self.config.set(config);
-        self.look_around(true, self.clock.boot());
+        // By other rules than these.
+        self.latest.lock().clear();
+        // What waits for the end of an interval waits no longer than the new one says.
+        let now = self.clock.boot();
+        *self.sweep_at.lock() = now;
+        *self.look_at.lock() = now;
+        self.look_around(true, now);
+        self.waker.wake();
         for queue in self.catalog.all() {
             self.catalog.budget.relax_target(&queue.usage);
         }
@@ -312,6 +328,8 @@ impl HintStore {
         let engine = Arc::new(Engine {
             time: TrustedClock::new(&*clock, persisted),
             admission: Admission::default(),
+            latest: Mutex::default(),
+            waker: Waker::default(),
             sweep_at: Mutex::new(clock.boot()),
             look_at: Mutex::new(clock.boot()),
             other_bytes,
@@ -341,7 +359,7 @@ impl HintStore {
         engine.catalog.touch();
         let step = Arc::new(Checkpoint(engine.clone()));
         runner
-            .start(step, Waker::default(), Next::After(interval))
+            .start(step, engine.waker.clone(), Next::After(interval))
             .map_err(Error::Threads)?;
         Ok(Self {
             handle: Arc::new(Handle { engine }),

@@ -6,7 +6,7 @@ mod text;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use hintstore_format::expiry::Policy;
+use hintstore_format::{expiry::Policy, journal::Record};
 use hintstore_runtime::{Clock, Runner, SystemClock, Threads};
 use hintstore_storage::{OsStorage, Storage};
 use hintstore_writer::{Bytes, WriterConfig};
@@ -92,6 +92,14 @@ impl Config {
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
+    }
+
+    /// What a crash may cost at most, as the journal is told.
+    pub(crate) fn windows(&self) -> Record {
+        Record::Windows {
+            unflushed_bytes: self.writer.memory.get(),
+            unsynced_bytes: self.writer.unsynced_bytes_max.get(),
+        }
     }
 }
 

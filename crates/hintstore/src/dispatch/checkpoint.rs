@@ -5,7 +5,7 @@
 //! files are unlinked. A crash before (2) repeats at most one interval; between (2) and (3) the
 //! next open finds the retire record and unlinks.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hintstore_sweep::latest_deadline;
 
@@ -20,7 +20,8 @@ use crate::{
     trace::{event, span},
 };
 use hintstore_format::{
-    TargetId,
+    TargetId, UnixMillis,
+    expiry::Policy,
     journal::{self, End, Ends, Loss, Range, Record},
 };
 use hintstore_reader::read_footer;
@@ -256,41 +257,62 @@ impl Engine {
         self.check_open()?;
         span!("sweep");
         let now = self.time.now(&*self.clock);
+        let config = self.config();
+        let mut known = std::mem::take(&mut *self.latest.lock());
+        let mut still_known = BTreeMap::new();
         let mut failed = None;
         for queue in self.catalog.all() {
             for holder in queue.with_deferred() {
                 for entry in holder.segments() {
-                    match self.is_dead(&entry, now) {
-                        Ok(true) => self.drop_whole(&holder, &entry),
-                        Ok(false) => {}
+                    let id = (entry.store, entry.id);
+                    match self.latest_deadline(&entry, known.remove(&id), now, &config.expiry) {
+                        Ok(Some(latest)) if now.judge(latest) == Verdict::Dead => {
+                            self.drop_whole(&holder, &entry);
+                        }
+                        Ok(Some(latest)) => drop(still_known.insert(id, latest)),
+                        Ok(None) => {}
                         // Others go all the same; the caller is told.
                         Err(error) => failed = Some(error),
                     }
                 }
             }
         }
+        if Arc::ptr_eq(&config, &self.config()) {
+            *self.latest.lock() = still_known;
+        }
         // Their files go when that is durable.
         self.checkpoint()?;
         failed.map_or(Ok(()), Err)
     }
 
-    fn is_dead(&self, entry: &Entry, now: Now) -> Result<bool> {
+    /// No hint of a sealed segment lives longer. Where rules by namespace count, its footer is read,
+    /// once under each set of rules; `None` where it is enough to know the summary, and it lives.
+    fn latest_deadline(
+        &self,
+        entry: &Entry,
+        known: Option<UnixMillis>,
+        now: Now,
+        policy: &Policy,
+    ) -> Result<Option<UnixMillis>> {
         let Some(sealed) = entry.closed().and_then(|closed| closed.sealed) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let policy = &self.config().expiry;
-        let quick = latest_deadline(sealed.deadlines.max, sealed.newest, None, policy);
-        if now.judge(quick) == Verdict::Dead {
-            return Ok(true);
+        let (written, newest) = (sealed.deadlines.max, sealed.newest);
+        let quick = latest_deadline(written, newest, None, policy);
+        if known.is_some() || now.judge(quick) == Verdict::Dead {
+            return Ok(known.or(Some(quick)));
         }
         if policy.gc_grace_now.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let file = self.storage.open(&entry.name, false)?;
         let footer = read_footer(&*file, entry.id, sealed.footer_at..sealed.file_length)?;
-        let (written, newest) = (sealed.deadlines.max, sealed.newest);
-        let latest = latest_deadline(written, newest, footer.as_ref(), policy);
-        Ok(now.judge(latest) == Verdict::Dead)
+        Ok(Some(latest_deadline(
+            written,
+            newest,
+            footer.as_ref(),
+            policy,
+        )))
     }
 
     /// Ends all of a segment as expired.

@@ -218,10 +218,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             queue.add_deferred(Arc::new(child));
         }
     }
-    told.tell(Record::Windows {
-        unflushed_bytes: config.writer.memory.get(),
-        unsynced_bytes: config.writer.unsynced_bytes_max.get(),
-    });
+    told.tell(config.windows());
     let Told { mut state, records } = told;
     for (target, records) in &state.targets {
         resume(&**storage, &catalog.get_or_add(*target), records)?;

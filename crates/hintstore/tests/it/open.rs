@@ -378,6 +378,13 @@ fn a_crash_tells_what_it_can_have_cost_and_a_close_that_it_cost_nothing() {
     assert_eq!(lost.unsynced, world.config.writer.unsynced_bytes_max);
     world.close_and_open();
     assert_eq!(world.store().open_report().lost_at_most, None);
+    // A window that was widened meanwhile is the one that counts.
+    world.config.writer.unsynced_bytes_max = Bytes::mib(7);
+    world.store().configure(world.config.clone()).unwrap();
+    world.crash(Crash::Power { seed: 1 });
+    world.open().unwrap();
+    let lost = world.store().open_report().lost_at_most.unwrap();
+    assert_eq!(lost.unsynced, Bytes::mib(7));
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use hintstore::{Bytes, Cap, Config, End, Error, Level, Refusal};
 
+use hintstore_sim::Crash;
+
 use crate::world::{World, small_config};
 
 #[test]
@@ -64,4 +66,32 @@ fn settings_change_while_the_store_is_at_work() {
     world.checkpoint();
     let books = world.store().ledger();
     assert_eq!(books.ended(End::Expired), books.accepted);
+}
+
+#[test]
+fn a_shorter_interval_counts_at_once() {
+    let hour = Duration::from_hours(1);
+    let short = small_config();
+    let long = short.clone().with(|config| {
+        config.checkpoint_interval = hour;
+        config.sweep_interval = hour;
+        config.writer.flush_interval = hour;
+        config.writer.sync_interval = hour;
+    });
+    let mut world = World::opened(long);
+    assert!(world.append(0, 50, Level::Durable));
+    assert!(world.append(1, 50, Level::Os));
+    assert!(world.append(2, 50, Level::Buffered));
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    world.runner.advance(Duration::from_mins(1));
+    let before = world.store().snapshot();
+    assert!(before.unflushed_since.is_some() && before.unsynced_since.is_some());
+    world.store().configure(short).unwrap();
+    world.runner.advance(Duration::from_secs(12));
+    let after = world.store().snapshot();
+    assert_eq!((after.unflushed_since, after.unsynced_since), (None, None));
+    // And what was acknowledged is in a checkpoint.
+    world.crash(Crash::Kill);
+    world.open().unwrap();
+    assert_eq!(world.deliver(0, |_| false, |_| false), 0);
 }
