@@ -47,7 +47,7 @@ pub(crate) struct Engine {
     pub(crate) journal: Mutex<Journal>,
     pub(crate) time: TrustedClock,
     pub(crate) admission: Admission,
-    runner: Arc<dyn Runner>,
+    pub(crate) runner: Arc<dyn Runner>,
     last_created: ByTarget<UnixMillis>,
     report: OpenReport,
     /// The latest deadlines of segments whose footers were read for the rules by namespace.

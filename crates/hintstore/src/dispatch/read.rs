@@ -1,6 +1,6 @@
 //! Makes pages: live hints in order, past what is dead, discarded or damaged.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hintstore_format::{
     Sequence, TargetId, UnixMillis,
@@ -8,7 +8,7 @@ use hintstore_format::{
     journal::{End, Range},
 };
 use hintstore_reader::{self as reader, Block, FrameItem, Frames, Window};
-use hintstore_runtime::sync::Ordering::SeqCst;
+use hintstore_runtime::sync::{Ordering::SeqCst, Signal};
 use hintstore_storage::Result;
 use hintstore_writer::Bytes;
 
@@ -24,12 +24,20 @@ use crate::{
     trace::event,
 };
 
+/// A target's books are held while so many pages are read; where these were all dead, others get at
+/// them before it goes on.
+const PAGES_AT_ONCE: u64 = 32;
+/// So long, and whoever waits for the books has them.
+const PAUSE: Duration = Duration::from_micros(100);
+
 /// What reading found, before any of it is booked: where a map failed, it is read again.
 struct Draft {
     page: reader::Page,
     /// No hint of the page dies before.
     earliest: UnixMillis,
     room: u64,
+    /// Bytes that may still be read.
+    left: u64,
     /// Read up to here.
     upto: Sequence,
     handed: Ranges,
@@ -49,6 +57,7 @@ impl Draft {
             page: reader::Page::new(target),
             earliest: UnixMillis::MAX,
             room: room.get(),
+            left: room.get().saturating_mul(PAGES_AT_ONCE),
             upto,
             handed: Ranges::default(),
             held: Ranges::default(),
@@ -60,8 +69,17 @@ impl Draft {
         }
     }
 
+    /// Whether it has as many hints as it may, or has read as much as it may.
     fn is_full(&self) -> bool {
         self.page.bytes() >= self.room
+    }
+
+    /// A block was read to its end.
+    fn passed(&mut self, block: &Block) {
+        self.left = self.left.saturating_sub(block.header.length());
+        if self.left == 0 {
+            self.room = 0;
+        }
     }
 }
 
@@ -117,6 +135,23 @@ impl Engine {
 
     /// The next page of a queue: first what is to be handed out again, then what is new.
     fn read_page(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<Option<Page>> {
+        loop {
+            let (page, is_all) = self.read_some(queue)?;
+            if page.is_some() || is_all {
+                return Ok(page);
+            }
+            let until = self.clock.boot() + PAUSE;
+            let nobody = Signal::new();
+            self.runner.wait_until(&nobody, Some(until), &mut || false);
+            if self.check_open().is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// A page of what is next, and whether there is nothing behind it: of a backlog that is dead so
+    /// much is passed that others need not wait for its end.
+    fn read_some(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<(Option<Page>, bool)> {
         let mut progress = queue.progress.lock();
         // Taken before the time: a confirmation that comes later releases what is held by this one.
         let confirmations = self.time.confirmations();
@@ -150,15 +185,11 @@ impl Engine {
             "page"
         );
         if draft.page.is_empty() {
-            return Ok(None);
+            return Ok((None, draft.left > 0));
         }
         progress.in_flight += 1;
-        Ok(Some(Page::new(
-            draft.page,
-            draft.handed,
-            draft.earliest,
-            queue,
-        )))
+        let page = Page::new(draft.page, draft.handed, draft.earliest, queue);
+        Ok((Some(page), false))
     }
 
     fn fill(
@@ -239,8 +270,9 @@ impl Engine {
                     let stop =
                         self.read_block(progress, draft, &entry, &block, &frames, at, last, now);
                     cursor.pass(draft.upto);
-                    if let Some(at) = stop {
-                        cursor.leave(block, frames, at);
+                    match stop {
+                        Some(at) => cursor.leave(block, frames, at),
+                        None => draft.passed(&block),
                     }
                 }
                 Found::Finished(entry) => draft.upto = draft.upto.max(entry.last()),

@@ -1,8 +1,12 @@
 //! Dead hints are never delivered, and a clock that steps is not believed at once.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use hintstore::{End, Level, Storage as _, UnixMillis};
+use hintstore::{Bytes, End, HintStore, Level, Storage as _, UnixMillis};
+use hintstore_runtime::{Boot, Next, Runner as _, Step, Waker};
 
 use crate::world::{START, World, namespace, small_config};
 
@@ -144,4 +148,44 @@ fn a_rule_of_today_sweeps_what_it_made_dead_and_reads_each_footer_once() {
     config.expiry.gc_grace_now.clear();
     world.store().configure(config).unwrap();
     world.store().sweep().unwrap();
+}
+
+/// Notes at each run how many hints have expired by then.
+#[derive(Debug)]
+struct Watch(HintStore, Mutex<Vec<u64>>);
+
+impl Step for Watch {
+    fn name(&self) -> &'static str {
+        "watch"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        let expired = self.0.ledger().ended(End::Expired);
+        self.1.lock().unwrap().push(expired);
+        Next::After(Duration::from_micros(50))
+    }
+}
+
+#[test]
+fn a_dead_backlog_does_not_keep_others_from_the_books() {
+    let mut config = small_config();
+    config.writer.segment_bytes = Bytes::mib(4);
+    let mut world = World::opened(config);
+    for _ in 0..300 {
+        assert!(world.append_living(0, 900, Level::Os, 2 * SECOND));
+    }
+    assert!(world.append(0, 900, Level::Os));
+    world.runner.advance(3 * SECOND);
+    let watch = Arc::new(Watch(world.store().clone(), Mutex::default()));
+    let first = Next::After(Duration::ZERO);
+    world
+        .runner
+        .start(watch.clone(), Waker::default(), first)
+        .unwrap();
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    let mut seen = watch.1.lock().unwrap().clone();
+    seen.dedup();
+    // A page has 2 KiB, and 32 pages at once about 70 hints.
+    assert!(seen.len() >= 3 && seen.is_sorted(), "{seen:?}");
+    world.assert_right();
 }
