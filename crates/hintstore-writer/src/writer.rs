@@ -279,6 +279,11 @@ impl Writer {
         }
     }
 
+    /// Seals what was rolled, as far as the disk has room; the rest is closed without footers.
+    pub fn seal_rolled(&self) {
+        self.shared.seal_listed();
+    }
+
     /// Memory in slabs, and bytes in the kernel that no sync covers.
     pub fn windows(&self) -> (Bytes, Bytes) {
         let shared = &self.shared;
@@ -318,7 +323,7 @@ impl Writer {
             all &= self.sync(&target);
             self.roll(&target);
         }
-        self.shared.seal_listed();
+        self.seal_rolled();
         self.shared.spares.discard(&self.shared);
         all
     }

@@ -59,10 +59,11 @@ struct Plan {
 }
 
 impl Engine {
-    /// What a truncation would discard; changes nothing but that hints in memory are flushed.
+    /// What a truncation would discard; changes nothing but that hints in memory are flushed. Those
+    /// that the disk has no room for are not counted.
     pub(crate) fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         let plan = |(queue, next): (Arc<Queue>, Sequence)| {
-            self.make_readable(&queue)?;
+            drop(self.make_readable(&queue));
             let holders = queue.with_deferred();
             Ok(self
                 .plan_one(&holders, &lock_all(&holders), what, next)?
@@ -74,10 +75,34 @@ impl Engine {
     /// Discards.
     pub(crate) fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         let mut done = Vec::new();
+        let mut in_memory = Vec::new();
         for (queue, next) in self.chosen(what)? {
+            let readable = self.make_readable(&queue);
             done.push(self.truncate_one(&queue, what, next)?);
+            if readable.is_err() {
+                in_memory.push((done.len() - 1, queue, next));
+            }
+        }
+        if !in_memory.is_empty() {
+            // Files go when they are closed: now, not soon.
+            self.writer.seal_rolled();
         }
         // The files go with the next checkpoint, which is now.
+        self.checkpoint()?;
+        if in_memory.is_empty() {
+            return Ok(done);
+        }
+        // On a full disk there may be room now for what was in memory, which belongs to it.
+        for (at, queue, next) in in_memory {
+            self.make_readable(&queue)?;
+            let more = self.truncate_one(&queue, what, next)?;
+            if let Some(done) = done.get_mut(at) {
+                *done = Discarded {
+                    hints: done.hints + more.hints,
+                    ..more
+                };
+            }
+        }
         self.checkpoint()?;
         Ok(done)
     }
@@ -102,7 +127,6 @@ impl Engine {
         what: &Truncate,
         next: Sequence,
     ) -> Result<Discarded> {
-        self.make_readable(queue)?;
         let mut journal = self.journal.lock();
         let holders = queue.with_deferred();
         // Held from the look to the deed: what is discarded is not delivered in between.

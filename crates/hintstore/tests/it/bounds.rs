@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hintstore::{
-    AppendError, Bytes, Cap, Clock as _, End, Hint, Level, Refusal, Scope, Storage as _,
+    AppendError, Bytes, Cap, Clock as _, End, Hint, Level, Refusal, Scope, Storage as _, Truncate,
 };
 use hintstore_sim::{Crash, Random};
 
@@ -164,6 +164,31 @@ fn many_targets_do_not_pass_a_cap_together() {
         // Sealed, they have their footers.
         world.store().clone().close().unwrap();
         assert!(world.disk.used() <= total);
+    }
+}
+
+#[test]
+fn a_full_disk_truncates_what_is_in_memory_too() {
+    for (segment_bytes, later) in [(8, 1), (8, 0), (4096, 0)] {
+        let mut config = small_config();
+        config.writer.segment_bytes = Bytes::kib(segment_bytes);
+        config.writer.flush_interval = HOUR;
+        let mut world = World::opened(config);
+        for _ in 0..40 {
+            assert!(world.append(0, 900, Level::Durable));
+        }
+        world.runner.advance(Duration::from_secs(later));
+        for _ in 0..9 {
+            assert!(world.append(0, 900, Level::Buffered));
+        }
+        world.disk.set_capacity(Some(world.disk.used()));
+        let all = Truncate::default();
+        assert!(!world.store().plan_truncate(&all).unwrap().is_empty());
+        world.truncate(all);
+        let books = world.store().ledger();
+        assert_eq!((books.ended(End::Discarded), books.pending()), (49, 0));
+        world.drain(1);
+        world.assert_right();
     }
 }
 
