@@ -2,8 +2,10 @@
 //!
 //! Everything is reserved before it is taken: a slab when it is bound, with all that its block and
 //! a segment's ends may add; space ahead of a segment before it is allocated. So a hint that was
-//! accepted has its place under the caps, and no cap is passed. A cap that was reached is left
-//! again only when a sixteenth of it is free, so that a full store does not flap.
+//! accepted has its place under the caps, and no cap is passed. A sixteenth of each is kept for
+//! copies of hints that wait for a retry: without them delivery could not get past these, and a
+//! full target would stay full. A cap that was reached is left again only when another sixteenth
+//! is free, so that a full store does not flap.
 
 use std::sync::Arc;
 
@@ -40,6 +42,19 @@ const BESIDES: u64 = 4 * PAGE;
 /// What a block of this length may take.
 pub(crate) fn for_block(length: u64) -> u64 {
     length + BESIDES
+}
+
+/// The part of a cap that is kept for copies, and that is to be free before it is left.
+const SHARE: u64 = 16;
+
+/// What new hints may take of a cap.
+fn for_hints(max: u64) -> u64 {
+    max - max / SHARE
+}
+
+/// What is to be left of a cap before hints are taken again.
+fn left_below(max: u64) -> u64 {
+    for_hints(max) - max / SHARE
 }
 
 /// A cap, what counts against it, and whether it was reached.
@@ -206,7 +221,7 @@ impl Budget {
         if let Some(cap) = self.full(usage) {
             return Err(cap);
         }
-        match self.take(usage, bytes) {
+        match self.take(usage, bytes, for_hints) {
             Ok(()) => {
                 self.unwritten.fetch_add(bytes, SeqCst);
                 Ok(())
@@ -232,7 +247,7 @@ impl Budget {
 
     /// Takes space ahead of need, where there is plenty.
     pub(crate) fn take_ahead(&self, usage: &Usage, bytes: u64) -> bool {
-        if self.full(usage).is_some() || self.take(usage, 2 * bytes).is_err() {
+        if self.full(usage).is_some() || self.take(usage, 2 * bytes, for_hints).is_err() {
             return false;
         }
         self.headroom
@@ -243,19 +258,23 @@ impl Budget {
 
     /// Counts space for another from now on, where it has plenty of room.
     pub(crate) fn pass(&self, from: &Usage, to: &Usage, bytes: u64) -> bool {
-        let room = to.0.take(bytes, bytes, self.target_max.load(SeqCst));
+        let max = for_hints(self.target_max.load(SeqCst));
+        let room = to.0.take(bytes, bytes, max);
         if room {
             from.0.give(bytes);
         }
         room
     }
 
-    fn take(&self, usage: &Usage, bytes: u64) -> Result<(), Cap> {
+    /// Takes space up to a part of the caps.
+    fn take(&self, usage: &Usage, bytes: u64, part: fn(u64) -> u64) -> Result<(), Cap> {
         let others = self.others.load(SeqCst);
-        if !self.total.take(bytes, others, self.total_max.load(SeqCst)) {
+        let [total_max, target_max] =
+            [&self.total_max, &self.target_max].map(|max| part(max.load(SeqCst)));
+        if !self.total.take(bytes, others, total_max) {
             return Err(Cap::Total);
         }
-        if !usage.0.take(bytes, 0, self.target_max.load(SeqCst)) {
+        if !usage.0.take(bytes, 0, target_max) {
             self.total.give(bytes);
             return Err(Cap::Target);
         }
@@ -274,7 +293,7 @@ impl Budget {
     /// # Errors
     /// The cap that is in the way.
     pub fn take_copy(&self, usage: &Usage, bytes: Bytes) -> Result<(), Cap> {
-        self.take(usage, bytes.get())
+        self.take(usage, bytes.get(), |max| max)
     }
 
     /// Counts space that is taken already, whatever the caps say.
@@ -293,7 +312,7 @@ impl Budget {
     fn release(&self, usage: &Usage, bytes: u64) {
         let left = usage.0.give(bytes);
         let target_max = self.target_max.load(SeqCst);
-        if left <= target_max - target_max / 16 && usage.0.full.swap(false, SeqCst) {
+        if left <= left_below(target_max) && usage.0.full.swap(false, SeqCst) {
             self.left.fetch_add(1, SeqCst);
         }
         self.total.give(bytes);
@@ -309,7 +328,7 @@ impl Budget {
     fn relax(&self) {
         let max = self.total_max.load(SeqCst);
         if self.total.full.load(SeqCst)
-            && self.used().get() <= max - max / 16
+            && self.used().get() <= left_below(max)
             && self.total.full.swap(false, SeqCst)
         {
             self.left.fetch_add(1, SeqCst);
@@ -385,9 +404,14 @@ mod tests {
         while budget.reserve(&usage, slab).is_ok() {
             count += 1;
         }
-        assert_eq!(count, 16);
+        assert_eq!(count, 15);
         assert_eq!(budget.reserve(&usage, slab), Err(Cap::Total));
         assert_eq!(budget.transitions(), (1, 0));
+        // The rest is for copies.
+        let copy = Bytes::new(slab);
+        assert_eq!(budget.take_copy(&usage, copy), Ok(()));
+        assert_eq!(budget.take_copy(&usage, copy), Err(Cap::Total));
+        budget.free(&usage, copy);
         budget.unreserve(&usage, 32 << 10);
         assert_eq!(budget.reserve(&usage, 1), Err(Cap::Total));
         budget.unreserve(&usage, 32 << 10);
@@ -402,7 +426,7 @@ mod tests {
             Usage::default(),
             Usage::default(),
         );
-        assert_eq!(budget.reserve(&one, 128 << 10), Ok(()));
+        assert_eq!(budget.reserve(&one, 120 << 10), Ok(()));
         assert_eq!(budget.reserve(&one, 4096), Err(Cap::Target));
         assert_eq!(budget.reserve(&two, 4096), Ok(()));
         assert_eq!(
@@ -429,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_file_made_ahead_goes_to_who_has_room_for_it() {
-        let (budget, spare) = (budget(20 << 20, 4 << 20), Usage::default());
+        let (budget, spare) = (budget(20 << 20, 5 << 20), Usage::default());
         let (roomy, narrow) = (Usage::default(), Usage::default());
         assert!(budget.take_ahead(&spare, 2 << 20));
         assert_eq!(budget.reserve(&narrow, 1 << 20), Ok(()));

@@ -138,3 +138,30 @@ fn dead_letters_beyond_their_cap_leave_a_loss_in_the_journal() {
     assert!((1..100).contains(&lost), "{lost}");
     assert_eq!(world.store().ledger().ended(End::Rejected), 100);
 }
+
+#[test]
+fn a_target_at_its_cap_is_drained_past_hints_that_wait() {
+    let mut config = small_config();
+    config.disk.total = Some(Bytes::mib(8));
+    config.disk.target = Some(Bytes::kib(512));
+    let mut world = World::opened(config);
+    let mut count = 0;
+    while world.append(0, 900, Level::Os) {
+        count += 1;
+    }
+    assert!(count > 250, "{count}");
+    world.runner.advance(Duration::from_secs(2));
+    for _ in 0..2000 {
+        world.deliver(0, |number| number % 2 == 0, |_| false);
+        world.runner.advance(Duration::from_millis(10));
+        let used = world.store().snapshot().targets[0].bytes;
+        assert!(used <= Bytes::kib(512), "{used:?}");
+    }
+    let pending = world.store().ledger().pending();
+    assert!(pending <= count / 2 + 1, "{pending} of {count}");
+    // There is room again.
+    world.runner.advance(Duration::from_secs(2));
+    assert!(world.append(0, 900, Level::Os));
+    world.drain(1);
+    world.assert_right();
+}
