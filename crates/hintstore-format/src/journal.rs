@@ -580,6 +580,8 @@ pub enum Item {
     },
     /// Bytes between records that are none: a torn write, or damage.
     Bad {
+        /// Where they begin.
+        offset: u64,
         /// How many bytes.
         bytes: u64,
     },
@@ -672,6 +674,7 @@ impl Iterator for Walk<'_> {
             self.bytes.len()
         };
         Some(Item::Bad {
+            offset: from as u64,
             bytes: (self.at - from) as u64,
         })
     }

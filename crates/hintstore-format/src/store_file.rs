@@ -85,11 +85,16 @@ fn crc(bytes: &[u8]) -> u32 {
     )
 }
 
+/// Both slots in the bytes of a store file.
+pub fn slots(bytes: &[u8]) -> [Result<Slot, DecodeError>; 2] {
+    let second = bytes.get(STORE_SLOT_BYTES..).unwrap_or_default();
+    [bytes, second].map(Slot::decode)
+}
+
 /// The slot that counts in the bytes of a store file: the valid one of the greater generation.
 /// A slot of a newer format is never passed over for an older one.
 pub fn decode(bytes: &[u8]) -> Result<Slot, DecodeError> {
-    let first = Slot::decode(bytes);
-    let second = Slot::decode(bytes.get(STORE_SLOT_BYTES..).unwrap_or_default());
+    let [first, second] = slots(bytes);
     match (first, second) {
         (Err(error), _) | (_, Err(error)) if error.is_foreign() => Err(error),
         (Ok(a), Ok(b)) => Ok(if a.generation > b.generation { a } else { b }),

@@ -55,8 +55,12 @@ pub struct JournalView {
     pub targets: Vec<TargetView>,
     /// Segments that are done, and whose files may still be there.
     pub retired: Vec<SegmentId>,
-    /// Bytes that are no record.
+    /// Bytes before its last record that are no record.
     pub bad_bytes: u64,
+    /// Where the first of them lie.
+    pub bad_at: u64,
+    /// Behind its last record, from here on, is one that was cut off in a crash.
+    pub torn_at: Option<u64>,
     /// Why the journal could not be read, if it could not.
     pub unreadable: Option<String>,
     /// It is of a newer version, or holds a record that must not be passed over.
@@ -98,6 +102,8 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
         targets: targets.collect(),
         retired: found.state.retired.keys().map(|(_, id)| *id).collect(),
         bad_bytes: found.bad_bytes,
+        bad_at: found.bad_at,
+        torn_at: found.torn_at,
         is_newer: found.refused.is_some() || found.unreadable.is_some_and(|e| e.is_foreign()),
         is_missing: found.is_missing,
         unreadable: match (found.unreadable, found.refused) {

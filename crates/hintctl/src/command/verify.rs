@@ -378,7 +378,25 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
     let mut bytes = [0; 2 * STORE_SLOT_BYTES];
     file.read_at(&mut bytes, 0)?;
     match store_file::decode(&bytes) {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            let slots = store_file::slots(&bytes).into_iter().enumerate();
+            for (number, error) in slots.filter_map(|(number, slot)| Some((number, slot.err()?))) {
+                let position = number * STORE_SLOT_BYTES;
+                let slot = bytes.get(position..position + STORE_SLOT_BYTES);
+                if slot.is_some_and(|slot| slot.iter().all(|byte| *byte == 0)) {
+                    // It was not written yet.
+                    continue;
+                }
+                let text =
+                    format!("one of two slots cannot be read, and the other counts: {error}");
+                let note = Bad {
+                    position: position as u64,
+                    ..Bad::note("slot", text)
+                };
+                output.bad(file_name::STORE, &note)?;
+            }
+            Ok(())
+        }
         Err(error) => {
             let what = if error.is_foreign() {
                 "version"

@@ -320,7 +320,20 @@ impl Input {
             } else {
                 "journal"
             };
-            output.bad(file_name::JOURNAL, &Bad::whole(what, text))?;
+            let bad = Bad {
+                position: journal.bad_at,
+                bytes: journal.bad_bytes,
+                ..Bad::whole(what, text)
+            };
+            output.bad(file_name::JOURNAL, &bad)?;
+        }
+        if let Some(position) = journal.torn_at {
+            let text = "a crash cut off its last record, which did not count yet".to_owned();
+            let torn = Bad {
+                position,
+                ..Bad::note("torn", text)
+            };
+            output.bad(file_name::JOURNAL, &torn)?;
         }
         Ok(journal)
     }

@@ -142,6 +142,41 @@ fn a_damaged_or_missing_store_file_or_journal_is_found() {
 }
 
 #[test]
+fn damage_in_the_store_file_and_the_journal_is_told_by_place() {
+    let folder = Folder::new("places-of-control");
+    let path = store(&folder, 10);
+    HintStore::open(Config::new(&path))
+        .unwrap()
+        .close()
+        .unwrap();
+    let told = |name: &str, at: usize, code: i32| {
+        let file = path.join(name);
+        let good = fs::read(&file).unwrap();
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let run = json("verify", &path, &[]);
+        fs::write(&file, good).unwrap();
+        assert_eq!(run.code, code, "{name} {at}: {}", run.out);
+        let bad = run.of_kind("bad").remove(0);
+        (bad["what"].clone(), bad["position"].clone())
+    };
+    // The other slot counts.
+    for slot in [0, 4096] {
+        assert_eq!(told("STORE", slot + 20, 0), ("slot".into(), slot.into()));
+    }
+    let journal = fs::read(path.join("store.journal")).unwrap();
+    let end = journal.iter().rposition(|byte| *byte != 0).unwrap();
+    assert_eq!(told("store.journal", 70, 1), ("journal".into(), 64.into()));
+    let (what, position) = told("store.journal", end, 0);
+    assert_eq!(what, "torn");
+    assert!(
+        (65..end as u64).contains(&position.as_u64().unwrap()),
+        "{position}"
+    );
+}
+
+#[test]
 fn the_end_of_a_sealed_segment_is_checked() {
     let folder = Folder::new("footer");
     let path = store(&folder, 50);

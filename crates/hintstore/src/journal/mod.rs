@@ -41,8 +41,10 @@ pub(crate) struct Found {
     pub(crate) state: JournalState,
     /// Bytes before the last record that are no record.
     pub(crate) bad_bytes: u64,
-    /// Behind the last record is one that was cut off in a crash.
-    pub(crate) is_torn: bool,
+    /// Where the first of them lie.
+    pub(crate) bad_at: u64,
+    /// Behind the last record, from here on, is one that was cut off in a crash.
+    pub(crate) torn_at: Option<u64>,
     /// There is none.
     pub(crate) is_missing: bool,
     /// It is another store's: nothing of it counts.
@@ -91,28 +93,39 @@ pub(crate) fn parse(bytes: &[u8]) -> Found {
     };
     found.generation = head.generation;
     found.store = Some(head.store);
-    let (mut bad, mut any) = (0, false);
+    let mut bad: Option<(u64, u64)> = None;
+    let mut any = false;
     for item in Walk::new(bytes, head.generation) {
         if !matches!(item, Item::Bad { .. }) {
-            found.bad_bytes += std::mem::take(&mut bad);
+            if let Some((at, bytes)) = bad.take() {
+                found.add_bad(at, bytes);
+            }
             any = true;
         }
         match item {
             Item::Record(record) => found.state.apply(&record),
             Item::Unknown { code, refuse: true } => found.refused = Some(code),
             Item::Unknown { .. } => {}
-            Item::Bad { bytes } => bad += bytes,
+            Item::Bad { offset, bytes } => bad = Some((offset, bytes)),
         }
     }
-    found.is_torn = bad > 0;
+    found.torn_at = bad.map(|(at, _)| at);
     if !any {
         // A journal is begun with records that are durable before it has its name.
-        found.bad_bytes = bad.max(1);
+        let (at, bytes) = bad.unwrap_or((HEAD as u64, 1));
+        found.add_bad(at, bytes);
     }
     found
 }
 
 impl Found {
+    fn add_bad(&mut self, at: u64, bytes: u64) {
+        if self.bad_bytes == 0 {
+            self.bad_at = at;
+        }
+        self.bad_bytes += bytes;
+    }
+
     /// The same, if it is of this store, where that is known.
     pub(crate) fn of_store(self, own: Option<StoreId>) -> Self {
         match (own, self.store) {

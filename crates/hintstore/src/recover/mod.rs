@@ -194,7 +194,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             queue.recover(found.entry);
         }
         drop(ages);
-        let doubt = report.journal_unreadable || found.is_torn || found.bad_bytes > 0;
+        let doubt = report.journal_unreadable || found.torn_at.is_some() || found.bad_bytes > 0;
         for found in segments.deferred {
             let entry = found.entry;
             if told.of(target).deferred(entry.id).is_none() {
