@@ -25,6 +25,24 @@ pub(crate) struct TargetRecords {
     state: Option<u8>,
 }
 
+impl TargetRecords {
+    /// Keeps a loss. Where dead letters have no room for long there is one a checkpoint: from so many
+    /// on, they are added up.
+    fn lose(&mut self, loss: &Loss) {
+        let rejected = |known: &&mut Loss| known.end == End::Rejected && known.end == loss.end;
+        let many = self.losses.len() >= LOSSES_KEPT;
+        match self.losses.iter_mut().rfind(rejected).filter(|_| many) {
+            Some(last) => {
+                last.range.first = last.range.first.min(loss.range.first);
+                last.range.last = last.range.last.max(loss.range.last);
+                last.count += loss.count;
+                last.at = loss.at;
+            }
+            None => self.losses.push(*loss),
+        }
+    }
+}
+
 /// What the journal says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JournalState {
@@ -114,7 +132,7 @@ impl JournalState {
                 if loss.end != End::Rejected {
                     target.since.add(loss.end, loss.count);
                 }
-                target.losses.push(*loss);
+                target.lose(loss);
             }
             Record::TargetState { target, state } => {
                 self.targets.entry(*target).or_default().state = Some(*state);
