@@ -485,6 +485,7 @@ impl HintStore {
     /// Has pages delivered by `delivery` to every target that is up, from now on.
     pub fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
         let engine = self.engine();
+        engine.check_open()?;
         let waker = engine.catalog.deliver.clone();
         let step = Arc::new(Deliver::new(engine.clone(), delivery));
         engine.catalog.list_all();

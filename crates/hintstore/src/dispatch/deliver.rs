@@ -1,6 +1,11 @@
 //! Delivery as submit and complete: a hung target pins no thread.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use hintstore_format::TargetId;
 use hintstore_runtime::{
@@ -14,7 +19,8 @@ use crate::{Result, catalog::Queue, store::Engine};
 /// Sends pages to targets. Implemented by the embedder.
 pub trait Delivery: Send + Sync + fmt::Debug {
     /// Begins to deliver a page, and returns at once. When the target has answered, or will not,
-    /// call [`Completion::complete`], from any thread.
+    /// call [`Completion::complete`], from any thread. A panic ends the delivery of this page, which
+    /// is sent again after a rest, and of no other.
     fn deliver(&self, page: Page, completion: Completion);
 }
 
@@ -91,17 +97,24 @@ impl Deliver {
                 let completion = Completion {
                     engine: engine.clone(),
                 };
-                self.delivery.deliver(page.hand_out(engine), completion);
-                None
+                let page = page.hand_out(engine);
+                // What unwinds drops the page, which is told of.
+                let deliver = AssertUnwindSafe(|| self.delivery.deliver(page, completion));
+                match catch_unwind(deliver) {
+                    Ok(()) => None,
+                    Err(_) => Some(self.rest(queue, now)),
+                }
             }
             Ok(None) => queue.retry_at(now),
             // The disk may answer again; other targets go on.
-            Err(_) => {
-                let rest_until = now + engine.config().retry_delay;
-                queue.progress.lock().rest_until = rest_until;
-                Some(rest_until)
-            }
+            Err(_) => Some(self.rest(queue, now)),
         }
+    }
+
+    fn rest(&self, queue: &Queue, now: Boot) -> Boot {
+        let rest_until = now + self.engine.config().retry_delay;
+        queue.progress.lock().rest_until = rest_until;
+        rest_until
     }
 }
 

@@ -166,6 +166,33 @@ impl Delivery for Slow {
     }
 }
 
+/// Panics at the first page, and delivers all others.
+#[derive(Debug, Default)]
+struct Careless(Mutex<u64>);
+
+impl Delivery for Careless {
+    fn deliver(&self, page: Page, completion: Completion) {
+        let first = std::mem::take(&mut *self.0.lock().unwrap()) > 0;
+        assert!(!first, "a panic that the test wants");
+        completion.complete(page, &Answer::delivered()).unwrap();
+    }
+}
+
+#[test]
+fn a_delivery_that_panics_has_its_page_again_and_ends_no_other() {
+    let mut world = World::opened(small_config());
+    let careless = Arc::new(Careless(Mutex::new(1)));
+    world.store().deliver_by(careless).unwrap();
+    world.append_batch(20, 2, Level::Os);
+    for to in [0, 1] {
+        world.store().target_up(target(to));
+    }
+    world.runner.run();
+    assert_eq!(world.store().ledger().pending(), 10);
+    world.runner.advance(Duration::from_secs(2));
+    assert_eq!(world.store().ledger().pending(), 0);
+}
+
 #[test]
 fn a_hung_target_holds_nobody_up() {
     let mut world = World::opened(small_config());

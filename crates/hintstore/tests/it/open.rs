@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hintstore::{Answer, Bytes, Clock as _, Error, Level, Storage as _, Truncate};
+use hintstore::{
+    Answer, Bytes, Clock as _, Completion, Delivery, Error, Level, Page, Storage as _, Truncate,
+};
 use hintstore_format::{
     SegmentId, Sequence, StoreId, UnixMillis,
     block::{self, Position, Start},
@@ -402,7 +404,19 @@ fn a_closed_store_does_nothing_more() {
     closed(left.truncate(&Truncate::default()).map(drop));
     closed(left.acknowledge(page, &Answer::delivered()));
     closed(left.fence(hintstore::Namespace::NONE, UnixMillis::new(0)));
+    closed(left.configure(world.config.clone()));
+    closed(left.deliver_by(Arc::new(Nobody)));
     drop(left);
     world.drain(1);
     world.assert_right();
+}
+
+/// Is never asked.
+#[derive(Debug)]
+struct Nobody;
+
+impl Delivery for Nobody {
+    fn deliver(&self, _: Page, _: Completion) {
+        unreachable!("the store is closed");
+    }
 }
