@@ -379,6 +379,7 @@ pub(crate) struct Bench {
 pub(crate) struct QuickstartChild {
     pub(crate) store: PathBuf,
     pub(crate) hints: u64,
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=64))]
     pub(crate) threads: u64,
 }
 

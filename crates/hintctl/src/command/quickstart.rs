@@ -23,6 +23,7 @@ use hintstore::{
 use super::convert::{import, importing};
 use crate::{
     args::{Quickstart, QuickstartChild},
+    exit::usage,
     input::{Bad, CassandraFile, Flow, HintView, Input, Visitor, What},
     output::{Output, time},
 };
@@ -109,6 +110,10 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
                 newest: &mut newest,
             })?;
         }
+    }
+    if newest == i64::MIN {
+        let text = "no hint of Cassandra's is there: name other hint directories by --golden";
+        return Err(usage(text.to_owned()));
     }
     // The sets' own time: just behind their last write.
     let by_millis = newest + 1 - SystemClock.wall().get();

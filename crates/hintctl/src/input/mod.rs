@@ -15,7 +15,7 @@ use hintstore::{
     inspect::{JournalView, read_journal},
 };
 use hintstore_cassandra::{FileName, HintBody};
-use hintstore_format::{SegmentId, descriptor::Kind, file_name, layout::SEGMENT_MAGIC};
+use hintstore_format::{SegmentId, StoreId, descriptor::Kind, file_name, layout::SEGMENT_MAGIC};
 use hintstore_storage::{File, Info};
 use serde_json::{Value, json};
 
@@ -143,6 +143,7 @@ pub(crate) enum From<'a> {
         hint: HintBody<'a>,
     },
     Native {
+        store: StoreId,
         segment: SegmentId,
         kind: Kind,
         sequence: hintstore::Sequence,

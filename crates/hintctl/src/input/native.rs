@@ -110,14 +110,18 @@ impl NativeFile {
 
     /// Walks the hints. Never maps: the file may be somebody else's, or still be written.
     pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
-        let (segment, start) = match (&self.inspected.descriptor, &self.inspected.summary) {
-            (Ok(descriptor), _) => (descriptor.segment, descriptor.length() as u64),
+        let (store, segment, start) = match (&self.inspected.descriptor, &self.inspected.summary) {
+            (Ok(descriptor), _) => (
+                descriptor.store,
+                descriptor.segment,
+                descriptor.length() as u64,
+            ),
             (Err(_), summary) => {
                 if let Some(bad) = self.refusal() {
                     visitor.bad(&bad)?;
                 }
                 match summary {
-                    Some(summary) => (summary.segment, 128),
+                    Some(summary) => (summary.store, summary.segment, 128),
                     None => return Ok(()),
                 }
             }
@@ -233,6 +237,7 @@ impl NativeFile {
                     lifetime: entry.profile.lifetime(),
                     payload: frame.body.payload,
                     from: From::Native {
+                        store,
                         segment,
                         kind,
                         sequence,

@@ -142,6 +142,39 @@ fn a_damaged_or_missing_store_file_or_journal_is_found() {
 }
 
 #[test]
+fn a_hint_keeps_the_key_that_its_target_may_know() {
+    let folder = Folder::new("keys");
+    let first = store(&folder, 3);
+    let id = HintStore::open(Config::new(&first)).unwrap().id();
+    let dumped = json("dump", &first, &[]).of_kind("hint");
+    let mut from = first;
+    for name in ["second", "third"] {
+        let to = folder.join(name);
+        let run = json("convert", &from, &["--to", "native", to.to_str().unwrap()]);
+        assert_eq!(run.code, 0, "{}", run.err);
+        let copies = json("dump", &to, &[]).of_kind("hint");
+        assert_eq!(copies.len(), 3);
+        for (copy, hint) in copies.iter().zip(&dumped) {
+            assert_eq!(copy["origin"]["store"], id.to_string());
+            assert_eq!(copy["origin"]["sequence"], hint["sequence"]);
+        }
+        from = to;
+    }
+}
+
+#[test]
+fn no_hints_are_no_quickstart() {
+    let folder = Folder::new("empty");
+    let run = hintctl(&[
+        "quickstart".as_ref(),
+        "--golden".as_ref(),
+        folder.0.as_os_str(),
+    ]);
+    assert_eq!(run.code, 2, "{}", run.err);
+    assert!(run.err.contains("no hint of Cassandra's"), "{}", run.err);
+}
+
+#[test]
 fn damage_in_the_store_file_and_the_journal_is_told_by_place() {
     let folder = Folder::new("places-of-control");
     let path = store(&folder, 10);

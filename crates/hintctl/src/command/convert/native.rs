@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
-use hintstore::{Bytes, Config, Hint, HintStore, Level, Sequence, TargetId, UnixMillis};
+use hintstore::{Bytes, Config, Hint, HintStore, Level, Origin, Sequence, TargetId, UnixMillis};
 use hintstore_format::file_name;
 
 use super::{Full, Sink, refuse_occupied};
@@ -77,8 +77,20 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
         .namespace(view.namespace)
         .payload_version(view.payload_version);
     hint.lifetime = view.lifetime;
-    if let From::Native { body, .. } = &view.from {
+    if let From::Native {
+        store,
+        sequence,
+        body,
+        ..
+    } = &view.from
+    {
         hint.body = *body;
+        // Its target may have got it under that key already.
+        hint.body.origin.get_or_insert(Origin {
+            store: *store,
+            target: view.target,
+            sequence: *sequence,
+        });
     }
     match store.append(hint, Level::Buffered) {
         Ok(receipt) => Ok(receipt.sequence),
