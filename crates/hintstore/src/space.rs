@@ -4,7 +4,10 @@ use hintstore_runtime::sync::Ordering::Relaxed;
 use hintstore_storage::Space;
 use hintstore_writer::Bytes;
 
-use crate::{recover::aside_bytes, store::Engine};
+use crate::{
+    recover::{aside_bytes, control_bytes},
+    store::Engine,
+};
 
 /// Caps on the disk space that a store takes, counted as the file system allocates it. A hint that
 /// would pass one is refused as [`crate::Refusal::Full`]; what was accepted is never given up for
@@ -55,14 +58,16 @@ impl DiskConfig {
 }
 
 impl Engine {
-    /// Looks how much the device has free, and sets the caps by it. One call to the kernel.
+    /// Looks how much the device has free and how long the journal has grown, and sets the caps by
+    /// it. Some calls to the kernel, and nothing is read.
     pub(crate) fn look_at_space(&self) -> hintstore_storage::Result<Caps> {
         let space = self.storage.space()?;
         let caps = self.config().disk.caps(space);
         let budget = &self.catalog.budget;
         budget.set_caps(caps.total, caps.target);
-        let others = Bytes::new(self.other_bytes + self.aside_bytes.load(Relaxed));
-        budget.look(Bytes::new(space.free), caps.free_floor, others);
+        let aside = self.aside_bytes.load(Relaxed);
+        let others = self.foreign_bytes + control_bytes(&*self.storage) + aside;
+        budget.look(Bytes::new(space.free), caps.free_floor, Bytes::new(others));
         Ok(caps)
     }
 

@@ -56,8 +56,8 @@ pub(crate) struct Engine {
     waker: Waker,
     sweep_at: Mutex<Boot>,
     pub(crate) look_at: Mutex<Boot>,
-    /// Bytes of the control files, and of foreign ones.
-    pub(crate) other_bytes: u64,
+    /// Bytes of foreign files, as they were when the store was opened.
+    pub(crate) foreign_bytes: u64,
     /// Bytes of files that are set aside.
     pub(crate) aside_bytes: AtomicU64,
     aside_segments: AtomicU64,
@@ -301,7 +301,7 @@ impl HintStore {
             journal,
             report,
             last_created,
-            other_bytes,
+            foreign_bytes,
             aside_bytes,
         } = recovered;
         let Environment {
@@ -332,7 +332,7 @@ impl HintStore {
             waker: Waker::default(),
             sweep_at: Mutex::new(clock.boot()),
             look_at: Mutex::new(clock.boot()),
-            other_bytes,
+            foreign_bytes,
             aside_bytes: AtomicU64::new(aside_bytes),
             storage,
             descriptors,

@@ -129,8 +129,8 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) report: OpenReport,
     pub(crate) last_created: ByTarget<UnixMillis>,
-    /// Bytes of the control files, and of foreign ones.
-    pub(crate) other_bytes: u64,
+    /// Bytes of foreign files, as they were when the store was opened.
+    pub(crate) foreign_bytes: u64,
     /// Bytes of files that are set aside.
     pub(crate) aside_bytes: u64,
 }
@@ -246,7 +246,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         epoch: identity.epoch,
         catalog,
         journal,
-        other_bytes: other_bytes(&**storage, &report)?,
+        foreign_bytes: report.foreign.iter().map(|found| found.allocated).sum(),
         aside_bytes: aside_bytes(&**storage)?,
         report,
         last_created,
@@ -291,16 +291,11 @@ pub(crate) fn aside_bytes(storage: &dyn Storage) -> hintstore_storage::Result<u6
     Ok(bytes)
 }
 
-/// What is in the directory beside segments.
-fn other_bytes(storage: &dyn Storage, report: &OpenReport) -> Result<u64> {
-    let foreign: u64 = report.foreign.iter().map(|foreign| foreign.allocated).sum();
-    let mut control = 0;
-    for name in file_name::CONTROL {
-        if let Ok(file) = storage.open(name, false) {
-            control += file.info()?.allocated;
-        }
-    }
-    Ok(foreign + control)
+/// What the store file, its lock and its journals take.
+pub(crate) fn control_bytes(storage: &dyn Storage) -> u64 {
+    let files = file_name::CONTROL.into_iter();
+    let taken = files.filter_map(|name| Some(storage.info(name).ok()?.allocated));
+    taken.sum()
 }
 
 fn lock(storage: &dyn Storage) -> Result<Lock> {
