@@ -172,9 +172,10 @@ impl Journal {
     }
 
     /// Goes on with the journal that is there: where there is no space for a new one.
-    pub(crate) fn go_on(storage: Arc<dyn Storage>, store: StoreId, found: Found) -> Result<Self> {
+    pub(crate) fn go_on(storage: Arc<dyn Storage>, store: StoreId) -> Result<Self> {
         let file = storage.open(file_name::JOURNAL, true)?;
         let bytes = read_bytes(&*file)?;
+        let found = parse(&bytes).of_store(Some(store));
         let mut walk = Walk::new(&bytes, found.generation);
         walk.by_ref().for_each(drop);
         Ok(Self {

@@ -144,7 +144,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let mut report = OpenReport::default();
     let store_file = identity::StoreFile::open(&**storage)?;
     let own = store_file.own();
-    let found = crate::journal::read(&**storage)?.of_store(own.map(|own| own.store));
+    let mut found = crate::journal::read(&**storage)?.of_store(own.map(|own| own.store));
     refuse_newer(&**storage, &found)?;
     report.journal_bad_bytes = found.bad_bytes;
     report.journal_unreadable = found.unreadable.is_some() || found.is_foreign;
@@ -163,7 +163,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let identity = store_file.next(environment, segments.last_epoch.max(found.epoch()))?;
 
     let mut told = Told {
-        state: found.state.clone(),
+        state: std::mem::take(&mut found.state),
         records: Vec::new(),
     };
     // The files of retired segments are gone by now; their records go with the next rotation.
@@ -232,7 +232,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let begun = Journal::begin(storage.clone(), identity.store, generation, state);
     let journal = match begun {
         Err(error) if error.is_disk_full() && found.generation > 0 => {
-            let mut journal = Journal::go_on(storage.clone(), identity.store, found)?;
+            let mut journal = Journal::go_on(storage.clone(), identity.store)?;
             journal.append(&records)?;
             journal
         }
