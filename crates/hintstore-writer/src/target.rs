@@ -125,9 +125,9 @@ pub struct TargetWriter {
 }
 
 /// More closed blocks than this, and the appender that closes another one helps to write them.
-const HELP_ABOVE: usize = 6;
+const HELP_ABOVE: usize = 16;
 /// More than this, and it waits for whoever writes.
-const WAIT_ABOVE: usize = 8;
+const WAIT_ABOVE: usize = 24;
 /// One target may hold a quarter of the memory in blocks that wait for the disk; then it waits.
 const MEMORY_SHARE: u64 = 4;
 /// An epoch ends this many sequences before its 40 bits do.
