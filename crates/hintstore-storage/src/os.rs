@@ -101,7 +101,6 @@ impl Storage for OsStorage {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            // A link is the file that it leads to; one that leads nowhere is just that.
             let kind = match entry.file_type() {
                 Ok(kind) => kind,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -59,7 +59,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// there is no error.
     fn make_directory(&self, name: &str) -> Result<()>;
 
-    /// What lies in a directory, in no order. What vanishes meanwhile is left out.
+    /// What lies in a directory, in no order; some of it may be gone by now.
     fn list(&self, directory: &str) -> Result<Vec<Entry>>;
 
     /// Length and space of a file, which is not opened.

@@ -2,9 +2,9 @@
 //!
 //! Everything is reserved before it is taken: a slab when it is bound, with all that its block and
 //! a segment's ends may add; space ahead of a segment before it is allocated. So a hint that was
-//! accepted has its place under the caps, and no cap is passed. A sixteenth of each is kept for
-//! copies of hints that wait for a retry: without them delivery could not get past these, and a
-//! full target would stay full. A cap that was reached is left again only when another sixteenth
+//! accepted has its place under the caps, and no cap is passed. A sixteenth of each, but for the
+//! floor of the device, is kept for copies of hints that wait for a retry: without them delivery
+//! could not get past these, and a full target would stay full. A cap that was reached is left again only when another sixteenth
 //! is free, so that a full store does not flap.
 
 use std::sync::Arc;
@@ -216,24 +216,29 @@ impl Budget {
         }
     }
 
-    /// Takes space for what is about to be accepted; a cap that is in the way is entered.
+    /// Takes space for what is about to be accepted. See [`Budget::refuse`] for a cap that is in the
+    /// way.
     pub(crate) fn reserve(&self, usage: &Usage, bytes: u64) -> Result<(), Cap> {
         if let Some(cap) = self.full(usage) {
             return Err(cap);
         }
-        match self.take(usage, bytes, for_hints) {
-            Ok(()) => {
-                self.unwritten.fetch_add(bytes, SeqCst);
-                Ok(())
+        self.take(usage, bytes, for_hints)?;
+        self.unwritten.fetch_add(bytes, SeqCst);
+        Ok(())
+    }
+
+    /// A hint is refused for a cap, which is entered: unless it is only that this hint is large, and
+    /// the cap would be left again at once.
+    pub(crate) fn refuse(&self, usage: &Usage, cap: Cap) {
+        match cap {
+            Cap::Total if self.used().get() > left_below(self.total_max.load(SeqCst)) => {
+                self.enter(&self.total.full);
             }
-            Err(cap) => {
-                self.enter(match cap {
-                    Cap::Total => &self.total.full,
-                    Cap::Target => &usage.0.full,
-                    Cap::Device => &self.device_full,
-                });
-                Err(cap)
+            Cap::Target if usage.bytes().get() > left_below(self.target_max.load(SeqCst)) => {
+                self.enter(&usage.0.full);
             }
+            Cap::Device => self.enter(&self.device_full),
+            Cap::Total | Cap::Target => {}
         }
     }
 
@@ -380,7 +385,7 @@ impl Taken {
     /// The file was cut here.
     pub(crate) fn cut_to(&self, length: u64) {
         let length = on_disk(length);
-        let before = self.bytes.swap(length, SeqCst);
+        let before = self.bytes.fetch_min(length, SeqCst);
         let over = before.saturating_sub(length);
         self.budget.free(&self.usage, Bytes::new(over));
     }
@@ -405,7 +410,8 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 15);
-        assert_eq!(budget.reserve(&usage, slab), Err(Cap::Total));
+        budget.refuse(&usage, Cap::Total);
+        assert_eq!(budget.reserve(&usage, 1), Err(Cap::Total));
         assert_eq!(budget.transitions(), (1, 0));
         // The rest is for copies.
         let copy = Bytes::new(slab);
@@ -428,6 +434,7 @@ mod tests {
         );
         assert_eq!(budget.reserve(&one, 120 << 10), Ok(()));
         assert_eq!(budget.reserve(&one, 4096), Err(Cap::Target));
+        budget.refuse(&one, Cap::Target);
         assert_eq!(budget.reserve(&two, 4096), Ok(()));
         assert_eq!(
             (budget.full(&one), budget.full(&two)),
@@ -444,6 +451,7 @@ mod tests {
         // Nothing was written: the device looks the same, and the slab counts all the same.
         budget.look(Bytes::mib(12), floor, Bytes::new(0));
         assert_eq!(budget.reserve(&usage, 2 << 20), Err(Cap::Device));
+        budget.refuse(&usage, Cap::Device);
         budget.look(Bytes::mib(10), floor, Bytes::new(0));
         assert_eq!(budget.full(&usage), Some(Cap::Device));
         budget.look(Bytes::mib(20), floor, Bytes::new(0));

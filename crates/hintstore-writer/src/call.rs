@@ -5,7 +5,9 @@ use std::sync::Arc;
 use hintstore_format::{Sequence, TargetId, frame::Draft};
 use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
 
-use crate::{Bytes, Hint, Level, Receipt, Refusal, shared::Shared, target::TargetWriter};
+use crate::{
+    Bytes, Hint, Level, Receipt, Refusal, pool::FRAME_MAX, shared::Shared, target::TargetWriter,
+};
 
 /// What stands before the write path: who may append, and what is known of each target.
 pub trait Gate {
@@ -45,8 +47,8 @@ impl<'a, G: Gate> Call<'a, G> {
         }
     }
 
-    /// Takes a hint into memory, or counts its refusal. `draft` makes it ready once it is not
-    /// refused by what is known before: a refusal costs no checksum.
+    /// Takes a hint into memory, or counts its refusal. `draft` makes it ready once nothing is known
+    /// that refuses it: most refusals cost no checksum.
     #[inline]
     pub(crate) fn accept<'b>(
         &mut self,
@@ -54,6 +56,7 @@ impl<'a, G: Gate> Call<'a, G> {
         draft: impl FnMut() -> Draft<'b>,
     ) -> Result<Receipt, Refusal> {
         let target = hint.target;
+        let waiting = self.waiting.len();
         match self.take(hint, draft) {
             Ok(sequence) => Ok(Receipt {
                 target,
@@ -61,6 +64,8 @@ impl<'a, G: Gate> Call<'a, G> {
                 level: Level::Buffered,
             }),
             Err(reason) => {
+                // It waits for nothing.
+                self.wait_no_more(waiting);
                 self.shared.refused.add(reason, 1);
                 self.gate.refused(target, reason);
                 Err(reason)
@@ -79,18 +84,25 @@ impl<'a, G: Gate> Call<'a, G> {
             self.wait_for_level(hint.target)?;
         }
         let profile = hint.profile();
-        // The usual case, a slab with room, counts no references and knows no deadline.
+        let mut made = None;
+        // The usual case, a slab with room, counts no references and knows no deadline. What fits no
+        // slab is not checksummed while others wait for the table.
         let targets = self.shared.targets.read();
         if let Some(target) = targets.get(&hint.target) {
             target.may_take()?;
-            if let Some(sequence) = target.append_open(&draft(), &profile) {
-                return Ok(sequence);
+            if hint.body.payload.len() < FRAME_MAX && target.has_slab() {
+                let draft = draft();
+                if let Some(sequence) = target.append_open(&draft, &profile) {
+                    return Ok(sequence);
+                }
+                made = Some(draft);
             }
         }
         drop(targets);
+        let draft = made.unwrap_or_else(draft);
         let deadline = || self.shared.deadline(self.deadline);
         let target = self.gate.writer_of(hint.target);
-        target.append(&draft(), profile, deadline)
+        target.append(&draft, profile, deadline)
     }
 
     /// Whether the hint may be taken, for all that can be said before anything is reserved for it.
@@ -123,14 +135,23 @@ impl<'a, G: Gate> Call<'a, G> {
     }
 }
 
-impl<G> Drop for Call<'_, G> {
-    fn drop(&mut self) {
-        let count = self.waiting.len() as u64;
+impl<G> Call<'_, G> {
+    /// Counts only the first so many as waiting.
+    fn wait_no_more(&mut self, first: usize) {
+        let over = self.waiting.drain(first.min(self.waiting.len())..);
+        let mut count = 0;
+        for target in over {
+            target.in_flight.fetch_sub(1, SeqCst);
+            count += 1;
+        }
         if count > 0 {
             self.shared.in_flight.fetch_sub(count, SeqCst);
         }
-        for target in &self.waiting {
-            target.in_flight.fetch_sub(1, SeqCst);
-        }
+    }
+}
+
+impl<G> Drop for Call<'_, G> {
+    fn drop(&mut self) {
+        self.wait_no_more(0);
     }
 }

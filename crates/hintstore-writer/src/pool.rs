@@ -56,6 +56,11 @@ impl SlabRef {
             .map_or(0, |size| *size as u64)
     }
 
+    /// The class below its own.
+    pub(crate) fn smaller_class(self) -> Option<u8> {
+        self.class.checked_sub(1)
+    }
+
     /// What it may take on the disk.
     pub(crate) fn on_disk(self) -> u64 {
         for_block(self.size() + self.size() / TABLE_SHARE)

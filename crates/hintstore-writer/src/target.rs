@@ -239,6 +239,12 @@ impl TargetWriter {
         Sequence::new(self.synced.load(Acquire))
     }
 
+    /// Whether there is a slab to try.
+    #[inline]
+    pub(crate) fn has_slab(&self) -> bool {
+        self.current.load(Acquire) != 0
+    }
+
     /// Takes a hint into the present slab, where there is one with room.
     #[inline]
     pub(crate) fn append_open(
@@ -334,19 +340,27 @@ impl TargetWriter {
         if self.used_up(&inner) {
             return Turned::UsedUp;
         }
-        let start = self.shared.start(inner.next, created);
-        let least = Pool::class_for(frame);
-        let class = inner.class.max(least);
         if self.holds_its_share(&inner) {
             return Turned::NoMemory;
         }
-        let Some(slab) = self.shared.pool.acquire(class, least, start) else {
-            return Turned::NoMemory;
-        };
-        if let Err(cap) = self.shared.budget.reserve(&self.usage, slab.on_disk()) {
+        let start = self.shared.start(inner.next, created);
+        let least = Pool::class_for(frame);
+        let slab = loop {
+            let class = inner.class.max(least);
+            let Some(slab) = self.shared.pool.acquire(class, least, start) else {
+                return Turned::NoMemory;
+            };
+            let Err(cap) = self.shared.budget.reserve(&self.usage, slab.on_disk()) else {
+                break slab;
+            };
             self.give_back(slab);
-            return Turned::Full(cap);
-        }
+            // Near a cap a smaller one may do.
+            let Some(smaller) = slab.smaller_class().filter(|smaller| *smaller >= least) else {
+                self.shared.budget.refuse(&self.usage, cap);
+                return Turned::Full(cap);
+            };
+            inner.class = smaller;
+        };
         inner.bound = now;
         self.current.store(slab.pack(), Release);
         let list = !std::mem::replace(&mut inner.listed, true);
@@ -491,7 +505,10 @@ impl TargetWriter {
         let length = (block::HEADER + draft.length(start.base_created)) as u64;
         let on_disk = for_block(length);
         let reserved = self.shared.budget.reserve(&self.usage, on_disk);
-        reserved.map_err(|cap| Refusal::Full { cap })?;
+        reserved.map_err(|cap| {
+            self.shared.budget.refuse(&self.usage, cap);
+            Refusal::Full { cap }
+        })?;
         while !self.shared.pool.take(length) {
             if let Err(refusal) = self.shared.wait_for_memory(self, length, deadline) {
                 self.shared.budget.unreserve(&self.usage, on_disk);

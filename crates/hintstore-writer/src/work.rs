@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hintstore_format::TargetId;
 use hintstore_runtime::{
     Boot, Next, Waker,
-    sync::{AtomicBool, Mutex, Ordering::SeqCst, Queue},
+    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst, Queue, Signal},
 };
 
-use crate::{segment::Segment, shared::Shared, steps, target::TargetWriter};
+use crate::{WriterConfig, segment::Segment, shared::Shared, steps, target::TargetWriter};
 
 /// A window of unsynced bytes that is half full waits no longer for its sync.
 const REST_MAX: Duration = Duration::from_secs(1);
@@ -28,6 +28,9 @@ pub(crate) struct Work {
     writeback: Queue<(Arc<Segment>, u64, u64)>,
     /// Segments that are full or old.
     sealing: Queue<(Arc<TargetWriter>, Arc<Segment>)>,
+    /// So many threads seal right now; and the signal that one is done.
+    sealers: AtomicU64,
+    sealed: Signal,
     lists: Mutex<Lists>,
     pub(crate) wakers: Wakers,
 }
@@ -57,11 +60,15 @@ pub(crate) struct Wakers {
 }
 
 impl Work {
-    /// The intervals are others now: when something is due is found anew.
-    pub(crate) fn forget_times(&self) {
+    /// The intervals are others now: nothing waits longer than they say.
+    pub(crate) fn hurry(&self, now: Boot, config: &WriterConfig) {
         let mut lists = self.lists.lock();
-        lists.flush_at = None;
-        lists.sync_at = None;
+        let (flush_at, sync_at) = (
+            now + config.flush_interval / 2,
+            now + config.sync_interval / 2,
+        );
+        lists.flush_at = lists.flush_at.map(|at| at.min(flush_at));
+        lists.sync_at = lists.sync_at.map(|at| at.min(sync_at));
     }
 
     /// Forgets all targets that wait.
@@ -240,13 +247,25 @@ impl Shared {
     /// Seals what was listed, each once: where that fails, its successor is listed anew, and this
     /// is true.
     pub(crate) fn seal_listed(&self) -> bool {
+        // Before one is taken off the list: whoever waits finds each either listed or counted.
+        self.work.sealers.fetch_add(1, SeqCst);
         for _ in 0..self.work.sealing.len() {
             let Some((target, segment)) = self.work.sealing.pop() else {
                 break;
             };
             steps::seal(&target, &segment);
         }
+        self.work.sealers.fetch_sub(1, SeqCst);
+        self.work.sealed.raise();
         !self.work.sealing.is_empty()
+    }
+
+    /// Seals what was listed, and waits for others who do.
+    pub(crate) fn seal_all(&self, deadline: Boot) {
+        self.seal_listed();
+        let mut done = || self.work.sealers.load(SeqCst) == 0;
+        self.runner
+            .wait_until(&self.work.sealed, Some(deadline), &mut done);
     }
 
     /// Has the age of a target's open segment looked at.

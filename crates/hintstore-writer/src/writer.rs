@@ -68,7 +68,7 @@ impl Writer {
         for target in self.shared.all_targets() {
             self.shared.list_aging(&target, now);
         }
-        self.shared.work.forget_times();
+        self.shared.work.hurry(now, &self.shared.config());
         let wakers = &self.shared.work.wakers;
         for waker in [&wakers.flush, &wakers.sync, &wakers.seal] {
             waker.wake();
@@ -281,7 +281,7 @@ impl Writer {
 
     /// Seals what was rolled, as far as the disk has room; the rest is closed without footers.
     pub fn seal_rolled(&self) {
-        self.shared.seal_listed();
+        self.shared.seal_all(self.deadline(None));
     }
 
     /// Memory in slabs, and bytes in the kernel that no sync covers.

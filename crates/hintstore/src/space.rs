@@ -12,7 +12,7 @@ use crate::{
 /// Caps on the disk space that a store takes, counted as the file system allocates it. A hint that
 /// would pass one is refused as [`crate::Refusal::Full`]; what was accepted is never given up for
 /// space. Recovery and truncation need none. Delivery needs some only where hints wait for a retry
-/// among others that do not: a sixteenth of each cap is kept for that.
+/// among others that do not: a sixteenth of both caps is kept for that, and none of `free_floor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskConfig {
     /// All targets together, with the journal and what is set aside or foreign. By default a tenth

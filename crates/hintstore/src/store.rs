@@ -78,8 +78,10 @@ impl Engine {
         self.check_open()?;
         config.check()?;
         config.only_live_differ(&self.config())?;
-        if config.windows() != self.config().windows() {
-            // Known before it counts: what a crash may have cost is told at the next open.
+        let was = self.config().writer.unsynced_bytes_max;
+        if config.writer.unsynced_bytes_max > was {
+            // Known before it counts: what a crash may have cost is told at the next open. A
+            // narrower one does not hold yet.
             let mut journal = self.journal.lock();
             journal.append_or_forget(config.windows())?;
         }
@@ -533,7 +535,8 @@ impl HintStore {
     /// Discards hints: durable on return, their files gone where nothing else is in them.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] where what is in memory could not be written first.
+    /// [`Error::NotDurable`] where some of it is in memory and could not be written, not even in the
+    /// room that the rest left: that rest is discarded.
     pub fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         self.engine().truncate(what)
     }

@@ -329,7 +329,10 @@ impl Input {
             output.bad(file_name::JOURNAL, &bad)?;
         }
         if let Some(position) = journal.torn_at {
-            let text = "a crash cut off its last record, which did not count yet".to_owned();
+            let text =
+                "behind its last record is none that is whole: a crash cut it off, it is being \
+                        written, or it was damaged"
+                    .to_owned();
             let torn = Bad {
                 position,
                 ..Bad::note("torn", text)
@@ -361,14 +364,18 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
             "" => entry.name,
             folder => format!("{folder}/{}", entry.name),
         };
-        let Ok(info) = storage.info(&name) else {
-            // It went in between, or its name cannot be said.
-            if name.contains(char::REPLACEMENT_CHARACTER) {
-                let why = "its name is not UTF-8: link to it under another".to_owned();
-                let (what, info) = (What::Foreign(why), Info::default());
-                files.push(Found { name, info, what });
+        let info = match storage.info(&name) {
+            Ok(info) => info,
+            Err(error) if error.is_missing() => {
+                // It went in between, or its name cannot be said.
+                if name.contains(char::REPLACEMENT_CHARACTER) {
+                    let why = "its name is not UTF-8: link to it under another".to_owned();
+                    let (what, info) = (What::Foreign(why), Info::default());
+                    files.push(Found { name, info, what });
+                }
+                continue;
             }
-            continue;
+            Err(error) => return Err(error.into()),
         };
         let what = match std::fs::metadata(storage.path(&name)) {
             // Opening a pipe or a device can block for ever.

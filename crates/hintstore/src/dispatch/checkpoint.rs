@@ -277,9 +277,12 @@ impl Engine {
                 }
             }
         }
+        // Rules are exchanged before this is cleared: under its lock, they are those of now.
+        let mut latest = self.latest.lock();
         if Arc::ptr_eq(&config, &self.config()) {
-            *self.latest.lock() = still_known;
+            *latest = still_known;
         }
+        drop(latest);
         // Their files go when that is durable.
         self.checkpoint()?;
         failed.map_or(Ok(()), Err)

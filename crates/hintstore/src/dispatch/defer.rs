@@ -213,7 +213,7 @@ impl Engine {
             {
                 let mut progress = child.progress.lock();
                 progress.frontier = copied.summary.first.before();
-                progress.rare.discards = discards;
+                progress.set_discards(&discards);
                 progress.rest_until = self.clock.boot() + self.config().retry_delay;
             }
             child.recover(Entry::copied(&copied));

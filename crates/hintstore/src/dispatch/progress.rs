@@ -104,6 +104,13 @@ impl Progress {
         self.again = self.unended.clone();
     }
 
+    /// What an operator discarded so far.
+    pub(crate) fn set_discards(&mut self, discards: &[Discard]) {
+        if !discards.is_empty() {
+            self.rare.discards = discards.to_vec();
+        }
+    }
+
     /// Books the end of hints that were handed out, or are behind the frontier by now.
     pub(crate) fn end(&mut self, queue: &Queue, ended: &Ranges, end: End) {
         if ended.is_empty() {

@@ -383,7 +383,7 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
     let mut progress = queue.progress.lock();
     progress.resume(checkpoint.up_to, &checkpoint.holes);
     progress.ends = checkpoint.ends;
-    progress.rare.discards.clone_from(&records.discards);
+    progress.set_discards(&records.discards);
     let mut pending = count_pending(storage, queue, &mut progress)?;
     for child in queue.deferred() {
         let mut progress = child.progress.lock();
@@ -392,7 +392,7 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
                 progress.resume(deferred.up_to, &deferred.holes);
             }
         }
-        progress.rare.discards.clone_from(&records.discards);
+        progress.set_discards(&records.discards);
         pending += count_pending(storage, &child, &mut progress)?;
     }
     queue.found.store(pending + progress.ends.total(), SeqCst);

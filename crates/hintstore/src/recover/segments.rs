@@ -1,6 +1,12 @@
 //! Which files are segments, and how far each came.
 
-use std::{collections::BTreeMap, io::IoSlice, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    io::IoSlice,
+    panic::resume_unwind,
+    sync::Arc,
+    thread::{self, Builder as ThreadBuilder},
+};
 
 use hintstore_format::{
     SegmentId, Sequence, TargetId, UnixMillis,
@@ -161,10 +167,18 @@ impl Looking<'_> {
         }
         thread::scope(|scope| {
             let parts = names.chunks(names.len().div_ceil(THREADS));
-            let threads: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
-            let looked = threads.into_iter().flat_map(|thread| match thread.join() {
-                Ok(looked) => looked,
-                Err(panic) => std::panic::resume_unwind(panic),
+            let threads: Vec<_> = parts
+                .map(|part| {
+                    (
+                        part,
+                        ThreadBuilder::new().spawn_scoped(scope, move || look(part)),
+                    )
+                })
+                .collect();
+            let looked = threads.into_iter().flat_map(|(part, thread)| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // The system gives no thread: it takes longer.
+                Err(_) => look(part),
             });
             looked.collect()
         })

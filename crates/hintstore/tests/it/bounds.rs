@@ -1,11 +1,12 @@
 //! What bounds a store, and what it says when a bound is met.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hintstore::{
-    AppendError, Bytes, Cap, Clock as _, End, Hint, Level, Refusal, Scope, Storage as _, Truncate,
+    AppendError, Bytes, Cap, Clock as _, End, Environment, Hint, HintStore, Level, Refusal, Scope,
+    Storage as _, SystemClock, Threads, Truncate,
 };
-use hintstore_sim::{Crash, Random};
+use hintstore_sim::{Crash, Random, SimStorage};
 
 use crate::world::{Fate, LONG, START, World, namespace, small_config, target};
 
@@ -189,6 +190,63 @@ fn a_full_disk_truncates_what_is_in_memory_too() {
         assert_eq!((books.ended(End::Discarded), books.pending()), (49, 0));
         world.drain(1);
         world.assert_right();
+    }
+}
+
+#[test]
+fn a_small_cap_is_used_and_never_stays_full() {
+    for kib in [64, 240, 400, 1024] {
+        let mut config = small_config();
+        config.writer.memory = Bytes::mib(4);
+        config.writer.segment_bytes = Bytes::mib(8);
+        config.disk.total = Some(Bytes::mib(64));
+        config.disk.target = Some(Bytes::kib(kib));
+        let mut world = World::opened(config);
+        for _ in 0..3 {
+            // Quickly, so that its slabs grow as large as they can; then at leisure.
+            while world.append(0, 900, Level::Buffered) {}
+            world.runner.advance(Duration::from_secs(1));
+            while world.append(0, 900, Level::Os) {}
+            let used = world.store().snapshot().targets[0].bytes;
+            assert!(used <= Bytes::kib(kib), "{kib}: {used:?}");
+            assert!(used >= Bytes::kib(kib * 3 / 4 - 24), "{kib}: {used:?}");
+            // A hint that is too large for what is left keeps no small one out.
+            assert!(!world.append(0, 500_000, Level::Os) || kib == 1024);
+            world.truncate(Truncate::default());
+            world.runner.advance(Duration::from_secs(1));
+            world.checkpoint();
+            assert_eq!(world.store().snapshot().targets[0].bytes, Bytes::new(0));
+        }
+        assert!(world.append(0, 900, Level::Os), "{kib}");
+        world.drain(1);
+        world.assert_right();
+    }
+}
+
+/// As in [`a_full_disk_truncates_what_is_in_memory_too`], with threads that seal meanwhile.
+#[test]
+fn a_full_disk_truncates_while_others_seal() {
+    for round in 0..20 {
+        let disk = SimStorage::new();
+        let clock: Arc<dyn hintstore::Clock> = Arc::new(SystemClock);
+        let environment = Environment {
+            storage: Arc::new(disk.clone()),
+            runner: Arc::new(Threads::new(clock.clone())),
+            clock,
+        };
+        let mut config = small_config();
+        config.writer.flush_interval = HOUR;
+        let store = HintStore::open_in(environment, config).unwrap();
+        let append = |level| {
+            let hint = Hint::new(target(0), SystemClock.wall(), LONG, &[7; 900]);
+            store.append(hint, level).unwrap();
+        };
+        (0..12).for_each(|_| append(Level::Durable));
+        (0..3).for_each(|_| append(Level::Buffered));
+        disk.set_capacity(Some(disk.used()));
+        store.truncate(&Truncate::default()).unwrap();
+        assert_eq!(store.ledger().pending(), 0, "round {round}");
+        store.close().unwrap();
     }
 }
 

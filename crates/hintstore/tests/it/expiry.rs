@@ -118,36 +118,40 @@ fn a_dead_segment_between_living_ones_goes_and_the_order_stays() {
 
 #[test]
 fn a_rule_of_today_sweeps_what_it_made_dead_and_reads_each_footer_once() {
-    let mut config = small_config();
-    config.sweep_interval = Duration::from_hours(9);
-    let rule = |of| (namespace(of), Duration::from_mins(10));
-    config.expiry.gc_grace_now.extend((0..3).map(rule));
-    let mut world = World::opened(config);
-    for _ in 0..40 {
-        assert!(world.append(0, 900, Level::Durable));
-    }
-    world.runner.advance(Duration::from_secs(9));
-    let sealed = world.store().snapshot().targets[0].segments;
-    assert!(sealed > 1);
-    world.store().sweep().unwrap();
-    assert_eq!(world.store().snapshot().targets[0].segments, sealed);
-    // Nobody looks into them again, so nobody misses them.
-    for name in world.disk.names() {
-        if name.ends_with(".hints") {
-            world.disk.unlink(&name).unwrap();
+    for unlinked in [false, true] {
+        let mut config = small_config();
+        config.sweep_interval = Duration::from_hours(9);
+        let rule = |of| (namespace(of), Duration::from_mins(10));
+        config.expiry.gc_grace_now.extend((0..3).map(rule));
+        let mut world = World::opened(config);
+        for _ in 0..40 {
+            assert!(world.append(0, 900, Level::Durable));
         }
+        world.runner.advance(Duration::from_secs(9));
+        let sealed = world.store().snapshot().targets[0].segments;
+        assert!(sealed > 1);
+        world.store().sweep().unwrap();
+        assert_eq!(world.store().snapshot().targets[0].segments, sealed);
+        if unlinked {
+            // Nobody looks into them again, so nobody misses them; until the rules are others.
+            for name in world.disk.names() {
+                if name.ends_with(".hints") {
+                    world.disk.unlink(&name).unwrap();
+                }
+            }
+            world.store().sweep().unwrap();
+            let mut config = world.config.clone();
+            config.expiry.gc_grace_now.pop();
+            world.store().configure(config).unwrap();
+            assert!(world.store().sweep().is_err());
+            continue;
+        }
+        world.runner.advance(Duration::from_mins(10));
+        world.store().sweep().unwrap();
+        let left = world.store().snapshot().targets[0].segments;
+        assert!(left <= 1, "{left} of {sealed}");
+        assert!(world.store().ledger().ended(End::Expired) > 0);
     }
-    world.store().sweep().unwrap();
-    world.runner.advance(Duration::from_mins(10));
-    world.store().sweep().unwrap();
-    let left = world.store().snapshot().targets[0].segments;
-    assert!(left <= 1, "{left} of {sealed}");
-    assert!(world.store().ledger().ended(End::Expired) > 0);
-    // Under other rules they would have to be read.
-    let mut config = world.config.clone();
-    config.expiry.gc_grace_now.clear();
-    world.store().configure(config).unwrap();
-    world.store().sweep().unwrap();
 }
 
 /// Notes at each run how many hints have expired by then.

@@ -79,19 +79,23 @@ fn fill(store: &HintStore, numbers: &AtomicU64) -> BTreeSet<u64> {
         for to in 0..TARGETS {
             let all = &all;
             scope.spawn(move || {
-                let mut refused = 0;
+                let (mut refused, mut accepted) = (0, false);
                 while refused < 50 {
                     let number = numbers.fetch_add(1, SeqCst);
                     let mut payload = number.to_string().into_bytes();
                     payload.resize(5000, b' ');
                     let life = Duration::from_hours(240);
                     let hint = Hint::new(target(to), SystemClock.wall(), life, &payload);
-                    match store.append(hint, Level::Durable) {
-                        Ok(receipt) => {
-                            assert_eq!(receipt.level, Level::Durable);
-                            all.lock().unwrap().insert(number);
-                        }
-                        Err(_) => refused += 1,
+                    if let Ok(receipt) = store.append(hint, Level::Durable) {
+                        assert_eq!(receipt.level, Level::Durable);
+                        all.lock().unwrap().insert(number);
+                        accepted = true;
+                        continue;
+                    }
+                    refused += 1;
+                    if !accepted {
+                        // What was just left may be entered once more: for a moment.
+                        thread::park_timeout(Duration::from_millis(100));
                     }
                 }
             });
