@@ -184,6 +184,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether somebody closes it, or has.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.lock.lock().is_none()
+    }
+
     fn shut(&self) -> Result<()> {
         // Whoever comes first shuts; the lock goes last.
         let Some(lock) = self.lock.lock().take() else {

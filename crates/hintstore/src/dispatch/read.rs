@@ -143,7 +143,7 @@ impl Engine {
             let until = self.clock.boot() + PAUSE;
             let nobody = Signal::new();
             self.runner.wait_until(&nobody, Some(until), &mut || false);
-            if self.check_open().is_err() {
+            if self.is_closing() {
                 return Ok(None);
             }
         }
