@@ -4,8 +4,8 @@
 //! a segment's ends may add; space ahead of a segment before it is allocated. So a hint that was
 //! accepted has its place under the caps, and no cap is passed. A sixteenth of each, but for the
 //! floor of the device, is kept for copies of hints that wait for a retry: without them delivery
-//! could not get past these, and a full target would stay full. A cap that was reached is left again only when another sixteenth
-//! is free, so that a full store does not flap.
+//! could not get past these, and a full target would stay full. A cap that was reached is left
+//! again only when another sixteenth is free, so that a full store does not flap.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ pub(crate) fn on_disk(length: u64) -> u64 {
     length.next_multiple_of(PAGE)
 }
 
-/// What a block may take beside itself: the segment's descriptor, its
-/// footer with all namespaces that one can have, and what is lost to alignment and pages.
+/// What a block may take beside itself: the segment's descriptor, its footer with all namespaces that
+/// one can have, and what is lost to alignment and pages.
 const BESIDES: u64 = 4 * PAGE;
 
 /// What a block of this length may take.

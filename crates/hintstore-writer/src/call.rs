@@ -138,14 +138,9 @@ impl<'a, G: Gate> Call<'a, G> {
 impl<G> Call<'_, G> {
     /// Counts only the first so many as waiting.
     fn wait_no_more(&mut self, first: usize) {
-        let over = self.waiting.drain(first.min(self.waiting.len())..);
-        let mut count = 0;
-        for target in over {
+        for target in self.waiting.drain(first..) {
             target.in_flight.fetch_sub(1, SeqCst);
-            count += 1;
-        }
-        if count > 0 {
-            self.shared.in_flight.fetch_sub(count, SeqCst);
+            self.shared.in_flight.fetch_sub(1, SeqCst);
         }
     }
 }

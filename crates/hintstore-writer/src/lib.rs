@@ -1,7 +1,8 @@
 //! The write path: append → slab → flush → sync → roll → seal.
 //!
-//! In the order of the data flow: [`Hint`] is what a caller hands over; `call` checks
-//! it; `budget` has the caps on disk space; `pool` has the slabs; `target` reserves a place and copies the hint into it; `flush` hands full slabs to the kernel;
+//! In the order of the data flow: [`Hint`] is what a caller hands over; `call` checks it; `budget`
+//! has the caps on disk space; `pool` has the slabs; `target` reserves a place and copies the hint
+//! into it; `flush` hands full slabs to the kernel;
 //! `segment` is the open hint file of a target; `sync` makes it durable, for many callers at once,
 //! and moves what a failed sync left in doubt; `seal` ends a file with its footer; `spare` prepares
 //! the next; `shared` is what all targets share, `work` what waits for a background step, `trouble`

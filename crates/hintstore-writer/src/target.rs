@@ -124,7 +124,9 @@ pub struct TargetWriter {
     pub(crate) sync_listed: AtomicBool,
 }
 
-/// More closed blocks than this, and the appender that closes another one helps to write them.
+/// More closed blocks than this, and the appender that closes another one helps to write them. Not
+/// sooner: a flusher that was woken may come later than six slabs fill, and then there would be one
+/// thread where there can be two.
 const HELP_ABOVE: usize = 16;
 /// More than this, and it waits for whoever writes.
 const WAIT_ABOVE: usize = 24;

@@ -107,7 +107,7 @@ impl Writer {
         if level == Level::Buffered {
             return Ok(receipt);
         }
-        let deadline = self.deadline(deadline);
+        let deadline = self.shared.deadline(deadline);
         Self::reach(&gate.writer_of(hint.target), receipt, level, deadline)
     }
 
@@ -119,7 +119,7 @@ impl Writer {
         deadline: Option<Boot>,
         gate: &impl Gate,
     ) -> Batch {
-        let deadline = self.deadline(deadline);
+        let deadline = self.shared.deadline(deadline);
         let mut batch = Batch {
             receipts: Vec::with_capacity(hints.len()),
             refused: None,
@@ -158,7 +158,7 @@ impl Writer {
         deadline: Option<Boot>,
         gate: &impl Gate,
     ) -> Vec<Result<Receipt, Refusal>> {
-        let deadline = self.deadline(deadline);
+        let deadline = self.shared.deadline(deadline);
         let mut call = Call::new(&self.shared, gate, level, Some(deadline));
         let mut draft = None;
         let mut lasts = Lasts::default();
@@ -195,7 +195,7 @@ impl Writer {
         let Some(target) = self.known(receipt.target) else {
             return Err(AppendError::InDoubt(receipt));
         };
-        Self::reach(&target, receipt, level, self.deadline(deadline))
+        Self::reach(&target, receipt, level, self.shared.deadline(deadline))
     }
 
     /// Brings the last hint of each of several targets to `level`.
@@ -240,10 +240,6 @@ impl Writer {
         self.shared.ask_sync(flushed);
     }
 
-    fn deadline(&self, given: Option<Boot>) -> Boot {
-        self.shared.deadline(given)
-    }
-
     fn reach(
         target: &Arc<TargetWriter>,
         receipt: Receipt,
@@ -273,7 +269,7 @@ impl Writer {
 
     /// Ends the open segment of a target, so that it can be retired.
     pub fn roll(&self, target: &Arc<TargetWriter>) {
-        let deadline = self.deadline(None);
+        let deadline = self.shared.deadline(None);
         if let Some(mut file) = target.wait_file(deadline) {
             file.roll(target, false);
         }
@@ -281,7 +277,7 @@ impl Writer {
 
     /// Seals what was rolled, as far as the disk has room; the rest is closed without footers.
     pub fn seal_rolled(&self) {
-        self.shared.seal_all(self.deadline(None));
+        self.shared.seal_all(self.shared.deadline(None));
     }
 
     /// Memory in slabs, and bytes in the kernel that no sync covers.

@@ -235,6 +235,8 @@ fn a_full_disk_truncates_while_others_seal() {
             clock,
         };
         let mut config = small_config();
+        // All that is on the disk is in the segment that is sealed meanwhile.
+        config.writer.segment_bytes = Bytes::mib(1);
         config.writer.flush_interval = HOUR;
         let store = HintStore::open_in(environment, config).unwrap();
         let append = |level| {
