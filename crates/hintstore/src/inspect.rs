@@ -59,7 +59,8 @@ pub struct JournalView {
     pub bad_bytes: u64,
     /// Where the first of them lie.
     pub bad_at: u64,
-    /// Behind its last record, from here on, is one that was cut off in a crash.
+    /// Behind its last record, from here on, are bytes that are none: one that a crash cut off, that
+    /// is being written, or that was damaged.
     pub torn_at: Option<u64>,
     /// Why the journal could not be read, if it could not.
     pub unreadable: Option<String>,

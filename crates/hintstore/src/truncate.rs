@@ -63,6 +63,7 @@ impl Engine {
     /// that the disk has no room for are not counted.
     pub(crate) fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         let plan = |(queue, next): (Arc<Queue>, Sequence)| {
+            // The deed makes room for it first; a plan does not.
             drop(self.make_readable(&queue));
             let holders = queue.with_deferred();
             Ok(self

@@ -378,25 +378,7 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
     let mut bytes = [0; 2 * STORE_SLOT_BYTES];
     file.read_at(&mut bytes, 0)?;
     match store_file::decode(&bytes) {
-        Ok(_) => {
-            let slots = store_file::slots(&bytes).into_iter().enumerate();
-            for (number, error) in slots.filter_map(|(number, slot)| Some((number, slot.err()?))) {
-                let position = number * STORE_SLOT_BYTES;
-                let slot = bytes.get(position..position + STORE_SLOT_BYTES);
-                if slot.is_some_and(|slot| slot.iter().all(|byte| *byte == 0)) {
-                    // It was not written yet.
-                    continue;
-                }
-                let text =
-                    format!("one of two slots cannot be read, and the other counts: {error}");
-                let note = Bad {
-                    position: position as u64,
-                    ..Bad::note("slot", text)
-                };
-                output.bad(file_name::STORE, &note)?;
-            }
-            Ok(())
-        }
+        Ok(_) => damaged_slot(&bytes, output),
         Err(error) => {
             let what = if error.is_foreign() {
                 "version"
@@ -407,4 +389,22 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
             output.bad(file_name::STORE, &Bad::whole(what, text))
         }
     }
+}
+
+/// Tells of a slot that was written once and cannot be read any more, while the other one counts.
+fn damaged_slot(bytes: &[u8], output: &mut Output) -> anyhow::Result<()> {
+    let slots = store_file::slots(bytes).into_iter();
+    for (at, (slot, raw)) in slots.zip(bytes.chunks(STORE_SLOT_BYTES)).enumerate() {
+        if let Err(error) = slot
+            && raw.iter().any(|byte| *byte != 0)
+        {
+            let text = format!("one of two slots cannot be read, and the other counts: {error}");
+            let note = Bad {
+                position: (at * STORE_SLOT_BYTES) as u64,
+                ..Bad::note("slot", text)
+            };
+            output.bad(file_name::STORE, &note)?;
+        }
+    }
+    Ok(())
 }

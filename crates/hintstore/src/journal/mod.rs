@@ -43,7 +43,7 @@ pub(crate) struct Found {
     pub(crate) bad_bytes: u64,
     /// Where the first of them lie.
     pub(crate) bad_at: u64,
-    /// Behind the last record, from here on, is one that was cut off in a crash.
+    /// Behind the last record, from here on, are bytes that are none: cut off in a crash, or damaged.
     pub(crate) torn_at: Option<u64>,
     /// There is none.
     pub(crate) is_missing: bool,

@@ -1,12 +1,6 @@
 //! Which files are segments, and how far each came.
 
-use std::{
-    collections::BTreeMap,
-    io::IoSlice,
-    panic::resume_unwind,
-    sync::Arc,
-    thread::{self, Builder as ThreadBuilder},
-};
+use std::{collections::BTreeMap, io::IoSlice, panic::resume_unwind, sync::Arc, thread};
 
 use hintstore_format::{
     SegmentId, Sequence, TargetId, UnixMillis,
@@ -171,7 +165,7 @@ impl Looking<'_> {
                 .map(|part| {
                     (
                         part,
-                        ThreadBuilder::new().spawn_scoped(scope, move || look(part)),
+                        thread::Builder::new().spawn_scoped(scope, move || look(part)),
                     )
                 })
                 .collect();
