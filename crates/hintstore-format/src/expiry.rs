@@ -61,8 +61,10 @@ impl Policy {
 }
 
 /// The deadline by the hint alone, before any policy: what block headers and footers hold.
+#[inline]
 pub fn written_deadline(created: UnixMillis, lifetime: Lifetime) -> UnixMillis {
-    Policy::default().deadline(Namespace::NONE, created, lifetime)
+    let Lifetime { gc_grace, ttl } = lifetime;
+    created.saturating_add(ttl.map_or(gc_grace, |ttl| ttl.min(gc_grace)))
 }
 
 /// Whether a deadline has come.

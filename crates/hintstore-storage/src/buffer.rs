@@ -127,6 +127,7 @@ impl SharedBuffer {
         }
     }
 
+    #[inline]
     fn state(&self) -> State {
         State::unpack(self.state.load(SeqCst))
     }
@@ -222,6 +223,7 @@ impl SharedBuffer {
     }
 
     /// Whether the buffer is closed and every place in it completed.
+    #[inline]
     pub fn is_complete(&self) -> bool {
         let state = self.state();
         state.mode == Mode::Closed && self.completed.load(SeqCst) == u64::from(state.offset)

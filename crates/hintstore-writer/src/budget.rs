@@ -105,6 +105,7 @@ impl Usage {
     }
 
     /// Whether it reached its cap and has not left it.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.0.full.load(Acquire)
     }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use hintstore_format::{Sequence, TargetId, frame::Draft};
 use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
 
-use crate::{
-    Bytes, Hint, Level, Receipt, Refusal, pool::FRAME_MAX, shared::Shared, target::TargetWriter,
-};
+use crate::{Bytes, Hint, Level, Refusal, pool::FRAME_MAX, shared::Shared, target::TargetWriter};
 
 /// What stands before the write path: who may append, and what is known of each target.
 pub trait Gate {
@@ -32,6 +30,7 @@ pub(crate) struct Call<'a, G> {
 }
 
 impl<'a, G: Gate> Call<'a, G> {
+    #[inline]
     pub(crate) fn new(
         shared: &'a Shared,
         gate: &'a G,
@@ -54,23 +53,21 @@ impl<'a, G: Gate> Call<'a, G> {
         &mut self,
         hint: &Hint<'_>,
         draft: impl FnMut() -> Draft<'b>,
-    ) -> Result<Receipt, Refusal> {
-        let target = hint.target;
+    ) -> Result<Sequence, Refusal> {
         let waiting = self.waiting.len();
-        match self.take(hint, draft) {
-            Ok(sequence) => Ok(Receipt {
-                target,
-                sequence,
-                level: Level::Buffered,
-            }),
-            Err(reason) => {
-                // It waits for nothing.
-                self.wait_no_more(waiting);
-                self.shared.refused.add(reason, 1);
-                self.gate.refused(target, reason);
-                Err(reason)
-            }
+        let taken = self.take(hint, draft);
+        if let Err(reason) = taken {
+            self.refuse(hint.target, waiting, reason);
         }
+        taken
+    }
+
+    #[cold]
+    fn refuse(&mut self, target: TargetId, waiting: usize, reason: Refusal) {
+        // It waits for nothing.
+        self.wait_no_more(waiting);
+        self.shared.refused.add(reason, 1);
+        self.gate.refused(target, reason);
     }
 
     #[inline]
@@ -146,7 +143,10 @@ impl<G> Call<'_, G> {
 }
 
 impl<G> Drop for Call<'_, G> {
+    #[inline]
     fn drop(&mut self) {
-        self.wait_no_more(0);
+        if !self.waiting.is_empty() {
+            self.wait_no_more(0);
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// One write hands at most this much to the kernel, a single larger hint apart.
-const WRITE_MAX: u64 = 1 << 20;
+pub(crate) const WRITE_MAX: u64 = 1 << 20;
 
 /// Why closed blocks were not written.
 enum NotDrained {
@@ -60,6 +60,10 @@ impl FileState {
     pub(crate) fn roll(&mut self, target: &Arc<TargetWriter>, busy: bool) {
         if let Some(open) = self.open.take() {
             self.busy = busy;
+            if busy && target.shared.config().preallocate {
+                // Made before this one is sealed: see `Shared::seal_listed`.
+                target.shared.spares.wanted.store(true, SeqCst);
+            }
             target.shared.hand_to_sealer(target, open.segment);
         }
     }

@@ -135,6 +135,18 @@ pub struct Receipt {
     pub level: Level,
 }
 
+impl Receipt {
+    /// That of a hint which has just got its place.
+    #[inline]
+    pub(crate) fn buffered(target: TargetId, sequence: Sequence) -> Self {
+        Self {
+            target,
+            sequence,
+            level: Level::Buffered,
+        }
+    }
+}
+
 /// Why a hint was not accepted. No sequence was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

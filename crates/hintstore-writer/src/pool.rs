@@ -41,6 +41,7 @@ pub(crate) struct SlabRef {
 }
 
 impl SlabRef {
+    #[inline]
     pub(crate) fn unpack(word: u64) -> Option<Self> {
         (word != 0).then_some(Self {
             class: (word >> 62) as u8,
@@ -77,6 +78,7 @@ impl SlabRef {
 #[derive(Debug, Default)]
 struct ProfileSlot([AtomicU64; 5]);
 
+#[inline]
 fn words(profile: &Profile) -> [u64; 5] {
     let [first, second] = profile.namespace.words();
     let version = profile.payload_version.into();
@@ -188,6 +190,7 @@ impl Slab {
     }
 
     /// What was fixed when the slab was bound.
+    #[inline]
     pub(crate) fn start(&self) -> Start {
         let time = |word: &AtomicU64| UnixMillis::new(word.load(Acquire).cast_signed());
         Start {
@@ -262,6 +265,7 @@ impl Pool {
         }
     }
 
+    #[inline]
     fn class(&self, class: u8) -> &Class {
         match self.classes.get(usize::from(class)) {
             Some(class) => class,

@@ -338,10 +338,12 @@ impl Open {
     /// Reserves space by the rate that the segment has shown: nothing for a trickle, then from 1
     /// to 8 MiB ahead. A full disk is not an error here: the write itself finds out.
     fn reserve_ahead(&mut self, shared: &Shared, end: u64) {
-        if !shared.config().preallocate || end <= self.allocated || end < TRICKLE {
+        let limit = shared.config().segment_bytes.get();
+        // Nothing comes behind the write that fills it.
+        let ahead = end > self.allocated && (TRICKLE..limit).contains(&end);
+        if !shared.config().preallocate || !ahead {
             return;
         }
-        let limit = shared.config().segment_bytes.get();
         let ahead = end
             .clamp(*AHEAD.start(), *AHEAD.end())
             .min(limit.saturating_sub(end));

@@ -7,7 +7,7 @@ use hintstore_format::file_name;
 use hintstore_runtime::sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst};
 use hintstore_storage::File;
 
-use crate::{Bytes, Usage, shared::Shared};
+use crate::{Bytes, Usage, flush::WRITE_MAX, shared::Shared};
 
 /// A file with reserved space and no target.
 #[derive(Debug)]
@@ -17,10 +17,13 @@ pub(crate) struct Spare {
     pub(crate) allocated: u64,
 }
 
-/// The spare files of a store: at most one, made when somebody is near to need it.
+/// One for the segment that comes next, and one for that after it.
+const READY_MAX: usize = 2;
+
+/// The spare files of a store, each made before somebody needs it.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
-    ready: Mutex<Option<Spare>>,
+    ready: Mutex<Vec<Spare>>,
     usage: Usage,
     pub(crate) wanted: AtomicBool,
     made: AtomicU64,
@@ -30,19 +33,24 @@ impl Spares {
     /// The spare file, for who has room for it; it counts as theirs from now on.
     pub(crate) fn take(&self, shared: &Shared, usage: &Usage) -> Option<Spare> {
         let mut ready = self.ready.lock();
-        let allocated = ready.as_ref()?.allocated;
+        let allocated = ready.last()?.allocated;
         shared
             .budget
             .pass(&self.usage, usage, allocated)
-            .then(|| ready.take())?
+            .then(|| ready.pop())?
     }
 
-    /// Makes one, if one is wanted and none is there. A full disk makes none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.lock().is_empty()
+    }
+
+    /// Makes one, if one is wanted and there is a place for it. A full disk makes none.
     pub(crate) fn prepare(&self, shared: &Shared) {
-        if !self.wanted.swap(false, SeqCst) || self.ready.lock().is_some() {
+        if !self.wanted.swap(false, SeqCst) || self.ready.lock().len() >= READY_MAX {
             return;
         }
-        let allocated = shared.config().segment_bytes.get();
+        // The write that fills a segment goes beyond its size.
+        let allocated = shared.config().segment_bytes.get() + WRITE_MAX;
         if !shared.budget.take_ahead(&self.usage, allocated) {
             return;
         }
@@ -52,7 +60,7 @@ impl Spares {
             return;
         };
         if file.allocate(0, allocated).is_ok() {
-            *self.ready.lock() = Some(Spare {
+            self.ready.lock().push(Spare {
                 name,
                 file,
                 allocated,
@@ -65,7 +73,7 @@ impl Spares {
 
     /// Removes what was prepared for nothing.
     pub(crate) fn discard(&self, shared: &Shared) {
-        if let Some(spare) = self.ready.lock().take() {
+        for spare in self.ready.lock().drain(..) {
             shared.budget.free(&self.usage, Bytes::new(spare.allocated));
             // Left behind, it is discarded at the next open.
             drop(shared.storage.unlink(&spare.name));

@@ -33,6 +33,7 @@ pub(crate) struct Failures {
 }
 
 impl Shared {
+    #[inline]
     pub(crate) fn may_append(&self) -> Result<(), Refusal> {
         if self.closed.load(Acquire) {
             return Err(Refusal::Closed);

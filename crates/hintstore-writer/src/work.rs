@@ -249,6 +249,9 @@ impl Shared {
     pub(crate) fn seal_listed(&self) -> bool {
         // Before one is taken off the list: whoever waits finds each either listed or counted.
         self.work.sealers.fetch_add(1, SeqCst);
+        // First: reserving space waits for a sync that others began, and whoever finds no spare file
+        // reserves it while appends wait.
+        self.spares.prepare(self);
         for _ in 0..self.work.sealing.len() {
             let Some((target, segment)) = self.work.sealing.pop() else {
                 break;
@@ -304,7 +307,7 @@ impl Shared {
     }
 
     pub(crate) fn want_spare(&self) {
-        if !self.spares.wanted.swap(true, SeqCst) {
+        if self.spares.is_empty() && !self.spares.wanted.swap(true, SeqCst) {
             self.work.wakers.prepare.wake();
         }
     }

@@ -101,7 +101,7 @@ impl Writer {
         // Most appends wait for nothing: the clock is read when one has to.
         let mut call = Call::new(&self.shared, gate, level, deadline);
         let receipt = match call.accept(&hint, || Draft::new(&hint.body)) {
-            Ok(receipt) => receipt,
+            Ok(sequence) => Receipt::buffered(hint.target, sequence),
             Err(reason) => return Err(AppendError::Refused { hint, reason }),
         };
         if level == Level::Buffered {
@@ -129,7 +129,8 @@ impl Writer {
         let mut lasts = Lasts::default();
         for hint in hints {
             match call.accept(hint, || Draft::new(&hint.body)) {
-                Ok(receipt) => {
+                Ok(sequence) => {
+                    let receipt = Receipt::buffered(hint.target, sequence);
                     batch.receipts.push(receipt);
                     lasts.insert(hint.target, receipt);
                 }
@@ -168,9 +169,10 @@ impl Writer {
                 target: *id,
                 ..*hint
             };
-            let receipt = call.accept(&addressed, || {
+            let taken = call.accept(&addressed, || {
                 *draft.get_or_insert_with(|| Draft::new(&hint.body))
             });
+            let receipt = taken.map(|sequence| Receipt::buffered(*id, sequence));
             if let Ok(receipt) = receipt {
                 lasts.insert(*id, receipt);
             }

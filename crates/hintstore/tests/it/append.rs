@@ -27,6 +27,30 @@ fn a_hint_that_is_too_large_comes_back_and_takes_no_sequence() {
 }
 
 #[test]
+fn every_segment_of_a_busy_target_finds_its_file_prepared() {
+    let mut config = small_config();
+    config.writer.segment_bytes = Bytes::mib(2);
+    config.writer.memory = Bytes::mib(4);
+    config.writer.unsynced_bytes_max = Bytes::mib(64);
+    let mut world = World::opened(config);
+    let files = |world: &World, is: fn(&str) -> bool| {
+        let names = world.disk.names();
+        names.iter().filter(|name| is(name)).count()
+    };
+    let spares = |world: &World| files(world, |name| name.starts_with("spare-"));
+    for number in 0..16 {
+        assert!(world.append(0, 590 << 10, Level::Os));
+        world.runner.run();
+        // From the first quarter of the first segment on there is always one, and never many.
+        assert_eq!(spares(&world), 1, "after hint {number}");
+    }
+    let segments = files(&world, |name| name.ends_with(".hints"));
+    assert!(segments >= 4, "{:?}", world.disk.names());
+    world.store.take().unwrap().close().unwrap();
+    assert_eq!(spares(&world), 0);
+}
+
+#[test]
 fn each_level_survives_what_it_says() {
     for (level, crash, survives) in [
         (Level::Os, Crash::Kill, true),
