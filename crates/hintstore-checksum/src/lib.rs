@@ -2,8 +2,8 @@
 //! fast on inputs of the size of a hint.
 //!
 //! The `crc32c` crate runs one latency-bound stream below 768 bytes, which is where hints are. On
-//! processors with SSE4.2 and PCLMULQDQ this runs three from 192 bytes up, and has no set-up below;
-//! everywhere else it is that crate. Why, and how much it is: `docs/adr/2026-11-23-checksum-code.md`.
+//! processors with SSE4.2 and PCLMULQDQ this runs several side by side, and has no set-up where an
+//! input is short; everywhere else it is that crate. Why, and how much it is: `docs/adr/2026-11-23-checksum-code.md`.
 //!
 //! ```
 //! assert_eq!(hintstore_checksum::append(0, b"123456789"), 0xE306_9283);
@@ -24,18 +24,18 @@ pub fn append(crc: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, bytes)
 }
 
-/// The checksums of three inputs, each followed by its tail (two words, little-endian), side by
+/// The checksums of four inputs, each followed by its tail (two words, little-endian), side by
 /// side: takes little longer than one does, where they are short (up to about 512 bytes) and of
 /// like length. What lies some KiB behind them is fetched meanwhile, as it comes next in a file.
 #[inline]
-pub fn three(bytes: [&[u8]; 3], tails: [[u64; 2]; 3]) -> [u32; 3] {
+pub fn four(bytes: [&[u8]; 4], tails: [[u64; 2]; 4]) -> [u32; 4] {
     #[cfg(target_arch = "x86_64")]
-    if let Some(crcs) = x86_64::side_by_side(bytes, tails) {
+    if let Some(crcs) = x86_64::four(bytes, tails) {
         return crcs;
     }
-    let [a, b, c] = bytes;
-    let [first, second, third] = tails;
-    [one(a, first), one(b, second), one(c, third)]
+    let [a, b, c, d] = bytes;
+    let [first, second, third, fourth] = tails;
+    [one(a, first), one(b, second), one(c, third), one(d, fourth)]
 }
 
 fn one(bytes: &[u8], tail: [u64; 2]) -> u32 {
@@ -46,7 +46,7 @@ fn one(bytes: &[u8], tail: [u64; 2]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{append, one, three};
+    use super::{append, four, one};
 
     #[test]
     fn agrees_with_the_crate_at_every_length_and_alignment() {
@@ -68,13 +68,18 @@ mod tests {
     }
 
     #[test]
-    fn three_are_three_times_one() {
+    fn four_are_four_times_one() {
         let bytes: Vec<u8> = (0..=255).collect();
         for length in 0..200 {
-            let parts = [&bytes[..length], &bytes[7..50], &bytes[length..]];
-            let tails = [[3, length as u64], [u64::MAX, 4], [1 << 40, 0]];
-            let expected = [0, 1, 2].map(|n| one(parts[n], tails[n]));
-            assert_eq!(three(parts, tails), expected, "{length}");
+            let parts = [
+                &bytes[..length],
+                &bytes[7..50],
+                &bytes[length..],
+                &bytes[1..=length],
+            ];
+            let tails = [[3, length as u64], [u64::MAX, 4], [1 << 40, 0], [5, 6]];
+            let expected = [0, 1, 2, 3].map(|n| one(parts[n], tails[n]));
+            assert_eq!(four(parts, tails), expected, "{length}");
         }
     }
 

@@ -65,8 +65,8 @@ impl<'a> Frames<'a> {
     #[inline]
     fn intact(&mut self, at: usize) -> Option<FrameItem> {
         let salt = self.header.start.salt;
-        if self.checked == 0 && frame::check_three(self.bytes, at, salt) {
-            self.checked = 3;
+        if self.checked == 0 && frame::check_four(self.bytes, at, salt) {
+            self.checked = 4;
         }
         let header = if self.checked > 0 {
             self.checked -= 1;
