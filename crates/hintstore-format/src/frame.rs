@@ -347,26 +347,18 @@ pub fn check(frames: &[u8], at: usize, salt: u32) -> Result<(Header, usize), Dec
 /// Frames up to this length are checked four at once.
 const SIDE_BY_SIDE: u32 = 512;
 
-/// Whether the four frames from `at` on are right, short and without optional fields: the usual
-/// case, in little more time than one takes.
+/// Where the four frames from `at` on end, if they are right, short and without optional fields: the
+/// usual case, in little more time than one takes.
 #[inline]
-pub fn check_four(frames: &[u8], at: usize, salt: u32) -> bool {
-    let Some((a, first, at)) = short(frames, at) else {
-        return false;
-    };
-    let Some((b, second, at)) = short(frames, at) else {
-        return false;
-    };
-    let Some((c, third, at)) = short(frames, at) else {
-        return false;
-    };
-    let Some((d, fourth, _)) = short(frames, at) else {
-        return false;
-    };
+pub fn check_four(frames: &[u8], at: usize, salt: u32) -> Option<usize> {
+    let (a, first, at) = short(frames, at)?;
+    let (b, second, at) = short(frames, at)?;
+    let (c, third, at) = short(frames, at)?;
+    let (d, fourth, end) = short(frames, at)?;
     let headers = [a, b, c, d];
     let tails = headers.map(|header| tail(header.words(), salt));
-    hintstore_checksum::four([first, second, third, fourth], tails)
-        == headers.map(|header| header.crc)
+    let crcs = hintstore_checksum::four([first, second, third, fourth], tails);
+    (crcs == headers.map(|header| header.crc)).then_some(end)
 }
 
 #[inline]

@@ -34,8 +34,8 @@ pub struct Frames<'a> {
     header: &'a Header,
     bytes: &'a [u8],
     at: usize,
-    /// So many frames from `at` on are known to be right.
-    checked: u8,
+    /// Frames that begin before are known to be right.
+    right_to: usize,
     /// No later frame has a lower index.
     index: u32,
     /// Bytes that the search may still checksum.
@@ -49,7 +49,7 @@ impl<'a> Frames<'a> {
             header,
             bytes: frames,
             at: 0,
-            checked: 0,
+            right_to: 0,
             index: 0,
             budget: 4 * frames.len(),
         }
@@ -62,14 +62,37 @@ impl<'a> Frames<'a> {
         self
     }
 
+    /// Takes an earlier iteration's word that the frames up to here are right: see
+    /// [`Frames::right_prefix`].
+    #[must_use]
+    pub fn right_to(mut self, right_to: usize) -> Self {
+        self.right_to = right_to;
+        self
+    }
+
+    /// Where the first frame begins that is not right; the end, where all are.
+    pub fn right_prefix(mut self) -> usize {
+        loop {
+            while let Some(end) = frame::check_four(self.bytes, self.at, self.header.start.salt) {
+                self.at = end;
+            }
+            match self.next() {
+                Some(FrameItem::Intact { .. }) => {}
+                Some(FrameItem::Bad { at, .. }) => return at,
+                None => return self.at,
+            }
+        }
+    }
+
     #[inline]
     fn intact(&mut self, at: usize) -> Option<FrameItem> {
         let salt = self.header.start.salt;
-        if self.checked == 0 && frame::check_four(self.bytes, at, salt) {
-            self.checked = 4;
+        if at >= self.right_to
+            && let Some(end) = frame::check_four(self.bytes, at, salt)
+        {
+            self.right_to = end;
         }
-        let header = if self.checked > 0 {
-            self.checked -= 1;
+        let header = if at < self.right_to {
             frame::Header::read(self.bytes, at)?
         } else {
             frame::check(self.bytes, at, salt).ok()?.0

@@ -84,8 +84,8 @@ pub trait Source: Send + fmt::Debug {
     fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>>;
 }
 
-/// Reads a sealed segment through a map.
-#[derive(Debug)]
+/// Reads a sealed segment through a map, which all clones share.
+#[derive(Clone, Debug)]
 pub struct MapSource {
     memory: Arc<Memory>,
 }

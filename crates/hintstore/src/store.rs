@@ -21,7 +21,7 @@ use crate::{
     admit::Admission,
     catalog::{Catalog, Entry, Queue},
     descriptors::Descriptors,
-    dispatch::{Checkpoint, Deliver},
+    dispatch::{CheckAhead, Checkpoint, Deliver, Helpers},
     expiry::TrustedClock,
     journal::Journal,
     recover::{Recovered, each_hint, recover},
@@ -48,6 +48,8 @@ pub(crate) struct Engine {
     pub(crate) time: TrustedClock,
     pub(crate) admission: Admission,
     pub(crate) runner: Arc<dyn Runner>,
+    /// Checks blocks before they are read.
+    pub(crate) helpers: Arc<Helpers>,
     last_created: ByTarget<UnixMillis>,
     report: OpenReport,
     /// The latest deadlines of segments whose footers were read for the rules by namespace.
@@ -351,6 +353,7 @@ impl HintStore {
             writer,
             journal: Mutex::new(journal),
             runner: runner.clone(),
+            helpers: Arc::default(),
             last_created,
             report,
             aside_segments: AtomicU64::new(0),
@@ -364,6 +367,14 @@ impl HintStore {
         engine.admission.set_policy(&engine.config().expiry);
         engine.look_around(true, engine.clock.boot());
         engine.catalog.touch();
+        let helpers = &engine.helpers;
+        runner
+            .start(
+                Arc::new(CheckAhead(helpers.clone())),
+                helpers.waker.clone(),
+                Next::WhenWoken,
+            )
+            .map_err(Error::Threads)?;
         let step = Arc::new(Checkpoint(engine.clone()));
         runner
             .start(step, engine.waker.clone(), Next::After(interval))

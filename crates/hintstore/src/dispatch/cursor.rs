@@ -6,6 +6,7 @@ use hintstore_format::{SegmentId, Sequence, layout::align_up};
 use hintstore_reader::{Block, Item, MapSource, PreadSource, Source, Walk, Window, read_footer};
 use hintstore_storage::{File, Result, Storage};
 
+use super::ahead::{Ahead, Helpers};
 use crate::catalog::{Entry, Queue, State};
 
 /// Reads the segments of one target in order.
@@ -31,8 +32,10 @@ struct Reading {
     walk: Walk,
     /// The file could not be read in large pieces: it is read in the smallest that will do.
     careful: bool,
-    /// A block of which some frames are still to be read, and where.
-    open: Option<(Block, Window, usize)>,
+    /// Checks before this reads, where the segment is mapped.
+    ahead: Option<Arc<Ahead>>,
+    /// A block of which some frames are still to be read, and where; right up to where.
+    open: Option<(Block, Window, usize, usize)>,
 }
 
 /// What a cursor finds.
@@ -45,6 +48,8 @@ pub(crate) enum Found {
         block: Block,
         frames: Window,
         at: usize,
+        /// Its frames are known to be right up to here.
+        right_to: usize,
     },
     /// A closed segment holds nothing more.
     Finished(Arc<Entry>),
@@ -55,13 +60,14 @@ pub(crate) enum Found {
 }
 
 impl Cursor {
-    /// Goes on behind `after`. Cheap only where calls come in order.
+    /// Goes on behind `after`. Cheap only where calls come in order. Sealed segments are mapped
+    /// where there is somebody to check them `ahead`.
     pub(crate) fn next(
         &mut self,
         storage: &dyn Storage,
         queue: &Queue,
         after: Sequence,
-        map: bool,
+        ahead: Option<&Helpers>,
     ) -> Result<Found> {
         let Some(entry) = queue.segment_after(after) else {
             return Ok(Found::Nothing);
@@ -73,7 +79,7 @@ impl Cursor {
         let same = |reading: &Reading| reading.segment == entry.id;
         if !self.reading.as_deref().is_some_and(same) {
             self.reset();
-            let map = map && !self.unmapped.contains(&entry.id);
+            let map = ahead.is_some() && !self.unmapped.contains(&entry.id);
             match Reading::start(storage, &entry, after, map) {
                 Ok(reading) => self.reading = Some(Box::new(reading)),
                 // Somebody took the file away: there is nothing to wait for.
@@ -84,7 +90,7 @@ impl Cursor {
         let Some(reading) = &mut self.reading else {
             return Ok(Found::Nothing);
         };
-        if let Some((block, frames, at)) = reading.open.take()
+        if let Some((block, frames, at, right_to)) = reading.open.take()
             && block.header.last() > after
         {
             return Ok(Found::Block {
@@ -92,6 +98,7 @@ impl Cursor {
                 block,
                 frames,
                 at,
+                right_to,
             });
         }
         reading.walk.extend(end(&entry));
@@ -111,11 +118,14 @@ impl Cursor {
                 }
                 Ok(Some(Item::Block(block))) => {
                     if let Ok(frames) = reading.walk.frames(&block) {
+                        let checked = reading.ahead.as_ref().zip(ahead);
+                        let right_to = checked.map_or(0, |(of, by)| of.reach(&block.header, by));
                         return Ok(Found::Block {
                             entry,
                             block,
                             frames,
                             at: 0,
+                            right_to,
                         });
                     }
                     let (from, behind) = (block.header.position.offset, block.header.end());
@@ -143,9 +153,9 @@ impl Cursor {
     }
 
     /// Leaves a block with frames unread; the next call goes on there.
-    pub(crate) fn leave(&mut self, block: Block, frames: Window, at: usize) {
+    pub(crate) fn leave(&mut self, block: Block, frames: Window, at: usize, right_to: usize) {
         if let Some(reading) = &mut self.reading {
-            reading.open = Some((block, frames, at));
+            reading.open = Some((block, frames, at, right_to));
         }
     }
 
@@ -208,6 +218,9 @@ impl Reading {
                 (file, at, mapped)
             }
         };
+        let ahead = mapped
+            .as_ref()
+            .map(|source| Arc::new(Ahead::new(source.clone(), entry.id, at, end(entry))));
         let source: Box<dyn Source> = match mapped {
             Some(source) => Box::new(source),
             None => Box::new(PreadSource::sequential(file.clone())),
@@ -218,6 +231,7 @@ impl Reading {
             file,
             walk,
             careful: false,
+            ahead,
             open: None,
         })
     }
@@ -231,6 +245,7 @@ impl Reading {
             return true;
         }
         self.careful = true;
+        self.ahead = None;
         let source = Box::new(PreadSource::hopping(self.file.clone()));
         self.walk = Walk::new(source, entry.id, from, end(entry));
         false

@@ -276,7 +276,7 @@ impl<'a> Source<'a> {
             // Not mapped: a fault would be taken for damage.
             let found = self
                 .cursor
-                .next(&*engine.storage, self.queue, self.after, false)?;
+                .next(&*engine.storage, self.queue, self.after, None)?;
             match found {
                 Found::Block {
                     entry,

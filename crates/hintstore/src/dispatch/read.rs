@@ -256,22 +256,27 @@ impl Engine {
         now: Now,
     ) -> Result<()> {
         while !draft.is_full() && draft.upto < last {
-            match cursor.next(&*self.storage, queue, draft.upto, self.config().map)? {
+            let ahead = self.config().map.then_some(&*self.helpers);
+            match cursor.next(&*self.storage, queue, draft.upto, ahead)? {
                 Found::Block {
                     entry,
                     block,
                     frames,
                     at,
+                    right_to,
                 } => {
                     if block.header.start.first > last {
-                        cursor.leave(block, frames, at);
+                        cursor.leave(block, frames, at, right_to);
                         break;
                     }
+                    let items = Frames::new(&block.header, &frames)
+                        .from(at)
+                        .right_to(right_to);
                     let stop =
-                        self.read_block(progress, draft, &entry, &block, &frames, at, last, now);
+                        self.read_block(progress, draft, &entry, &block, &frames, items, last, now);
                     cursor.pass(draft.upto);
                     match stop {
-                        Some(at) => cursor.leave(block, frames, at),
+                        Some(at) => cursor.leave(block, frames, at, right_to),
                         None => draft.passed(&block),
                     }
                 }
@@ -296,7 +301,7 @@ impl Engine {
         entry: &Arc<Entry>,
         block: &Block,
         frames: &Window,
-        from: usize,
+        items: Frames<'_>,
         last: Sequence,
         now: Now,
     ) -> Option<usize> {
@@ -314,7 +319,7 @@ impl Engine {
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
         let simple = all_live && progress.rare.discards.is_empty() && !self.admission.has_fences();
         let mut added = false;
-        for item in Frames::new(header, frames).from(from) {
+        for item in items {
             let FrameItem::Intact {
                 at,
                 header: frame,

@@ -1,6 +1,6 @@
 //! Damage is contained, counted and kept: a flipped bit anywhere costs little, and nothing hangs.
 
-use hintstore::{End, Level};
+use hintstore::{Bytes, End, Level};
 use hintstore_sim::Random;
 use hintstore_storage::Storage as _;
 
@@ -61,6 +61,43 @@ fn a_flipped_bit_costs_one_hint_or_one_block_and_is_counted() {
             "{name} bit {bit}: {:?}",
             world.disk.names()
         );
+    }
+}
+
+#[test]
+fn damage_that_is_found_ahead_of_the_reader_costs_the_same() {
+    let mut random = Random::new(3);
+    // With the step that goes ahead of the reader, and without.
+    for ahead in [true, true, true, false] {
+        let mut config = small_config();
+        config.writer.memory = Bytes::mib(8);
+        config.writer.segment_bytes = Bytes::mib(4);
+        config.writer.unsynced_bytes_max = Bytes::mib(16);
+        config.page_bytes = Bytes::kib(100);
+        let mut world = World::opened(config);
+        for _ in 0..2500 {
+            assert!(world.append(0, 1000, Level::Buffered));
+        }
+        world.store.take().unwrap().close().unwrap();
+        let name = segments(&world).remove(0);
+        let bits = [0, 1, 2].map(|_| 128 + random.below(2_000_000) as usize);
+        world.disk.damage(&name, |bytes| {
+            for at in bits {
+                bytes[at] ^= 1;
+            }
+        });
+        world.open().unwrap();
+        while world.deliver(0, |_| false, |_| false) > 0 {
+            if ahead {
+                world.runner.run();
+            }
+        }
+        world.checkpoint();
+        world.assert_right();
+        let books = world.store().ledger();
+        assert_eq!((books.accepted, books.pending()), (2500, 0));
+        let damaged = books.ended(End::Damaged);
+        assert!((1..=3).contains(&damaged), "{bits:?}: {books:?}");
     }
 }
 

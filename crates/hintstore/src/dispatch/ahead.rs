@@ -1,0 +1,270 @@
+//! Checks blocks of a mapped segment before their reader comes to them.
+//!
+//! Checksums are the largest part of reading a backlog, and what is right in a sealed segment stays
+//! right. So a step of its own goes some blocks ahead of each reader and notes how far their frames
+//! are right; the reader checks what nobody has checked yet. It never waits for the step, and what
+//! the step finds wrong the reader looks at itself.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
+
+use hintstore_format::{SegmentId, block::Header, layout::SECTOR};
+use hintstore_reader::{Frames, Item, MapSource, Walk};
+use hintstore_runtime::{
+    Boot, Next, Step, Waker,
+    sync::{
+        AtomicBool, AtomicU64, Mutex,
+        Ordering::{Acquire, Release, SeqCst},
+        Queue,
+    },
+};
+
+/// So many bytes ahead of the reader.
+const AHEAD: u64 = 4 << 20;
+/// Notes that the reader has not fetched, at most. Where blocks are small, this is less.
+const NOTES_MAX: usize = 64;
+/// Where less is left than this, waking another thread costs more than it brings.
+const LEAST: u64 = 512 << 10;
+
+/// What is known of the blocks ahead of one reader.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    walk: Mutex<Walk>,
+    /// Where the blocks end.
+    end: u64,
+    /// The end of the block that the reader is in; the maximum before it is in any.
+    reader: AtomicU64,
+    /// The end of what was checked.
+    checked: AtomicU64,
+    notes: Mutex<VecDeque<Note>>,
+    /// It waits for the step.
+    queued: AtomicBool,
+}
+
+/// Frames of the block at `offset` are right up to here.
+#[derive(Debug)]
+struct Note {
+    offset: u64,
+    right_to: usize,
+}
+
+impl Ahead {
+    /// For a reader of the blocks from `at` to `end`.
+    pub(crate) fn new(source: MapSource, segment: SegmentId, at: u64, end: u64) -> Self {
+        Self {
+            walk: Mutex::new(Walk::new(Box::new(source), segment, at, end)),
+            end,
+            reader: AtomicU64::new(u64::MAX),
+            checked: AtomicU64::new(at),
+            notes: Mutex::default(),
+            queued: AtomicBool::new(false),
+        }
+    }
+
+    /// The reader comes to a block: gives up to where its frames are known to be right.
+    pub(crate) fn reach(self: &Arc<Self>, block: &Header, helpers: &Helpers) -> usize {
+        let (offset, end) = (block.position.offset, block.end());
+        // One that hops, for hints that are to be retried, needs little of what lies between.
+        let before = self.reader.swap(end, SeqCst);
+        let follows = (offset.saturating_sub(SECTOR)..=offset).contains(&before);
+        let mut notes = self.notes.lock();
+        let passed = notes.iter().take_while(|note| note.offset < offset).count();
+        notes.drain(..passed);
+        let note = notes.pop_front_if(|note| note.offset == offset);
+        let few = notes.len() < NOTES_MAX / 2 && self.checked.load(Acquire) < end + AHEAD / 2;
+        drop(notes);
+        if few && follows && end + LEAST <= self.end && !self.queued.swap(true, SeqCst) {
+            helpers.waiting.push(Arc::downgrade(self));
+            helpers.waker.wake();
+        }
+        note.map_or(0, |note| note.right_to)
+    }
+
+    /// Checks until it is far enough ahead.
+    fn check(&self) {
+        // First: the reader may ask for more while this ends.
+        self.queued.store(false, SeqCst);
+        let mut walk = self.walk.lock();
+        loop {
+            let reader = self.reader.load(Acquire);
+            let enough = self.notes.lock().len() >= NOTES_MAX;
+            if enough || walk.offset() >= reader + AHEAD {
+                return;
+            }
+            // The block that the reader comes to next it checks itself, sooner than this would.
+            let overtaken = walk.offset() <= reader;
+            walk.skip_to(reader);
+            let frames = match walk.next_item() {
+                Ok(Some(Item::Block(_))) if overtaken => None,
+                Ok(Some(Item::Block(block))) => {
+                    walk.frames(&block).ok().map(|frames| (block, frames))
+                }
+                // The end, or what the reader has to deal with.
+                _ => {
+                    self.checked.store(u64::MAX, Release);
+                    return;
+                }
+            };
+            if let Some((block, frames)) = frames {
+                let right_to = Frames::new(&block.header, &frames).right_prefix();
+                let offset = block.header.position.offset;
+                self.notes.lock().push_back(Note { offset, right_to });
+            }
+            self.checked.store(walk.offset(), Release);
+        }
+    }
+}
+
+/// Readers that wait for the step.
+#[derive(Debug, Default)]
+pub(crate) struct Helpers {
+    /// Those that are gone meanwhile need nothing.
+    waiting: Queue<Weak<Ahead>>,
+    pub(crate) waker: Waker,
+}
+
+/// The step.
+#[derive(Debug)]
+pub(crate) struct CheckAhead(pub(crate) Arc<Helpers>);
+
+impl Step for CheckAhead {
+    fn name(&self) -> &'static str {
+        "check ahead"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        while let Some(ahead) = self.0.waiting.pop() {
+            if let Some(ahead) = ahead.upgrade() {
+                ahead.check();
+            }
+        }
+        Next::WhenWoken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hintstore_format::{
+        Namespace, Sequence, UnixMillis,
+        block::{self, Position, Start},
+        expiry::Lifetime,
+        frame::{Body, Draft, Place},
+        layout::{ALIGN, align_up},
+        profile::Profile,
+    };
+    use hintstore_sim::SimStorage;
+    use hintstore_storage::Storage as _;
+
+    use super::*;
+
+    const SEGMENT: SegmentId = SegmentId::new(7);
+    const HINTS: u16 = 40;
+
+    /// A block of 40 KiB, as it would stand at `offset`.
+    fn block(number: u64, offset: u64) -> (Header, Vec<u8>) {
+        let start = Start {
+            first: Sequence::new(1 + number * u64::from(HINTS)),
+            salt: 5,
+            base_created: UnixMillis::new(0),
+            accepted: UnixMillis::new(0),
+        };
+        let mut bytes = vec![0; block::HEADER];
+        for index in 0..HINTS {
+            let body = Body::new(start.base_created, &[9; 1024]);
+            let draft = Draft::new(&body);
+            let from = bytes.len();
+            bytes.resize(from + draft.length(start.base_created), 0);
+            let place = Place {
+                index,
+                profile: 0,
+                salt: start.salt,
+                base_created: start.base_created,
+            };
+            draft.write(place, &mut bytes[from..]);
+        }
+        let lifetime = Lifetime {
+            gc_grace: std::time::Duration::ZERO,
+            ttl: None,
+        };
+        let position = Position {
+            segment: SEGMENT,
+            offset,
+            synced_to: 0,
+        };
+        let profile = Profile::new(Namespace::NONE, 0, lifetime);
+        let mut table = Vec::new();
+        let header = block::seal(start, position, &[profile], &mut bytes, &mut table);
+        bytes.extend(table);
+        (header, bytes)
+    }
+
+    /// Twenty blocks, one bit of the sixth wrong in its eleventh frame.
+    fn segment() -> (Vec<Header>, MapSource, u64) {
+        let (mut headers, mut file) = (Vec::new(), vec![0; 128]);
+        for number in 0..20 {
+            file.resize(align_up(file.len() as u64, ALIGN) as usize, 0);
+            let (header, bytes) = block(number, file.len() as u64);
+            file.extend(bytes);
+            headers.push(header);
+        }
+        let frame = headers[5].frames_length as usize / usize::from(HINTS);
+        file[headers[5].frames_at() as usize + 10 * frame + 100] ^= 1;
+        let disk = SimStorage::new();
+        let on_disk = disk.create("segment").unwrap();
+        on_disk
+            .write_at(&[std::io::IoSlice::new(&file)], 0)
+            .unwrap();
+        let length = file.len() as u64;
+        (headers, MapSource::new(&*on_disk, length).unwrap(), length)
+    }
+
+    #[test]
+    fn a_reader_is_told_what_is_right_ahead_of_it() {
+        let (headers, source, end) = segment();
+        let ahead = Arc::new(Ahead::new(source, SEGMENT, 128, end));
+        let helpers = Arc::new(Helpers::default());
+        let step = CheckAhead(helpers.clone());
+        let length = |header: &Header| header.frames_length as usize;
+        // Nobody goes ahead of a reader that reads one block.
+        assert_eq!(ahead.reach(&headers[0], &helpers), 0);
+        assert!(helpers.waiting.is_empty());
+        assert_eq!(ahead.reach(&headers[1], &helpers), 0);
+        step.step(Boot::default());
+        // The next is the reader's own.
+        assert_eq!(ahead.reach(&headers[2], &helpers), 0);
+        assert_eq!(ahead.reach(&headers[3], &helpers), length(&headers[3]));
+        let wrong = length(&headers[5]) / usize::from(HINTS) * 10;
+        assert_eq!(ahead.reach(&headers[5], &helpers), wrong);
+        for header in &headers[6..] {
+            assert_eq!(ahead.reach(header, &helpers), length(header));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_hops_or_is_gone_has_nothing_checked() {
+        let (headers, source, end) = segment();
+        let ahead = Arc::new(Ahead::new(source, SEGMENT, 128, end));
+        let helpers = Helpers::default();
+        for header in headers.iter().step_by(2) {
+            assert_eq!(ahead.reach(header, &helpers), 0);
+        }
+        assert!(helpers.waiting.is_empty());
+        // Overtaken, it goes on ahead of where the reader is.
+        ahead.reach(&headers[1], &helpers);
+        ahead.reach(&headers[2], &helpers);
+        assert_eq!(helpers.waiting.len(), 1);
+        ahead.reach(&headers[9], &helpers);
+        ahead.check();
+        assert_eq!(ahead.reach(&headers[10], &helpers), 0);
+        assert!(ahead.reach(&headers[11], &helpers) > 0);
+        drop(ahead);
+        assert!(
+            helpers
+                .waiting
+                .pop()
+                .is_some_and(|gone| gone.upgrade().is_none())
+        );
+    }
+}
