@@ -1,6 +1,6 @@
 //! From memory to the kernel: closed blocks go out in order, several in one write.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use hintstore_format::{Sequence, UnixMillis};
 use hintstore_runtime::{
@@ -11,6 +11,7 @@ use hintstore_runtime::{
     },
 };
 use hintstore_storage::StorageError;
+use smallvec::SmallVec;
 
 use crate::{
     Cap,
@@ -37,9 +38,9 @@ enum NotDrained {
 pub(crate) struct FileState {
     pub(crate) open: Option<Open>,
     /// Segments with bytes that no sync covers yet, in order; the open one is the last.
-    pub(crate) unsynced: VecDeque<Arc<Segment>>,
+    pub(crate) unsynced: SmallVec<[Arc<Segment>; 1]>,
     /// Blocks that were taken off the queue and are not written yet: a failed write leaves them.
-    held: VecDeque<Closed>,
+    held: Vec<Closed>,
     pub(crate) last_created: UnixMillis,
     /// The last segment was filled, not rolled by age.
     busy: bool,
@@ -49,8 +50,8 @@ impl FileState {
     pub(crate) fn new(last_created: UnixMillis) -> Self {
         Self {
             open: None,
-            unsynced: VecDeque::new(),
-            held: VecDeque::new(),
+            unsynced: SmallVec::new(),
+            held: Vec::new(),
             last_created,
             busy: false,
         }
@@ -273,7 +274,7 @@ impl TargetWriter {
             }
         }
         self.shared.write_succeeded();
-        let next = file.held.back().map(Closed::next);
+        let next = file.held.last().map(Closed::next);
         let accepted = file.held.iter().map(|closed| match closed {
             Closed::Slab { slab, .. } => self.shared.pool.slab(*slab).start().accepted,
             Closed::Lone(lone) => lone.start.accepted,
@@ -313,9 +314,7 @@ impl TargetWriter {
             let first = self.flushed();
             let created = &mut file.last_created;
             let open = Open::create(shared, self.id, &self.usage, first, created, file.busy)?;
-            // Most have no other.
-            file.unsynced.reserve_exact(1);
-            file.unsynced.push_back(open.segment.clone());
+            file.unsynced.push(open.segment.clone());
             let config = shared.config();
             let aged = config.roll_age.min(config.roll_age_max);
             shared.list_aging(self, open.opened + aged);

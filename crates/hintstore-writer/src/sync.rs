@@ -219,7 +219,7 @@ impl TargetWriter {
             }
         }
         if let Some(by) = by {
-            file.unsynced.push_front(by.segment.clone());
+            file.unsynced.insert(0, by.segment.clone());
             if was_open {
                 let aged = by.opened + self.shared.config().roll_age;
                 self.shared.list_aging(self, aged);

@@ -21,6 +21,7 @@ use hintstore_runtime::sync::{
 use hintstore_storage::{
     Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Space, Storage, StorageError,
 };
+use smallvec::SmallVec;
 
 /// A store directory of which no more than so many files are open at once.
 #[derive(Debug)]
@@ -37,8 +38,11 @@ struct Files {
     /// Files that are open. Taken after a file's own lock, and never held while one is waited for.
     open: Mutex<Vec<Weak<Kept>>>,
     /// All files by name, closed ones too.
-    named: Mutex<HashMap<Arc<str>, Vec<Weak<Kept>>>>,
+    named: Mutex<HashMap<Arc<str>, OfName>>,
 }
+
+/// Most names have one file.
+type OfName = SmallVec<[Weak<Kept>; 1]>;
 
 /// A file that its owner takes for open. There may be tens of thousands.
 struct Kept {
@@ -92,10 +96,7 @@ impl Descriptors {
             sync_failed: AtomicBool::new(false),
         });
         let mut named = self.files.named.lock();
-        let of_name = named.entry(name).or_default();
-        // Most have one file.
-        of_name.reserve_exact(1);
-        of_name.push(kept.this.clone());
+        named.entry(name).or_default().push(kept.this.clone());
         drop(named);
         self.files.note_open(&kept);
         Ok(kept)

@@ -11,6 +11,7 @@ use hintstore_runtime::{
     },
 };
 use hintstore_writer::{RefusalCounts, TargetWriter, Usage};
+use smallvec::SmallVec;
 
 use super::{Entry, Ranges, State};
 use crate::{dispatch::Progress, ledger::TargetLedger, window::Ages};
@@ -25,12 +26,15 @@ pub(crate) struct Moved {
     pub(crate) lost: Ranges,
 }
 
+/// Most targets have one.
+type Segments = SmallVec<[Arc<Entry>; 1]>;
+
 /// One target.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) target: TargetId,
     /// In the order of their first sequences. Held for moments only.
-    segments: Mutex<Vec<Arc<Entry>>>,
+    segments: Mutex<Segments>,
     /// Moves that the books do not know yet.
     moved: Mutex<Vec<Moved>>,
     /// How far delivery has come. Held while hints are read; taken before `segments`.
@@ -240,12 +244,9 @@ impl Queue {
         firsts.flatten().min().unwrap_or(Sequence::MAX)
     }
 
-    fn place(segments: &mut Vec<Arc<Entry>>, entry: Entry) {
+    fn place(segments: &mut Segments, entry: Entry) {
         let at =
             segments.partition_point(|known| (known.first, known.id) < (entry.first, entry.id));
-        if segments.is_empty() {
-            segments.reserve_exact(1);
-        }
         segments.insert(at, Arc::new(entry));
     }
 
@@ -255,7 +256,7 @@ impl Queue {
 
     /// All segments, in order.
     pub(crate) fn segments(&self) -> Vec<Arc<Entry>> {
-        self.segments.lock().clone()
+        self.segments.lock().to_vec()
     }
 
     /// The first segment that has hints behind `sequence`.

@@ -34,8 +34,8 @@ pub(crate) struct Progress {
     pub(crate) in_flight: usize,
     /// Reads on from the frontier.
     pub(crate) ahead: Cursor,
-    /// Reads what is to be handed out again.
-    pub(crate) back: Cursor,
+    /// Reads what is to be handed out again, once something is.
+    pub(crate) back: Option<Box<Cursor>>,
     pub(crate) rare: Rare,
     /// Something changed since the last checkpoint.
     pub(crate) dirty: bool,

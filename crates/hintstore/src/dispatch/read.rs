@@ -163,12 +163,15 @@ impl Engine {
             let read = self.fill(queue, &mut progress, &mut draft, now);
             // Through a map that failed, hints read as zeros, which looks like damage: nothing of
             // it is booked. Each round does without one map more, so this ends.
-            if progress.ahead.take_fault() | progress.back.take_fault() {
+            let back_faulted = |back: &mut Box<Cursor>| back.take_fault();
+            if progress.ahead.take_fault() | progress.back.as_mut().is_some_and(back_faulted) {
                 continue;
             }
             if let Err(error) = read {
                 progress.ahead.reset();
-                progress.back.reset();
+                if let Some(back) = &mut progress.back {
+                    back.reset();
+                }
                 // What was read before is handed out; the error comes again behind it.
                 if draft.page.is_empty() {
                     return Err(error);
@@ -199,10 +202,10 @@ impl Engine {
         draft: &mut Draft,
         now: Now,
     ) -> Result<()> {
-        if progress.retry_at <= self.clock.boot() {
-            let mut back = std::mem::take(&mut progress.back);
+        if !progress.again.is_empty() && progress.retry_at <= self.clock.boot() {
+            let mut back = progress.back.take().unwrap_or_default();
             let again = self.read_again(queue, progress, &mut back, draft, now);
-            progress.back = back;
+            progress.back = Some(back);
             again?;
         }
         let holes = progress.unended.ranges().len();
