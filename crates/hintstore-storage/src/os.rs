@@ -130,14 +130,9 @@ impl Storage for OsStorage {
         options.read(true).write(writable);
         options.custom_flags(libc::O_NONBLOCK);
         let file = self.open_with(Op::Open, name, &options)?;
-        if file
-            .file
-            .metadata()
-            .is_ok_and(|metadata| !metadata.is_file())
-        {
-            let error =
-                io::Error::new(io::ErrorKind::InvalidInput, "no regular file: move it away");
-            return Err(StorageError::new(Op::Open, &file.path, error));
+        // Whoever only reads asks for its length before anything else, and hears of it then.
+        if writable {
+            file.info()?;
         }
         Ok(file)
     }
@@ -274,10 +269,12 @@ impl File for OsFile {
     }
 
     fn info(&self) -> Result<Info> {
-        self.file
-            .metadata()
-            .map(|found| info(&found))
-            .map_err(self.fail(Op::Inspect))
+        let metadata = self.file.metadata().map_err(self.fail(Op::Inspect))?;
+        if metadata.is_file() {
+            return Ok(info(&metadata));
+        }
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "no regular file: move it away");
+        Err(self.fail(Op::Inspect)(error))
     }
 
     fn set_length(&self, length: u64) -> Result<()> {
@@ -395,7 +392,8 @@ mod tests {
         )
         .unwrap();
         for writable in [false, true] {
-            let error = storage.open("pipe", writable).unwrap_err();
+            let opened = storage.open("pipe", writable);
+            let error = opened.and_then(|file| file.info()).unwrap_err();
             assert_eq!(error.source.kind(), io::ErrorKind::InvalidInput);
         }
         fs::remove_file(storage.path("pipe")).unwrap();

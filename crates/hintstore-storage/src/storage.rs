@@ -65,7 +65,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Length and space of a file, which is not opened.
     fn info(&self, name: &str) -> Result<Info>;
 
-    /// Opens a file that is there.
+    /// Opens a file that is there. What is no regular file is refused, at the latest when its
+    /// length is asked for.
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>>;
 
     /// Makes a file that is not there yet.

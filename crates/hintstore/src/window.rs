@@ -86,13 +86,13 @@ impl Engine {
 
     /// Closes and opens the windows of all targets.
     pub(crate) fn look_at_windows(&self) {
+        let now = self.time.now(&*self.clock).at_least();
         for queue in self.catalog.all() {
-            self.look_at_window(&queue);
+            self.look_at_window(&queue, now);
         }
     }
 
-    fn look_at_window(&self, queue: &Arc<Queue>) {
-        let now = self.time.now(&*self.clock).at_least();
+    fn look_at_window(&self, queue: &Arc<Queue>, now: UnixMillis) {
         let next = queue.next(self.epoch);
         let oldest = queue.oldest_pending(next);
         let mut ages = queue.ages.lock();
