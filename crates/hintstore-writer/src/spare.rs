@@ -7,7 +7,7 @@ use hintstore_format::file_name;
 use hintstore_runtime::sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst};
 use hintstore_storage::File;
 
-use crate::{Bytes, Usage, flush::WRITE_MAX, shared::Shared};
+use crate::{Bytes, Cap, Usage, flush::WRITE_MAX, shared::Shared};
 
 /// A file with reserved space and no target.
 #[derive(Debug)]
@@ -77,6 +77,19 @@ impl Spares {
             shared.budget.free(&self.usage, Bytes::new(spare.allocated));
             // Left behind, it is discarded at the next open.
             drop(shared.storage.unlink(&spare.name));
+        }
+    }
+}
+
+impl Shared {
+    /// Takes space for what is about to be accepted. Prepared files give way to it.
+    pub(crate) fn reserve(&self, usage: &Usage, bytes: u64) -> Result<(), Cap> {
+        match self.budget.reserve(usage, bytes) {
+            Err(Cap::Total | Cap::Device) if !self.spares.is_empty() => {
+                self.spares.discard(self);
+                self.budget.reserve(usage, bytes)
+            }
+            reserved => reserved,
         }
     }
 }

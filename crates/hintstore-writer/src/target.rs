@@ -352,7 +352,7 @@ impl TargetWriter {
             let Some(slab) = self.shared.pool.acquire(class, least, start) else {
                 return Turned::NoMemory;
             };
-            let Err(cap) = self.shared.budget.reserve(&self.usage, slab.on_disk()) else {
+            let Err(cap) = self.shared.reserve(&self.usage, slab.on_disk()) else {
                 break slab;
             };
             self.give_back(slab);
@@ -506,7 +506,7 @@ impl TargetWriter {
         let mut start = self.shared.start(Sequence::ZERO, draft.created());
         let length = (block::HEADER + draft.length(start.base_created)) as u64;
         let on_disk = for_block(length);
-        let reserved = self.shared.budget.reserve(&self.usage, on_disk);
+        let reserved = self.shared.reserve(&self.usage, on_disk);
         reserved.map_err(|cap| {
             self.shared.budget.refuse(&self.usage, cap);
             Refusal::Full { cap }

@@ -48,6 +48,7 @@ impl Shared {
     /// time in a row it is the disk, and appends are refused until a write succeeds.
     pub(crate) fn write_failed(&self, error: &StorageError) {
         if error.is_disk_full() {
+            self.spares.discard(self);
             self.budget.device_is_full();
         } else if self.failures.writes.fetch_add(1, SeqCst) > 0 {
             self.refuse(error.into());

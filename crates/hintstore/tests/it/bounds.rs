@@ -425,3 +425,36 @@ fn what_is_set_aside_counts_until_an_operator_takes_it_away() {
         "{before} {with} {without}"
     );
 }
+
+#[test]
+fn prepared_files_give_way_to_hints() {
+    let mut config = small_config();
+    config.writer.segment_bytes = Bytes::mib(1);
+    config.writer.unsynced_bytes_max = Bytes::mib(64);
+    config.disk.total = Some(Bytes::mib(16));
+    config.disk.target = Some(Bytes::mib(16));
+    let mut world = World::opened(config);
+    let spares = |world: &World| {
+        let names = world.disk.names();
+        names
+            .iter()
+            .filter(|name| name.starts_with("spare-"))
+            .count()
+    };
+    let mut prepared = 0;
+    // To a busy target until there is hardly room for one more file, then to others, which do not
+    // fill a segment.
+    while world.store().snapshot().disk_used < Bytes::mib(11) {
+        assert!(world.append(0, 300 << 10, Level::Os));
+        world.runner.run();
+        prepared += spares(&world);
+    }
+    assert!(prepared > 0 && spares(&world) > 0);
+    let mut others = (1..40).cycle();
+    while world.append(others.next().unwrap(), 10 << 10, Level::Os) {}
+    assert_eq!(
+        world.store().refusing(),
+        Some(Refusal::Full { cap: Cap::Total })
+    );
+    assert_eq!(spares(&world), 0);
+}
