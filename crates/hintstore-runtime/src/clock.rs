@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     hash::{BuildHasher as _, RandomState},
     ops::Add,
+    sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -87,12 +88,14 @@ impl Clock for SystemClock {
     fn boot_id(&self) -> [u8; 16] {
         // Where it cannot be read, every start counts as the same boot: the steps of the clock
         // that are then noticed are held until confirmed, which is the careful side.
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let id = text
-            .trim()
-            .parse()
-            .unwrap_or(hintstore_format::StoreId::from_u128(0));
-        *id.as_bytes()
+        // A process sees one: an idle store reads no files.
+        static ID: OnceLock<[u8; 16]> = OnceLock::new();
+        *ID.get_or_init(|| {
+            let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let id = text.trim().parse();
+            *id.unwrap_or(hintstore_format::StoreId::from_u128(0))
+                .as_bytes()
+        })
     }
 
     fn entropy(&self) -> u64 {
