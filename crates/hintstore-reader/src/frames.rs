@@ -72,14 +72,14 @@ impl<'a> Frames<'a> {
 
     /// Where the first frame begins that is not right; the end, where all are.
     pub fn right_prefix(mut self) -> usize {
+        let salt = self.header.start.salt;
         loop {
-            while let Some(end) = frame::check_four(self.bytes, self.at, self.header.start.salt) {
+            if let Some(end) = frame::check_four(self.bytes, self.at, salt) {
                 self.at = end;
-            }
-            match self.next() {
-                Some(FrameItem::Intact { .. }) => {}
-                Some(FrameItem::Bad { at, .. }) => return at,
-                None => return self.at,
+            } else if let Ok((_, end)) = frame::check(self.bytes, self.at, salt) {
+                self.at = end;
+            } else {
+                return self.at;
             }
         }
     }

@@ -130,7 +130,7 @@ impl Storage for OsStorage {
         options.read(true).write(writable);
         options.custom_flags(libc::O_NONBLOCK);
         let file = self.open_with(Op::Open, name, &options)?;
-        // Whoever only reads asks for its length before anything else, and hears of it then.
+        // Whoever only reads is told when they ask for its length, as nearly all do first.
         if writable {
             file.info()?;
         }

@@ -246,9 +246,7 @@ impl Budget {
     /// What was reserved was written, or is not needed any more.
     pub(crate) fn unreserve(&self, usage: &Usage, bytes: u64) {
         self.unwritten.fetch_sub(bytes, SeqCst);
-        self.headroom
-            .fetch_add(i64::try_from(bytes).unwrap_or(0), SeqCst);
-        self.release(usage, bytes);
+        self.give_ahead(usage, bytes);
     }
 
     /// Takes space ahead of need, where there is plenty.
@@ -256,10 +254,24 @@ impl Budget {
         if self.full(usage).is_some() || self.take(usage, 2 * bytes, for_hints).is_err() {
             return false;
         }
+        self.give_ahead(usage, bytes);
+        true
+    }
+
+    /// Gives back what was taken ahead.
+    pub(crate) fn give_ahead(&self, usage: &Usage, bytes: u64) {
         self.headroom
             .fetch_add(i64::try_from(bytes).unwrap_or(0), SeqCst);
         self.release(usage, bytes);
-        true
+    }
+
+    /// Runs what makes space that was taken ahead visible on the device: a look at the device
+    /// meanwhile does not take it for free.
+    pub(crate) fn while_invisible<T>(&self, bytes: u64, run: impl FnOnce() -> T) -> T {
+        self.unwritten.fetch_add(bytes, SeqCst);
+        let done = run();
+        self.unwritten.fetch_sub(bytes, SeqCst);
+        done
     }
 
     /// Counts space for another from now on, where it has plenty of room.

@@ -61,9 +61,9 @@ impl FileState {
     pub(crate) fn roll(&mut self, target: &Arc<TargetWriter>, busy: bool) {
         if let Some(open) = self.open.take() {
             self.busy = busy;
-            if busy && target.shared.config().preallocate {
+            if busy {
                 // Made before this one is sealed: see `Shared::seal_listed`.
-                target.shared.spares.wanted.store(true, SeqCst);
+                target.shared.want_one_more_spare();
             }
             target.shared.hand_to_sealer(target, open.segment);
         }

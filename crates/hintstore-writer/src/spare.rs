@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use hintstore_format::file_name;
-use hintstore_runtime::sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst};
+use hintstore_runtime::sync::{AtomicU64, AtomicUsize, Mutex, Ordering::SeqCst};
 use hintstore_storage::File;
 
-use crate::{Bytes, Cap, Usage, flush::WRITE_MAX, shared::Shared};
+use crate::{Cap, Usage, flush::WRITE_MAX, shared::Shared};
 
 /// A file with reserved space and no target.
 #[derive(Debug)]
@@ -17,15 +17,15 @@ pub(crate) struct Spare {
     pub(crate) allocated: u64,
 }
 
-/// One for the segment that comes next, and one for that after it.
-const READY_MAX: usize = 2;
-
 /// The spare files of a store, each made before somebody needs it.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     ready: Mutex<Vec<Spare>>,
     usage: Usage,
-    pub(crate) wanted: AtomicBool,
+    /// Fewer than so many are to be one more.
+    wanted: AtomicUsize,
+    /// Held while one is made.
+    making: Mutex<()>,
     made: AtomicU64,
 }
 
@@ -40,56 +40,68 @@ impl Spares {
             .then(|| ready.pop())?
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ready.lock().is_empty()
-    }
-
-    /// Makes one, if one is wanted and there is a place for it. A full disk makes none.
+    /// Makes one, if one is wanted; returns when none is being made. A full disk makes none.
     pub(crate) fn prepare(&self, shared: &Shared) {
-        if !self.wanted.swap(false, SeqCst) || self.ready.lock().len() >= READY_MAX {
+        let _one_at_a_time = self.making.lock();
+        let wanted = self.wanted.swap(0, SeqCst);
+        let config = shared.config();
+        if self.ready.lock().len() >= wanted || !config.preallocate || shared.is_closed() {
             return;
         }
         // The write that fills a segment goes beyond its size.
-        let allocated = shared.config().segment_bytes.get() + WRITE_MAX;
+        let allocated = config.segment_bytes.get() + WRITE_MAX;
         if !shared.budget.take_ahead(&self.usage, allocated) {
             return;
         }
         let name = file_name::spare(self.made.fetch_add(1, SeqCst));
-        let Ok(file) = shared.storage.create(&name) else {
-            shared.budget.free(&self.usage, Bytes::new(allocated));
-            return;
-        };
-        if file.allocate(0, allocated).is_ok() {
-            self.ready.lock().push(Spare {
+        let made = shared.budget.while_invisible(allocated, || {
+            let file = shared.storage.create(&name)?;
+            let reserved = file.allocate(0, allocated);
+            reserved
+                .map(|()| file)
+                .inspect_err(|_| drop(shared.storage.unlink(&name)))
+        });
+        match made {
+            Ok(file) => self.ready.lock().push(Spare {
                 name,
                 file,
                 allocated,
-            });
-        } else {
-            shared.budget.free(&self.usage, Bytes::new(allocated));
-            drop(shared.storage.unlink(&name));
+            }),
+            Err(_) => shared.budget.give_ahead(&self.usage, allocated),
         }
     }
 
-    /// Removes what was prepared for nothing.
+    /// Whether something that is prepared stands in the way of hints.
+    pub(crate) fn can_give_way(&self, cap: Cap) -> bool {
+        cap != Cap::Target && !self.ready.lock().is_empty()
+    }
+
+    /// Removes what was prepared.
     pub(crate) fn discard(&self, shared: &Shared) {
-        for spare in self.ready.lock().drain(..) {
-            shared.budget.free(&self.usage, Bytes::new(spare.allocated));
+        let gone = std::mem::take(&mut *self.ready.lock());
+        for spare in &gone {
             // Left behind, it is discarded at the next open.
             drop(shared.storage.unlink(&spare.name));
+            shared.budget.give_ahead(&self.usage, spare.allocated);
         }
     }
 }
 
 impl Shared {
-    /// Takes space for what is about to be accepted. Prepared files give way to it.
-    pub(crate) fn reserve(&self, usage: &Usage, bytes: u64) -> Result<(), Cap> {
-        match self.budget.reserve(usage, bytes) {
-            Err(Cap::Total | Cap::Device) if !self.spares.is_empty() => {
-                self.spares.discard(self);
-                self.budget.reserve(usage, bytes)
-            }
-            reserved => reserved,
+    /// Has a file prepared for the next segment of a busy target.
+    pub(crate) fn want_spare(&self) {
+        self.want(1);
+    }
+
+    /// A segment is full: what is ready is taken for the next, and one more is to be there for that
+    /// after it.
+    pub(crate) fn want_one_more_spare(&self) {
+        self.want(2);
+    }
+
+    fn want(&self, spares: usize) {
+        if self.spares.wanted.fetch_max(spares, SeqCst) < spares {
+            self.work.wakers.prepare.wake();
         }
     }
 }

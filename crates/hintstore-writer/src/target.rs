@@ -352,10 +352,15 @@ impl TargetWriter {
             let Some(slab) = self.shared.pool.acquire(class, least, start) else {
                 return Turned::NoMemory;
             };
-            let Err(cap) = self.shared.reserve(&self.usage, slab.on_disk()) else {
+            let Err(cap) = self.shared.budget.reserve(&self.usage, slab.on_disk()) else {
                 break slab;
             };
             self.give_back(slab);
+            if self.shared.spares.can_give_way(cap) {
+                drop(inner);
+                self.shared.spares.discard(&self.shared);
+                return Turned::Again;
+            }
             // Near a cap a smaller one may do.
             let Some(smaller) = slab.smaller_class().filter(|smaller| *smaller >= least) else {
                 self.shared.budget.refuse(&self.usage, cap);
@@ -506,11 +511,13 @@ impl TargetWriter {
         let mut start = self.shared.start(Sequence::ZERO, draft.created());
         let length = (block::HEADER + draft.length(start.base_created)) as u64;
         let on_disk = for_block(length);
-        let reserved = self.shared.reserve(&self.usage, on_disk);
-        reserved.map_err(|cap| {
-            self.shared.budget.refuse(&self.usage, cap);
-            Refusal::Full { cap }
-        })?;
+        while let Err(cap) = self.shared.budget.reserve(&self.usage, on_disk) {
+            if !self.shared.spares.can_give_way(cap) {
+                self.shared.budget.refuse(&self.usage, cap);
+                return Err(Refusal::Full { cap });
+            }
+            self.shared.spares.discard(&self.shared);
+        }
         while !self.shared.pool.take(length) {
             if let Err(refusal) = self.shared.wait_for_memory(self, length, deadline) {
                 self.shared.budget.unreserve(&self.usage, on_disk);

@@ -305,10 +305,4 @@ impl Shared {
             .next()
             .map(|(at, _)| *at)
     }
-
-    pub(crate) fn want_spare(&self) {
-        if self.spares.is_empty() && !self.spares.wanted.swap(true, SeqCst) {
-            self.work.wakers.prepare.wake();
-        }
-    }
 }

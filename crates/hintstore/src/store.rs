@@ -335,6 +335,7 @@ impl HintStore {
             persisted.map(|(wall, boot_ms, _)| (wall, Boot::new(Duration::from_millis(boot_ms))));
         let interval = config.checkpoint_interval;
         let engine = Arc::new(Engine {
+            helpers: Arc::new(Helpers::new(clock.clone())),
             time: TrustedClock::new(&*clock, persisted),
             admission: Admission::default(),
             latest: Mutex::default(),
@@ -353,7 +354,6 @@ impl HintStore {
             writer,
             journal: Mutex::new(journal),
             runner: runner.clone(),
-            helpers: Arc::default(),
             last_created,
             report,
             aside_segments: AtomicU64::new(0),

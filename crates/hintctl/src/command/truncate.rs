@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             "--table and --schema are for Cassandra's directories: name the --namespace",
         ));
     }
-    if !input.is_directory || input.storage.open(file_name::STORE, false).is_err() {
+    let store = input.storage.open(file_name::STORE, false);
+    if !input.is_directory || store.and_then(|file| file.info()).is_err() {
         return Err(usage(format!(
             "{} is no directory of Cassandra's hints, and no native store (it has no file {}): name \
              the directory of one",

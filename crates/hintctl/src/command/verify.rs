@@ -375,6 +375,7 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
+    file.info()?;
     let mut bytes = [0; 2 * STORE_SLOT_BYTES];
     file.read_at(&mut bytes, 0)?;
     match store_file::decode(&bytes) {

@@ -141,8 +141,8 @@ mod tests {
         let bytes: Vec<u8> = (0..9000u32)
             .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
             .collect();
-        for length in (0..800).chain([1023, 2047, 2048, 2049, 4097, 6500, 8990]) {
-            for from in 0..8 {
+        for length in (0..2200).chain([4097, 6500, 8990]) {
+            for from in [0, 1, 5, 8] {
                 let input = &bytes[from..from + length];
                 let seed = length as u32 * 77;
                 let expected = crc32c::crc32c_append(seed, input);

@@ -8,12 +8,13 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use hintstore_format::{SegmentId, block::Header, layout::SECTOR};
 use hintstore_reader::{Frames, Item, MapSource, Walk};
 use hintstore_runtime::{
-    Boot, Next, Step, Waker,
+    Boot, Clock, Next, Step, Waker,
     sync::{
         AtomicBool, AtomicU64, Mutex,
         Ordering::{Acquire, Release, SeqCst},
@@ -23,10 +24,13 @@ use hintstore_runtime::{
 
 /// So many bytes ahead of the reader.
 const AHEAD: u64 = 4 << 20;
+/// So long a check counts. What lay longer is checked when it is handed out: by then the disk may
+/// have been asked for it again.
+const FRESH: Duration = Duration::from_secs(1);
 /// Notes that the reader has not fetched, at most. Where blocks are small, this is less.
 const NOTES_MAX: usize = 64;
 /// Where less is left than this, waking another thread costs more than it brings.
-const LEAST: u64 = 512 << 10;
+pub(crate) const LEAST: u64 = 512 << 10;
 
 /// What is known of the blocks ahead of one reader.
 #[derive(Debug)]
@@ -43,11 +47,28 @@ pub(crate) struct Ahead {
     queued: AtomicBool,
 }
 
-/// Frames of the block at `offset` are right up to here.
+/// What a check of a block found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checked {
+    right_to: usize,
+    at: Boot,
+}
+
+impl Checked {
+    /// Up to where its frames are taken for right now.
+    pub(crate) fn right_to(self, now: Boot) -> usize {
+        if now.since(self.at) > FRESH {
+            return 0;
+        }
+        self.right_to
+    }
+}
+
+/// What was found of the block at `offset`.
 #[derive(Debug)]
 struct Note {
     offset: u64,
-    right_to: usize,
+    checked: Checked,
 }
 
 impl Ahead {
@@ -63,8 +84,8 @@ impl Ahead {
         }
     }
 
-    /// The reader comes to a block: gives up to where its frames are known to be right.
-    pub(crate) fn reach(self: &Arc<Self>, block: &Header, helpers: &Helpers) -> usize {
+    /// The reader comes to a block: gives what is known of it.
+    pub(crate) fn reach(self: &Arc<Self>, block: &Header, helpers: &Helpers) -> Checked {
         let (offset, end) = (block.position.offset, block.end());
         // One that hops, for hints that are to be retried, needs little of what lies between.
         let before = self.reader.swap(end, SeqCst);
@@ -79,11 +100,11 @@ impl Ahead {
             helpers.waiting.push(Arc::downgrade(self));
             helpers.waker.wake();
         }
-        note.map_or(0, |note| note.right_to)
+        note.map_or_else(Checked::default, |note| note.checked)
     }
 
     /// Checks until it is far enough ahead.
-    fn check(&self) {
+    fn check(&self, now: Boot) {
         // First: the reader may ask for more while this ends.
         self.queued.store(false, SeqCst);
         let mut walk = self.walk.lock();
@@ -101,7 +122,8 @@ impl Ahead {
                 Ok(Some(Item::Block(block))) => {
                     walk.frames(&block).ok().map(|frames| (block, frames))
                 }
-                // The end, or what the reader has to deal with.
+                // What the reader has to deal with.
+                Ok(Some(Item::Hole(_))) => None,
                 _ => {
                     self.checked.store(u64::MAX, Release);
                     return;
@@ -110,7 +132,10 @@ impl Ahead {
             if let Some((block, frames)) = frames {
                 let right_to = Frames::new(&block.header, &frames).right_prefix();
                 let offset = block.header.position.offset;
-                self.notes.lock().push_back(Note { offset, right_to });
+                self.notes.lock().push_back(Note {
+                    offset,
+                    checked: Checked { right_to, at: now },
+                });
             }
             self.checked.store(walk.offset(), Release);
         }
@@ -118,11 +143,22 @@ impl Ahead {
 }
 
 /// Readers that wait for the step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Helpers {
+    clock: Arc<dyn Clock>,
     /// Those that are gone meanwhile need nothing.
     waiting: Queue<Weak<Ahead>>,
     pub(crate) waker: Waker,
+}
+
+impl Helpers {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            waiting: Queue::default(),
+            waker: Waker::default(),
+        }
+    }
 }
 
 /// The step.
@@ -135,9 +171,10 @@ impl Step for CheckAhead {
     }
 
     fn step(&self, _: Boot) -> Next {
-        while let Some(ahead) = self.0.waiting.pop() {
-            if let Some(ahead) = ahead.upgrade() {
-                ahead.check();
+        // Who comes while this runs wakes it again: it ends soon, whoever reads.
+        for _ in 0..self.0.waiting.len() {
+            if let Some(ahead) = self.0.waiting.pop().and_then(|ahead| ahead.upgrade()) {
+                ahead.check(self.0.clock.boot());
             }
         }
         Next::WhenWoken
@@ -154,6 +191,7 @@ mod tests {
         layout::{ALIGN, align_up},
         profile::Profile,
     };
+    use hintstore_runtime::SystemClock;
     use hintstore_sim::SimStorage;
     use hintstore_storage::Storage as _;
 
@@ -185,7 +223,7 @@ mod tests {
             draft.write(place, &mut bytes[from..]);
         }
         let lifetime = Lifetime {
-            gc_grace: std::time::Duration::ZERO,
+            gc_grace: Duration::ZERO,
             ttl: None,
         };
         let position = Position {
@@ -200,7 +238,7 @@ mod tests {
         (header, bytes)
     }
 
-    /// Twenty blocks, one bit of the sixth wrong in its eleventh frame.
+    /// Twenty blocks: one bit of the sixth wrong in its eleventh frame, the header of the ninth broken.
     fn segment() -> (Vec<Header>, MapSource, u64) {
         let (mut headers, mut file) = (Vec::new(), vec![0; 128]);
         for number in 0..20 {
@@ -211,6 +249,7 @@ mod tests {
         }
         let frame = headers[5].frames_length as usize / usize::from(HINTS);
         file[headers[5].frames_at() as usize + 10 * frame + 100] ^= 1;
+        file[headers[8].position.offset as usize] ^= 1;
         let disk = SimStorage::new();
         let on_disk = disk.create("segment").unwrap();
         on_disk
@@ -224,31 +263,39 @@ mod tests {
     fn a_reader_is_told_what_is_right_ahead_of_it() {
         let (headers, source, end) = segment();
         let ahead = Arc::new(Ahead::new(source, SEGMENT, 128, end));
-        let helpers = Arc::new(Helpers::default());
+        let helpers = Arc::new(Helpers::new(Arc::new(SystemClock)));
         let step = CheckAhead(helpers.clone());
+        let now = helpers.clock.boot();
         let length = |header: &Header| header.frames_length as usize;
         // Nobody goes ahead of a reader that reads one block.
-        assert_eq!(ahead.reach(&headers[0], &helpers), 0);
+        assert_eq!(ahead.reach(&headers[0], &helpers).right_to(now), 0);
         assert!(helpers.waiting.is_empty());
-        assert_eq!(ahead.reach(&headers[1], &helpers), 0);
+        assert_eq!(ahead.reach(&headers[1], &helpers).right_to(now), 0);
         step.step(Boot::default());
         // The next is the reader's own.
-        assert_eq!(ahead.reach(&headers[2], &helpers), 0);
-        assert_eq!(ahead.reach(&headers[3], &helpers), length(&headers[3]));
+        assert_eq!(ahead.reach(&headers[2], &helpers).right_to(now), 0);
+        assert_eq!(
+            ahead.reach(&headers[3], &helpers).right_to(now),
+            length(&headers[3])
+        );
         let wrong = length(&headers[5]) / usize::from(HINTS) * 10;
-        assert_eq!(ahead.reach(&headers[5], &helpers), wrong);
-        for header in &headers[6..] {
-            assert_eq!(ahead.reach(header, &helpers), length(header));
+        assert_eq!(ahead.reach(&headers[5], &helpers).right_to(now), wrong);
+        for header in headers[6..8].iter().chain(&headers[9..12]) {
+            assert_eq!(ahead.reach(header, &helpers).right_to(now), length(header));
         }
+        // What lay for a while is checked again.
+        let later = helpers.clock.boot() + FRESH + Duration::from_millis(1);
+        assert_eq!(ahead.reach(&headers[12], &helpers).right_to(later), 0);
     }
 
     #[test]
     fn a_reader_that_hops_or_is_gone_has_nothing_checked() {
         let (headers, source, end) = segment();
         let ahead = Arc::new(Ahead::new(source, SEGMENT, 128, end));
-        let helpers = Helpers::default();
+        let helpers = Helpers::new(Arc::new(SystemClock));
+        let now = helpers.clock.boot();
         for header in headers.iter().step_by(2) {
-            assert_eq!(ahead.reach(header, &helpers), 0);
+            assert_eq!(ahead.reach(header, &helpers).right_to(now), 0);
         }
         assert!(helpers.waiting.is_empty());
         // Overtaken, it goes on ahead of where the reader is.
@@ -256,9 +303,9 @@ mod tests {
         ahead.reach(&headers[2], &helpers);
         assert_eq!(helpers.waiting.len(), 1);
         ahead.reach(&headers[9], &helpers);
-        ahead.check();
-        assert_eq!(ahead.reach(&headers[10], &helpers), 0);
-        assert!(ahead.reach(&headers[11], &helpers) > 0);
+        ahead.check(now);
+        assert_eq!(ahead.reach(&headers[10], &helpers).right_to(now), 0);
+        assert!(ahead.reach(&headers[11], &helpers).right_to(now) > 0);
         drop(ahead);
         assert!(
             helpers

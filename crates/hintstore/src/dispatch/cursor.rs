@@ -6,7 +6,7 @@ use hintstore_format::{SegmentId, Sequence, layout::align_up};
 use hintstore_reader::{Block, Item, MapSource, PreadSource, Source, Walk, Window, read_footer};
 use hintstore_storage::{File, Result, Storage};
 
-use super::ahead::{Ahead, Helpers};
+use super::ahead::{Ahead, Checked, Helpers, LEAST};
 use crate::catalog::{Entry, Queue, State};
 
 /// Reads the segments of one target in order.
@@ -20,6 +20,8 @@ pub(crate) struct Cursor {
     unmapped: Vec<SegmentId>,
     /// A map failed since the last [`Cursor::take_fault`].
     faulted: bool,
+    /// Nobody goes ahead of it.
+    alone: bool,
 }
 
 /// What the disk cannot read is passed over in steps of a page.
@@ -34,8 +36,8 @@ struct Reading {
     careful: bool,
     /// Checks before this reads, where the segment is mapped.
     ahead: Option<Arc<Ahead>>,
-    /// A block of which some frames are still to be read, and where; right up to where.
-    open: Option<(Block, Window, usize, usize)>,
+    /// A block of which some frames are still to be read, where, and what is known of them.
+    open: Option<(Block, Window, usize, Checked)>,
 }
 
 /// What a cursor finds.
@@ -48,8 +50,8 @@ pub(crate) enum Found {
         block: Block,
         frames: Window,
         at: usize,
-        /// Its frames are known to be right up to here.
-        right_to: usize,
+        /// What is known of its frames.
+        checked: Checked,
     },
     /// A closed segment holds nothing more.
     Finished(Arc<Entry>),
@@ -60,14 +62,22 @@ pub(crate) enum Found {
 }
 
 impl Cursor {
+    /// One that begins anew often, and ends soon: nobody goes ahead of it.
+    pub(crate) fn alone() -> Self {
+        Self {
+            alone: true,
+            ..Self::default()
+        }
+    }
+
     /// Goes on behind `after`. Cheap only where calls come in order. Sealed segments are mapped
-    /// where there is somebody to check them `ahead`.
+    /// where there are helpers, who check them ahead.
     pub(crate) fn next(
         &mut self,
         storage: &dyn Storage,
         queue: &Queue,
         after: Sequence,
-        ahead: Option<&Helpers>,
+        helpers: Option<&Helpers>,
     ) -> Result<Found> {
         let Some(entry) = queue.segment_after(after) else {
             return Ok(Found::Nothing);
@@ -79,9 +89,12 @@ impl Cursor {
         let same = |reading: &Reading| reading.segment == entry.id;
         if !self.reading.as_deref().is_some_and(same) {
             self.reset();
-            let map = ahead.is_some() && !self.unmapped.contains(&entry.id);
+            let map = helpers.is_some() && !self.unmapped.contains(&entry.id);
             match Reading::start(storage, &entry, after, map) {
-                Ok(reading) => self.reading = Some(Box::new(reading)),
+                Ok(reading) => {
+                    let ahead = reading.ahead.filter(|_| !self.alone);
+                    self.reading = Some(Box::new(Reading { ahead, ..reading }));
+                }
                 // Somebody took the file away: there is nothing to wait for.
                 Err(error) if error.is_missing() => return Ok(Found::Finished(entry)),
                 Err(error) => return Err(error),
@@ -90,7 +103,7 @@ impl Cursor {
         let Some(reading) = &mut self.reading else {
             return Ok(Found::Nothing);
         };
-        if let Some((block, frames, at, right_to)) = reading.open.take()
+        if let Some((block, frames, at, checked)) = reading.open.take()
             && block.header.last() > after
         {
             return Ok(Found::Block {
@@ -98,7 +111,7 @@ impl Cursor {
                 block,
                 frames,
                 at,
-                right_to,
+                checked,
             });
         }
         reading.walk.extend(end(&entry));
@@ -118,14 +131,14 @@ impl Cursor {
                 }
                 Ok(Some(Item::Block(block))) => {
                     if let Ok(frames) = reading.walk.frames(&block) {
-                        let checked = reading.ahead.as_ref().zip(ahead);
-                        let right_to = checked.map_or(0, |(of, by)| of.reach(&block.header, by));
+                        let ahead = reading.ahead.as_ref().zip(helpers);
+                        let checked = ahead.map(|(ahead, by)| ahead.reach(&block.header, by));
                         return Ok(Found::Block {
                             entry,
                             block,
                             frames,
                             at: 0,
-                            right_to,
+                            checked: checked.unwrap_or_default(),
                         });
                     }
                     let (from, behind) = (block.header.position.offset, block.header.end());
@@ -153,9 +166,9 @@ impl Cursor {
     }
 
     /// Leaves a block with frames unread; the next call goes on there.
-    pub(crate) fn leave(&mut self, block: Block, frames: Window, at: usize, right_to: usize) {
+    pub(crate) fn leave(&mut self, block: Block, frames: Window, at: usize, checked: Checked) {
         if let Some(reading) = &mut self.reading {
-            reading.open = Some((block, frames, at, right_to));
+            reading.open = Some((block, frames, at, checked));
         }
     }
 
@@ -218,8 +231,10 @@ impl Reading {
                 (file, at, mapped)
             }
         };
+        let long = end(entry).saturating_sub(at) >= LEAST;
         let ahead = mapped
             .as_ref()
+            .filter(|_| long)
             .map(|source| Arc::new(Ahead::new(source.clone(), entry.id, at, end(entry))));
         let source: Box<dyn Source> = match mapped {
             Some(source) => Box::new(source),

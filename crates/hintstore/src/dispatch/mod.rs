@@ -1,10 +1,10 @@
 //! Delivery: read a page → hand it over → acknowledge → checkpoint → retire.
 //!
-//! Each step is a file: `cursor` finds the next block, `ahead` has it checked before, `read` makes pages of live hints, `page` is
-//! what a caller holds, `acknowledge` books the answer (rejected hints become dead letters), `defer`
-//! moves hints that wait for a retry out of the way, `checkpoint` makes all of it durable and
-//! retires what is done, `deliver` runs the loop for those who implement [`Delivery`] instead of
-//! pulling pages.
+//! Each step is a file: `cursor` finds the next block, `ahead` has it checked before, `read` makes
+//! pages of live hints, `page` is what a caller holds, `acknowledge` books the answer (rejected hints
+//! become dead letters), `defer` moves hints that wait for a retry out of the way, `checkpoint` makes
+//! all of it durable and retires what is done, `deliver` runs the loop for those who implement
+//! [`Delivery`] instead of pulling pages.
 
 mod acknowledge;
 mod ahead;

@@ -203,7 +203,8 @@ impl Engine {
         now: Now,
     ) -> Result<()> {
         if !progress.again.is_empty() && progress.retry_at <= self.clock.boot() {
-            let mut back = progress.back.take().unwrap_or_default();
+            let alone = || Box::new(Cursor::alone());
+            let mut back = progress.back.take().unwrap_or_else(alone);
             let again = self.read_again(queue, progress, &mut back, draft, now);
             progress.back = Some(back);
             again?;
@@ -259,19 +260,20 @@ impl Engine {
         now: Now,
     ) -> Result<()> {
         while !draft.is_full() && draft.upto < last {
-            let ahead = self.config().map.then_some(&*self.helpers);
-            match cursor.next(&*self.storage, queue, draft.upto, ahead)? {
+            let helpers = self.config().map.then_some(&*self.helpers);
+            match cursor.next(&*self.storage, queue, draft.upto, helpers)? {
                 Found::Block {
                     entry,
                     block,
                     frames,
                     at,
-                    right_to,
+                    checked,
                 } => {
                     if block.header.start.first > last {
-                        cursor.leave(block, frames, at, right_to);
+                        cursor.leave(block, frames, at, checked);
                         break;
                     }
+                    let right_to = checked.right_to(self.clock.boot());
                     let items = Frames::new(&block.header, &frames)
                         .from(at)
                         .right_to(right_to);
@@ -279,7 +281,7 @@ impl Engine {
                         self.read_block(progress, draft, &entry, &block, &frames, items, last, now);
                     cursor.pass(draft.upto);
                     match stop {
-                        Some(at) => cursor.leave(block, frames, at, right_to),
+                        Some(at) => cursor.leave(block, frames, at, checked),
                         None => draft.passed(&block),
                     }
                 }
@@ -437,6 +439,9 @@ impl Engine {
             progress.rare.held_at = draft.confirmations;
         }
         progress.again.subtract(&draft.sought);
+        if progress.again.is_empty() {
+            progress.back = None;
+        }
         // What was handed out once and cannot be read any more was damaged since.
         let mut gone = draft.sought.clone();
         for found in [&draft.handed, &draft.held, &draft.expired, &draft.fenced] {

@@ -428,33 +428,43 @@ fn what_is_set_aside_counts_until_an_operator_takes_it_away() {
 
 #[test]
 fn prepared_files_give_way_to_hints() {
-    let mut config = small_config();
-    config.writer.segment_bytes = Bytes::mib(1);
-    config.writer.unsynced_bytes_max = Bytes::mib(64);
-    config.disk.total = Some(Bytes::mib(16));
-    config.disk.target = Some(Bytes::mib(16));
-    let mut world = World::opened(config);
-    let spares = |world: &World| {
-        let names = world.disk.names();
-        names
-            .iter()
-            .filter(|name| name.starts_with("spare-"))
-            .count()
-    };
-    let mut prepared = 0;
-    // To a busy target until there is hardly room for one more file, then to others, which do not
-    // fill a segment.
-    while world.store().snapshot().disk_used < Bytes::mib(11) {
-        assert!(world.append(0, 300 << 10, Level::Os));
-        world.runner.run();
-        prepared += spares(&world);
+    let floor = Bytes::mib(2);
+    for cap in [Cap::Total, Cap::Device] {
+        let mut config = small_config();
+        config.writer.segment_bytes = Bytes::mib(1);
+        config.writer.unsynced_bytes_max = Bytes::mib(64);
+        let disk = SimStorage::new();
+        if cap == Cap::Total {
+            config.disk.total = Some(Bytes::mib(16));
+            config.disk.target = Some(Bytes::mib(16));
+        } else {
+            config.disk.free_floor = Some(floor);
+            disk.set_capacity(Some(18 << 20));
+        }
+        let mut world = World::on(disk.clone(), config);
+        world.open().unwrap();
+        let spares = || {
+            let names = disk.names().into_iter();
+            names.filter(|name| name.starts_with("spare-")).count()
+        };
+        // To a busy target until there is hardly room for one more file, then to others, which do
+        // not fill a segment.
+        while world.store().snapshot().disk_used < Bytes::mib(11) {
+            assert!(world.append(0, 300 << 10, Level::Os));
+            world.runner.run();
+        }
+        assert_eq!(spares(), 1);
+        let mut others = (1..40).cycle();
+        let mut given_way_at = None;
+        while world.append(others.next().unwrap(), 10 << 10, Level::Os) {
+            if spares() == 0 && given_way_at.is_none() {
+                given_way_at = Some(disk.used());
+            }
+        }
+        let full = Refusal::Full { cap };
+        assert_eq!(world.store().refusing(), Some(full));
+        // Nearly all that it took is hints by now.
+        let more = disk.used() - given_way_at.unwrap();
+        assert!(more > 1 << 20, "{cap:?}: {more} bytes more");
     }
-    assert!(prepared > 0 && spares(&world) > 0);
-    let mut others = (1..40).cycle();
-    while world.append(others.next().unwrap(), 10 << 10, Level::Os) {}
-    assert_eq!(
-        world.store().refusing(),
-        Some(Refusal::Full { cap: Cap::Total })
-    );
-    assert_eq!(spares(&world), 0);
 }
