@@ -77,6 +77,7 @@ pub struct Body<'a> {
 
 impl<'a> Body<'a> {
     /// A hint with nothing but a creation time and a payload.
+    #[inline]
     pub fn new(created: UnixMillis, payload: &'a [u8]) -> Self {
         Self {
             created,

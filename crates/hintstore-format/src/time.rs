@@ -24,6 +24,7 @@ impl UnixMillis {
 
     /// This time and a duration; saturates at [`UnixMillis::MAX`].
     #[must_use]
+    #[inline]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(
             self.0

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{Sequence, TargetId, frame::Draft};
+use hintstore_format::{Sequence, TargetId, frame::Draft, profile::Profile};
 use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
 
 use crate::{Bytes, Hint, Level, Refusal, pool::FRAME_MAX, shared::Shared, target::TargetWriter};
@@ -96,9 +96,19 @@ impl<'a, G: Gate> Call<'a, G> {
             }
         }
         drop(targets);
-        let draft = made.unwrap_or_else(draft);
+        self.take_anew(hint.target, made.unwrap_or_else(draft), profile)
+    }
+
+    /// Takes a hint that finds no slab with room.
+    #[cold]
+    fn take_anew(
+        &self,
+        target: TargetId,
+        draft: Draft<'_>,
+        profile: Profile,
+    ) -> Result<Sequence, Refusal> {
         let deadline = || self.shared.deadline(self.deadline);
-        let target = self.gate.writer_of(hint.target);
+        let target = self.gate.writer_of(target);
         target.append(&draft, profile, deadline)
     }
 

@@ -31,6 +31,7 @@ pub struct Hint<'a> {
 impl<'a> Hint<'a> {
     /// A hint for `target`: a write that was made at `created`, whose tombstones are kept for
     /// `gc_grace`, and whose bytes are `payload`.
+    #[inline]
     pub fn new(
         target: TargetId,
         created: UnixMillis,

@@ -22,7 +22,7 @@ pub(crate) struct Spare {
 pub(crate) struct Spares {
     ready: Mutex<Vec<Spare>>,
     usage: Usage,
-    /// Fewer than so many are to be one more.
+    /// Where fewer than so many are ready, one more is made.
     wanted: AtomicUsize,
     /// Held while one is made.
     making: Mutex<()>,

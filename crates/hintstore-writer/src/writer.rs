@@ -91,6 +91,7 @@ impl Writer {
     }
 
     /// Takes a hint, and returns when it has reached `level`, at the latest at `deadline`.
+    #[inline]
     pub fn append<'a>(
         &self,
         hint: Hint<'a>,

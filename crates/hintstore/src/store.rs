@@ -384,6 +384,7 @@ impl HintStore {
         })
     }
 
+    #[inline]
     fn engine(&self) -> &Arc<Engine> {
         &self.handle.engine
     }
@@ -405,6 +406,7 @@ impl HintStore {
     /// [`AppendError::Refused`] gives the hint back, and no sequence was taken.
     /// [`AppendError::InDoubt`]: the hint was accepted and may be delivered, but the level was not
     /// reached; it can be waited for again.
+    #[inline]
     pub fn append<'a>(
         &self,
         hint: Hint<'a>,
