@@ -1,9 +1,9 @@
 //! Checks blocks of a mapped segment before their reader comes to them.
 //!
-//! Checksums are the largest part of reading a backlog, and what is right in a sealed segment stays
-//! right. So a step of its own goes some blocks ahead of each reader and notes how far their frames
-//! are right; the reader checks what nobody has checked yet. It never waits for the step, and what
-//! the step finds wrong the reader looks at itself.
+//! Checksums are the largest part of reading a backlog, and what is read next is known. So a step of
+//! its own goes some blocks ahead of each reader and notes how far their frames are right; the reader
+//! checks what nobody has checked yet, or a while ago. It never waits for the step, and what the
+//! step finds wrong the reader looks at itself.
 
 use std::{
     collections::VecDeque,
@@ -87,7 +87,7 @@ impl Ahead {
     /// The reader comes to a block: gives what is known of it.
     pub(crate) fn reach(self: &Arc<Self>, block: &Header, helpers: &Helpers) -> Checked {
         let (offset, end) = (block.position.offset, block.end());
-        // One that hops, for hints that are to be retried, needs little of what lies between.
+        // One that hops over blocks needs little of what lies between.
         let before = self.reader.swap(end, SeqCst);
         let follows = (offset.saturating_sub(SECTOR)..=offset).contains(&before);
         let mut notes = self.notes.lock();
