@@ -162,6 +162,7 @@ impl Blocks {
         file.read_at(&mut self.sizes, *at)?;
         *at += 8;
         let size = |bytes: &[u8]| {
+            // A negative one is an exception, as one that is too large is.
             let size = usize::try_from(BE::read_i32(bytes)).ok();
             size.filter(|size| *size <= BLOCK_MAX)
         };

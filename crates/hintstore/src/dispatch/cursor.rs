@@ -91,10 +91,7 @@ impl Cursor {
             self.reset();
             let map = helpers.is_some() && !self.unmapped.contains(&entry.id);
             match Reading::start(storage, &entry, after, map) {
-                Ok(reading) => {
-                    let ahead = reading.ahead.filter(|_| !self.alone);
-                    self.reading = Some(Box::new(Reading { ahead, ..reading }));
-                }
+                Ok(reading) => self.reading = Some(Box::new(reading)),
                 // Somebody took the file away: there is nothing to wait for.
                 Err(error) if error.is_missing() => return Ok(Found::Finished(entry)),
                 Err(error) => return Err(error),
@@ -131,6 +128,7 @@ impl Cursor {
                 }
                 Ok(Some(Item::Block(block))) => {
                     if let Ok(frames) = reading.walk.frames(&block) {
+                        let helpers = helpers.filter(|_| !self.alone);
                         let ahead = reading.ahead.as_ref().zip(helpers);
                         let checked = ahead.map(|(ahead, by)| ahead.reach(&block.header, by));
                         return Ok(Found::Block {

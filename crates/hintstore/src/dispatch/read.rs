@@ -440,6 +440,7 @@ impl Engine {
         }
         progress.again.subtract(&draft.sought);
         if progress.again.is_empty() {
+            // Its map goes with it.
             progress.back = None;
         }
         // What was handed out once and cannot be read any more was damaged since.
