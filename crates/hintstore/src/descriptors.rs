@@ -124,8 +124,9 @@ impl Files {
             }
             list.iter().filter_map(Weak::upgrade).collect()
         };
-        // An eighth at once: the list is not sorted for each file.
-        open.sort_by_key(|kept| kept.used.load(Relaxed));
+        // By a copy of each last use: other threads use files while this sorts, and a sort whose keys
+        // change under it may panic. An eighth at once: the list is not sorted for each file.
+        open.sort_by_cached_key(|kept| kept.used.load(Relaxed));
         let max = self.max.load(SeqCst);
         let over = open.len().saturating_sub(max - max / 8);
         let mut closed = Vec::new();
