@@ -108,11 +108,20 @@ impl Ranges {
 
     /// What is in both.
     pub(crate) fn and(&self, other: &Self) -> Self {
-        let mut rest = self.clone();
-        rest.subtract(other);
-        let mut both = self.clone();
-        both.subtract(&rest);
-        both
+        let mut both = Vec::new();
+        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        while let (Some(a), Some(b)) = (ours.peek(), theirs.peek()) {
+            let (first, last) = (a.first.max(b.first), a.last.min(b.last));
+            if first <= last {
+                both.push(Range { first, last });
+            }
+            if a.last < b.last {
+                ours.next();
+            } else {
+                theirs.next();
+            }
+        }
+        Self(both)
     }
 
     pub(crate) fn take(&mut self) -> Self {
@@ -120,17 +129,63 @@ impl Ranges {
     }
 
     pub(crate) fn join(&mut self, other: &Self) {
-        for range in &other.0 {
-            self.insert(*range);
+        if other.0.len() < MERGE_FROM {
+            return other.0.iter().for_each(|range| self.insert(*range));
         }
+        let mut joined: Vec<Range> = Vec::with_capacity(self.0.len() + other.0.len());
+        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        loop {
+            let ours_is_next = match (ours.peek(), theirs.peek()) {
+                (Some(a), Some(b)) => a.first <= b.first,
+                (ours, _) => ours.is_some(),
+            };
+            let next = if ours_is_next {
+                ours.next()
+            } else {
+                theirs.next()
+            };
+            let Some(next) = next else { break };
+            match joined.last_mut() {
+                Some(last) if next.first <= last.last.plus(1) => {
+                    last.last = last.last.max(next.last);
+                }
+                _ => joined.push(*next),
+            }
+        }
+        self.0 = joined;
     }
 
     pub(crate) fn subtract(&mut self, other: &Self) {
-        for range in &other.0 {
-            self.remove(*range);
+        if other.0.len() < MERGE_FROM {
+            return other.0.iter().for_each(|range| self.remove(*range));
         }
+        let mut left = Vec::with_capacity(self.0.len());
+        let mut theirs = other.0.iter().peekable();
+        for range in &self.0 {
+            let mut first = range.first;
+            while theirs.next_if(|gone| gone.last < first).is_some() {}
+            while first <= range.last {
+                let Some(gone) = theirs.peek().filter(|gone| gone.first <= range.last) else {
+                    let last = range.last;
+                    left.push(Range { first, last });
+                    break;
+                };
+                if first < gone.first {
+                    let last = gone.first.before();
+                    left.push(Range { first, last });
+                }
+                first = gone.last.plus(1);
+                // One that goes beyond this range may cover the next as well.
+                theirs.next_if(|gone| gone.last <= range.last);
+            }
+        }
+        self.0 = left;
     }
 }
+
+/// From so many ranges on, two sets are merged in one pass: putting them in one by one would move what
+/// is behind each.
+const MERGE_FROM: usize = 8;
 
 fn length(range: &Range) -> u64 {
     range.last.get() - range.first.get() + 1
@@ -146,6 +201,42 @@ mod tests {
         Range {
             first: Sequence::new(first),
             last: Sequence::new(last),
+        }
+    }
+
+    #[test]
+    fn sets_are_joined_and_subtracted_as_sets() {
+        let mut random = 11u64;
+        let mut draw = |below: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (random >> 33) % below
+        };
+        let flat = |ranges: &Ranges| -> BTreeSet<u64> {
+            let each = ranges.0.iter();
+            each.flat_map(|r| r.first.get()..=r.last.get()).collect()
+        };
+        for _ in 0..3000 {
+            let mut make = || {
+                let mut ranges = Ranges::default();
+                for _ in 0..draw(25) {
+                    let first = 1 + draw(90);
+                    ranges.insert(range(first, first + draw(4)));
+                }
+                ranges
+            };
+            let (one, two) = (make(), make());
+            let (a, b) = (flat(&one), flat(&two));
+            let (mut joined, mut left) = (one.clone(), one.clone());
+            joined.join(&two);
+            left.subtract(&two);
+            assert_eq!(flat(&joined), &a | &b);
+            assert_eq!(flat(&left), &a - &b);
+            assert_eq!(flat(&one.and(&two)), &a & &b);
+            for set in [&joined, &left, &one.and(&two)] {
+                assert!(set.0.windows(2).all(|w| w[0].last.plus(1) < w[1].first));
+            }
         }
     }
 
