@@ -15,5 +15,5 @@ mod threads;
 
 pub use clock::{Boot, Clock, SystemClock};
 pub use live::Live;
-pub use runner::{Next, Runner, Step, Waker};
+pub use runner::{Next, Panics, Runner, Step, StepPanics, Waker};
 pub use threads::Threads;

@@ -1,10 +1,15 @@
 //! The seam between the engine's background steps and whoever runs them.
 
-use std::{fmt, io, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use crate::{
     Boot,
-    sync::{Arc, Signal},
+    sync::{Arc, Mutex, Signal},
 };
 
 /// When a step wants to run again, apart from being woken.
@@ -52,6 +57,48 @@ impl Waker {
     }
 }
 
+/// How often a step has panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepPanics {
+    /// The name of the step.
+    pub step: &'static str,
+    /// How many of its runs ended in a panic.
+    pub count: u64,
+}
+
+/// Runs steps on behalf of a [`Runner`], and counts those that panic.
+///
+/// A step that is gone would leave its work undone for the life of the process, and nothing would
+/// say so. Each step keeps what it was about to do on its lists when it unwinds, and every critical
+/// section leaves its data whole, so the next run goes on with it.
+#[derive(Debug, Default)]
+pub struct Panics(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Panics {
+    /// A step that panicked runs again after this long, and not before, even where it is woken: one
+    /// that panics each time must not keep a processor busy.
+    pub const REST: Duration = Duration::from_secs(1);
+
+    /// Runs a step. `None` where it panicked: it is counted, and is to run again after
+    /// [`Panics::REST`].
+    pub fn run(&self, step: &dyn Step, now: Boot) -> Option<Next> {
+        let next = catch_unwind(AssertUnwindSafe(|| step.step(now))).ok();
+        if next.is_none() {
+            *self.0.lock().entry(step.name()).or_default() += 1;
+        }
+        next
+    }
+
+    /// Steps that have panicked, by name.
+    pub fn list(&self) -> Vec<StepPanics> {
+        let panics = self.0.lock();
+        let listed = panics
+            .iter()
+            .map(|(&step, &count)| StepPanics { step, count });
+        listed.collect()
+    }
+}
+
 /// Runs steps, and waits for conditions that they bring about.
 pub trait Runner: Send + Sync + fmt::Debug {
     /// Runs a step from now on, first when it is woken or `first` has passed. `waker` wakes it.
@@ -69,4 +116,8 @@ pub trait Runner: Send + Sync + fmt::Debug {
 
     /// Ends all steps; each ends the run it is in, and none runs again.
     fn stop(&self);
+
+    /// Steps that have panicked: an implementation runs each through [`Panics`], so that none is
+    /// lost in silence.
+    fn panics(&self) -> Vec<StepPanics>;
 }

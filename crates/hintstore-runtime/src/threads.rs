@@ -1,9 +1,9 @@
 //! The runner of production: a thread a step.
 
-use std::{fmt, io, thread};
+use std::{fmt, io, thread, time::Duration};
 
 use crate::{
-    Boot, Clock, Next, Runner, Step, Waker,
+    Boot, Clock, Next, Panics, Runner, Step, StepPanics, Waker,
     sync::{Arc, AtomicBool, Mutex, Ordering, Signal},
 };
 
@@ -12,6 +12,7 @@ pub struct Threads {
     clock: Arc<dyn Clock>,
     stopping: Arc<AtomicBool>,
     running: Mutex<Vec<(Waker, thread::JoinHandle<()>)>>,
+    panics: Arc<Panics>,
 }
 
 impl Threads {
@@ -21,6 +22,7 @@ impl Threads {
             clock,
             stopping: Arc::default(),
             running: Mutex::default(),
+            panics: Arc::default(),
         }
     }
 }
@@ -28,6 +30,7 @@ impl Threads {
 impl Runner for Threads {
     fn start(&self, step: Arc<dyn Step>, waker: Waker, first: Next) -> io::Result<()> {
         let (clock, stopping, wakes) = (self.clock.clone(), self.stopping.clone(), waker.clone());
+        let panics = self.panics.clone();
         let run = move || {
             let mut seen = 0;
             let mut next = first;
@@ -41,7 +44,14 @@ impl Runner for Threads {
                 if stopping.load(Ordering::SeqCst) {
                     return;
                 }
-                next = step.step(clock.boot());
+                next = panics.run(&*step, clock.boot()).unwrap_or_else(|| {
+                    let again_at = clock.boot() + Panics::REST;
+                    while !stopping.load(Ordering::SeqCst) && clock.boot() < again_at {
+                        let left = again_at.since(clock.boot());
+                        wakes.signal().wait(wakes.signal().count(), Some(left));
+                    }
+                    Next::After(Duration::ZERO)
+                });
             }
         };
         let name = format!("hintstore-{}", self.running.lock().len());
@@ -79,9 +89,13 @@ impl Runner for Threads {
         let this = thread::current().id();
         // A step that drops the last handle of what it belongs to ends itself, after this.
         for (_, thread) in running.into_iter().filter(|(_, t)| t.thread().id() != this) {
-            // A step that panicked has said so on its own thread.
+            // Panics of steps are caught and counted where they run.
             drop(thread.join());
         }
+    }
+
+    fn panics(&self) -> Vec<StepPanics> {
+        self.panics.list()
     }
 }
 
@@ -99,8 +113,6 @@ impl fmt::Debug for Threads {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{SystemClock, sync::AtomicU64};
 
@@ -138,5 +150,34 @@ mod tests {
         threads.stop();
         waker.wake();
         assert!(!ran(2));
+    }
+
+    /// Panics the first time it runs.
+    #[derive(Debug, Default)]
+    struct PanicsOnce(Count);
+
+    impl Step for PanicsOnce {
+        fn name(&self) -> &'static str {
+            "panics once"
+        }
+
+        fn step(&self, now: Boot) -> Next {
+            assert!(self.0.step(now) == Next::WhenWoken && self.0.runs.load(Ordering::SeqCst) > 1);
+            Next::WhenWoken
+        }
+    }
+
+    #[test]
+    fn a_step_that_panics_is_counted_and_runs_again() {
+        let threads = Threads::new(Arc::new(SystemClock));
+        let (step, waker) = (Arc::new(PanicsOnce::default()), Waker::default());
+        threads
+            .start(step.clone(), waker.clone(), Next::WhenWoken)
+            .unwrap();
+        waker.wake();
+        let mut again = || step.0.runs.load(Ordering::SeqCst) >= 2;
+        assert!(threads.wait_until(&step.0.ran, None, &mut again));
+        let (step, count) = ("panics once", 1);
+        assert_eq!(threads.panics(), [StepPanics { step, count }]);
     }
 }

@@ -93,6 +93,7 @@ pub(crate) struct Disk {
     /// Operations that change anything, so far.
     pub(crate) operations: u64,
     pub(crate) cut_at: Option<u64>,
+    pub(crate) panic_at: Option<u64>,
     pub(crate) faults: Vec<Fault>,
     /// Ranges of files that cannot be read: part of the name, first byte, one behind the last.
     pub(crate) unreadable: Vec<(String, u64, u64)>,
@@ -116,6 +117,10 @@ impl Disk {
             return Err(power_cut());
         }
         self.operations += 1;
+        if self.panic_at == Some(self.operations) {
+            self.panic_at = None;
+            std::panic::panic_any("the simulated disk was told to panic here");
+        }
         Ok(!self.is_cut())
     }
 

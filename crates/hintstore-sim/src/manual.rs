@@ -3,7 +3,7 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use hintstore_runtime::{
-    Boot, Clock as _, Next, Runner, Step, Waker,
+    Boot, Clock as _, Next, Panics, Runner, Step, StepPanics, Waker,
     sync::{Mutex, Signal},
 };
 
@@ -15,6 +15,8 @@ struct Slot {
     waker: Waker,
     seen: u64,
     due: Option<Boot>,
+    /// It panicked, and rests until then.
+    rests_until: Option<Boot>,
 }
 
 /// Runs steps when [`Manual::run`] or [`Manual::advance`] is called, and while somebody waits:
@@ -22,6 +24,7 @@ struct Slot {
 pub struct Manual {
     clock: Arc<SimClock>,
     slots: Mutex<Vec<Slot>>,
+    panics: Panics,
 }
 
 /// More runs than this without time moving, and the steps keep waking each other.
@@ -33,6 +36,7 @@ impl Manual {
         Self {
             clock,
             slots: Mutex::default(),
+            panics: Panics::default(),
         }
     }
 
@@ -75,7 +79,8 @@ impl Manual {
         let mut slots = self.slots.lock();
         let ready = |slot: &Slot| {
             let woken = slot.waker.signal().count() != slot.seen;
-            slot.step.is_some() && (woken || slot.due.is_some_and(|due| due <= now))
+            let rests = slot.rests_until.is_some_and(|until| until > now);
+            slot.step.is_some() && !rests && (woken || slot.due.is_some_and(|due| due <= now))
         };
         let Some(at) = slots.iter().position(ready) else {
             return false;
@@ -88,11 +93,12 @@ impl Manual {
             return false;
         };
         drop(slots);
-        let next = step.step(now);
+        let next = self.panics.run(&*step, now);
         // It may have been stopped meanwhile.
         if let Some(slot) = self.slots.lock().get_mut(at) {
             slot.step = Some(step);
-            slot.due = match next {
+            slot.rests_until = next.is_none().then(|| now + Panics::REST);
+            slot.due = match next.unwrap_or(Next::After(Panics::REST)) {
                 Next::After(duration) => Some(now + duration.max(Duration::from_micros(1))),
                 Next::WhenWoken => None,
             };
@@ -112,6 +118,7 @@ impl Runner for Manual {
             waker,
             seen: 0,
             due,
+            rests_until: None,
         });
         Ok(())
     }
@@ -143,6 +150,10 @@ impl Runner for Manual {
 
     fn stop(&self) {
         self.slots.lock().clear();
+    }
+
+    fn panics(&self) -> Vec<StepPanics> {
+        self.panics.list()
     }
 }
 

@@ -49,6 +49,16 @@ impl SimStorage {
         self.disk().cut_at = Some(operation);
     }
 
+    /// Panics at the operation of this number, once, whoever asks for it: a mistake in the engine.
+    pub fn panic_at(&self, operation: u64) {
+        self.disk().panic_at = Some(operation);
+    }
+
+    /// Whether the panic of [`SimStorage::panic_at`] is still to come.
+    pub fn will_panic(&self) -> bool {
+        self.disk().panic_at.is_some()
+    }
+
     /// Whether the power is cut.
     pub fn is_cut(&self) -> bool {
         self.disk().is_cut()

@@ -162,10 +162,7 @@ impl TargetWriter {
                 Ok(()) => {}
                 Err(NotDrained::Write) => return Err(Trouble::Write),
                 Err(NotDrained::Window(more)) => {
-                    let shared = &self.shared;
-                    let mut room = || shared.has_window(more);
-                    let (runner, signal) = (&shared.runner, &shared.less_unsynced);
-                    if !runner.wait_until(signal, Some(deadline), &mut room) {
+                    if !self.shared.make_window(more, deadline) {
                         return Err(Trouble::Late);
                     }
                     continue;
@@ -304,6 +301,7 @@ impl TargetWriter {
         }
         self.progress.raise();
         self.shared.list_unsynced(self);
+        self.shared.sync_early();
         self.shared.events.flushed(self.id);
         Ok(())
     }

@@ -173,11 +173,22 @@ impl Shared {
             let over = self.may_append().is_err();
             over || (self.pool.has_room(bytes) && target.may_grow())
         };
-        let waited = self
-            .runner
-            .wait_until(&self.pool.freed, Some(deadline), &mut room);
-        self.may_append()?;
-        if waited { Ok(()) } else { Err(Refusal::Busy) }
+        loop {
+            let now = self.clock.boot();
+            let until = deadline.min(now + self.config().flush_interval);
+            let waited = self
+                .runner
+                .wait_until(&self.pool.freed, Some(until), &mut room);
+            self.may_append()?;
+            if waited {
+                return Ok(());
+            }
+            if now >= deadline {
+                return Err(Refusal::Busy);
+            }
+            // Nobody flushed for as long as an interval: the step may be stopped.
+            self.flush_older(now);
+        }
     }
 
     pub(crate) fn unsynced_bytes(&self) -> u64 {

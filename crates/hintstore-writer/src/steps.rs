@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hintstore_runtime::{Boot, Next, Step};
 
-use crate::{segment::Segment, shared::Shared, target::TargetWriter};
+use crate::{segment::Segment, shared::Shared, target::TargetWriter, work::each_taken};
 
 /// Hands full slabs to the kernel as they come, and all others once an interval.
 #[derive(Debug)]
@@ -23,13 +23,7 @@ impl Step for Flush {
         let Some(older_than) = shared.flush_due(now) else {
             return shared.next_flush(now);
         };
-        for target in shared.take_dirty() {
-            target.close_older(older_than);
-            target.help();
-            if !target.is_idle() {
-                shared.list_dirty(&target);
-            }
-        }
+        shared.flush_older(older_than);
         shared.next_flush(now)
     }
 }
@@ -84,11 +78,12 @@ impl Step for Seal {
 
     fn step(&self, now: Boot) -> Next {
         let shared = &self.0;
-        for target in shared.take_aged(now) {
-            if let Some(at) = roll_if_old(&target, now) {
-                shared.list_aging(&target, at);
+        let list = |target| shared.list_aging(&target, now);
+        each_taken(shared.take_aged(now), &list, |target| {
+            if let Some(at) = roll_if_old(target, now) {
+                shared.list_aging(target, at);
             }
-        }
+        });
         let left = shared.seal_listed();
         let next = shared.next_aged();
         let next = next.map_or(Next::WhenWoken, |at| Next::After(at.since(now)));

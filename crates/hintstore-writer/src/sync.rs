@@ -43,7 +43,7 @@ impl TargetWriter {
                 .shared
                 .runner
                 .wait_until(&self.progress, Some(deadline), &mut || {
-                    lead = self.lead.try_lock();
+                    lead = self.try_lead();
                     lead.is_some() || self.synced() > sequence
                 });
             if !led {
@@ -52,7 +52,6 @@ impl TargetWriter {
             let Some(lead) = lead else { continue };
             let done = self.sync_round(sequence, deadline);
             drop(lead);
-            self.progress.raise();
             match done {
                 Err(Trouble::Sync) if poisoned < POISONED_MAX => poisoned += 1,
                 done => done?,

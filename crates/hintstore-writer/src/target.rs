@@ -11,7 +11,7 @@ use hintstore_format::{
 use hintstore_runtime::{
     Boot,
     sync::{
-        AtomicBool, AtomicI64, AtomicU64, Mutex,
+        AtomicBool, AtomicI64, AtomicU64, Mutex, MutexGuard,
         Ordering::{Acquire, Release, SeqCst},
         Signal,
     },
@@ -94,6 +94,19 @@ pub struct TargetStart {
     pub past_window: bool,
 }
 
+/// The lead of a target's sync; letting go of it wakes those that wait for it.
+pub(crate) struct Lead<'a> {
+    target: &'a TargetWriter,
+    held: Option<MutexGuard<'a, ()>>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.held = None;
+        self.target.progress.raise();
+    }
+}
+
 /// The writer of one target. All of its methods take `&self` and may be called from any thread.
 pub struct TargetWriter {
     pub(crate) id: TargetId,
@@ -119,7 +132,7 @@ pub struct TargetWriter {
     /// Raised when either grows, and when the file or the lead of a sync comes free.
     pub(crate) progress: Signal,
     /// Held by the one caller that syncs for all.
-    pub(crate) lead: Mutex<()>,
+    lead: Mutex<()>,
     /// Whether the target is on the list of those that have something to sync.
     pub(crate) sync_listed: AtomicBool,
 }
@@ -178,6 +191,12 @@ impl TargetWriter {
             lead: Mutex::new(()),
             sync_listed: AtomicBool::new(false),
         }
+    }
+
+    /// The lead of its sync, unless another has it.
+    pub(crate) fn try_lead(&self) -> Option<Lead<'_>> {
+        let held = Some(self.lead.try_lock()?);
+        Some(Lead { target: self, held })
     }
 
     /// The node that its hints are for.

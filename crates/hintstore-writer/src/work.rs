@@ -1,6 +1,10 @@
 //! What waits for a background step: lists and queues of targets and segments, and who is woken.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use hintstore_format::TargetId;
 use hintstore_runtime::{
@@ -10,8 +14,13 @@ use hintstore_runtime::{
 
 use crate::{WriterConfig, segment::Segment, shared::Shared, steps, target::TargetWriter};
 
-/// A window of unsynced bytes that is half full waits no longer for its sync.
-const REST_MAX: Duration = Duration::from_secs(1);
+/// Syncs that begin early are this far apart at least: where one finds all files in use, the next must
+/// not follow at once.
+const EARLY_APART: Duration = Duration::from_millis(5);
+
+/// How long one that waits for the window of unsynced bytes leaves it to others before it syncs once
+/// more itself.
+const WINDOW_PAUSE: Duration = Duration::from_millis(50);
 
 /// So many complete slabs wake the flusher: as many large ones as one write takes.
 const WAKE_AT: usize = 4;
@@ -57,6 +66,55 @@ pub(crate) struct Wakers {
     pub(crate) sync_along: Waker,
     pub(crate) seal: Waker,
     pub(crate) prepare: Waker,
+}
+
+/// What a step took off a list and has not dealt with. Where the step panics, it is put back, that
+/// at which it panicked last: the next run deals with all others first.
+struct Taken<'a, T> {
+    left: VecDeque<T>,
+    put_back: &'a dyn Fn(T),
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        if !self.left.is_empty() {
+            self.left.rotate_left(1);
+        }
+        self.left.drain(..).for_each(self.put_back);
+    }
+}
+
+/// Deals with each of what was taken off a list.
+pub(crate) fn each_taken<T>(
+    taken: impl Into<VecDeque<T>>,
+    put_back: &dyn Fn(T),
+    mut each: impl FnMut(&T),
+) {
+    let mut taken = Taken {
+        left: taken.into(),
+        put_back,
+    };
+    while let Some(first) = taken.left.front() {
+        each(first);
+        taken.left.pop_front();
+    }
+}
+
+/// Counts a thread that seals.
+struct Sealing<'a>(&'a Work);
+
+impl<'a> Sealing<'a> {
+    fn begin(work: &'a Work) -> Self {
+        work.sealers.fetch_add(1, SeqCst);
+        Self(work)
+    }
+}
+
+impl Drop for Sealing<'_> {
+    fn drop(&mut self) {
+        self.0.sealers.fetch_sub(1, SeqCst);
+        self.0.sealed.raise();
+    }
 }
 
 impl Work {
@@ -164,15 +222,63 @@ impl Shared {
     pub(crate) fn sync_due(&self, now: Boot) -> bool {
         let mut lists = self.work.lists.lock();
         // Half a window is synced early, but never again and again where the disk refuses.
-        let rest = (self.config().sync_interval / 16).min(REST_MAX);
-        let rested = now.since(lists.synced_at) >= rest;
-        let over = self.unsynced_bytes() > self.config().unsynced_bytes_max.get() / 2;
-        let due = (over && rested) || lists.sync_at.is_some_and(|at| at <= now);
+        let rested = now.since(lists.synced_at) >= EARLY_APART;
+        let early = rested && self.sync_failures() == 0 && self.is_window_half_full();
+        let due = early || lists.sync_at.is_some_and(|at| at <= now);
         if due {
             lists.sync_at = None;
             lists.synced_at = now;
         }
         due
+    }
+
+    fn is_window_half_full(&self) -> bool {
+        self.unsynced_bytes() > self.config().unsynced_bytes_max.get() / 2
+    }
+
+    /// Has a sync begin where half of the window is full: whoever writes must not meet its end.
+    pub(crate) fn sync_early(&self) {
+        if self.is_window_half_full() {
+            self.wake_sync();
+        }
+    }
+
+    /// Waits until so many bytes more may be in the kernel unsynced. Syncs for it, too: the step that
+    /// does so otherwise may be stopped, as in a close, and the window full of other targets' bytes.
+    pub(crate) fn make_window(&self, more: u64, deadline: Boot) -> bool {
+        let mut has_window = || self.has_window(more);
+        loop {
+            // Where the disk refuses to sync, it is asked at the step's own pace.
+            let targets = self.all_targets();
+            for target in targets.iter().filter(|_| self.sync_failures() == 0) {
+                if has_window() {
+                    return true;
+                }
+                self.sync_one(target);
+            }
+            let now = self.clock.boot();
+            let until = deadline.min(now + WINDOW_PAUSE);
+            let signal = &self.less_unsynced;
+            if self.runner.wait_until(signal, Some(until), &mut has_window) {
+                return true;
+            }
+            if now >= deadline {
+                return false;
+            }
+        }
+    }
+
+    /// Hands to the kernel what was bound no later than `older_than`, of all targets that have
+    /// something in memory.
+    pub(crate) fn flush_older(&self, older_than: Boot) {
+        let list = |target| self.list_dirty(&target);
+        each_taken(self.take_dirty(), &list, |target| {
+            target.close_older(older_than);
+            target.help();
+            if !target.is_idle() {
+                self.list_dirty(target);
+            }
+        });
     }
 
     pub(crate) fn next_sync(&self, now: Boot) -> Next {
@@ -185,7 +291,11 @@ impl Shared {
         // A disk that goes on failing is asked less and less often.
         let patient = half * (1 << self.sync_failures().min(4));
         let at = *lists.sync_at.get_or_insert(now + patient);
-        Next::After(at.since(now))
+        let next = Next::After(at.since(now));
+        if self.sync_failures() == 0 && self.is_window_half_full() {
+            return next.or_after(EARLY_APART);
+        }
+        next
     }
 
     /// Has targets synced side by side, in the background.
@@ -201,19 +311,22 @@ impl Shared {
     /// Syncs what was asked for, until others have taken the rest.
     pub(crate) fn sync_asked(&self) {
         while let Some(target) = self.work.syncing.pop() {
-            let Some(_lead) = target.lead.try_lock() else {
-                // Somebody syncs it right now; there may be more by the time they are done.
-                self.list_unsynced(&target);
-                continue;
-            };
-            let Some(mut file) = target.try_file() else {
-                self.list_unsynced(&target);
-                continue;
-            };
-            let plan = target.plan(&mut file);
-            drop(file);
-            target.sync_in_background(&plan);
+            let list = |target| self.list_unsynced(&target);
+            each_taken([target], &list, |target| self.sync_one(target));
         }
+    }
+
+    fn sync_one(&self, target: &Arc<TargetWriter>) {
+        let Some(_lead) = target.try_lead() else {
+            // Somebody syncs it right now; there may be more by the time they are done.
+            return self.list_unsynced(target);
+        };
+        let Some(mut file) = target.try_file() else {
+            return self.list_unsynced(target);
+        };
+        let plan = target.plan(&mut file);
+        drop(file);
+        target.sync_in_background(&plan);
     }
 
     pub(crate) fn wake_sync(&self) {
@@ -248,18 +361,20 @@ impl Shared {
     /// is true.
     pub(crate) fn seal_listed(&self) -> bool {
         // Before one is taken off the list: whoever waits finds each either listed or counted.
-        self.work.sealers.fetch_add(1, SeqCst);
+        let sealing = Sealing::begin(&self.work);
         // First: reserving space waits for a sync that others began, and whoever finds no spare file
         // reserves it while appends wait.
         self.spares.prepare(self);
         for _ in 0..self.work.sealing.len() {
-            let Some((target, segment)) = self.work.sealing.pop() else {
+            let Some(listed) = self.work.sealing.pop() else {
                 break;
             };
-            steps::seal(&target, &segment);
+            let list = |listed| self.work.sealing.push(listed);
+            each_taken([listed], &list, |(target, segment)| {
+                steps::seal(target, segment);
+            });
         }
-        self.work.sealers.fetch_sub(1, SeqCst);
-        self.work.sealed.raise();
+        drop(sealing);
         !self.work.sealing.is_empty()
     }
 

@@ -14,7 +14,8 @@ use crate::{
     target::{TargetStart, TargetWriter},
 };
 
-/// A slow disk is given this long to make all of a target durable.
+/// A slow disk is given this long to make all of a target durable, or of all targets where the store
+/// is closed.
 const SYNC_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The outcome of [`Writer::append_batch`].
@@ -262,8 +263,15 @@ impl Writer {
 
     /// Makes all that a target accepted durable.
     pub fn sync(&self, target: &Arc<TargetWriter>) -> bool {
+        self.sync_by(target, self.patience())
+    }
+
+    fn patience(&self) -> Boot {
         let patience = self.shared.config().append_timeout.max(SYNC_PATIENCE);
-        let deadline = self.shared.clock.boot() + patience;
+        self.shared.clock.boot() + patience
+    }
+
+    fn sync_by(&self, target: &Arc<TargetWriter>, deadline: Boot) -> bool {
         let next = target.next();
         let last = next.before();
         next.get() == Sequence::first_of(self.shared.epoch).get()
@@ -316,10 +324,12 @@ impl Writer {
         self.shared.closed.store(true, SeqCst);
         self.shared.pool.freed.raise();
         let mut all = true;
+        // One for all: behind it, each of a thousand targets is still tried, and none waited for.
+        let deadline = self.patience();
         // One that is made from now on is made closed.
         for target in self.shared.all_targets() {
             target.close();
-            all &= self.sync(&target);
+            all &= self.sync_by(&target, deadline);
             self.roll(&target);
         }
         self.seal_rolled();

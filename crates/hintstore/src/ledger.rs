@@ -19,7 +19,14 @@ pub struct TargetLedger {
 impl TargetLedger {
     /// Hints that have not ended.
     pub fn pending(&self) -> u64 {
+        debug_assert!(self.excess() == 0, "more ends than hints: {self:?}");
         self.accepted.saturating_sub(self.ends.total())
+    }
+
+    /// By how many ends the books say more than hints were accepted. Zero at every moment: anything
+    /// else is a mistake in the engine.
+    pub fn excess(&self) -> u64 {
+        self.ends.total().saturating_sub(self.accepted)
     }
 }
 
@@ -50,7 +57,12 @@ impl Ledger {
 
     /// Hints that have not ended.
     pub fn pending(&self) -> u64 {
-        self.accepted.saturating_sub(self.ends.total())
+        self.targets.iter().map(TargetLedger::pending).sum()
+    }
+
+    /// The sum of [`TargetLedger::excess`]: zero at every moment.
+    pub fn excess(&self) -> u64 {
+        self.targets.iter().map(TargetLedger::excess).sum()
     }
 
     /// How many hints ended in this way.

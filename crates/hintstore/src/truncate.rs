@@ -65,10 +65,10 @@ impl Engine {
         let plan = |(queue, next): (Arc<Queue>, Sequence)| {
             // The deed makes room for it first; a plan does not.
             drop(self.make_readable(&queue));
+            let own = queue.progress.lock();
             let holders = queue.with_deferred();
-            Ok(self
-                .plan_one(&holders, &lock_all(&holders), what, next)?
-                .discarded)
+            let progresses = lock_all(own, &holders);
+            Ok(self.plan_one(&holders, &progresses, what, next)?.discarded)
         };
         self.chosen(what)?.into_iter().map(plan).collect()
     }
@@ -129,9 +129,11 @@ impl Engine {
         next: Sequence,
     ) -> Result<Discarded> {
         let mut journal = self.journal.lock();
+        // Held from the look to the deed: what is discarded is not delivered in between, and no deferred
+        // segment is merged into another, which would know nothing of the discard.
+        let own = queue.progress.lock();
         let holders = queue.with_deferred();
-        // Held from the look to the deed: what is discarded is not delivered in between.
-        let mut progresses = lock_all(&holders);
+        let mut progresses = lock_all(own, &holders);
         let Plan { discarded, matches } = self.plan_one(&holders, &progresses, what, next)?;
         let discard = Discard {
             target: queue.target,
@@ -256,10 +258,12 @@ impl Engine {
     }
 }
 
-/// The progress of a target and of its deferred segments.
-fn lock_all(holders: &[Arc<Queue>]) -> Vec<MutexGuard<'_, Progress>> {
-    holders
-        .iter()
-        .map(|holder| holder.progress.lock())
-        .collect()
+/// The progress of a target, which is held already, and of its deferred segments: `holders` behind the
+/// first. They were listed under the target's progress, or some of them may be gone.
+fn lock_all<'a>(
+    own: MutexGuard<'a, Progress>,
+    holders: &'a [Arc<Queue>],
+) -> Vec<MutexGuard<'a, Progress>> {
+    let deferred = holders.iter().skip(1).map(|child| child.progress.lock());
+    std::iter::once(own).chain(deferred).collect()
 }

@@ -193,7 +193,8 @@ impl Queue {
         Self::place(&mut self.segments.lock(), entry);
     }
 
-    /// The queues of its deferred segments.
+    /// The queues of its deferred segments. The list changes only under the target's progress: without
+    /// it, look at [`Progress::is_gone`] of each.
     pub(crate) fn deferred(&self) -> Vec<Arc<Self>> {
         self.deferred.lock().clone()
     }

@@ -36,6 +36,19 @@ struct Settled {
     done: Vec<(Arc<Queue>, Arc<Entry>, bool)>,
 }
 
+/// Targets whose state counts as checkpointed: dirty again unless all of it came to its end, whether
+/// an error or a panic was in the way.
+#[derive(Default)]
+struct Cleaned(Vec<Arc<Queue>>);
+
+impl Drop for Cleaned {
+    fn drop(&mut self) {
+        for queue in &self.0 {
+            queue.progress.lock().dirty = true;
+        }
+    }
+}
+
 /// Checkpoints once an interval, and sweeps at its own.
 #[derive(Debug)]
 pub(crate) struct Checkpoint(pub(crate) Arc<Engine>);
@@ -72,7 +85,7 @@ impl Engine {
         let mut journal = self.journal.lock();
         let mut records = Vec::new();
         let mut retired = Vec::new();
-        let mut cleaned = Vec::new();
+        let mut cleaned = Cleaned::default();
         let mut failed = None;
         for queue in self.catalog.all() {
             let settled = match self.settle(&queue) {
@@ -98,14 +111,14 @@ impl Engine {
                 });
                 retired.push((queue.clone(), holder, entry, damaged));
             }
-            cleaned.push(queue);
+            cleaned.0.push(queue);
         }
         if let Some(record) = self.clock_record(&journal) {
             records.push(record);
         }
         event!(
             trace,
-            targets = cleaned.len(),
+            targets = cleaned.0.len(),
             retired = retired.len(),
             "checkpoint"
         );
@@ -113,9 +126,6 @@ impl Engine {
             event!(error, %error, "the journal cannot be written");
             // A full disk is a state of its own, and the journal has its reserve.
             self.writer.journal_is(!error.is_disk_full());
-            for queue in cleaned {
-                queue.progress.lock().dirty = true;
-            }
             return Err(error.into());
         }
         if !records.is_empty() {
@@ -124,6 +134,7 @@ impl Engine {
         for (queue, holder, entry, damaged) in retired {
             self.retire(&mut journal, &queue, &holder, &entry, damaged);
         }
+        cleaned.0.clear();
         failed.map_or(Ok(()), Err)
     }
 
@@ -174,6 +185,7 @@ impl Engine {
                 entry => {
                     // From here on its books are those of the target.
                     progress.ends.join(&std::mem::take(&mut theirs.ends));
+                    theirs.is_gone = true;
                     queue.remove_deferred(&child);
                     let leaves = |entry: Arc<Entry>| {
                         let damaged = theirs.is_damaged(&entry);
@@ -232,13 +244,15 @@ impl Engine {
         damaged: bool,
     ) {
         let mut progress = holder.progress.lock();
+        // Both under one lock: who finds the segment listed, and nothing of it ended, would take all of
+        // it for damaged.
+        holder.remove(entry.id);
         progress.ended_in.remove(&entry.id);
         if let Some(rare) = progress.rare.get_mut() {
             rare.damaged.remove(&entry.id);
             rare.leaving.retain(|(left, _)| left.id != entry.id);
         }
         drop(progress);
-        holder.remove(entry.id);
         let gone = if damaged {
             self.add_aside(entry.allocated);
             aside(&*self.storage, &entry.name)
@@ -321,8 +335,9 @@ impl Engine {
     /// Ends all of a segment as expired.
     fn drop_whole(&self, holder: &Queue, entry: &Arc<Entry>) {
         let mut progress = holder.progress.lock();
-        if !holder.segments().iter().any(|known| known.id == entry.id) {
-            // It was done in the meantime.
+        let is_listed = || holder.segments().iter().any(|known| known.id == entry.id);
+        if progress.is_gone || !is_listed() {
+            // It was done in the meantime, or is in another deferred segment.
             return;
         }
         progress.finish_passed(holder);

@@ -193,7 +193,11 @@ impl Engine {
                 let damaged = gone > 0 || progress.is_damaged(&entry);
                 parent.progress.rare.leaving.push((entry, damaged));
             }
-            parent.progress.ends.join(&progress.ends);
+            parent
+                .progress
+                .ends
+                .join(&std::mem::take(&mut progress.ends));
+            progress.is_gone = true;
             queue.remove_deferred(child.queue);
         }
         let discards = parent.progress.rare.discards.clone();

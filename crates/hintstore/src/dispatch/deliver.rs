@@ -118,6 +118,21 @@ impl Deliver {
     }
 }
 
+/// A target that is being looked at. Where that panics it rests, and is looked at again.
+struct Look<'a> {
+    deliver: &'a Deliver,
+    target: Option<TargetId>,
+    again_at: Boot,
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        if let Some(target) = self.target {
+            self.deliver.resting.lock().insert((self.again_at, target));
+        }
+    }
+}
+
 impl Step for Deliver {
     fn name(&self) -> &'static str {
         "deliver"
@@ -139,9 +154,14 @@ impl Step for Deliver {
             let Some(queue) = engine.catalog.next_ready() else {
                 break;
             };
-            if let Some(at) = self.look(&queue, now) {
-                self.resting.lock().insert((at, queue.target));
-            }
+            let mut look = Look {
+                deliver: self,
+                target: Some(queue.target),
+                again_at: now + engine.config().retry_delay,
+            };
+            let again_at = self.look(&queue, now);
+            look.target = again_at.map(|_| queue.target);
+            look.again_at = again_at.unwrap_or_default();
         }
         let first = self.resting.lock().first().map(|(at, _)| *at);
         first.map_or(Next::WhenWoken, |at| Next::After(at.since(now)))

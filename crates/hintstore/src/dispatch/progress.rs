@@ -37,6 +37,9 @@ pub(crate) struct Progress {
     /// Reads what is to be handed out again, once something is.
     pub(crate) back: Option<Box<Cursor>>,
     pub(crate) rare: Rare,
+    /// Of a deferred segment that is its target's no more: its books are the target's, and what was
+    /// pending in it is in another. Who listed it before must not read it any more.
+    pub(crate) is_gone: bool,
     /// Something changed since the last checkpoint.
     pub(crate) dirty: bool,
     /// The target, or the deferred segment, rests until then.

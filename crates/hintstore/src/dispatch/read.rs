@@ -153,6 +153,10 @@ impl Engine {
     /// much is passed that others need not wait for its end.
     fn read_some(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<(Option<Page>, bool)> {
         let mut progress = queue.progress.lock();
+        if progress.is_gone {
+            // It was listed before it was merged into another.
+            return Ok((None, true));
+        }
         // Taken before the time: a confirmation that comes later releases what is held by this one.
         let confirmations = self.time.confirmations();
         progress.release_held(confirmations);
