@@ -1,7 +1,8 @@
 //! A segment's first bytes: whose it is, what it is for, who may read it.
 
 use crate::{
-    DecodeError, DecodeKind, SegmentId, Sequence, StoreId, TargetId, UnixMillis, checksum,
+    DecodeError, DecodeKind, Incarnation, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
+    checksum,
     codec::{Get, Put},
     layout::{ALIGN, Field, SEGMENT_MAGIC, VERSION, align_up, descriptor as at},
 };
@@ -42,6 +43,8 @@ impl Kind {
 pub struct Descriptor {
     /// The store the segment belongs to.
     pub store: StoreId,
+    /// The opening of the store that wrote it.
+    pub incarnation: Incarnation,
     /// The node its hints are for.
     pub target: TargetId,
     /// Its identity in the store.
@@ -96,6 +99,7 @@ impl Descriptor {
         put.u64(at::SEGMENT, self.segment.get());
         put.i64(at::CREATED, self.created.get());
         put.u64(at::FIRST, self.first.get());
+        put.u64(at::INCARNATION, self.incarnation.get());
         let mut more = crate::codec::Encoder(bytes);
         for segment in &self.replaces {
             more.u64(segment.get());
@@ -158,6 +162,7 @@ impl Descriptor {
         }
         Ok(Self {
             store: StoreId::from_bytes(get.id(at::STORE)),
+            incarnation: Incarnation::new(get.u64(at::INCARNATION)),
             target: TargetId::from_bytes(get.id(at::TARGET)),
             segment: SegmentId::new(get.u64(at::SEGMENT)),
             created: UnixMillis::new(get.i64(at::CREATED)),
@@ -185,6 +190,7 @@ mod tests {
     fn descriptor(replaces: usize) -> Descriptor {
         Descriptor {
             store: StoreId::from_u128(1),
+            incarnation: Incarnation::new(6),
             target: TargetId::from_u128(2),
             segment: SegmentId::new(3),
             created: UnixMillis::new(-4),

@@ -2,8 +2,8 @@
 //! fixed length that ends the file, so that opening a sealed segment costs one read.
 
 use crate::{
-    DecodeError, DecodeKind, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, block,
-    checksum,
+    DecodeError, DecodeKind, Incarnation, Namespace, SegmentId, Sequence, StoreId, TargetId,
+    UnixMillis, block, checksum,
     codec::{Get, Put},
     descriptor::{Descriptor, Kind},
     expiry::Lifetime,
@@ -29,6 +29,8 @@ pub struct Summary {
     pub file_length: u64,
     /// The store the segment belongs to.
     pub store: StoreId,
+    /// The opening of the store that wrote it.
+    pub incarnation: Incarnation,
     /// The node its hints are for.
     pub target: TargetId,
     /// Its identity in the store.
@@ -92,6 +94,7 @@ impl Summary {
             footer_at,
             file_length,
             store: StoreId::from_bytes(get.id(at::STORE)),
+            incarnation: Incarnation::new(get.u64(at::INCARNATION)),
             target: TargetId::from_bytes(get.id(at::TARGET)),
             segment: SegmentId::new(get.u64(at::SEGMENT)),
             kind: Kind::from_code(get.u8(at::KIND), at::KIND)?,
@@ -122,6 +125,7 @@ impl Summary {
         put.u64(at::FOOTER, self.footer_at);
         put.u64(at::LENGTH, self.file_length);
         put.bytes(at::STORE, self.store.as_bytes());
+        put.u64(at::INCARNATION, self.incarnation.get());
         put.bytes(at::TARGET, self.target.as_bytes());
         put.u64(at::SEGMENT, self.segment.get());
         put.i64(at::CREATED, self.created.get());
@@ -439,6 +443,7 @@ impl Builder {
             footer_at: 0,
             file_length: 0,
             store: descriptor.store,
+            incarnation: descriptor.incarnation,
             target: descriptor.target,
             segment: descriptor.segment,
             kind: descriptor.kind,
@@ -545,6 +550,7 @@ mod tests {
     fn descriptor() -> Descriptor {
         Descriptor {
             store: StoreId::from_u128(1),
+            incarnation: Incarnation::new(6),
             target: TargetId::from_u128(2),
             segment: SegmentId::new(3),
             created: UnixMillis::new(4),

@@ -7,7 +7,8 @@
 use byteorder::ByteOrder as _;
 
 use crate::{
-    DecodeError, DecodeKind, MutationId, Sequence, StoreId, TargetId, UnixMillis, checksum,
+    DecodeError, DecodeKind, Incarnation, MutationId, Sequence, StoreId, TargetId, UnixMillis,
+    checksum,
     codec::Decoder,
     layout::{BODY_BYTES_MAX, LE, frame as at},
 };
@@ -26,7 +27,7 @@ pub mod flag {
     pub const MUTATION_ID: u8 = 0x04;
     /// The routing token: i64.
     pub const TOKEN: u8 = 0x08;
-    /// Where the hint comes from: store id, target, sequence: 40 bytes.
+    /// Where the hint comes from: store id, target, sequence, incarnation: 48 bytes.
     pub const ORIGIN: u8 = 0x10;
     /// Collapse version and key: u64, u16 length, key.
     pub const COLLAPSE: u8 = 0x20;
@@ -54,6 +55,8 @@ pub struct Origin {
     pub target: TargetId,
     /// Its sequence there.
     pub sequence: Sequence,
+    /// The opening of that store that accepted it.
+    pub incarnation: Incarnation,
 }
 
 /// What a frame holds besides its place.
@@ -108,7 +111,7 @@ impl<'a> Body<'a> {
         let mut add = |on: bool, bytes| length += if on { bytes } else { 0 };
         add(self.mutation_id.is_some(), 16);
         add(self.token.is_some(), 8);
-        add(self.origin.is_some(), 40);
+        add(self.origin.is_some(), 48);
         add(
             self.collapse.is_some(),
             10 + self.collapse.map_or(0, |c| c.key.len()),
@@ -226,7 +229,9 @@ impl<'a> Draft<'a> {
             encoder
                 .bytes(origin.store.as_bytes())
                 .bytes(origin.target.as_bytes());
-            encoder.u64(origin.sequence.get());
+            encoder
+                .u64(origin.sequence.get())
+                .u64(origin.incarnation.get());
         }
         if let Some(collapse) = body.collapse {
             let mut length = [0; 2];
@@ -395,7 +400,7 @@ fn skip_optional(flags: u8, decoder: &mut Decoder<'_>) -> Result<(), DecodeError
         (flag::CREATED, 8),
         (flag::MUTATION_ID, 16),
         (flag::TOKEN, 8),
-        (flag::ORIGIN, 40),
+        (flag::ORIGIN, 48),
     ] {
         if flags & bit != 0 {
             decoder.take(size)?;
@@ -492,6 +497,7 @@ impl<'a> Frame<'a> {
                 store: StoreId::from_bytes(decoder.id()?),
                 target: TargetId::from_bytes(decoder.id()?),
                 sequence: Sequence::new(decoder.u64()?),
+                incarnation: Incarnation::new(decoder.u64()?),
             });
         }
         if has(flag::COLLAPSE) {
@@ -529,6 +535,7 @@ mod tests {
                 store: StoreId::from_u128(1),
                 target: TargetId::from_u128(2),
                 sequence: Sequence::new(3),
+                incarnation: Incarnation::new(4),
             }),
             collapse: Some(Collapse {
                 key: b"key",

@@ -155,6 +155,35 @@ impl Namespace {
     pub const MIXED: Self = Self([0xff; 16]);
 }
 
+/// One opening of a store for writing: 64 bits, drawn anew each time. Two copies of a volume are the
+/// same store and count the same epochs and sequences; what they accept apart differs in this.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// The incarnation with this number.
+    pub const fn new(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The number of the incarnation.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 /// One segment of one store; never used twice, not even after its file is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(u64);

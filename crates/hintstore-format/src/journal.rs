@@ -6,8 +6,8 @@
 //! preallocated space are never taken for records.
 
 use crate::{
-    DecodeError, DecodeKind, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
-    checksum,
+    DecodeError, DecodeKind, Incarnation, Namespace, SegmentId, Sequence, StoreId, TargetId,
+    UnixMillis, checksum,
     codec::{Decoder, Encoder, Get, Put},
     layout::{
         JOURNAL_ALIGN, JOURNAL_MAGIC, VERSION, align_up, journal_head as head, journal_record as at,
@@ -21,11 +21,16 @@ pub const HEAD: usize = head::SIZE;
 /// wait for a retry, one by one, at 16 bytes each: 16 million of them.
 pub const RECORD_BYTES_MAX: usize = 1 << 28;
 
+/// No journal is longer: 1 GiB. A writer refuses what would not fit, and a reader looks no further.
+pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+
 /// Whose journal it is, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The store.
     pub store: StoreId,
+    /// The opening of the store that began it.
+    pub incarnation: Incarnation,
     /// Counts the journals of the store: each rotation writes the next.
     pub generation: u64,
 }
@@ -39,6 +44,7 @@ impl Head {
         put.u16(head::VERSION, VERSION);
         put.bytes(head::STORE, self.store.as_bytes());
         put.u64(head::GENERATION, self.generation);
+        put.u64(head::INCARNATION, self.incarnation.get());
         let crc = head_crc(&bytes);
         Put(&mut bytes).u32(head::CRC, crc);
         bytes
@@ -63,6 +69,7 @@ impl Head {
         }
         Ok(Self {
             store: StoreId::from_bytes(get.id(head::STORE)),
+            incarnation: Incarnation::new(get.u64(head::INCARNATION)),
             generation: get.u64(head::GENERATION),
         })
     }
@@ -164,8 +171,8 @@ pub struct Range {
     pub last: Sequence,
 }
 
-/// How far a target has acknowledged, and how its hints ended: one record, so that position and
-/// books can never part.
+/// How far a target has acknowledged, how its hints ended, and which of its segments are done: one
+/// record, so that a crash cannot part position, books and files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The target.
@@ -179,6 +186,21 @@ pub struct Checkpoint {
     /// Segments that hold copies of hints below `up_to` that wait for a retry. One that no
     /// checkpoint names does not count.
     pub deferred: Vec<Deferred>,
+    /// Segments whose hints have all ended: their files may go.
+    pub retired: Vec<Retired>,
+}
+
+/// A segment whose hints have all ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// The store that wrote it: numbers of segments are each store's own.
+    pub store: StoreId,
+    /// The opening of that store.
+    pub incarnation: Incarnation,
+    /// The segment.
+    pub segment: SegmentId,
+    /// Damage was met in it: the file is to be set aside, not unlinked.
+    pub damaged: bool,
 }
 
 /// How far a deferred segment has been delivered.
@@ -205,18 +227,13 @@ pub enum Record {
     },
     /// How far a target has acknowledged.
     Checkpoint(Checkpoint),
-    /// A segment whose hints have all ended: its file may go.
+    /// A segment whose hints have all ended, in a journal that was written anew: the checkpoint that
+    /// said so was replaced.
     Retire {
         /// The target.
         target: TargetId,
-        /// The store that wrote the segment: numbers of segments are each store's own.
-        store: StoreId,
         /// The segment.
-        segment: SegmentId,
-        /// How those hints ended that no checkpoint covers.
-        ends: Ends,
-        /// Damage was met in it: the file is to be set aside, not unlinked.
-        damaged: bool,
+        retired: Retired,
     },
     /// Nothing of this namespace that is older matters.
     Fence {
@@ -295,6 +312,11 @@ pub struct Discard {
 }
 
 impl Discard {
+    /// Whether it covers every hint up to its sequence.
+    pub fn is_all(&self) -> bool {
+        self.namespace.is_none() && self.created_before.is_none()
+    }
+
     /// Whether the discard covers a hint.
     pub fn covers(&self, sequence: Sequence, namespace: Namespace, created: UnixMillis) -> bool {
         sequence <= self.up_to
@@ -372,19 +394,14 @@ impl Record {
                     out.u64(deferred.segment.get()).u64(deferred.up_to.get());
                     encode_ranges(&deferred.holes, out);
                 }
+                out.u32(checkpoint.retired.len() as u32);
+                for retired in &checkpoint.retired {
+                    encode_retired(retired, out);
+                }
             }
-            Self::Retire {
-                target,
-                store,
-                segment,
-                ends,
-                damaged,
-            } => {
-                out.bytes(target.as_bytes())
-                    .bytes(store.as_bytes())
-                    .u64(segment.get());
-                encode_ends(ends, out);
-                out.u8((*damaged).into());
+            Self::Retire { target, retired } => {
+                out.bytes(target.as_bytes());
+                encode_retired(retired, out);
             }
             Self::Fence { namespace, before } => {
                 out.bytes(namespace.as_bytes()).i64(before.get());
@@ -440,13 +457,15 @@ impl Record {
                 holes: decode_ranges(&mut from)?,
                 ends: decode_ends(&mut from)?,
                 deferred: decode_deferred(&mut from)?,
+                retired: {
+                    let count = from.count("retired segments", RETIRED)?;
+                    let retired = (0..count).map(|_| decode_retired(&mut from));
+                    retired.collect::<Result<_, _>>()?
+                },
             }),
             3 => Self::Retire {
                 target: TargetId::from_bytes(from.id()?),
-                store: StoreId::from_bytes(from.id()?),
-                segment: SegmentId::new(from.u64()?),
-                ends: decode_ends(&mut from)?,
-                damaged: from.u8()? != 0,
+                retired: decode_retired(&mut from)?,
             },
             4 => Self::Fence {
                 namespace: Namespace::from_bytes(from.id()?),
@@ -536,6 +555,25 @@ fn decode_deferred(from: &mut Decoder<'_>) -> Result<Vec<Deferred>, DecodeError>
         });
     }
     Ok(deferred)
+}
+
+/// Length of a retired segment.
+const RETIRED: usize = 33;
+
+fn encode_retired(retired: &Retired, out: &mut Encoder) {
+    out.bytes(retired.store.as_bytes())
+        .u64(retired.incarnation.get())
+        .u64(retired.segment.get())
+        .u8(retired.damaged.into());
+}
+
+fn decode_retired(from: &mut Decoder<'_>) -> Result<Retired, DecodeError> {
+    Ok(Retired {
+        store: StoreId::from_bytes(from.id()?),
+        incarnation: Incarnation::new(from.u64()?),
+        segment: SegmentId::new(from.u64()?),
+        damaged: from.u8()? != 0,
+    })
 }
 
 fn encode_ends(ends: &Ends, out: &mut Encoder) {
@@ -690,6 +728,12 @@ mod tests {
             first: Sequence::new(first),
             last: Sequence::new(last),
         };
+        let retired = Retired {
+            store: StoreId::from_u128(1),
+            incarnation: Incarnation::new(5),
+            segment: SegmentId::new(3),
+            damaged: true,
+        };
         let mut ends = Ends::default();
         for (count, end) in End::ALL.into_iter().enumerate() {
             ends.add(end, count as u64 + 1);
@@ -709,14 +753,9 @@ mod tests {
                     up_to: Sequence::new(8),
                     holes: vec![range(7, 7)],
                 }],
+                retired: vec![retired, retired],
             }),
-            Record::Retire {
-                target,
-                store: StoreId::from_u128(1),
-                segment: SegmentId::new(3),
-                ends,
-                damaged: true,
-            },
+            Record::Retire { target, retired },
             Record::Fence {
                 namespace: Namespace::from_u128(4),
                 before: UnixMillis::new(5),
@@ -763,6 +802,7 @@ mod tests {
     fn image(records: &[Record]) -> Vec<u8> {
         let head = Head {
             store: StoreId::from_u128(1),
+            incarnation: Incarnation::new(5),
             generation: 4,
         };
         let mut bytes = head.encode().to_vec();

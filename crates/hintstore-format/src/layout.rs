@@ -79,7 +79,8 @@ structure!(descriptor, "Descriptor", 128, {
     SEGMENT "segment_id" 64 8;
     CREATED "created" 72 8;
     FIRST "first_sequence" 80 8;
-    RESERVED "reserved" 88 40;
+    INCARNATION "incarnation" 88 8;
+    RESERVED "reserved" 96 32;
 });
 
 structure!(block, "Block header", 128, {
@@ -192,7 +193,9 @@ structure!(summary, "Footer summary", 192, {
     DAMAGED "damaged" 152 8;
     KIND "kind" 160 1;
     REPLACES "replaces" 161 1;
-    RESERVED "reserved" 162 30;
+    RESERVED0 "reserved0" 162 6;
+    INCARNATION "incarnation" 168 8;
+    RESERVED "reserved1" 176 16;
 });
 
 structure!(journal_head, "Journal head", 64, {
@@ -202,7 +205,8 @@ structure!(journal_head, "Journal head", 64, {
     CRC "crc" 12 4;
     STORE "store_id" 16 16;
     GENERATION "generation" 32 8;
-    RESERVED "reserved1" 40 24;
+    INCARNATION "incarnation" 40 8;
+    RESERVED "reserved1" 48 16;
 });
 
 structure!(journal_record, "Journal record", 16, {

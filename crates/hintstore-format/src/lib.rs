@@ -29,5 +29,7 @@ pub mod store_file;
 mod time;
 
 pub use error::{DecodeError, DecodeKind};
-pub use id::{MutationId, Namespace, ParseIdError, SegmentId, Sequence, StoreId, TargetId};
+pub use id::{
+    Incarnation, MutationId, Namespace, ParseIdError, SegmentId, Sequence, StoreId, TargetId,
+};
 pub use time::UnixMillis;

@@ -43,6 +43,7 @@ pub fn inspect(file: &dyn File) -> Result<Inspected> {
         Ok(descriptor) => {
             summary.segment == descriptor.segment
                 && summary.store == descriptor.store
+                && summary.incarnation == descriptor.incarnation
                 && summary.target == descriptor.target
         }
         // A broken descriptor does not make the summary wrong: it names the segment as well.

@@ -18,5 +18,5 @@ pub use frames::{FrameItem, Frames};
 pub use inspect::{Inspected, inspect, read_footer};
 pub use page::{Faulted, HintRef, Hints, Key, Page};
 pub use source::{MapSource, PreadSource, Source, Window};
-pub use survey::{Survey, survey};
+pub use survey::{Missing, Survey, survey};
 pub use walk::{Block, Hole, Item, Walk};

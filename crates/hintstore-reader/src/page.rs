@@ -3,7 +3,7 @@
 use std::{fmt, slice};
 
 use hintstore_format::{
-    Namespace, Sequence, StoreId, TargetId, UnixMillis,
+    Incarnation, Namespace, Sequence, StoreId, TargetId, UnixMillis,
     expiry::Lifetime,
     frame::{self, Body, Frame},
     profile::Entry,
@@ -21,6 +21,8 @@ pub struct Key {
     pub target: TargetId,
     /// Its place in the target's order.
     pub sequence: Sequence,
+    /// The opening of the store that accepted it: copies of a volume count the same sequences.
+    pub incarnation: Incarnation,
 }
 
 /// A hint in a page.
@@ -50,6 +52,7 @@ struct Place {
 #[derive(Debug)]
 struct Part {
     store: StoreId,
+    incarnation: Incarnation,
     block: Block,
     frames: Window,
     /// Its first place in the page; it goes on to that of the next.
@@ -108,13 +111,20 @@ impl Page {
         self.bytes
     }
 
-    /// Begins with the hints of another block, which `store` accepted.
-    pub fn add_block(&mut self, store: StoreId, block: Block, frames: Window) {
+    /// Begins with the hints of another block, which an opening of `store` accepted.
+    pub fn add_block(
+        &mut self,
+        store: StoreId,
+        incarnation: Incarnation,
+        block: Block,
+        frames: Window,
+    ) {
         let from = self.places.len();
         // The header is checked, and a block has no more than 65,536 hints.
         self.places.reserve(block.header.count as usize);
         self.parts.push(Part {
             store,
+            incarnation,
             block,
             frames,
             from,
@@ -169,6 +179,7 @@ pub struct Hints<'a> {
 #[derive(Debug)]
 struct OpenPart<'a> {
     store: StoreId,
+    incarnation: Incarnation,
     base_created: UnixMillis,
     entries: &'a [Entry],
     frames: &'a [u8],
@@ -185,6 +196,7 @@ impl<'a> Hints<'a> {
         let places = self.page.places.get(part.from..end);
         let open = OpenPart {
             store: part.store,
+            incarnation: part.incarnation,
             base_created: part.block.header.start.base_created,
             entries: part.block.entries.as_deref().unwrap_or_default(),
             frames: &part.frames,
@@ -217,6 +229,7 @@ impl<'a> Iterator for Hints<'a> {
                     store: part.store,
                     target: self.page.target,
                     sequence: place.sequence,
+                    incarnation: part.incarnation,
                 },
                 namespace: profile.namespace,
                 payload_version: profile.payload_version,

@@ -6,6 +6,7 @@ use hintstore_format::{
     Sequence,
     descriptor::Descriptor,
     footer::{Builder, Footer, Summary},
+    journal::Range,
 };
 use hintstore_storage::{File, Result};
 
@@ -29,12 +30,41 @@ pub struct Survey {
     /// Broken frames above `synced_to`, in blocks that are there.
     pub broken: u64,
     /// Sequences below `synced_to` that are missing: lost to damage.
-    pub damaged: u64,
+    pub damaged: Missing,
     /// Sequences above `synced_to` that are missing before others: torn or damaged, nobody can tell.
-    pub in_doubt: u64,
+    pub in_doubt: Missing,
     /// One behind the last sequence of the blocks that were added up.
     passed: Sequence,
 }
+
+/// Sequences that are missing between others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Which, in order.
+    pub ranges: Vec<Range>,
+    /// How many more there are, in gaps beyond as many as are listed.
+    pub more: u64,
+}
+
+impl Missing {
+    /// How many.
+    pub fn count(&self) -> u64 {
+        let length = |range: &Range| range.last.get() - range.first.get() + 1;
+        self.ranges.iter().map(length).sum::<u64>() + self.more
+    }
+
+    fn add(&mut self, first: Sequence, next: Sequence) {
+        if self.ranges.len() < GAPS_MAX {
+            let last = next.before();
+            self.ranges.push(Range { first, last });
+        } else {
+            self.more += next.get() - first.get();
+        }
+    }
+}
+
+/// No more gaps than this are listed by their sequences; further ones are only counted.
+const GAPS_MAX: usize = 1 << 16;
 
 /// No more holes than this are listed; further ones are only counted.
 const HOLES_MAX: usize = 1024;
@@ -43,6 +73,11 @@ const HOLES_MAX: usize = 1024;
 const UNSETTLED_MAX: usize = 4096;
 
 impl Survey {
+    /// The last sequence of all blocks, those that cannot be read among them.
+    pub fn last(&self) -> Sequence {
+        self.passed.before()
+    }
+
     /// What the segment adds up to.
     pub fn summary(&self) -> &Summary {
         self.footer
@@ -70,8 +105,8 @@ pub fn survey(file: &Arc<dyn File>, descriptor: &Descriptor) -> Result<Survey> {
         holes: Vec::new(),
         unreadable: 0,
         broken: 0,
-        damaged: 0,
-        in_doubt: 0,
+        damaged: Missing::default(),
+        in_doubt: Missing::default(),
         passed: descriptor.first,
     };
     let mut blocks: Vec<Block> = Vec::new();
@@ -133,13 +168,13 @@ impl Survey {
     fn count_gap(&mut self, first: Sequence, synced: bool) {
         let expected = self.passed;
         // Epochs differ only between segments, so a gap within one is a number of hints.
-        let gap = first.get().saturating_sub(expected.get());
-        if gap > 0 && first.epoch() == expected.epoch() {
-            if synced {
-                self.damaged += gap;
+        if first > expected && first.epoch() == expected.epoch() {
+            let missing = if synced {
+                &mut self.damaged
             } else {
-                self.in_doubt += gap;
-            }
+                &mut self.in_doubt
+            };
+            missing.add(expected, first);
         }
     }
 

@@ -221,6 +221,7 @@ impl Open {
         };
         let descriptor = Descriptor {
             store: shared.store,
+            incarnation: shared.incarnation,
             target,
             segment: shared.next_segment(),
             created,

@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use hintstore_format::{SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Start};
+use hintstore_format::{
+    Incarnation, SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Start,
+};
 use hintstore_runtime::{
     Boot, Clock, Live, Runner,
     sync::{
@@ -80,6 +82,7 @@ pub(crate) struct Shared {
     /// A larger hint is refused: read for each hint, and so the one that is fixed.
     pub(crate) hint_bytes_max: Bytes,
     pub(crate) store: StoreId,
+    pub(crate) incarnation: Incarnation,
     pub(crate) epoch: u32,
     pub(crate) pool: Pool,
     pub(crate) budget: Arc<Budget>,
@@ -98,7 +101,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(parts: Parts, config: WriterConfig, store: StoreId, epoch: u32) -> Self {
+    pub(crate) fn new(
+        parts: Parts,
+        config: WriterConfig,
+        store: StoreId,
+        incarnation: Incarnation,
+        epoch: u32,
+    ) -> Self {
         Self {
             pool: Pool::new(config.memory.get()),
             salt: AtomicU64::new(parts.clock.entropy()),
@@ -112,6 +121,7 @@ impl Shared {
             hint_bytes_max: config.hint_bytes_max,
             config: Live::new(config),
             store,
+            incarnation,
             epoch,
             spares: Spares::default(),
             targets: RwLock::default(),

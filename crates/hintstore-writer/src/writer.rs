@@ -2,7 +2,7 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use hintstore_format::{Sequence, StoreId, TargetId, UnixMillis, frame::Draft};
+use hintstore_format::{Incarnation, Sequence, StoreId, TargetId, UnixMillis, frame::Draft};
 use hintstore_runtime::{Boot, Next, Step, Waker, sync::Ordering::SeqCst};
 
 use crate::{
@@ -42,9 +42,10 @@ impl Writer {
         parts: Parts,
         config: WriterConfig,
         store: StoreId,
+        incarnation: Incarnation,
         epoch: u32,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(parts, config, store, epoch));
+        let shared = Arc::new(Shared::new(parts, config, store, incarnation, epoch));
         let wakers = &shared.work.wakers;
         let mut steps: Vec<(Arc<dyn Step>, &Waker)> = vec![
             (Arc::new(Flush(shared.clone())), &wakers.flush),

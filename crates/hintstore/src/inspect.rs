@@ -101,7 +101,7 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
     });
     Ok(JournalView {
         targets: targets.collect(),
-        retired: found.state.retired.keys().map(|(_, id)| *id).collect(),
+        retired: found.state.retired.keys().map(|(.., id)| *id).collect(),
         bad_bytes: found.bad_bytes,
         bad_at: found.bad_at,
         torn_at: found.torn_at,

@@ -66,7 +66,7 @@ pub use config::{Config, ConfigError, Environment};
 pub use dispatch::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};
 pub use hintstore_format::{
-    MutationId, Namespace, Sequence, StoreId, TargetId, UnixMillis,
+    Incarnation, MutationId, Namespace, Sequence, StoreId, TargetId, UnixMillis,
     frame::{Body, Collapse, Origin},
     journal::{End, Ends},
 };

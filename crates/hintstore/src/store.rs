@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc, time::Duration};
 
 use hintstore_format::{
-    Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
+    Incarnation, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
 };
 use hintstore_runtime::{
     Boot, Clock, Live, Next, Runner, Waker,
@@ -40,6 +40,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     config: Live<Config>,
     pub(crate) store: StoreId,
+    pub(crate) incarnation: Incarnation,
     pub(crate) epoch: u32,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) writer: Writer,
@@ -305,6 +306,7 @@ impl HintStore {
         let Recovered {
             lock,
             store,
+            incarnation,
             epoch,
             catalog,
             journal,
@@ -325,8 +327,8 @@ impl HintStore {
             events: catalog.clone(),
             budget: catalog.budget.clone(),
         };
-        let writer =
-            Writer::start(parts, config.writer.clone(), store, epoch).map_err(Error::Threads)?;
+        let writer = Writer::start(parts, config.writer.clone(), store, incarnation, epoch)
+            .map_err(Error::Threads)?;
         let persisted = journal
             .state
             .clock
@@ -349,6 +351,7 @@ impl HintStore {
             clock,
             config: Live::new(config),
             store,
+            incarnation,
             epoch,
             catalog,
             writer,

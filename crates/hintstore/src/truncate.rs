@@ -143,7 +143,6 @@ impl Engine {
             count: discarded.hints,
         };
         journal.append_or_forget(Record::Discard(discard))?;
-        let all = what.namespace.is_none() && what.created_before.is_none();
         for (progress, matches) in progresses.iter_mut().zip(matches) {
             progress.rare.discards.push(discard);
             for found in matches {
@@ -159,7 +158,7 @@ impl Engine {
                     ranges.subtract(&found.handed);
                 }
             }
-            if all {
+            if discard.is_all() {
                 // Nothing at or below is left: delivery goes on behind it.
                 progress.frontier = progress.frontier.max(discarded.up_to);
                 progress.ahead.reset();

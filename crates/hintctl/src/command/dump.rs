@@ -159,7 +159,12 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
             "partition_key_hex": of.first_update().map(|first| hex(first.key)),
             "min_timestamp": of.first_update().and_then(|first| first.min_timestamp).map(|t| t.to_string()),
         }),
-        From::Native { sequence, body, .. } => {
+        From::Native {
+            sequence,
+            incarnation,
+            body,
+            ..
+        } => {
             let lifetime = hint.lifetime;
             let millis =
                 |duration: std::time::Duration| json!(hintstore_format::profile::millis(duration));
@@ -169,6 +174,7 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
                 "position": hint.position,
                 "target": hint.target.to_string(),
                 "sequence": sequence.to_string(),
+                "incarnation": incarnation.to_string(),
                 "namespace": namespace_word(hint.namespace),
                 "payload_version": hint.payload_version,
                 "payload_bytes": hint.payload.len(),
@@ -201,6 +207,7 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
                         "store": origin.store.to_string(),
                         "target": origin.target.to_string(),
                         "sequence": origin.sequence.to_string(),
+                        "incarnation": origin.incarnation.to_string(),
                     }),
                 );
             }

@@ -43,6 +43,7 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
                     "state": file.state(),
                     "bytes": found.info.length,
                     "store": descriptor.store.to_string(),
+                    "incarnation": descriptor.incarnation.to_string(),
                     "target": descriptor.target.to_string(),
                     "segment": descriptor.segment.to_string(),
                     "created_ms": descriptor.created.get(),

@@ -147,6 +147,7 @@ pub(crate) enum From<'a> {
         segment: SegmentId,
         kind: Kind,
         sequence: hintstore::Sequence,
+        incarnation: hintstore::Incarnation,
         body: hintstore::Body<'a>,
     },
 }

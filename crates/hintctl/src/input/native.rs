@@ -110,18 +110,16 @@ impl NativeFile {
 
     /// Walks the hints. Never maps: the file may be somebody else's, or still be written.
     pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
-        let (store, segment, start) = match (&self.inspected.descriptor, &self.inspected.summary) {
-            (Ok(descriptor), _) => (
-                descriptor.store,
-                descriptor.segment,
-                descriptor.length() as u64,
-            ),
+        let inspected = &self.inspected;
+        let (store, incarnation, segment, start) = match (&inspected.descriptor, &inspected.summary)
+        {
+            (Ok(of), _) => (of.store, of.incarnation, of.segment, of.length() as u64),
             (Err(_), summary) => {
                 if let Some(bad) = self.refusal() {
                     visitor.bad(&bad)?;
                 }
                 match summary {
-                    Some(summary) => (summary.store, summary.segment, 128),
+                    Some(of) => (of.store, of.incarnation, of.segment, 128),
                     None => return Ok(()),
                 }
             }
@@ -241,6 +239,7 @@ impl NativeFile {
                         segment,
                         kind,
                         sequence,
+                        incarnation,
                         body: frame.body,
                     },
                 };

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, profile::Span};
+use hintstore_format::{
+    Incarnation, SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, journal::Retired,
+    profile::Span,
+};
 use hintstore_writer::{Bytes, Segment};
 
 use crate::dispatch::Copied;
@@ -13,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) id: SegmentId,
     /// The store that accepted its hints: another than this after a restore.
     pub(crate) store: StoreId,
+    /// And the opening of it.
+    pub(crate) incarnation: Incarnation,
     pub(crate) name: Arc<str>,
     /// The sequence of its first hint; its place in the order.
     pub(crate) first: Sequence,
@@ -83,6 +88,7 @@ impl Entry {
         Self {
             id: segment.id(),
             store: segment.descriptor.store,
+            incarnation: segment.descriptor.incarnation,
             name: segment.name.clone(),
             first: segment.descriptor.first,
             allocated: segment.allocated(),
@@ -136,6 +142,7 @@ impl Entry {
         Self {
             id: summary.segment,
             store: summary.store,
+            incarnation: summary.incarnation,
             name: copied.name.as_str().into(),
             first: summary.first,
             allocated: copied.allocated,
@@ -157,6 +164,16 @@ impl Entry {
         match &self.state {
             State::Open(segment) => segment.earliest_deadline(),
             State::Closed(closed) => closed.sealed.map(|sealed| sealed.deadlines.min),
+        }
+    }
+
+    /// Says that all of its hints have ended.
+    pub(crate) fn retired(&self, damaged: bool) -> Retired {
+        Retired {
+            store: self.store,
+            incarnation: self.incarnation,
+            segment: self.id,
+            damaged,
         }
     }
 

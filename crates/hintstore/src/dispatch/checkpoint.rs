@@ -1,9 +1,10 @@
 //! Makes acknowledgements durable, and retires segments that are done: one journal sync for all.
 //!
 //! In this order, and why: (1) what a checkpoint covers is synced, or a power cut could take hints
-//! whose end is booked; (2) checkpoint and retire records go into the journal and are synced; (3)
-//! files are unlinked. A crash before (2) repeats at most one interval; between (2) and (3) the
-//! next open finds the retire record and unlinks.
+//! whose end is booked; (2) checkpoints, which name the segments that are done, go into the journal and
+//! are synced; (3) files are unlinked. A crash before (2) repeats at most one interval; between (2) and
+//! (3) the next open finds the segments named and unlinks. Position, books and names are one record: of
+//! two records a crash could keep one, and hints would count twice.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -97,18 +98,9 @@ impl Engine {
                     continue;
                 }
             };
-            let target = queue.target;
             records.extend(settled.losses);
             records.push(Record::Checkpoint(settled.checkpoint));
             for (holder, entry, damaged) in settled.done {
-                let (segment, ends) = (entry.id, Ends::default());
-                records.push(Record::Retire {
-                    target,
-                    store: entry.store,
-                    segment,
-                    ends,
-                    damaged,
-                });
                 retired.push((queue.clone(), holder, entry, damaged));
             }
             cleaned.0.push(queue);
@@ -209,6 +201,10 @@ impl Engine {
             holes: progress.unended.ranges().to_vec(),
             ends,
             deferred,
+            retired: done
+                .iter()
+                .map(|(_, entry, damaged)| entry.retired(*damaged))
+                .collect(),
         };
         Ok(Some(Settled {
             losses,
@@ -261,7 +257,7 @@ impl Engine {
         };
         self.catalog.budget.free(&queue.usage, entry.allocated);
         if gone.map_or_else(|error| error.is_missing(), |()| true) {
-            journal.state.note_unlinked(entry.store, entry.id);
+            journal.state.note_unlinked(&entry.retired(damaged));
         }
         journal.state.forget_below(queue.target, queue.first_held());
     }

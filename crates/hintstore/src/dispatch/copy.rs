@@ -82,6 +82,7 @@ impl<'a> SegmentCopy<'a> {
         };
         let descriptor = Descriptor {
             store: engine.store,
+            incarnation: engine.incarnation,
             target,
             segment: engine.aside_segment(),
             created,

@@ -40,6 +40,7 @@ impl Engine {
                 store: key.store,
                 target: key.target,
                 sequence: key.sequence,
+                incarnation: key.incarnation,
             });
             let profile = Profile::new(hint.namespace, hint.payload_version, hint.lifetime);
             let added = copy.add(key.sequence, self.clock.wall(), profile, &body);

@@ -160,12 +160,13 @@ impl Engine {
         if source.progress.rare.discards.iter().any(discarded) {
             return Ok(true);
         }
-        if open.entry.store != self.store {
-            // The file names this store from now on; the hint keeps the key that it was sent with.
+        if (open.entry.store, open.entry.incarnation) != (self.store, self.incarnation) {
+            // The file names this opening from now on; the hint keeps the key that it was sent with.
             body.origin.get_or_insert(Origin {
                 store: open.entry.store,
                 target: queue.target,
                 sequence,
+                incarnation: open.entry.incarnation,
             });
         }
         let copy = match copy {

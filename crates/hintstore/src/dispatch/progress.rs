@@ -107,6 +107,20 @@ impl Progress {
         self.again = self.unended.clone();
     }
 
+    /// Applies what an operator discarded, as far as that can be said by sequences alone.
+    pub(crate) fn resume_discards(&mut self, discards: &[Discard]) {
+        self.set_discards(discards);
+        let all = discards.iter().filter(|discard| discard.is_all());
+        if let Some(last) = all.map(|discard| discard.up_to).max() {
+            // Nothing at or below is left: delivery goes on behind it.
+            let first = Sequence::ZERO;
+            for ranges in [&mut self.unended, &mut self.again] {
+                ranges.remove(Range { first, last });
+            }
+            self.frontier = self.frontier.max(last);
+        }
+    }
+
     /// What an operator discarded so far.
     pub(crate) fn set_discards(&mut self, discards: &[Discard]) {
         if !discards.is_empty() {

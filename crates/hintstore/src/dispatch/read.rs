@@ -366,9 +366,12 @@ impl Engine {
                     if entries.get(usize::from(frame.profile)).is_some() =>
                 {
                     if !added {
-                        draft
-                            .page
-                            .add_block(entry.store, block.clone(), frames.clone());
+                        draft.page.add_block(
+                            entry.store,
+                            entry.incarnation,
+                            block.clone(),
+                            frames.clone(),
+                        );
                         added = true;
                     }
                     draft.page.add(sequence, at, frame);

@@ -7,13 +7,17 @@
 
 mod state;
 
-use std::{io::IoSlice, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use hintstore_format::{
-    DecodeError, StoreId, file_name,
-    journal::{HEAD, Head, Item, Record, Walk},
+    DecodeError, Incarnation, StoreId, file_name,
+    journal::{HEAD, Head, Item, JOURNAL_BYTES_MAX, RECORD_BYTES_MAX, Record, Walk},
 };
-use hintstore_storage::{Existing, File, Result, Storage};
+use hintstore_storage::{Existing, File, Op, Result, Storage, StorageError};
 
 pub(crate) use state::{JournalState, TargetRecords};
 
@@ -25,6 +29,7 @@ const LENGTH: u64 = 1 << 20;
 pub(crate) struct Journal {
     storage: Arc<dyn Storage>,
     store: StoreId,
+    incarnation: Incarnation,
     file: Option<Arc<dyn File>>,
     generation: u64,
     end: u64,
@@ -69,16 +74,34 @@ pub(crate) fn read(storage: &dyn Storage) -> Result<Found> {
         }
         Err(error) => return Err(error),
     };
-    Ok(parse(&read_bytes(&*file)?))
+    let (bytes, beyond) = read_bytes(&*file)?;
+    let mut found = parse(&bytes);
+    if beyond > 0 {
+        // What is not looked at is not taken for nothing.
+        found.add_bad(JOURNAL_BYTES_MAX, beyond);
+    }
+    Ok(found)
 }
 
-/// A journal is written anew near 1 MiB; one record more may be in it, and nothing longer is ours.
-fn read_bytes(file: &dyn File) -> Result<Vec<u8>> {
-    let length = file.info()?.length.min(64 << 20) as usize;
-    let mut bytes = vec![0; length];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
-    Ok(bytes)
+/// Reads all of a journal that may be one, and gives how many bytes lie behind that. What is reserved
+/// and was never written takes no time, and no memory that is touched.
+fn read_bytes(file: &dyn File) -> Result<(Vec<u8>, u64)> {
+    let length = file.info()?.length;
+    let end = length.min(JOURNAL_BYTES_MAX);
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while let Some((from, to)) = file.next_data(at)?.filter(|(from, _)| *from < end) {
+        let to = to.min(end);
+        bytes.resize(to as usize, 0);
+        let piece = bytes.get_mut(from as usize..).unwrap_or_default();
+        let read = file.read_at(piece, from)? as u64;
+        if read < to - from {
+            bytes.truncate((from + read) as usize);
+            break;
+        }
+        at = to;
+    }
+    Ok((bytes, length - end))
 }
 
 /// Reads the bytes of a journal.
@@ -150,6 +173,7 @@ impl Journal {
     pub(crate) fn begin(
         storage: Arc<dyn Storage>,
         store: StoreId,
+        incarnation: Incarnation,
         generation: u64,
         state: JournalState,
     ) -> Result<Self> {
@@ -160,6 +184,7 @@ impl Journal {
         let mut journal = Self {
             storage,
             store,
+            incarnation,
             file: None,
             generation,
             end: 0,
@@ -172,15 +197,20 @@ impl Journal {
     }
 
     /// Goes on with the journal that is there: where there is no space for a new one.
-    pub(crate) fn go_on(storage: Arc<dyn Storage>, store: StoreId) -> Result<Self> {
+    pub(crate) fn go_on(
+        storage: Arc<dyn Storage>,
+        store: StoreId,
+        incarnation: Incarnation,
+    ) -> Result<Self> {
         let file = storage.open(file_name::JOURNAL, true)?;
-        let bytes = read_bytes(&*file)?;
+        let (bytes, _told_by_read) = read_bytes(&*file)?;
         let found = parse(&bytes).of_store(Some(store));
         let mut walk = Walk::new(&bytes, found.generation);
         walk.by_ref().for_each(drop);
         Ok(Self {
             storage,
             store,
+            incarnation,
             file: Some(file),
             generation: found.generation,
             end: walk.end(),
@@ -204,10 +234,7 @@ impl Journal {
         }
         let written = match &self.file {
             Some(file) => {
-                let mut bytes = Vec::new();
-                for record in records {
-                    record.encode(self.generation, self.end, &mut bytes);
-                }
+                let bytes = self.encode(records, self.end, Vec::new())?;
                 file.write_at(&[IoSlice::new(&bytes)], self.end)
                     .and_then(|()| file.sync())
                     .map(|()| bytes.len() as u64)
@@ -237,6 +264,26 @@ impl Journal {
         done
     }
 
+    /// The image of records behind what begins at `base`. What a reader would not take is refused: it
+    /// would be forgotten at the next open.
+    fn encode(&self, records: &[Record], base: u64, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+        for record in records {
+            let from = bytes.len();
+            record.encode(self.generation, base, &mut bytes);
+            let is_long = bytes.len() - from > RECORD_BYTES_MAX;
+            if is_long || base + bytes.len() as u64 > JOURNAL_BYTES_MAX {
+                let text = "it would be longer than a journal may be: lower checkpoint_holes_max";
+                let error = io::Error::new(io::ErrorKind::FileTooLarge, text);
+                return Err(StorageError::new(Op::Write, self.path(), error));
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.storage.path(file_name::JOURNAL)
+    }
+
     /// Writes the journal anew.
     fn rotate(&mut self) -> Result<()> {
         // Names that were unlinked are gone for good from here on; their retire records may go.
@@ -249,13 +296,12 @@ impl Journal {
         self.generation += 1;
         let head = Head {
             store: self.store,
+            incarnation: self.incarnation,
             generation: self.generation,
         };
-        let mut bytes = head.encode().to_vec();
+        let bytes = head.encode().to_vec();
         debug_assert_eq!(bytes.len(), HEAD);
-        for record in self.state.records() {
-            record.encode(self.generation, 0, &mut bytes);
-        }
+        let bytes = self.encode(&self.state.records(), 0, bytes)?;
         let (from, to) = (file_name::JOURNAL_NEW, file_name::JOURNAL);
         let renamed = file
             .write_at(&[IoSlice::new(&bytes)], 0)
@@ -293,5 +339,84 @@ impl Journal {
             _ => {}
         }
         Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hintstore_format::{
+        Namespace, Sequence, TargetId, UnixMillis,
+        journal::{Checkpoint, Ends, Range},
+    };
+    use hintstore_sim::SimStorage;
+    use hintstore_storage::OsStorage;
+
+    use super::*;
+
+    fn checkpoint(target: u128, holes: u64) -> Record {
+        let hole = |n: u64| Range {
+            first: Sequence::new(2 * n + 1),
+            last: Sequence::new(2 * n + 1),
+        };
+        Record::Checkpoint(Checkpoint {
+            target: TargetId::from_u128(target),
+            up_to: Sequence::new(2 * holes + 2),
+            holes: (0..holes).map(hole).collect(),
+            ends: Ends::default(),
+            deferred: Vec::new(),
+            retired: Vec::new(),
+        })
+    }
+
+    fn begin(storage: &Arc<dyn Storage>) -> Journal {
+        let (store, incarnation) = (StoreId::from_u128(1), Incarnation::new(2));
+        let state = JournalState::default();
+        Journal::begin(storage.clone(), store, incarnation, 1, state).unwrap()
+    }
+
+    #[test]
+    fn journal_64mib_what_is_written_is_read() {
+        let storage: Arc<dyn Storage> = Arc::new(SimStorage::new());
+        let mut journal = begin(&storage);
+        for target in 0..5 {
+            journal.append(&[checkpoint(target, 900_000)]).unwrap();
+        }
+        let (namespace, before) = (Namespace::from_u128(7), UnixMillis::new(8));
+        let fence = Record::Fence { namespace, before };
+        journal.append(&[fence]).unwrap();
+        assert!(journal.end > 64 << 20);
+        let found = read(&*storage).unwrap();
+        assert_eq!((found.bad_bytes, found.torn_at), (0, None));
+        let fences: Vec<_> = found.state.fences().collect();
+        assert_eq!(fences, [(namespace, before)]);
+        assert_eq!(found.state.targets.len(), 5);
+    }
+
+    #[test]
+    fn what_no_reader_would_take_is_not_written() {
+        let storage: Arc<dyn Storage> = Arc::new(SimStorage::new());
+        let mut journal = begin(&storage);
+        journal.append(&[checkpoint(1, 3)]).unwrap();
+        let holes = RECORD_BYTES_MAX as u64 / 16;
+        let error = journal.append(&[checkpoint(2, holes)]).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::FileTooLarge);
+        let found = read(&*storage).unwrap();
+        assert_eq!((found.state.targets.len(), found.bad_bytes), (1, 0));
+    }
+
+    #[test]
+    fn bytes_that_are_not_looked_at_are_told() {
+        let name = format!("hintstore-journal-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&folder));
+        storage.make_directory("").unwrap();
+        let mut journal = begin(&storage);
+        journal.append(&[checkpoint(1, 3)]).unwrap();
+        drop(journal);
+        let file = storage.open(file_name::JOURNAL, true).unwrap();
+        file.set_length(JOURNAL_BYTES_MAX + 100).unwrap();
+        let found = read(&*storage).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found.bad_bytes, 100);
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hintstore_format::{
-    Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
-    journal::{Checkpoint, Deferred, Discard, End, Ends, Loss, Record},
+    Incarnation, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
+    journal::{Checkpoint, Deferred, Discard, End, Ends, Loss, Record, Retired},
 };
 
 use hintstore_writer::Bytes;
@@ -13,6 +13,13 @@ use crate::Windows;
 
 /// An operator is told of so many losses of a target that nothing on disk tells of any more.
 const LOSSES_KEPT: usize = 64;
+
+/// Which segment, of all that any opening of any store wrote.
+pub(crate) type RetiredKey = (StoreId, Incarnation, SegmentId);
+
+fn key(retired: &Retired) -> RetiredKey {
+    (retired.store, retired.incarnation, retired.segment)
+}
 
 /// What the journal says of one target.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +55,8 @@ impl TargetRecords {
 pub(crate) struct JournalState {
     pub(crate) targets: BTreeMap<TargetId, TargetRecords>,
     /// Retired segments whose files may still be there, and whether they are to be set aside.
-    pub(crate) retired: BTreeMap<(StoreId, SegmentId), (TargetId, bool)>,
-    unlinked: BTreeSet<(StoreId, SegmentId)>,
+    pub(crate) retired: BTreeMap<RetiredKey, (TargetId, bool)>,
+    unlinked: BTreeSet<RetiredKey>,
     windows: Option<Windows>,
     /// Wall time, ms since boot, boot id.
     pub(crate) clock: Option<(UnixMillis, u64, [u8; 16])>,
@@ -67,6 +74,12 @@ impl TargetRecords {
         ends
     }
 
+    /// All of the target's hints up to here were discarded, whatever they are.
+    pub(crate) fn discarded_to(&self) -> Sequence {
+        let all = self.discards.iter().filter(|discard| discard.is_all());
+        all.map(|discard| discard.up_to).max().unwrap_or_default()
+    }
+
     /// What the last checkpoint says of a deferred segment.
     pub(crate) fn deferred(&self, segment: SegmentId) -> Option<&Deferred> {
         let named = &self.checkpoint.as_ref()?.deferred;
@@ -82,6 +95,7 @@ impl TargetRecords {
             holes: Vec::new(),
             ends: Ends::default(),
             deferred: Vec::new(),
+            retired: Vec::new(),
         });
         Checkpoint {
             ends: self.ends(),
@@ -104,23 +118,17 @@ impl JournalState {
                 });
             }
             Record::Checkpoint(checkpoint) => {
+                for retired in &checkpoint.retired {
+                    self.retire(checkpoint.target, retired);
+                }
                 let target = self.targets.entry(checkpoint.target).or_default();
                 target.since = Ends::default();
-                target.checkpoint = Some(checkpoint.clone());
+                target.checkpoint = Some(Checkpoint {
+                    retired: Vec::new(),
+                    ..checkpoint.clone()
+                });
             }
-            Record::Retire {
-                target,
-                store,
-                segment,
-                ends,
-                damaged,
-            } => {
-                // Written anew, it does not count again.
-                let id = (*store, *segment);
-                if self.retired.insert(id, (*target, *damaged)).is_none() {
-                    self.targets.entry(*target).or_default().since.join(ends);
-                }
-            }
+            Record::Retire { target, retired } => self.retire(*target, retired),
             Record::Discard(discard) => {
                 let target = self.targets.entry(discard.target).or_default();
                 target.since.add(End::Discarded, discard.count);
@@ -152,9 +160,13 @@ impl JournalState {
         }
     }
 
+    fn retire(&mut self, target: TargetId, retired: &Retired) {
+        self.retired.insert(key(retired), (target, retired.damaged));
+    }
+
     /// The file of a retired segment was unlinked; the directory is not synced yet.
-    pub(crate) fn note_unlinked(&mut self, store: StoreId, segment: SegmentId) {
-        self.unlinked.insert((store, segment));
+    pub(crate) fn note_unlinked(&mut self, retired: &Retired) {
+        self.unlinked.insert(key(retired));
     }
 
     /// So were those of all that was retired.
@@ -227,15 +239,15 @@ impl JournalState {
             }
             records.push(Record::Checkpoint(known.present(*target)));
         }
-        // Behind the checkpoints, which tell of their ends.
-        for (&(store, segment), &(target, damaged)) in &self.retired {
-            records.push(Record::Retire {
-                target,
+        // The checkpoints tell of their ends.
+        for (&(store, incarnation, segment), &(target, damaged)) in &self.retired {
+            let retired = Retired {
                 store,
+                incarnation,
                 segment,
-                ends: Ends::default(),
                 damaged,
-            });
+            };
+            records.push(Record::Retire { target, retired });
         }
         records
     }

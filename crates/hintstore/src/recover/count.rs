@@ -1,57 +1,94 @@
 //! How many hints of a segment are still to be delivered.
 
-use hintstore_format::Sequence;
+use hintstore_format::{
+    Namespace, Sequence, UnixMillis,
+    frame::Frame,
+    journal::{Discard, Range},
+};
 use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
 use hintstore_storage::{Result, Storage};
 
 use crate::{
-    catalog::{Entry, State},
+    catalog::{Entry, Ranges, State},
     dispatch::Progress,
 };
 
+/// What is still to be delivered of a segment.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// How many hints.
+    pub(super) count: u64,
+    /// Those of them that the last checkpoint named as holes.
+    pub(super) holes: Ranges,
+}
+
 /// Hints of a closed segment that are behind the frontier or in its holes, and were not discarded.
-pub(super) fn pending(storage: &dyn Storage, entry: &Entry, progress: &Progress) -> Result<u64> {
-    let Some(closed) = entry.closed() else {
-        return Ok(0);
+/// Broken ones among them count: delivery finds them missing, and books them.
+pub(super) fn pending(
+    storage: &dyn Storage,
+    entry: &Entry,
+    progress: &Progress,
+) -> Result<Pending> {
+    let Some(closed) = entry.closed().filter(|closed| closed.count > 0) else {
+        return Ok(Pending::default());
     };
-    if closed.count == 0 {
-        return Ok(0);
-    }
-    let span = closed.last.get().saturating_sub(entry.first.get()) + 1;
-    let discards = progress
-        .rare
-        .discards
-        .iter()
-        .any(|discard| discard.up_to >= entry.first);
+    let (first, last) = (entry.first, closed.last);
+    let within = Ranges::of(&[Range { first, last }]);
+    let holes = progress.unended.and(&within);
+    let span = last.get().saturating_sub(first.get()) + 1;
+    let is_discarded = |discard: &Discard| !discard.is_all() && discard.up_to >= first;
+    let discards = progress.rare.discards.iter().any(is_discarded);
     if span == closed.count && !discards {
         // No gaps: sequences can be counted without reading.
-        let from = entry.first.max(progress.frontier.plus(1));
-        let behind = (closed.last.get() + 1).saturating_sub(from.get());
-        let holes = progress
-            .unended
-            .count_within(entry.first, closed.last.min(progress.frontier));
-        return Ok(behind + holes);
+        let from = first.max(progress.frontier.plus(1));
+        let behind = (last.get() + 1).saturating_sub(from.get());
+        let count = behind + holes.count();
+        return Ok(Pending { count, holes });
     }
-    let mut count = 0;
-    each(storage, entry, |sequence, namespace, created| {
-        let handed = progress.unended.count_within(sequence, sequence) > 0;
-        let open = sequence > progress.frontier || handed;
-        let discarded = progress
-            .rare
-            .discards
-            .iter()
-            .any(|d| d.covers(sequence, namespace, created));
-        count += u64::from(open && !discarded);
+    // Gaps were there when it was written, as in a deferred segment, or were told of as losses.
+    let mut pending = Pending::default();
+    let mut seen = 0;
+    each_expected(storage, entry, |sequence, hint| {
+        seen += 1;
+        let is_hole = holes.contains(sequence);
+        let covers = |discard: &Discard| match hint {
+            Some((namespace, created)) => discard.covers(sequence, namespace, created),
+            None => false,
+        };
+        let is_open = sequence > progress.frontier || is_hole;
+        if is_open && !progress.rare.discards.iter().any(covers) {
+            pending.count += 1;
+            if is_hole {
+                pending.holes.add(sequence);
+            }
+        }
     })?;
-    // Blocks that cannot be read, and frames that are broken, are found missing at the end.
-    Ok(count)
+    if last > progress.frontier {
+        // Whole blocks are missing of those that its footer counts.
+        pending.count += closed.count.saturating_sub(seen);
+    }
+    Ok(pending)
 }
 
 /// Calls back for each intact hint of a segment.
 pub(crate) fn each(
     storage: &dyn Storage,
     entry: &Entry,
-    mut call: impl FnMut(Sequence, hintstore_format::Namespace, hintstore_format::UnixMillis),
+    mut call: impl FnMut(Sequence, Namespace, UnixMillis),
+) -> Result<()> {
+    each_expected(storage, entry, |sequence, hint| {
+        if let Some((namespace, created)) = hint {
+            call(sequence, namespace, created);
+        }
+    })
+}
+
+/// Calls back for each hint of a segment that its block headers tell of, with what is known of it: in
+/// order but for broken ones, of which nothing is known.
+fn each_expected(
+    storage: &dyn Storage,
+    entry: &Entry,
+    mut call: impl FnMut(Sequence, Option<(Namespace, UnixMillis)>),
 ) -> Result<()> {
     let (file, start, end) = match &entry.state {
         State::Closed(closed) => (
@@ -67,35 +104,48 @@ pub(crate) fn each(
     };
     let source = Box::new(PreadSource::sequential(file));
     let mut walk = Walk::new(source, entry.id, start, end);
+    let counts = entry.first..=entry.last();
     while let Some(item) = walk.next_readable() {
         let Item::Block(block) = item else { continue };
-        let Some(entries) = &block.entries else {
-            continue;
-        };
+        let header = &block.header;
+        let mut broken = Ranges::default();
+        if u64::from(header.count) == header.last().get() - header.start.first.get() + 1 {
+            broken.insert(Range {
+                first: header.start.first,
+                last: header.last(),
+            });
+        }
         // What the disk cannot read is found missing when delivery has passed it.
-        let Ok(frames) = walk.frames(&block) else {
-            continue;
-        };
-        for item in Frames::new(&block.header, &frames) {
-            let FrameItem::Intact {
-                at,
-                header,
-                sequence,
-            } = item
-            else {
-                continue;
-            };
-            let base = block.header.start.base_created;
-            let frame = hintstore_format::frame::Frame::read_body(header, &frames, at, base);
-            let known = entries.get(usize::from(header.profile)).zip(frame.ok());
-            if let Some((entry_profile, frame)) = known
-                && (entry.first..=entry.last()).contains(&sequence)
-            {
-                call(
+        let frames = walk.frames(&block).ok();
+        if let (Some(entries), Some(frames)) = (&block.entries, &frames) {
+            let mut intact = Ranges::default();
+            for item in Frames::new(header, frames) {
+                let FrameItem::Intact {
+                    at,
+                    header: frame,
                     sequence,
-                    entry_profile.profile.namespace,
-                    frame.body.created,
-                );
+                } = item
+                else {
+                    continue;
+                };
+                let body = Frame::read_body(frame, frames, at, header.start.base_created);
+                let known = entries.get(usize::from(frame.profile)).zip(body.ok());
+                if let Some((profile, frame)) = known
+                    && counts.contains(&sequence)
+                {
+                    let namespace = profile.profile.namespace;
+                    call(sequence, Some((namespace, frame.body.created)));
+                    intact.add(sequence);
+                }
+            }
+            broken.subtract(&intact);
+        }
+        for range in broken.ranges() {
+            for sequence in range.first.get()..=range.last.get() {
+                let sequence = Sequence::new(sequence);
+                if counts.contains(&sequence) {
+                    call(sequence, None);
+                }
             }
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{io::IoSlice, sync::Arc};
 
-use hintstore_format::{Sequence, StoreId, file_name, layout::STORE_SLOT_BYTES, store_file};
+use hintstore_format::{
+    Incarnation, Sequence, StoreId, file_name, layout::STORE_SLOT_BYTES, store_file,
+};
 use hintstore_storage::{File, Storage};
 
 use crate::{Environment, Error, Result};
@@ -20,6 +22,11 @@ pub(super) struct StoreFile {
 pub(super) struct Identity {
     pub(super) store: StoreId,
     pub(super) epoch: u32,
+}
+
+/// Draws the incarnation of an opening.
+pub(super) fn incarnation(environment: &Environment) -> Incarnation {
+    Incarnation::new(environment.clock.entropy())
 }
 
 impl StoreFile {

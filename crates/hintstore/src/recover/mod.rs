@@ -13,9 +13,10 @@ pub(crate) use segments::aside;
 use std::{fmt, sync::Arc};
 
 use hintstore_format::{
-    StoreId, TargetId, UnixMillis, file_name,
+    Incarnation, Sequence, StoreId, TargetId, UnixMillis, file_name,
     journal::{Deferred, End, Loss, Range, Record},
 };
+use hintstore_reader::Missing;
 use hintstore_runtime::sync::Ordering::SeqCst;
 use hintstore_storage::{Lock, LockError, Storage};
 use hintstore_writer::{ByTarget, Bytes};
@@ -124,6 +125,7 @@ impl fmt::Display for OpenReport {
 pub(crate) struct Recovered {
     pub(crate) lock: Lock,
     pub(crate) store: StoreId,
+    pub(crate) incarnation: Incarnation,
     pub(crate) epoch: u32,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) journal: Journal,
@@ -160,6 +162,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     report.journal_unreadable |= found.is_missing && !segments.targets.is_empty();
     let had_another = store_file.is_copied() || !segments.targets.is_empty();
     report.new_identity = own.is_none() && had_another;
+    let incarnation = identity::incarnation(environment);
     let identity = store_file.next(environment, segments.last_epoch.max(found.epoch()))?;
 
     let mut told = Told {
@@ -229,10 +232,16 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     // Greater than that of any journal before.
     let generation = u64::from(identity.epoch) << 32;
     let generation = generation.max(found.generation.saturating_add(1));
-    let begun = Journal::begin(storage.clone(), identity.store, generation, state);
+    let begun = Journal::begin(
+        storage.clone(),
+        identity.store,
+        incarnation,
+        generation,
+        state,
+    );
     let journal = match begun {
         Err(error) if error.is_disk_full() && found.generation > 0 => {
-            let mut journal = Journal::go_on(storage.clone(), identity.store)?;
+            let mut journal = Journal::go_on(storage.clone(), identity.store, incarnation)?;
             journal.append(&records)?;
             journal
         }
@@ -243,6 +252,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     Ok(Recovered {
         lock,
         store: identity.store,
+        incarnation,
         epoch: identity.epoch,
         catalog,
         journal,
@@ -320,7 +330,7 @@ fn refuse_newer(storage: &dyn Storage, found: &Found) -> Result<()> {
     }
 }
 
-/// Sequences that a walk found missing, and that no record tells of yet.
+/// Pending hints that a walk found missing, and that no record tells of yet.
 fn tell_losses(
     target: TargetId,
     found: &[segments::FoundSegment],
@@ -328,7 +338,26 @@ fn tell_losses(
     environment: &Environment,
     report: &mut OpenReport,
 ) {
+    let checkpoint = told.of(target).present(target);
+    let holes = Ranges::of(&checkpoint.holes);
+    // What was delivered or discarded before it was damaged has ended already.
+    let discarded = told.of(target).discarded_to();
+    let pending = |missing: &Missing| {
+        let all = Ranges::of(&missing.ranges);
+        let mut behind = all.clone();
+        behind.remove(Range {
+            first: Sequence::ZERO,
+            last: checkpoint.up_to,
+        });
+        behind.join(&all.and(&holes));
+        behind.remove(Range {
+            first: Sequence::ZERO,
+            last: discarded,
+        });
+        behind.count() + missing.more
+    };
     for segment in found {
+        let (damaged, lost) = (pending(&segment.damaged), pending(&segment.lost));
         let last = segment.entry.last().max(segment.entry.first);
         let range = Range {
             first: segment.entry.first,
@@ -338,7 +367,7 @@ fn tell_losses(
         let known = known
             .filter(|loss| loss.end != End::Rejected)
             .any(|loss| loss.range.first == range.first);
-        for (end, count) in [(End::Damaged, segment.damaged), (End::Lost, segment.lost)] {
+        for (end, count) in [(End::Damaged, damaged), (End::Lost, lost)] {
             if count > 0 && !known {
                 let at = environment.clock.wall();
                 told.tell(Record::Loss(Loss {
@@ -350,8 +379,8 @@ fn tell_losses(
                 }));
             }
         }
-        report.damaged += segment.damaged;
-        report.lost += segment.lost;
+        report.damaged += damaged;
+        report.lost += lost;
     }
 }
 
@@ -383,7 +412,7 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
     let mut progress = queue.progress.lock();
     progress.resume(checkpoint.up_to, &checkpoint.holes);
     progress.ends = checkpoint.ends;
-    progress.set_discards(&records.discards);
+    progress.resume_discards(&records.discards);
     let mut pending = count_pending(storage, queue, &mut progress)?;
     for child in queue.deferred() {
         let mut progress = child.progress.lock();
@@ -392,7 +421,7 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
                 progress.resume(deferred.up_to, &deferred.holes);
             }
         }
-        progress.set_discards(&records.discards);
+        progress.resume_discards(&records.discards);
         pending += count_pending(storage, &child, &mut progress)?;
     }
     queue.found.store(pending + progress.ends.total(), SeqCst);
@@ -402,26 +431,18 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
 
 /// Counts what is left in a queue, and takes off its holes what is in no segment of it.
 fn count_pending(storage: &dyn Storage, queue: &Queue, progress: &mut Progress) -> Result<u64> {
-    let entries = queue.segments();
-    // Holes in segments that are gone were ended by the records that retired them.
+    // Holes in segments that are gone were ended by the records that retired them, those that were
+    // discarded by the record of that, and those that a walk found missing by that of the loss.
     let mut there = Ranges::default();
-    for entry in &entries {
-        for range in progress.unended.ranges() {
-            let first = range.first.max(entry.first);
-            let last = range.last.min(entry.last());
-            if first <= last {
-                there.insert(Range { first, last });
-            }
-        }
+    let mut pending = 0;
+    for entry in &queue.segments() {
+        let left = count::pending(storage, entry, progress)?;
+        let all = entry.closed().map_or(0, |closed| closed.count);
+        progress.count_in(entry.id, all.saturating_sub(left.count));
+        pending += left.count;
+        there.join(&left.holes);
     }
     progress.again = there.clone();
     progress.unended = there;
-    let mut pending = 0;
-    for entry in &entries {
-        let left = count::pending(storage, entry, progress)?;
-        let all = entry.closed().map_or(0, |closed| closed.count);
-        progress.count_in(entry.id, all.saturating_sub(left));
-        pending += left;
-    }
     Ok(pending)
 }

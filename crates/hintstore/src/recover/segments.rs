@@ -9,7 +9,7 @@ use hintstore_format::{
     footer::Summary,
     layout::{SECTOR, align_up},
 };
-use hintstore_reader::{Inspected, Survey, inspect, survey};
+use hintstore_reader::{Inspected, Missing, Survey, inspect, survey};
 use hintstore_storage::{Existing, File, Storage, StorageError};
 use hintstore_writer::Bytes;
 
@@ -25,10 +25,10 @@ use crate::{
 pub(super) struct FoundSegment {
     pub(super) entry: Entry,
     pub(super) target: TargetId,
-    /// Hints missing below what was known synced.
-    pub(super) damaged: u64,
+    /// Hints missing below what was known synced, delivered ones among them.
+    pub(super) damaged: Missing,
     /// Hints missing above it.
-    pub(super) lost: u64,
+    pub(super) lost: Missing,
     replaces: Vec<SegmentId>,
     kind: Kind,
     created: UnixMillis,
@@ -186,8 +186,8 @@ impl Looking<'_> {
         };
         let inspected = inspect(&*file)?;
         let (id, kind) = match (&inspected.descriptor, &inspected.summary) {
-            (Ok(descriptor), _) => ((descriptor.store, descriptor.segment), descriptor.kind),
-            (_, Some(summary)) => ((summary.store, summary.segment), summary.kind),
+            (Ok(of), _) => ((of.store, of.incarnation, of.segment), of.kind),
+            (_, Some(of)) => ((of.store, of.incarnation, of.segment), of.kind),
             (Err(error), None) if error.is_foreign() => {
                 return Ok(Looked::Foreign(format!("of a newer version: {error}")));
             }
@@ -345,13 +345,14 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         entry: Entry {
             id: summary.segment,
             store: summary.store,
+            incarnation: summary.incarnation,
             name: name.into(),
             first: summary.first,
             allocated: Bytes::new(inspected.info.allocated),
             state: State::Closed(Box::new(closed)),
         },
-        damaged: 0,
-        lost: 0,
+        damaged: Missing::default(),
+        lost: Missing::default(),
         replaces: descriptor.map(|d| d.replaces.clone()).unwrap_or_default(),
         kind: summary.kind,
         target: summary.target,
@@ -377,13 +378,14 @@ fn walked(
         entry: Entry {
             id: descriptor.segment,
             store: descriptor.store,
+            incarnation: descriptor.incarnation,
             name: name.into(),
             first: first.min(descriptor.first),
             allocated,
             state: State::Closed(Box::new(closed)),
         },
-        damaged: survey.damaged,
-        lost: survey.in_doubt,
+        damaged: survey.damaged.clone(),
+        lost: survey.in_doubt.clone(),
         replaces: descriptor.replaces.clone(),
         kind: descriptor.kind,
         target: descriptor.target,
@@ -401,9 +403,10 @@ fn end_of(
     survey: &Survey,
 ) -> Closed {
     let summary = survey.summary();
-    let damaged = survey.damaged > 0 || survey.unreadable > 0;
+    let damaged = survey.damaged.count() > 0 || survey.unreadable > 0;
     let mut closed = Closed {
-        last: summary.last,
+        // Blocks whose hints cannot be read are there as well: delivery passes and books them.
+        last: summary.last.max(survey.last()),
         count: match survey.footer {
             // It counted them when it was written.
             Some(_) => summary.count,
@@ -424,7 +427,8 @@ fn end_of(
         closed.end = footer.summary.footer_at;
         return closed;
     }
-    let unclear = damaged || survey.broken > 0 || survey.in_doubt > 0 || !survey.holes.is_empty();
+    let in_doubt = survey.broken > 0 || survey.in_doubt.count() > 0;
+    let unclear = damaged || in_doubt || !survey.holes.is_empty();
     if !unclear && survey.summary().count > 0 {
         closed.sealed = seal(storage, file, survey).as_ref().map(Into::into);
     }
@@ -445,8 +449,8 @@ fn seal(storage: &dyn Storage, file: &Arc<dyn File>, survey: &Survey) -> Option<
 }
 
 impl Segments {
-    /// Gives each target its segments. Of several files with one identity one counts: the others
-    /// are copies that somebody made.
+    /// Gives each target its segments. Of several files with one number one counts: the others are
+    /// copies that somebody made, or come from a clone of the volume.
     #[expect(clippy::vec_box, reason = "they are sorted: what moves is small")]
     fn sort_out(
         &mut self,
@@ -477,7 +481,7 @@ impl Segments {
                 report.foreign.push(Foreign {
                     name: found.entry.name.as_ref().into(),
                     allocated: found.entry.allocated.get(),
-                    why: format!("has the identity of {name}: a copy"),
+                    why: format!("has the number of {name}: a copy, or from a clone of this store"),
                 });
                 continue;
             }

@@ -6,6 +6,7 @@
 )]
 
 mod append;
+mod books;
 mod bounds;
 mod cuts;
 mod damage;

@@ -263,6 +263,7 @@ fn a_copy_of_a_segment_is_none_of_ours() {
 fn forged(store: StoreId, first: Sequence, claim: impl FnOnce(&mut Footer)) -> Vec<u8> {
     let descriptor = Descriptor {
         store,
+        incarnation: hintstore::Incarnation::new(1),
         target: target(0),
         segment: SegmentId::new(first.get()),
         created: START.saturating_add(LATER),

@@ -80,6 +80,7 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
     if let From::Native {
         store,
         sequence,
+        incarnation,
         body,
         ..
     } = &view.from
@@ -90,6 +91,7 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
             store: *store,
             target: view.target,
             sequence: *sequence,
+            incarnation: *incarnation,
         });
     }
     match store.append(hint, Level::Buffered) {

@@ -1,0 +1,163 @@
+//! The books after a crash: what has ended ends once, whichever of the two finds it missing.
+
+use hintstore::{Answer, End, HintStore, Level, Sequence, Truncate};
+use hintstore_sim::Crash;
+
+use crate::world::{World, small_config, target};
+
+/// Delivers all that is left, and gives how many hints that were.
+fn drain(store: &HintStore) -> u64 {
+    let mut hints = 0;
+    while let Some(page) = store.page(target(0)).unwrap() {
+        hints += page.len() as u64;
+        store.acknowledge(page, &Answer::delivered()).unwrap();
+    }
+    hints
+}
+
+/// A world with six durable hints, of which a checkpoint says that the second and the fourth wait for
+/// a retry and the others were delivered.
+fn with_holes() -> (World, Vec<Sequence>) {
+    let mut world = World::opened(small_config());
+    for _ in 0..6 {
+        assert!(world.append(0, 100, Level::Durable));
+    }
+    let page = world.store().page(target(0)).unwrap().unwrap();
+    let sequences: Vec<_> = page.hints().map(|hint| hint.key.sequence).collect();
+    let answer = Answer::delivered().retry(sequences[1]).retry(sequences[3]);
+    world.store().acknowledge(page, &answer).unwrap();
+    world.store().checkpoint().unwrap();
+    (world, sequences)
+}
+
+fn segment(world: &World) -> String {
+    let mut names = world.disk.names().into_iter();
+    names.find(|name| name.ends_with(".hints")).unwrap()
+}
+
+#[test]
+fn truncate_crash_holes() {
+    for operation in 0..30 {
+        let (mut world, _) = with_holes();
+        world.disk.cut_at(world.disk.operations() + operation);
+        let what = Truncate {
+            target: Some(target(0)),
+            ..Truncate::default()
+        };
+        let done = world.store().truncate(&what);
+        world.crash(Crash::Kill);
+        world.open().unwrap();
+        let store = world.store();
+        let pending = store.ledger().pending();
+        assert_eq!(drain(store), pending, "cut after {operation}: {done:?}");
+        let books = store.ledger();
+        assert_eq!(
+            (books.accepted, books.ends.total()),
+            (6, 6),
+            "{operation}: {books:?}"
+        );
+        assert_eq!(books.ended(End::Damaged) + books.ended(End::Lost), 0);
+    }
+}
+
+/// By namespace the discarded holes are known only by reading them.
+#[test]
+fn a_truncation_of_a_namespace_counts_its_holes_once() {
+    for operation in 0..30 {
+        let (mut world, _) = with_holes();
+        world.disk.cut_at(world.disk.operations() + operation);
+        let what = Truncate {
+            // That of the second hint.
+            namespace: Some(crate::world::namespace(2)),
+            ..Truncate::default()
+        };
+        drop(world.store().truncate(&what));
+        world.crash(Crash::Kill);
+        world.open().unwrap();
+        let store = world.store();
+        let pending = store.ledger().pending();
+        assert_eq!(drain(store), pending, "cut after {operation}");
+        let books = store.ledger();
+        assert_eq!((books.accepted, books.ends.total()), (6, 6), "{books:?}");
+        assert_eq!(books.ended(End::Damaged) + books.ended(End::Lost), 0);
+    }
+}
+
+/// `hostile`: a hint that waited for a retry was damaged; opening finds it missing, and so would
+/// delivery.
+#[test]
+fn a_damaged_hole_ends_once() {
+    for byte in 128..1200 {
+        let (mut world, _) = with_holes();
+        world.crash(Crash::Kill);
+        world.disk.damage(&segment(&world), |bytes| {
+            if let Some(byte) = bytes.get_mut(byte) {
+                *byte ^= 0x40;
+            }
+        });
+        world.open().unwrap();
+        drain(world.store());
+        let books = world.store().ledger();
+        assert_eq!(books.pending(), 0, "byte {byte}: {books:?}");
+        assert!(books.accepted <= 6 && books.excess() == 0, "{books:?}");
+    }
+}
+
+/// What was delivered and checkpointed has ended: damage to it afterwards is none of the books'.
+#[test]
+fn damage_to_what_was_delivered_is_not_counted() {
+    let mut world = World::opened(small_config());
+    for _ in 0..4 {
+        // A block each.
+        assert!(world.append(0, 100, Level::Durable));
+    }
+    world.deliver(0, |_| false, |_| false);
+    world.checkpoint();
+    // One more, so that the segment stays.
+    assert!(world.append(0, 100, Level::Durable));
+    world.crash(Crash::Kill);
+    let name = segment(&world);
+    world.disk.damage(&name, |bytes| bytes[512 + 4] ^= 1);
+    world.open().unwrap();
+    assert_eq!(world.store().open_report().damaged, 0);
+    assert_eq!(drain(world.store()), 1);
+    let books = world.store().ledger();
+    assert_eq!(
+        (books.accepted, books.ended(End::Delivered)),
+        (5, 5),
+        "{books:?}"
+    );
+}
+
+/// A segment that was dropped whole and the checkpoint that books it are one record: at no crash
+/// between them its hints are there and have ended.
+#[test]
+fn a_segment_that_expired_whole_ends_once() {
+    for operation in 0..25 {
+        for seed in 0..3 {
+            let mut world = World::opened(small_config());
+            assert!(world.append(0, 100, Level::Durable));
+            world.close_and_open();
+            for _ in 0..4 {
+                let short = std::time::Duration::from_secs(60);
+                assert!(world.append_living(0, 100, Level::Durable, short));
+            }
+            world.close_and_open();
+            world
+                .runner
+                .advance(std::time::Duration::from_secs(50 - 10));
+            world.clock.advance(std::time::Duration::from_secs(60));
+            world.disk.cut_at(world.disk.operations() + operation);
+            drop(world.store().sweep());
+            world.crash(Crash::Power { seed });
+            world.open().unwrap();
+            drain(world.store());
+            let books = world.store().ledger();
+            assert_eq!(
+                (books.accepted, books.ends.total()),
+                (5, 5),
+                "{operation}, {seed}: {books:?}"
+            );
+        }
+    }
+}
