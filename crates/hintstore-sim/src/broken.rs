@@ -8,7 +8,7 @@ use std::{
 };
 
 use hintstore_storage::{
-    Entry, Existing, File, Info, Lock, LockError, Mapping, Result, Space, Storage,
+    Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Presence, Result, Space, Storage,
 };
 
 /// Which mistake.
@@ -100,6 +100,14 @@ impl Storage for BrokenStorage {
 
     fn space(&self) -> Result<Space> {
         self.inner.space()
+    }
+
+    fn presence(&self) -> Result<Presence> {
+        self.inner.presence()
+    }
+
+    fn lacks(&self) -> Lacks {
+        self.inner.lacks()
     }
 }
 

@@ -14,6 +14,8 @@ use std::{
     sync::Arc,
 };
 
+use hintstore_storage::{Lacks, Presence};
+
 use crate::Random;
 
 const SECTOR: usize = 512;
@@ -94,6 +96,8 @@ pub(crate) struct Disk {
     pub(crate) operations: u64,
     pub(crate) cut_at: Option<u64>,
     pub(crate) panic_at: Option<u64>,
+    pub(crate) presence: Option<Presence>,
+    pub(crate) lacks: Lacks,
     pub(crate) faults: Vec<Fault>,
     /// Ranges of files that cannot be read: part of the name, first byte, one behind the last.
     pub(crate) unreadable: Vec<(String, u64, u64)>,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use hintstore_storage::{
-    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Space, Storage, StorageError,
+    Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Op, Presence, Result, Space,
+    Storage, StorageError,
 };
 
 use crate::{
@@ -122,6 +123,26 @@ impl SimStorage {
         }
     }
 
+    /// Removes a name behind the engine's back, as a cleaner does: who has the file open goes on with it.
+    pub fn take_away(&self, name: &str) {
+        self.disk().names.remove(name);
+    }
+
+    /// Removes the directory with all names in it, or puts another in its place, behind the engine's
+    /// back.
+    pub fn take_directory(&self, presence: Presence) {
+        let mut disk = self.disk();
+        disk.presence = Some(presence);
+        if presence == Presence::Gone {
+            disk.names.clear();
+        }
+    }
+
+    /// Says what the file system does not have. The operations do nothing then.
+    pub fn set_lacks(&self, lacks: Lacks) {
+        self.disk().lacks = lacks;
+    }
+
     /// The names of all files.
     pub fn names(&self) -> Vec<String> {
         self.disk().names.keys().cloned().collect()
@@ -139,12 +160,15 @@ impl Inode {
     }
 }
 
-fn info(inode: &Inode, number: usize) -> Info {
-    Info {
+fn info(disk: &Disk, number: usize) -> Option<Info> {
+    let inode = disk.inodes.get(number)?;
+    Some(Info {
         length: inode.written.len() as u64,
         allocated: inode.allocated,
         inode: number as u64,
-    }
+        device: 1,
+        links: disk.names.values().any(|named| *named == number).into(),
+    })
 }
 
 impl Storage for SimStorage {
@@ -185,6 +209,11 @@ impl Storage for SimStorage {
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
+        if self.disk().presence == Some(Presence::Gone) {
+            return Err(self.fail_as(Op::Create, name)(
+                io::ErrorKind::NotFound.into(),
+            ));
+        }
         let made = self.disk().create(name);
         let inode = made.map_err(self.fail_as(Op::Create, name))?;
         Ok(self.file(inode, name))
@@ -217,7 +246,18 @@ impl Storage for SimStorage {
             .map_err(self.fail_as(Op::Unlink, name))
     }
 
+    fn presence(&self) -> Result<Presence> {
+        Ok(self.disk().presence.unwrap_or(Presence::There))
+    }
+
+    fn lacks(&self) -> Lacks {
+        self.disk().lacks
+    }
+
     fn sync_directory(&self, name: &str) -> Result<()> {
+        if self.disk().lacks.directory_sync {
+            return Ok(());
+        }
         self.disk()
             .sync_directory()
             .map_err(self.fail_as(Op::SyncDirectory, name))
@@ -298,7 +338,9 @@ impl File for SimFile {
     }
 
     fn info(&self) -> Result<Info> {
-        self.written(|inode| info(inode, self.inode))
+        self.change(Op::Inspect, |disk| {
+            info(disk, self.inode).ok_or(io::ErrorKind::NotFound.into())
+        })
     }
 
     fn set_length(&self, length: u64) -> Result<()> {

@@ -12,6 +12,7 @@ mod guard;
 mod lock;
 mod map;
 mod os;
+mod owner;
 mod storage;
 
 pub use buffer::{Exclusive, Filled, Refused, Reservation, SharedBuffer};
@@ -20,4 +21,5 @@ pub use guard::{guard_installed, install_guard};
 pub use lock::{Lock, LockError};
 pub use map::Mapping;
 pub use os::OsStorage;
-pub use storage::{Entry, Existing, File, Info, Result, Space, Storage};
+pub use owner::copy_owner;
+pub use storage::{Entry, Existing, File, Info, Lacks, Presence, Result, Space, Storage, is_there};

@@ -1,59 +1,195 @@
 //! The operating system behind [`Storage`].
 
 use std::{
-    fs::{self, OpenOptions, TryLockError},
+    fmt, fs,
     io::{self, IoSlice},
     os::{
-        fd::AsRawFd as _,
-        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::fs::{FileExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
-use rustix::{fs as sys, io::Errno};
+use rustix::{
+    fs::{self as sys, AtFlags, FileType, FlockOperation, Mode, OFlags},
+    io::Errno,
+    process::{Resource, Rlimit},
+};
 
 use crate::{
-    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Space, Storage,
-    StorageError,
+    Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Op, Presence, Result, Space,
+    Storage, StorageError,
     guard::{Range, guard_installed},
+    owner,
 };
 
 /// One directory of the operating system.
-#[derive(Clone, Debug)]
+///
+/// It is opened once, and everything in it is reached through that descriptor: a process that changes
+/// its own directory, and an operator who moves this one, change nothing, and nothing is ever written
+/// into another directory of the same name.
+#[derive(Clone)]
 pub struct OsStorage {
     root: PathBuf,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The path as it was when this was made, whatever the process calls its own directory later.
+    absolute: PathBuf,
+    directory: OnceLock<OwnedFd>,
+    lacks_directory_sync: AtomicBool,
+    lacks_allocation: AtomicBool,
 }
 
 impl OsStorage {
     /// The directory at `root`, which need not be there yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        let absolute = std::path::absolute(&root).unwrap_or_else(|_| root.clone());
+        Self {
+            root,
+            shared: Arc::new(Shared {
+                absolute,
+                directory: OnceLock::new(),
+                lacks_directory_sync: AtomicBool::new(false),
+                lacks_allocation: AtomicBool::new(false),
+            }),
+        }
     }
 }
 
-fn info(metadata: &fs::Metadata) -> Info {
+impl fmt::Debug for OsStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OsStorage({})", self.root.display())
+    }
+}
+
+/// Flags of every directory that is opened.
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+
+fn info(stat: &sys::Stat) -> Info {
     Info {
-        length: metadata.len(),
-        allocated: metadata.blocks() * 512,
-        inode: metadata.ino(),
+        length: stat.st_size.cast_unsigned(),
+        allocated: stat.st_blocks.cast_unsigned() * 512,
+        inode: stat.st_ino,
+        device: stat.st_dev,
+        links: u64::from(stat.st_nlink),
     }
 }
 
-fn sync_directory_at(path: &Path) -> Result<()> {
-    let directory = OpenOptions::new().read(true).open(path);
-    directory
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| StorageError::new(Op::SyncDirectory, path, error))
+fn kind(stat: &sys::Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The name of the directory itself, relative to its descriptor.
+fn at(name: &str) -> &str {
+    if name.is_empty() { "." } else { name }
 }
 
 impl OsStorage {
-    fn open_with(&self, op: Op, name: &str, options: &OpenOptions) -> Result<Arc<OsFile>> {
-        let path = self.path(name);
-        match options.open(&path) {
-            Ok(file) => Ok(Arc::new(OsFile { file, path })),
-            Err(error) => Err(StorageError::new(op, path, error)),
+    /// The descriptor of the directory.
+    fn directory(&self) -> rustix::io::Result<BorrowedFd<'_>> {
+        if let Some(directory) = self.shared.directory.get() {
+            return Ok(directory.as_fd());
         }
+        let path = &self.shared.absolute;
+        let opened = match sys::open(path, DIRECTORY | OFlags::RDONLY, Mode::empty()) {
+            // It may not be listed: its files may be reached by their names all the same.
+            Err(Errno::ACCESS) => sys::open(path, DIRECTORY | OFlags::PATH, Mode::empty()),
+            opened => opened,
+        }?;
+        Ok(self.shared.directory.get_or_init(|| opened).as_fd())
+    }
+
+    fn fail(&self, op: Op, name: &str) -> impl Fn(Errno) -> StorageError {
+        let path = self.path(name);
+        move |errno| StorageError::new(op, path.clone(), errno.into())
+    }
+
+    fn open_with(&self, op: Op, name: &str, flags: OFlags) -> Result<Arc<OsFile>> {
+        let fail = self.fail(op, name);
+        let directory = self.directory().map_err(&fail)?;
+        let flags = flags | OFlags::CLOEXEC;
+        let file = sys::openat(directory, at(name), flags, Mode::from_raw_mode(0o666));
+        let file = file.map_err(&fail)?;
+        if flags.contains(OFlags::EXCL)
+            && let Err(errno) = owner::inherit(&file, directory)
+        {
+            // What cannot be removed either is empty, and foreign to who finds it.
+            sys::unlinkat(directory, at(name), AtFlags::empty()).unwrap_or_default();
+            let text = format!("it cannot be given to the owner of its directory: {errno}");
+            let error = io::Error::new(io::Error::from(errno).kind(), text);
+            return Err(StorageError::new(op, self.path(name), error));
+        }
+        Ok(Arc::new(OsFile {
+            file: file.into(),
+            path: self.path(name),
+            shared: self.shared.clone(),
+        }))
+    }
+
+    /// Makes a directory below one that is open, unless it is there; it and its name are durable.
+    fn make_below(&self, above: BorrowedFd<'_>, name: &Path) -> rustix::io::Result<()> {
+        match sys::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) => {
+                let made = sys::openat(above, name, DIRECTORY | OFlags::RDONLY, Mode::empty())?;
+                owner::inherit_directory(&made, above)?;
+            }
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        self.sync_open_directory(above)
+    }
+
+    /// Syncs a directory. File systems that cannot say so by one of two errors, and then it is noted;
+    /// any other is the disk's.
+    fn sync_open_directory(&self, directory: impl AsFd) -> rustix::io::Result<()> {
+        match sys::fsync(&directory) {
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                self.shared.lacks_directory_sync.store(true, Relaxed);
+                Ok(())
+            }
+            // It could only be opened to reach what is in it.
+            Err(Errno::BADF) => {
+                let opened = sys::openat(&directory, ".", DIRECTORY, Mode::empty())?;
+                sys::fsync(opened)
+            }
+            done => done,
+        }
+    }
+
+    /// Makes the store's own directory, and those above it.
+    fn make_root(&self) -> Result<()> {
+        let path = &self.shared.absolute;
+        if path.is_dir() {
+            return Ok(());
+        }
+        // Each new level is synced in the one above it, or a power cut could take the directory
+        // with everything acknowledged in it.
+        let mut missing = vec![path.as_path()];
+        while let Some(parent) = missing.last().and_then(|path| path.parent()) {
+            if parent.is_dir() {
+                break;
+            }
+            missing.push(parent);
+        }
+        for path in missing.into_iter().rev() {
+            let fail =
+                |errno: Errno| StorageError::new(Op::MakeDirectory, path, io::Error::from(errno));
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                continue;
+            };
+            let above = sys::open(parent, DIRECTORY | OFlags::RDONLY, Mode::empty());
+            let above = above.map_err(fail)?;
+            self.make_below(above.as_fd(), Path::new(name))
+                .map_err(fail)?;
+        }
+        Ok(())
     }
 }
 
@@ -67,69 +203,72 @@ impl Storage for OsStorage {
     }
 
     fn make_directory(&self, name: &str) -> Result<()> {
-        let path = self.path(name);
-        if path.is_dir() {
-            return Ok(());
+        if name.is_empty() {
+            return self.make_root();
         }
-        // Each new level is synced in the one above it, or a power cut could take the directory
-        // with everything acknowledged in it.
-        let mut made = vec![path.clone()];
-        while let Some(parent) = made.last().and_then(|path| path.parent()) {
-            if parent.as_os_str().is_empty() || parent.is_dir() {
-                break;
+        let fail = self.fail(Op::MakeDirectory, name);
+        let directory = self.directory().map_err(&fail)?;
+        let is_there = |name: &Path| {
+            let stat = sys::statat(directory, name, AtFlags::empty());
+            stat.is_ok_and(|stat| kind(&stat) == FileType::Directory)
+        };
+        let levels: Vec<&Path> = Path::new(name).ancestors().collect();
+        for level in levels.into_iter().rev().skip(1) {
+            let (Some(above), Some(name)) = (level.parent(), level.file_name()) else {
+                continue;
+            };
+            if !is_there(level) {
+                let above = at(above.to_str().unwrap_or_default());
+                let above = sys::openat(directory, above, DIRECTORY, Mode::empty());
+                let made = above.and_then(|above| self.make_below(above.as_fd(), Path::new(name)));
+                made.map_err(&fail)?;
             }
-            made.push(parent.to_owned());
-        }
-        for path in made.iter().rev() {
-            match fs::create_dir(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(StorageError::new(Op::MakeDirectory, path, error));
-                }
-                _ => {}
-            }
-            let parent = path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            sync_directory_at(parent.unwrap_or(Path::new(".")))?;
         }
         Ok(())
     }
 
     fn list(&self, directory: &str) -> Result<Vec<Entry>> {
-        let path = self.path(directory);
-        let fail = |error| StorageError::new(Op::List, path.clone(), error);
+        let fail = self.fail(Op::List, directory);
+        let root = self.directory().map_err(&fail)?;
+        let opened = sys::openat(root, at(directory), DIRECTORY, Mode::empty()).map_err(&fail)?;
         let mut entries = Vec::new();
-        for entry in fs::read_dir(&path).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let kind = match entry.file_type() {
-                Ok(kind) => kind,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(fail(error)),
+        for entry in sys::Dir::read_from(&opened).map_err(&fail)? {
+            let entry = entry.map_err(&fail)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let is_directory = match entry.file_type() {
+                FileType::Directory => true,
+                // A link is what it leads to; one that leads nowhere is just that.
+                FileType::Symlink | FileType::Unknown => {
+                    let leads_to = sys::statat(&opened, name, AtFlags::empty());
+                    leads_to.is_ok_and(|stat| kind(&stat) == FileType::Directory)
+                }
+                _ => false,
             };
-            // A link is what it leads to; one that leads nowhere is just that.
-            let leads_to_one = || kind.is_symlink() && entry.path().is_dir();
-            entries.push(Entry {
-                is_directory: kind.is_dir() || leads_to_one(),
-                name: entry.file_name().to_string_lossy().into_owned(),
-            });
+            let name = name.to_string_lossy().into_owned();
+            entries.push(Entry { name, is_directory });
         }
         Ok(entries)
     }
 
     fn info(&self, name: &str) -> Result<Info> {
-        let path = self.path(name);
-        match fs::metadata(&path).or_else(|_| fs::symlink_metadata(&path)) {
-            Ok(metadata) => Ok(info(&metadata)),
-            Err(error) => Err(StorageError::new(Op::Inspect, path, error)),
-        }
+        let fail = self.fail(Op::Inspect, name);
+        let directory = self.directory().map_err(&fail)?;
+        let stat = sys::statat(directory, at(name), AtFlags::empty())
+            .or_else(|_| sys::statat(directory, at(name), AtFlags::SYMLINK_NOFOLLOW));
+        stat.map(|stat| info(&stat)).map_err(fail)
     }
 
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
+        let access = if writable {
+            OFlags::RDWR
+        } else {
+            OFlags::RDONLY
+        };
         // Opening a pipe would wait for whoever writes to it.
-        let mut options = OpenOptions::new();
-        options.read(true).write(writable);
-        options.custom_flags(libc::O_NONBLOCK);
-        let file = self.open_with(Op::Open, name, &options)?;
+        let file = self.open_with(Op::Open, name, access | OFlags::NONBLOCK)?;
         // Whoever only reads is told when they ask for its length, as nearly all do first.
         if writable {
             file.info()?;
@@ -138,93 +277,152 @@ impl Storage for OsStorage {
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        Ok(self.open_with(Op::Create, name, &options)?)
+        let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        Ok(self.open_with(Op::Create, name, new)?)
     }
 
     fn lock(&self, name: &str, owner: &str) -> std::result::Result<Lock, LockError> {
-        let path = self.path(name);
-        let fail = |error| StorageError::new(Op::Lock, path.clone(), error);
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(fail)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        let fail = self.fail(Op::Lock, name);
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let root = self.directory().map_err(&fail)?;
+        // Before the file is made: one that is missing must not be made by who does not get in.
+        let directory = sys::openat(root, ".", DIRECTORY, Mode::empty()).map_err(&fail)?;
+        let held = |answer| match answer {
+            Err(Errno::WOULDBLOCK) => {
+                let file = self.open_with(Op::Lock, name, OFlags::RDONLY);
                 let mut text = [0; 64];
-                let length = file.read_at(&mut text, 0).unwrap_or(0);
+                let length = file.map_or(0, |file| file.file.read_at(&mut text, 0).unwrap_or(0));
                 let owner = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
-                return Err(LockError::Held {
+                Err(LockError::Held {
                     owner: owner.trim().to_owned(),
-                });
+                })
             }
-            Err(TryLockError::Error(error)) => return Err(fail(error).into()),
+            answer => answer.map_err(|errno| fail(errno).into()),
+        };
+        match sys::flock(&directory, exclusive) {
+            // A file system that locks files alone: the file has to do.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::BADF | Errno::NOLCK) => {}
+            answer => held(answer)?,
         }
+        let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let file = match self.open_with(Op::Lock, name, OFlags::RDWR) {
+            Err(error) if error.is_missing() => self.open_with(Op::Lock, name, new),
+            file => file,
+        };
+        let file = match file {
+            Err(error) if error.is_taken() => self.open_with(Op::Lock, name, OFlags::RDWR)?,
+            file => file?,
+        };
+        held(sys::flock(&file.file, exclusive))?;
         // Only for people: a full disk must not keep the store from opening.
-        drop(
-            file.set_len(0)
-                .and_then(|()| file.write_all_at(owner.as_bytes(), 0)),
-        );
-        Ok(Lock::new(file))
+        let told = file.file.set_len(0);
+        drop(told.and_then(|()| file.file.write_all_at(owner.as_bytes(), 0)));
+        Ok(Lock::new((directory, file)))
     }
 
     fn rename(&self, from: &str, to: &str, existing: Existing) -> Result<()> {
-        let (from, to) = (self.path(from), self.path(to));
-        let fail = |error: io::Error| StorageError::new(Op::Rename, from.clone(), error);
+        let fail = self.fail(Op::Rename, from);
+        let directory = self.directory().map_err(&fail)?;
         if existing == Existing::Replace {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is the Storage it points to"
-            )]
-            return fs::rename(&from, &to).map_err(fail);
+            return sys::renameat(directory, from, directory, to).map_err(fail);
         }
         let flags = sys::RenameFlags::NOREPLACE;
-        match sys::renameat_with(sys::CWD, &from, sys::CWD, &to, flags) {
+        match sys::renameat_with(directory, from, directory, to, flags) {
             // A file system without the flag: a hard link fails where the name is taken.
-            Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(&from, &to)
-                .and_then(|()| fs::remove_file(&from))
-                .map_err(fail),
-            done => done.map_err(|errno| fail(errno.into())),
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                sys::linkat(directory, from, directory, to, AtFlags::empty())
+                    .and_then(|()| sys::unlinkat(directory, from, AtFlags::empty()))
+            }
+            done => done,
         }
+        .map_err(fail)
     }
 
     fn unlink(&self, name: &str) -> Result<()> {
-        let path = self.path(name);
-        fs::remove_file(&path).map_err(|error| StorageError::new(Op::Unlink, path, error))
+        let fail = self.fail(Op::Unlink, name);
+        let directory = self.directory().map_err(&fail)?;
+        sys::unlinkat(directory, name, AtFlags::empty()).map_err(fail)
     }
 
     fn sync_directory(&self, name: &str) -> Result<()> {
-        sync_directory_at(&self.path(name))
+        let fail = self.fail(Op::SyncDirectory, name);
+        let directory = self.directory().map_err(&fail)?;
+        if name.is_empty() {
+            return self.sync_open_directory(directory).map_err(fail);
+        }
+        sys::openat(directory, name, DIRECTORY, Mode::empty())
+            .and_then(|directory| self.sync_open_directory(directory))
+            .map_err(fail)
     }
 
     fn space(&self) -> Result<Space> {
-        let fail = |error| StorageError::new(Op::Inspect, self.root.clone(), error);
-        let found = sys::statvfs(&self.root).map_err(|errno| fail(errno.into()))?;
-        let root = fs::canonicalize(&self.root).map_err(fail)?;
-        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-        // The root of the system is nobody's own.
-        let dedicated = match root.parent() {
-            Some(above) => device(&root).map_err(fail)? != device(above).map_err(fail)?,
-            None => false,
-        };
+        let fail = self.fail(Op::Inspect, "");
+        let directory = self.directory().map_err(&fail)?;
+        let found = sys::fstatvfs(directory).map_err(&fail)?;
+        let own = sys::fstat(directory).map_err(&fail)?;
+        // The root of the system, which is above itself, is nobody's own.
+        let above = sys::statat(directory, "..", AtFlags::empty()).map_err(&fail)?;
         Ok(Space {
             total: found.f_blocks.saturating_mul(found.f_frsize),
             free: found.f_bavail.saturating_mul(found.f_frsize),
-            dedicated,
+            dedicated: own.st_dev != above.st_dev,
         })
+    }
+
+    fn presence(&self) -> Result<Presence> {
+        let fail = self.fail(Op::Inspect, "");
+        let directory = self.directory().map_err(&fail)?;
+        let own = info(&sys::fstat(directory).map_err(&fail)?);
+        match sys::stat(&self.shared.absolute).map(|stat| info(&stat)) {
+            _ if own.links == 0 => Ok(Presence::Gone),
+            Ok(there) if !there.is_same_file(&own) => Ok(Presence::Replaced),
+            // Moved away, or not to be reached by its path any more.
+            _ => Ok(Presence::There),
+        }
+    }
+
+    fn lacks(&self) -> Lacks {
+        Lacks {
+            directory_sync: self.shared.lacks_directory_sync.load(Relaxed),
+            allocation: self.shared.lacks_allocation.load(Relaxed),
+        }
+    }
+
+    fn open_files_max(&self) -> Option<usize> {
+        let is = rustix::process::getrlimit(Resource::Nofile);
+        // What a process may raise by itself, it does.
+        let most = Rlimit {
+            current: is.maximum,
+            ..is
+        };
+        let now = match rustix::process::setrlimit(Resource::Nofile, most) {
+            Ok(()) => is.maximum,
+            Err(_) => is.current,
+        };
+        now.map(|max| usize::try_from(max).unwrap_or(usize::MAX))
     }
 }
 
-#[derive(Debug)]
 struct OsFile {
     file: fs::File,
     path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for OsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OsFile({})", self.path.display())
+    }
+}
+
+/// What an answer to fallocate means. Preallocation is for speed: only where the space or the disk is
+/// in question it has failed, anything else is a file system that does not have it.
+fn allocated(answer: rustix::io::Result<()>) -> rustix::io::Result<bool> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => Err(errno),
+        Err(_) => Ok(false),
+    }
 }
 
 impl OsFile {
@@ -271,7 +469,13 @@ impl File for OsFile {
     fn info(&self) -> Result<Info> {
         let metadata = self.file.metadata().map_err(self.fail(Op::Inspect))?;
         if metadata.is_file() {
-            return Ok(info(&metadata));
+            return Ok(Info {
+                length: metadata.len(),
+                allocated: metadata.blocks() * 512,
+                inode: metadata.ino(),
+                device: metadata.dev(),
+                links: metadata.nlink(),
+            });
         }
         let error = io::Error::new(io::ErrorKind::InvalidInput, "no regular file: move it away");
         Err(self.fail(Op::Inspect)(error))
@@ -282,11 +486,16 @@ impl File for OsFile {
     }
 
     fn allocate(&self, offset: u64, length: u64) -> Result<()> {
-        match sys::fallocate(&self.file, sys::FallocateFlags::empty(), offset, length) {
-            // Preallocation is for speed: a file system without it gets a longer file, or none.
-            Err(Errno::OPNOTSUPP) => Ok(()),
-            done => done.map_err(|errno| self.fail(Op::Allocate)(errno.into())),
+        let none = sys::FallocateFlags::empty();
+        let mut answer = sys::fallocate(&self.file, none, offset, length);
+        while answer == Err(Errno::INTR) {
+            answer = sys::fallocate(&self.file, none, offset, length);
         }
+        let done = allocated(answer).map_err(|errno| self.fail(Op::Allocate)(errno.into()))?;
+        if !done {
+            self.shared.lacks_allocation.store(true, Relaxed);
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {
@@ -357,6 +566,7 @@ impl File for OsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::is_there;
 
     struct Folder(PathBuf);
 
@@ -386,8 +596,8 @@ mod tests {
         sys::mknodat(
             sys::CWD,
             storage.path("pipe"),
-            sys::FileType::Fifo,
-            sys::Mode::RUSR | sys::Mode::WUSR,
+            FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
             0,
         )
         .unwrap();
@@ -405,6 +615,38 @@ mod tests {
             assert!(!entry.is_directory);
             assert_eq!(storage.info(&entry.name).unwrap().length, 1000);
         }
+    }
+
+    #[test]
+    fn only_space_and_the_disk_are_failures_of_an_allocation() {
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS] {
+            assert_eq!(allocated(Err(errno)), Err(errno));
+        }
+        for errno in [Errno::INVAL, Errno::NOSYS, Errno::PERM, Errno::OPNOTSUPP] {
+            assert_eq!(allocated(Err(errno)), Ok(false));
+        }
+    }
+
+    #[test]
+    fn a_directory_is_followed_where_it_is_moved_and_missed_where_it_is_gone() {
+        let folder = Folder::new("presence");
+        let (here, there) = (folder.0.join("here"), folder.0.join("there"));
+        let storage = OsStorage::new(&here);
+        storage.make_directory("").unwrap();
+        let file = storage.create("file").unwrap();
+        assert_eq!(storage.presence().unwrap(), Presence::There);
+        #[expect(clippy::disallowed_methods, reason = "an operator moves the directory")]
+        fs::rename(&here, &there).unwrap();
+        assert_eq!(storage.presence().unwrap(), Presence::There);
+        storage.create("second").unwrap();
+        assert!(there.join("second").is_file());
+        assert!(is_there(&storage, "file", &*file).unwrap());
+        fs::create_dir(&here).unwrap();
+        assert_eq!(storage.presence().unwrap(), Presence::Replaced);
+        fs::remove_dir_all(&there).unwrap();
+        assert_eq!(storage.presence().unwrap(), Presence::Gone);
+        assert!(!is_there(&storage, "file", &*file).unwrap());
+        assert!(storage.create("third").is_err());
     }
 
     #[test]
@@ -455,10 +697,21 @@ mod tests {
         let folder = Folder::new("lock");
         let storage = folder.storage();
         let held = storage.lock("LOCK", "pid 17").unwrap();
+        let locked = |result| matches!(result, Err(LockError::Held { .. }));
+        // Who removes the file lets nobody in.
+        fs::copy(storage.path("LOCK"), storage.path("copy")).unwrap();
+        storage.unlink("LOCK").unwrap();
+        assert!(locked(storage.lock("LOCK", "pid 18")));
+        storage.rename("copy", "LOCK", Existing::Replace).unwrap();
         match storage.lock("LOCK", "pid 18") {
             Err(LockError::Held { owner }) => assert_eq!(owner, "pid 17"),
             other => panic!("{other:?}"),
         }
+        // Who removes the file lets nobody in.
+        storage.unlink("LOCK").unwrap();
+        let second = storage.lock("LOCK", "pid 18");
+        assert!(matches!(second, Err(LockError::Held { .. })));
+        assert!(storage.info("LOCK").unwrap_err().is_missing());
         drop(held);
         storage.lock("LOCK", "pid 18").unwrap();
     }

@@ -36,6 +36,37 @@ pub struct Info {
     pub allocated: u64,
     /// The inode.
     pub inode: u64,
+    /// The device that the inode is of.
+    pub device: u64,
+    /// How many names it has; a file without any is gone when it is closed.
+    pub links: u64,
+}
+
+impl Info {
+    /// Whether both are of one file.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// What became of a store directory that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is where it was, or was moved as a whole.
+    There,
+    /// It was removed.
+    Gone,
+    /// Another directory has its path.
+    Replaced,
+}
+
+/// Operations that the file system of a store does not have, as far as they were tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Syncing a directory: whether a name survives a power cut is up to the file system.
+    pub directory_sync: bool,
+    /// Reserving space ahead of a write: appends wait for the file system more often.
+    pub allocation: bool,
 }
 
 /// What a rename does where the new name is taken.
@@ -72,7 +103,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes a file that is not there yet.
     fn create(&self, name: &str) -> Result<Arc<dyn File>>;
 
-    /// Locks a file, making it where needed, and writes `owner` into it for others to read.
+    /// Locks a file, making it where needed, and writes `owner` into it for others to read. The
+    /// directory itself is locked as well: who removes the file lets nobody in.
     fn lock(&self, name: &str, owner: &str) -> std::result::Result<Lock, LockError>;
 
     /// Gives a file another name.
@@ -81,11 +113,38 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Removes a file's name. Maps and open files go on.
     fn unlink(&self, name: &str) -> Result<()>;
 
-    /// Makes the names in a directory durable.
+    /// Makes the names in a directory durable. Where the file system cannot sync directories, this
+    /// does nothing, and [`Storage::lacks`] says so.
     fn sync_directory(&self, name: &str) -> Result<()>;
 
     /// The space of the device.
     fn space(&self) -> Result<Space>;
+
+    /// What became of the directory. One that cannot move or go is there.
+    fn presence(&self) -> Result<Presence> {
+        Ok(Presence::There)
+    }
+
+    /// What the file system does not have.
+    fn lacks(&self) -> Lacks {
+        Lacks::default()
+    }
+
+    /// How many files the process may have open at once; `None` where nothing bounds it.
+    fn open_files_max(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Whether an open file is still the one of this name. A sync of a file that was unlinked succeeds,
+/// and makes nothing durable that anybody can find.
+pub fn is_there(storage: &dyn Storage, name: &str, file: &dyn File) -> Result<bool> {
+    let open = file.info()?;
+    match storage.info(name) {
+        Ok(named) => Ok(open.links > 0 && open.is_same_file(&named)),
+        Err(error) if error.is_missing() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// One file.
@@ -102,7 +161,8 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Cuts the file, or lengthens it by zeros.
     fn set_length(&self, length: u64) -> Result<()>;
 
-    /// Reserves space, lengthening the file by zeros where it ends before.
+    /// Reserves space, lengthening the file by zeros where it ends before. Where the file system
+    /// cannot, this does nothing, and [`Storage::lacks`] says so.
     fn allocate(&self, offset: u64, length: u64) -> Result<()>;
 
     /// Makes what was written durable, with the length that it needs to be found.

@@ -11,7 +11,7 @@ use hintstore_format::{
 
 use hintstore_runtime::sync::{AtomicU64, Ordering::Relaxed};
 
-use crate::{Bytes, Cap};
+use crate::{Bytes, Cap, Gone};
 
 /// One undelivered mutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +182,12 @@ pub enum Refusal {
     Closed,
     /// The target's sequences of this epoch are used up; opening the store again starts the next.
     EpochUsedUp,
+    /// The directory, or a file that makes it this store, was taken away: what would be accepted could
+    /// not be found again.
+    Gone {
+        /// What.
+        what: Gone,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -209,13 +215,14 @@ impl fmt::Display for Refusal {
             Self::Fenced => f.write_str("the hint is older than a fence on its namespace"),
             Self::Closed => f.write_str("the store is closed"),
             Self::EpochUsedUp => f.write_str("the epoch is used up: open the store again"),
+            Self::Gone { what } => write!(f, "{what}: put it back, and open the store again"),
         }
     }
 }
 
 impl Refusal {
     /// The words for all reasons, in the order of [`Refusal::index`].
-    pub const WORDS: [&'static str; 12] = [
+    pub const WORDS: [&'static str; 13] = [
         "too_large",
         "full",
         "past_window",
@@ -228,6 +235,7 @@ impl Refusal {
         "fenced",
         "closed",
         "epoch_used_up",
+        "gone",
     ];
 
     /// The place of this reason among [`Refusal::WORDS`].
@@ -245,6 +253,7 @@ impl Refusal {
             Self::Fenced => 9,
             Self::Closed => 10,
             Self::EpochUsedUp => 11,
+            Self::Gone { .. } => 12,
         }
     }
 

@@ -6,7 +6,7 @@
 //! `segment` is the open hint file of a target; `sync` makes it durable, for many callers at once,
 //! and moves what a failed sync left in doubt; `seal` ends a file with its footer; `spare` prepares
 //! the next; `shared` is what all targets share, `work` what waits for a background step, `trouble`
-//! what the disk refuses. [`Writer`] composes them and owns their background steps. The reader is told of
+//! what the disk refuses, `home` whether the directory is still the store's. [`Writer`] composes them and owns their background steps. The reader is told of
 //! segments through [`SegmentEvents`] and never called.
 
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ mod call;
 mod config;
 mod flush;
 mod hint;
+mod home;
 mod pool;
 mod seal;
 mod segment;
@@ -32,6 +33,7 @@ pub use budget::{Budget, Cap, Usage};
 pub use call::Gate;
 pub use config::{Bytes, WriterConfig};
 pub use hint::{AppendError, Hint, Level, Receipt, Refusal, RefusalCounts, Refusals};
+pub use home::{Gone, Home};
 pub use segment::{Segment, SegmentEvents};
 pub use shared::{ByTarget, IdHasher, Parts};
 pub use target::{TargetStart, TargetWriter};

@@ -19,7 +19,7 @@ use hintstore_runtime::{
         Ordering::{Acquire, Release, SeqCst},
     },
 };
-use hintstore_storage::{Existing, File, Result};
+use hintstore_storage::{Existing, File, Result, Storage, is_there};
 
 use crate::{
     Bytes, Usage,
@@ -43,6 +43,7 @@ pub struct Segment {
     payload_bytes: AtomicU64,
     earliest_deadline: AtomicI64,
     poisoned: AtomicBool,
+    gone: AtomicBool,
     entry_synced: AtomicBool,
     syncing: Mutex<()>,
     pub(crate) taken: Taken,
@@ -95,15 +96,27 @@ impl Segment {
         self.poisoned.load(Acquire)
     }
 
+    /// Whether its name was found to be no more, or another file's: all that it holds is lost when it
+    /// is closed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Acquire)
+    }
+
     /// Syncs what was written up to `written`; gives how many bytes that made durable. `None`
     /// where a sync failed, now or ever: the kernel marks its pages clean, so that a later sync
-    /// says yes and proves nothing. One at a time: of two at once, one could fail for both.
-    pub(crate) fn sync(&self, written: u64) -> Option<u64> {
+    /// says yes and proves nothing; and where the name is not that of the file any more. One at a time:
+    /// of two at once, one could fail for both.
+    pub(crate) fn sync(&self, written: u64, storage: &dyn Storage) -> Option<u64> {
         let _one_at_a_time = self.syncing.lock();
         if self.poisoned() {
             return None;
         }
         if self.file.sync().is_err() {
+            self.poisoned.store(true, SeqCst);
+            return None;
+        }
+        if let Ok(false) = is_there(storage, &self.name, &*self.file) {
+            self.gone.store(true, SeqCst);
             self.poisoned.store(true, SeqCst);
             return None;
         }
@@ -250,6 +263,7 @@ impl Open {
             payload_bytes: AtomicU64::new(0),
             earliest_deadline: AtomicI64::new(i64::MAX),
             poisoned: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             entry_synced: AtomicBool::new(false),
             syncing: Mutex::new(()),
             taken,

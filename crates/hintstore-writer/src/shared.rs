@@ -21,7 +21,7 @@ use hintstore_runtime::{
 use hintstore_storage::Storage;
 
 use crate::{
-    Budget, Refusal, SegmentEvents, WriterConfig,
+    Budget, Home, Refusal, SegmentEvents, WriterConfig,
     config::Bytes,
     hint::RefusalCounts,
     pool::{CLASSES, Pool},
@@ -44,6 +44,8 @@ pub struct Parts {
     pub events: Arc<dyn SegmentEvents>,
     /// What the disk has room for.
     pub budget: Arc<Budget>,
+    /// Whether the directory is still the store's own.
+    pub home: Arc<Home>,
 }
 
 /// Identifiers are random, or counted from either end; a multiplication whose halves are joined
@@ -86,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) epoch: u32,
     pub(crate) pool: Pool,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) home: Arc<Home>,
     pub(crate) in_flight: AtomicU64,
     pub(crate) refused: RefusalCounts,
     pub(crate) spares: Spares,
@@ -116,6 +119,7 @@ impl Shared {
             runner: parts.runner,
             events: parts.events,
             budget: parts.budget,
+            home: parts.home,
             in_flight: AtomicU64::new(0),
             refused: RefusalCounts::default(),
             hint_bytes_max: config.hint_bytes_max,

@@ -160,13 +160,17 @@ impl TargetWriter {
             if segment.sync_entry(&self.shared).is_err() {
                 return Err(Failed::Entry);
             }
-            match segment.sync(*written) {
+            match segment.sync(*written, &*self.shared.storage) {
                 Some(newly) => {
                     self.shared.sub_unsynced(newly);
                     self.shared.sync_succeeded();
                 }
                 None => return Err(Failed::Data(segment.clone())),
             }
+        }
+        // What was synced in a directory that is gone is nowhere.
+        if !plan.segments.is_empty() && !self.shared.is_at_home() {
+            return Err(Failed::Entry);
         }
         self.synced.fetch_max(plan.next.get(), SeqCst);
         self.progress.raise();
@@ -208,10 +212,18 @@ impl TargetWriter {
         self.shared
             .events
             .replaced(&segment, by_segment, moved.first, &moved.lost);
-        if segment.synced_to() == 0 {
+        let from_first = by.is_some() && moved.first == segment.descriptor.first;
+        if segment.is_gone() {
+            self.shared.home.note_files_gone(1);
+            if from_first {
+                // What could be read of it is in the next, the rest is booked. Its name is not touched:
+                // it may be another's.
+                segment.taken.cut_to(0);
+                self.shared.events.dropped(&segment);
+            }
+        } else if segment.synced_to() == 0 {
             self.shared.sync_failed_anew();
-            let all = moved.first == segment.descriptor.first && moved.lost.is_empty();
-            if by.is_some() && all {
+            if from_first && moved.lost.is_empty() {
                 // Nothing in it was ever durable, and all of it is in the next: a disk that goes on
                 // failing does not fill up with files.
                 self.drop_segment(&segment);
@@ -232,7 +244,7 @@ impl TargetWriter {
         Ok(())
     }
 
-    /// Copies what is above `synced_to` into a new segment. A copy that does not come to its end is
+    /// Copies what is above `synced_to` into a new segment, or all, where the file is gone. A copy that does not come to its end is
     /// removed: the next attempt makes another.
     fn move_unsynced(
         self: &Arc<Self>,
@@ -271,7 +283,12 @@ impl TargetWriter {
             next: Sequence::MAX,
             lost: Vec::new(),
         };
-        let at = from.synced_to().max(from.descriptor.length() as u64);
+        let blocks_at = from.descriptor.length() as u64;
+        let at = if from.is_gone() {
+            blocks_at
+        } else {
+            from.synced_to().max(blocks_at)
+        };
         let source = Box::new(PreadSource::hopping(from.file.clone()));
         let mut walk = Walk::new(source, from.id(), at, from.written());
         while let Some(item) = walk.next_readable() {

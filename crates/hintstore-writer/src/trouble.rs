@@ -47,7 +47,9 @@ impl Shared {
     /// A new segment could not be written. The first time that may be the segment; the second
     /// time in a row it is the disk, and appends are refused until a write succeeds.
     pub(crate) fn write_failed(&self, error: &StorageError) {
-        if error.is_disk_full() {
+        if !self.is_at_home() {
+            // Refused by what is gone, not by what fails because of it.
+        } else if error.is_disk_full() {
             self.spares.discard(self);
             self.budget.device_is_full();
         } else if self.failures.writes.fetch_add(1, SeqCst) > 0 {
@@ -86,6 +88,7 @@ impl Shared {
     fn take_hope(&self) {
         let journal = self.failures.journal.load(SeqCst);
         if !journal
+            && self.home.gone().is_none()
             && self.failures.writes.load(SeqCst) == 0
             && self.failures.syncs.load(SeqCst) == 0
         {
@@ -104,7 +107,23 @@ impl Shared {
         }
     }
 
+    /// Looks whether the directory is still the store's own; where it is not, appends are refused from
+    /// now on.
+    pub(crate) fn is_at_home(&self) -> bool {
+        match self.home.look() {
+            Ok(()) => true,
+            Err(what) => {
+                self.refuse(Refusal::Gone { what });
+                self.pool.freed.raise();
+                false
+            }
+        }
+    }
+
     fn refuse(&self, why: Refusal) {
+        // What is gone says more than what fails because of it.
+        let gone = self.home.gone().map(|what| Refusal::Gone { what });
+        let why = gone.unwrap_or(why);
         *self.failures.failure.lock() = Some(why);
         self.failures.failing.store(true, SeqCst);
     }

@@ -1,5 +1,10 @@
-//! Files that are open, within a bound: the one that rested longest is closed when it is exceeded,
-//! and opened again when it is used.
+//! Files that are open, within a bound: those that rested longest are closed when it is exceeded, and
+//! opened again when they are used.
+//!
+//! A step closes them, since that may need a sync, and an append must not wait for the sync of another
+//! target's file. Who opens files faster than the step closes them, by an eighth of the bound, closes one
+//! itself. Where the process has no descriptor left all the same, a file that rests is closed and the
+//! call is tried again.
 //!
 //! Ten thousand targets have ten thousand open segments, and a process has a thousand descriptors.
 //! A file that was written since its last sync is synced before it is closed: the kernel tells of a
@@ -14,25 +19,53 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use hintstore_runtime::sync::{
-    AtomicBool, AtomicU64, AtomicUsize, Mutex,
-    Ordering::{Relaxed, SeqCst},
+use hintstore_runtime::{
+    Boot, Next, Step, Waker,
+    sync::{
+        AtomicBool, AtomicU64, AtomicUsize, Mutex,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 use hintstore_storage::{
-    Entry, Existing, File, Info, Lock, LockError, Mapping, Op, Result, Space, Storage, StorageError,
+    Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Op, Presence, Result, Space,
+    Storage, StorageError,
 };
 use smallvec::SmallVec;
 
+/// By default no more files are open than this, whatever the process may have.
+const MAX: usize = 1 << 14;
+
 /// A store directory of which no more than so many files are open at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
     files: Arc<Files>,
+}
+
+/// Closes files that rested longest, where there are more than the bound.
+#[derive(Debug)]
+pub(crate) struct CloseFiles(pub(crate) Descriptors);
+
+impl Step for CloseFiles {
+    fn name(&self) -> &'static str {
+        "close files"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        let files = &self.0.files;
+        let max = files.max.load(SeqCst);
+        files.close_down_to(max - max / 8);
+        Next::WhenWoken
+    }
 }
 
 #[derive(Debug)]
 struct Files {
     inner: Arc<dyn Storage>,
     max: AtomicUsize,
+    /// What the process may have open.
+    allowed: usize,
+    /// Wakes the step that closes.
+    close: Waker,
     /// Counts the uses of files.
     time: AtomicU64,
     /// Files that are open. Taken after a file's own lock, and never held while one is waited for.
@@ -62,22 +95,41 @@ struct Kept {
 }
 
 impl Descriptors {
-    pub(crate) fn new(inner: Arc<dyn Storage>, max: usize) -> Self {
-        Self {
+    /// `max` where it is set; else by what the process may have.
+    pub(crate) fn new(inner: Arc<dyn Storage>, max: Option<usize>) -> Self {
+        let allowed = inner.open_files_max().unwrap_or(usize::MAX);
+        let descriptors = Self {
             files: Arc::new(Files {
                 inner,
-                max: AtomicUsize::new(max),
+                max: AtomicUsize::new(0),
+                allowed,
+                close: Waker::default(),
                 time: AtomicU64::new(0),
                 open: Mutex::default(),
                 named: Mutex::default(),
             }),
-        }
+        };
+        descriptors.set_max(max);
+        descriptors
     }
 
-    /// Sets another bound.
-    pub(crate) fn set_max(&self, max: usize) {
-        self.files.max.store(max, SeqCst);
-        self.files.close_some();
+    /// Sets another bound. A quarter of what the process may have is left to whatever else it opens.
+    pub(crate) fn set_max(&self, max: Option<usize>) {
+        let allowed = self.files.allowed;
+        let max = max.unwrap_or(MAX.min(allowed / 2));
+        let most = allowed - allowed / 4;
+        self.files.max.store(max.clamp(1, most.max(1)), SeqCst);
+        self.files.close.wake();
+    }
+
+    /// The bound that is in force.
+    pub(crate) fn max(&self) -> usize {
+        self.files.max.load(SeqCst)
+    }
+
+    /// Wakes [`CloseFiles`].
+    pub(crate) fn close_waker(&self) -> Waker {
+        self.files.close.clone()
     }
 
     fn keep(&self, name: &str, writable: bool, handle: Arc<dyn File>) -> Result<Arc<dyn File>> {
@@ -109,33 +161,47 @@ impl Files {
     }
 
     fn note_open(&self, kept: &Kept) {
-        self.open.lock().push(kept.this.clone());
-        self.close_some();
+        let mut open = self.open.lock();
+        open.push(kept.this.clone());
+        let count = open.len();
+        drop(open);
+        let max = self.max.load(SeqCst);
+        if count > max {
+            self.close.wake();
+        }
+        if count > max + max / 8 {
+            // The step is behind.
+            self.close_down_to(max);
+        }
     }
 
-    /// Closes files that rest until no more than the bound are open, as far as that can be.
-    fn close_some(&self) {
-        let mut open: Vec<_> = {
+    /// Closes files that rest, those that rested longest first, until so many are open, as far as that
+    /// can be.
+    fn close_down_to(&self, most: usize) {
+        let open: Vec<_> = {
             let mut list = self.open.lock();
             list.retain(|kept| kept.strong_count() > 0);
-            let max = self.max.load(SeqCst);
-            if list.len() <= max {
+            if list.len() <= most {
                 return;
             }
             list.iter().filter_map(Weak::upgrade).collect()
         };
         // By a copy of each last use: other threads use files while this sorts, and a sort whose keys
-        // change under it may panic. An eighth at once: the list is not sorted for each file.
-        open.sort_by_cached_key(|kept| kept.used.load(Relaxed));
-        let max = self.max.load(SeqCst);
-        let over = open.len().saturating_sub(max - max / 8);
-        let mut closed = Vec::new();
-        for kept in open.iter().filter(|kept| !kept.stays.load(SeqCst)) {
+        // change under it may panic.
+        let mut by_use: Vec<_> = open
+            .iter()
+            .filter(|kept| !kept.stays.load(SeqCst))
+            .map(|kept| (kept.used.load(Relaxed), kept))
+            .collect();
+        by_use.sort_unstable_by_key(|(used, _)| *used);
+        let over = open.len().saturating_sub(most);
+        let mut closed = HashSet::new();
+        for (_, kept) in by_use {
             if closed.len() >= over {
                 break;
             }
             if kept.close() {
-                closed.push(Arc::as_ptr(kept));
+                closed.insert(Arc::as_ptr(kept));
             }
         }
         // One that was opened again meanwhile is listed anew, and stays so, once.
@@ -144,6 +210,19 @@ impl Files {
             let is_open = || kept.upgrade().is_some_and(|kept| kept.is_open());
             (!closed.contains(&kept.as_ptr()) || is_open()) && listed.insert(kept.as_ptr())
         });
+    }
+
+    /// Opens something. Where the process or the system has no descriptor left, files that rest are
+    /// closed for it, once.
+    fn open<T>(&self, open: impl Fn() -> Result<T>) -> Result<T> {
+        match open() {
+            Err(error) if error.is_exhausted() => {
+                let most = self.open.lock().len() * 3 / 4;
+                self.close_down_to(most);
+                open()
+            }
+            done => done,
+        }
     }
 }
 
@@ -185,7 +264,10 @@ impl Kept {
         }
         let (name, file) = loop {
             let name = self.name.lock().clone();
-            match self.files.inner.open(&name, self.writable) {
+            match self
+                .files
+                .open(|| self.files.inner.open(&name, self.writable))
+            {
                 // It was renamed in between.
                 Err(error) if error.is_missing() && *self.name.lock() != name => {}
                 file => break (name, file?),
@@ -284,7 +366,7 @@ impl Storage for Descriptors {
     }
 
     fn list(&self, directory: &str) -> Result<Vec<Entry>> {
-        self.files.inner.list(directory)
+        self.files.open(|| self.files.inner.list(directory))
     }
 
     fn info(&self, name: &str) -> Result<Info> {
@@ -292,12 +374,12 @@ impl Storage for Descriptors {
     }
 
     fn open(&self, name: &str, writable: bool) -> Result<Arc<dyn File>> {
-        let file = self.files.inner.open(name, writable)?;
+        let file = self.files.open(|| self.files.inner.open(name, writable))?;
         self.keep(name, writable, file)
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
-        let file = self.files.inner.create(name)?;
+        let file = self.files.open(|| self.files.inner.create(name))?;
         self.keep(name, true, file)
     }
 
@@ -331,7 +413,19 @@ impl Storage for Descriptors {
     }
 
     fn sync_directory(&self, name: &str) -> Result<()> {
-        self.files.inner.sync_directory(name)
+        self.files.open(|| self.files.inner.sync_directory(name))
+    }
+
+    fn presence(&self) -> Result<Presence> {
+        self.files.inner.presence()
+    }
+
+    fn lacks(&self) -> Lacks {
+        self.files.inner.lacks()
+    }
+
+    fn open_files_max(&self) -> Option<usize> {
+        self.files.inner.open_files_max()
     }
 
     fn space(&self) -> Result<Space> {

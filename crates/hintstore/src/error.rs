@@ -4,6 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use hintstore_format::{DecodeError, TargetId};
 use hintstore_storage::StorageError;
+use hintstore_writer::Gone;
 
 use crate::ConfigError;
 
@@ -50,6 +51,19 @@ pub enum Error {
     UnknownTarget(TargetId),
     /// Some hints could not be made durable before the store was closed.
     NotDurable,
+    /// The directory, or a file that makes it this store, was taken away under the open store.
+    Gone {
+        /// The directory.
+        path: PathBuf,
+        /// What.
+        what: Gone,
+    },
+    /// The file system of the directory cannot sync directories, and the setting
+    /// `require_directory_sync` forbids that.
+    NoDirectorySync {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store is closed.
     Closed,
 }
@@ -111,6 +125,17 @@ impl fmt::Display for Error {
             Self::NotDurable => {
                 f.write_str("some hints could not be made durable before the store was closed")
             }
+            Self::Gone { path, what } => write!(
+                f,
+                "{}: {what}: put it back, and open the store again",
+                path.display()
+            ),
+            Self::NoDirectorySync { path } => write!(
+                f,
+                "{} lies on a file system that cannot sync directories, so that the name of a new \
+                 file may not survive a power cut: use another, or unset require_directory_sync",
+                path.display()
+            ),
             Self::Closed => f.write_str("the store is closed"),
         }
     }

@@ -71,14 +71,14 @@ pub use hintstore_format::{
     journal::{End, Ends},
 };
 pub use hintstore_reader::{Faulted, HintRef, Key};
-pub use hintstore_runtime::{Boot, Clock, Runner, SystemClock, Threads};
-pub use hintstore_storage::{OsStorage, Storage, StorageError, install_guard};
+pub use hintstore_runtime::{Boot, Clock, Runner, StepPanics, SystemClock, Threads};
+pub use hintstore_storage::{Lacks, OsStorage, Storage, StorageError, install_guard};
 pub use hintstore_writer::{
-    AppendError, Batch, Bytes, Cap, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
+    AppendError, Batch, Bytes, Cap, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
 };
 pub use ledger::{Ledger, TargetLedger};
 pub use recover::{Foreign, OpenReport, Windows};
-pub use snapshot::{Snapshot, TargetSnapshot};
+pub use snapshot::{Health, Snapshot, TargetSnapshot};
 pub use space::{Caps, DiskConfig};
 pub use store::HintStore;
 pub use truncate::{Discarded, Truncate};

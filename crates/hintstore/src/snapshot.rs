@@ -1,7 +1,9 @@
 //! What goes on inside, at a moment: for operators and their monitoring.
 
 use hintstore_format::{TargetId, UnixMillis};
-use hintstore_writer::{Bytes, Cap, Refusals};
+use hintstore_runtime::StepPanics;
+use hintstore_storage::Lacks;
+use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
 use crate::{Caps, Ledger, TargetLedger, Windows, catalog::Queue, store::Engine};
 
@@ -33,6 +35,49 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Hints that were refused since the store was opened, by reason.
     pub refused: Refusals,
+    /// Hint files that are kept open at most, as it is in force: see [`crate::Config::descriptors_max`].
+    pub descriptors_max: usize,
+    /// What is wrong with the store or what it stands on.
+    pub health: Health,
+}
+
+/// What is wrong with a store or what it stands on: see [`Snapshot::health`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Why all appends are refused, if they are.
+    pub refusing: Option<Refusal>,
+    /// What of the directory was taken away under the open store: it takes nothing until it is opened
+    /// again.
+    pub gone: Option<Gone>,
+    /// Hint files that somebody else removed since the store was opened. What could still be read of
+    /// them was written into others, the rest is counted as damaged.
+    pub files_gone: u64,
+    /// Background steps that panicked, and how often. Each was started again.
+    pub step_panics: Vec<StepPanics>,
+    /// Operations that the file system does not have.
+    pub lacks: Lacks,
+    /// By how many ends the books say more than hints were accepted: a mistake in the engine.
+    pub excess: u64,
+}
+
+impl Health {
+    /// Whether nothing is wrong. What the file system lacks is no fault: it is as the operator chose it.
+    pub fn is_healthy(&self) -> bool {
+        let Self {
+            refusing,
+            gone,
+            files_gone,
+            step_panics,
+            lacks: _,
+            excess,
+        } = self;
+        refusing.is_none()
+            && gone.is_none()
+            && *files_gone == 0
+            && step_panics.is_empty()
+            && *excess == 0
+    }
 }
 
 /// What goes on with one target.
@@ -75,7 +120,17 @@ impl Engine {
         let caps = self.look_at_space().ok();
         let budget = &self.catalog.budget;
         let (caps_entered, caps_left) = budget.transitions();
+        let health = Health {
+            refusing: self.writer.trouble(),
+            gone: self.home.gone(),
+            files_gone: self.home.files_gone(),
+            step_panics: self.runner.panics(),
+            lacks: self.storage.lacks(),
+            excess: ledger.excess(),
+        };
         Snapshot {
+            health,
+            descriptors_max: self.descriptors.max(),
             targets,
             ledger,
             windows: Windows {

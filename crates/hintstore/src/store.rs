@@ -11,8 +11,8 @@ use hintstore_runtime::{
 };
 use hintstore_storage::{Lock, Storage};
 use hintstore_writer::{
-    AppendError, Batch, ByTarget, Bytes, Gate, Hint, Level, Parts, Receipt, Refusal, TargetStart,
-    TargetWriter, Writer,
+    AppendError, Batch, ByTarget, Bytes, Gate, Hint, Home, Level, Parts, Receipt, Refusal,
+    TargetStart, TargetWriter, Writer,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     Scope, Snapshot, Truncate,
     admit::Admission,
     catalog::{Catalog, Entry, Queue},
-    descriptors::Descriptors,
+    descriptors::{CloseFiles, Descriptors},
     dispatch::{CheckAhead, Checkpoint, Deliver, Helpers},
     expiry::TrustedClock,
     journal::Journal,
@@ -36,7 +36,7 @@ const CLOCK_MILLIS: i64 = 60_000;
 pub(crate) struct Engine {
     pub(crate) storage: Arc<dyn Storage>,
     /// The same: its bound can be set.
-    descriptors: Arc<Descriptors>,
+    pub(crate) descriptors: Descriptors,
     pub(crate) clock: Arc<dyn Clock>,
     config: Live<Config>,
     pub(crate) store: StoreId,
@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     pub(crate) time: TrustedClock,
     pub(crate) admission: Admission,
     pub(crate) runner: Arc<dyn Runner>,
+    /// Whether the directory is still the store's own.
+    pub(crate) home: Arc<Home>,
     /// Checks blocks before they are read.
     pub(crate) helpers: Arc<Helpers>,
     last_created: ByTarget<UnixMillis>,
@@ -192,6 +194,14 @@ impl Engine {
         self.lock.lock().is_none()
     }
 
+    /// Nothing is made durable in a directory that is not the store's own any more.
+    pub(crate) fn check_home(&self) -> Result<()> {
+        self.home.look().map_err(|what| Error::Gone {
+            path: self.storage.path(""),
+            what,
+        })
+    }
+
     fn shut(&self) -> Result<()> {
         // Whoever comes first shuts; the lock goes last.
         let Some(lock) = self.lock.lock().take() else {
@@ -199,7 +209,9 @@ impl Engine {
         };
         self.runner.stop();
         let durable = self.writer.close();
-        let done = self.checkpoint();
+        // What is gone by now is told at the next open no more.
+        let missing = self.end_missing();
+        let done = missing.and_then(|()| self.checkpoint());
         self.closed.store(true, SeqCst);
         let done = done.and_then(|()| {
             // What is durable no crash can take.
@@ -298,9 +310,9 @@ impl HintStore {
         event!(info, store = %recovered.store, epoch = recovered.epoch, "opened: {}", recovered.report);
         // What opening opens it also closes; the bound is for what stays open.
         let inner = environment.storage.clone();
-        let descriptors = Arc::new(Descriptors::new(inner, config.descriptors_max));
+        let descriptors = Descriptors::new(inner, config.descriptors_max);
         let environment = Environment {
-            storage: descriptors.clone(),
+            storage: Arc::new(descriptors.clone()),
             ..environment
         };
         let Recovered {
@@ -320,12 +332,14 @@ impl HintStore {
             clock,
             runner,
         } = environment;
+        let home = Arc::new(Home::new(storage.clone()));
         let parts = Parts {
             storage: storage.clone(),
             clock: clock.clone(),
             runner: runner.clone(),
             events: catalog.clone(),
             budget: catalog.budget.clone(),
+            home: home.clone(),
         };
         let writer = Writer::start(parts, config.writer.clone(), store, incarnation, epoch)
             .map_err(Error::Threads)?;
@@ -348,6 +362,7 @@ impl HintStore {
             aside_bytes: AtomicU64::new(aside_bytes),
             storage,
             descriptors,
+            home,
             clock,
             config: Live::new(config),
             store,
@@ -375,6 +390,14 @@ impl HintStore {
             .start(
                 Arc::new(CheckAhead(helpers.clone())),
                 helpers.waker.clone(),
+                Next::WhenWoken,
+            )
+            .map_err(Error::Threads)?;
+        let close_files = Arc::new(CloseFiles(engine.descriptors.clone()));
+        runner
+            .start(
+                close_files,
+                engine.descriptors.close_waker(),
                 Next::WhenWoken,
             )
             .map_err(Error::Threads)?;

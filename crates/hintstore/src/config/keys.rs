@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "disk.free_floor" live disk.free_floor;
     "dead_letter_bytes" live dead_letter_bytes;
     "descriptors_max" live descriptors_max;
+    "require_directory_sync" fixed require_directory_sync;
     "hint_bytes_max" fixed writer.hint_bytes_max;
     "in_flight_target_max" live writer.in_flight_target_max;
     "in_flight_max" live writer.in_flight_max;

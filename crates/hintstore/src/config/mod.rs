@@ -55,8 +55,14 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// Sealed segments are mapped, where [`crate::install_guard`] was called.
     pub map: bool,
-    /// Hint files that are kept open at once, beyond those that are read or written at the moment.
-    pub descriptors_max: usize,
+    /// Hint files that are kept open at once, beyond those that are read or written at the moment. By
+    /// default half of what the process may have open, at most 16,384; never more than three quarters of
+    /// that: see [`crate::Snapshot::descriptors_max`] for what is in force.
+    pub descriptors_max: Option<usize>,
+    /// Refuse a directory whose file system cannot sync directories (some network and user-space ones):
+    /// whether the name of a new file survives a power cut is up to it. Else that is only told, by
+    /// [`crate::OpenReport::lacks`] and [`crate::Snapshot::health`].
+    pub require_directory_sync: bool,
     /// Pages of one target, and of all, that are out for delivery at once: beyond, delivery waits.
     pub pages_out_max: usize,
     /// No more than this is kept of hints that targets rejected for good.
@@ -79,7 +85,8 @@ impl Config {
             checkpoint_holes_max: 64,
             sweep_interval: Duration::from_mins(1),
             map: true,
-            descriptors_max: 512,
+            descriptors_max: None,
+            require_directory_sync: false,
             pages_out_max: 64,
             dead_letter_bytes: Bytes::mib(64),
         }

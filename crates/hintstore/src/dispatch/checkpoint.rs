@@ -6,7 +6,10 @@
 //! (3) the next open finds the segments named and unlinks. Position, books and names are one record: of
 //! two records a crash could keep one, and hints would count twice.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use hintstore_sweep::latest_deadline;
 
@@ -27,6 +30,7 @@ use hintstore_format::{
 };
 use hintstore_reader::read_footer;
 use hintstore_runtime::{Boot, Next, Step, sync::Ordering::AcqRel};
+use hintstore_storage::StorageError;
 
 /// What there is to write of a target.
 struct Settled {
@@ -82,6 +86,7 @@ impl Engine {
     /// Makes all that was acknowledged durable, and retires what is done.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         self.check_open()?;
+        self.check_home()?;
         span!("checkpoint");
         let mut journal = self.journal.lock();
         let mut records = Vec::new();
@@ -262,10 +267,47 @@ impl Engine {
         journal.state.forget_below(queue.target, queue.first_held());
     }
 
+    /// Ends the hints of closed segments whose files somebody else removed, as damaged: nothing else
+    /// would tell of them before delivery comes there, and after this process nothing at all.
+    pub(crate) fn end_missing(&self) -> Result<()> {
+        self.check_home()?;
+        // First the segments: what is made from now on is no business of this.
+        let mut holders = Vec::new();
+        for queue in self.catalog.all() {
+            for holder in queue.with_deferred() {
+                let closed = |entry: &Arc<Entry>| entry.closed().is_some();
+                let entries: Vec<_> = holder.segments().into_iter().filter(closed).collect();
+                holders.push((holder, entries));
+            }
+        }
+        if holders.iter().all(|(_, entries)| entries.is_empty()) {
+            return Ok(());
+        }
+        let there: HashSet<String> = self
+            .storage
+            .list("")?
+            .into_iter()
+            .map(|found| found.name)
+            .collect();
+        for (holder, entries) in holders {
+            for entry in entries.iter().filter(|entry| !there.contains(&*entry.name)) {
+                let gone = |error: StorageError| error.is_missing();
+                if self.storage.info(&entry.name).is_err_and(gone)
+                    && self.end_all(&holder, entry, End::Damaged)
+                {
+                    event!(error, file = %entry.name, "a hint file was removed by somebody else");
+                    self.home.note_files_gone(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Drops segments in which every hint is dead, by their footers alone.
     pub(crate) fn sweep(&self) -> Result<()> {
         self.check_open()?;
         span!("sweep");
+        self.end_missing()?;
         let now = self.time.now(&*self.clock);
         let config = self.config();
         let mut known = std::mem::take(&mut *self.latest.lock());
@@ -277,7 +319,7 @@ impl Engine {
                     let id = (entry.store, entry.id);
                     match self.latest_deadline(&entry, known.remove(&id), now, &config.expiry) {
                         Ok(Some(latest)) if now.judge(latest) == Verdict::Dead => {
-                            self.drop_whole(&holder, &entry);
+                            self.end_all(&holder, &entry, End::Expired);
                         }
                         Ok(Some(latest)) => drop(still_known.insert(id, latest)),
                         Ok(None) => {}
@@ -328,16 +370,16 @@ impl Engine {
         )))
     }
 
-    /// Ends all of a segment as expired.
-    fn drop_whole(&self, holder: &Queue, entry: &Arc<Entry>) {
+    /// Ends all of a segment in one way. False where it is listed no more.
+    fn end_all(&self, holder: &Queue, entry: &Arc<Entry>, end: End) -> bool {
         let mut progress = holder.progress.lock();
         let is_listed = || holder.segments().iter().any(|known| known.id == entry.id);
         if progress.is_gone || !is_listed() {
             // It was done in the meantime, or is in another deferred segment.
-            return;
+            return false;
         }
         progress.finish_passed(holder);
-        progress.end_whole(holder, entry, End::Expired);
+        progress.end_whole(holder, entry, end);
         progress.ahead.reset();
         let damaged = progress.is_damaged(entry);
         if !progress.is_done(entry) {
@@ -346,5 +388,6 @@ impl Engine {
             holder.remove(entry.id);
         }
         self.catalog.touch();
+        true
     }
 }

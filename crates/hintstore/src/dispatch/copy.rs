@@ -18,7 +18,7 @@ use hintstore_format::{
     layout::{PROFILES_MAX, SECTOR, align_up},
     profile::{self, Profile},
 };
-use hintstore_storage::{File, Op, Result, StorageError};
+use hintstore_storage::{File, Op, Result, StorageError, is_there};
 use hintstore_writer::{Bytes, Usage};
 
 use crate::{catalog::Queue, store::Engine};
@@ -240,6 +240,10 @@ impl<'a> SegmentCopy<'a> {
         self.file.set_length(footer.summary.file_length)?;
         self.file.sync()?;
         self.engine.storage.sync_directory(self.folder)?;
+        if !is_there(&*self.engine.storage, &self.name, &*self.file)? {
+            let error = io::Error::from(io::ErrorKind::NotFound);
+            return Err(StorageError::new(Op::Sync, self.name.clone(), error));
+        }
         Ok(footer.summary)
     }
 

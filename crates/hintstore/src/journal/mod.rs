@@ -17,7 +17,7 @@ use hintstore_format::{
     DecodeError, Incarnation, StoreId, file_name,
     journal::{HEAD, Head, Item, JOURNAL_BYTES_MAX, RECORD_BYTES_MAX, Record, Walk},
 };
-use hintstore_storage::{Existing, File, Op, Result, Storage, StorageError};
+use hintstore_storage::{Existing, File, Op, Result, Storage, StorageError, is_there};
 
 pub(crate) use state::{JournalState, TargetRecords};
 
@@ -237,16 +237,17 @@ impl Journal {
                 let bytes = self.encode(records, self.end, Vec::new())?;
                 file.write_at(&[IoSlice::new(&bytes)], self.end)
                     .and_then(|()| file.sync())
-                    .map(|()| bytes.len() as u64)
+                    .and_then(|()| is_there(&*self.storage, file_name::JOURNAL, &**file))
+                    .map(|there| there.then_some(bytes.len() as u64))
             }
             // An earlier rotation failed half-way; only a new one helps.
             None => return self.rotate(),
         };
-        if let Ok(length) = written {
+        if let Ok(Some(length)) = written {
             self.end += length;
             return Ok(());
         }
-        // A failed sync is never tried again on the same file.
+        // A failed sync is never tried again on the same file, and one that was removed is none.
         self.file = None;
         self.rotate()
     }

@@ -18,7 +18,7 @@ use hintstore_format::{
 };
 use hintstore_reader::Missing;
 use hintstore_runtime::sync::Ordering::SeqCst;
-use hintstore_storage::{Lock, LockError, Storage};
+use hintstore_storage::{Lacks, Lock, LockError, Storage};
 use hintstore_writer::{ByTarget, Bytes};
 
 use crate::{
@@ -76,6 +76,9 @@ pub struct OpenReport {
     pub unreadable: Vec<(String, String)>,
     /// The directory was copied or restored: the store drew a new identity.
     pub new_identity: bool,
+    /// Operations that the file system does not have: without the sync of directories, a power cut may
+    /// take files whose hints were acknowledged as `Durable`.
+    pub lacks: Lacks,
 }
 
 impl OpenReport {
@@ -112,6 +115,9 @@ impl fmt::Display for OpenReport {
         write!(f, "{damaged} hints damaged, {lost} lost at a crash")?;
         for (name, why) in &self.unreadable {
             write!(f, "; cannot read {name}: {why}")?;
+        }
+        if self.lacks.directory_sync {
+            f.write_str("; the file system cannot sync directories")?;
         }
         if self.journal_unreadable {
             f.write_str("; no journal: what was delivered before is delivered again")?;
@@ -247,6 +253,13 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         }
         begun => begun?,
     };
+    // Beginning the journal has synced the directory: what is missing is known.
+    report.lacks = storage.lacks();
+    if report.lacks.directory_sync && config.require_directory_sync {
+        return Err(Error::NoDirectorySync {
+            path: storage.path(""),
+        });
+    }
     // Last: a crash before it draws another identity, or passes over an epoch, and nothing else.
     store_file.begin(&**storage, identity)?;
     Ok(Recovered {

@@ -20,4 +20,6 @@ mod open;
 mod seeing;
 mod settings;
 mod sync_failure;
+mod threads;
+mod trouble;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -24,6 +25,30 @@ pub(crate) fn target(number: u128) -> TargetId {
 
 pub(crate) fn namespace(number: u128) -> Namespace {
     Namespace::from_u128(number + 1)
+}
+
+/// A folder on the real disk that goes with the test.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("hintstore-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        drop(std::fs::remove_dir_all(&path));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A test may have removed it itself.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
 }
 
 /// Small everywhere, so that a short run rolls, seals and retires.
@@ -193,6 +218,13 @@ impl World {
                 self.attempts.remove(&number);
                 false
             }
+        }
+    }
+
+    /// The call for the last hint did not return: it may be there or not.
+    pub(crate) fn forget_last(&mut self) {
+        if let Some(attempt) = self.attempts.get_mut(&(self.next - 1)) {
+            attempt.level = None;
         }
     }
 

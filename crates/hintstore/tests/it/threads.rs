@@ -1,0 +1,350 @@
+//! Stress on real threads, with the books asserted all the time: what runs one step at a time sees no
+//! race. Each test is a case that lost or counted twice under some interleaving.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use hintstore::{
+    Answer, Bytes, Clock as _, Config, Error, Hint, HintStore, Level, Namespace, Page, Sequence,
+    SystemClock, TargetId, Truncate, UnixMillis,
+};
+
+use crate::world::{LONG, Scratch, target};
+
+/// How long each case is put under stress.
+const STRESS: Duration = Duration::from_millis(1500);
+
+fn now() -> UnixMillis {
+    SystemClock.wall()
+}
+
+fn hint(to: TargetId, payload: &[u8]) -> Hint<'_> {
+    Hint::new(to, now(), LONG, payload)
+}
+
+/// Rolls, merges and retires all the time.
+fn restless(scratch: &Scratch) -> Config {
+    let mut config = Config::new(scratch.path("store"));
+    config.writer.segment_bytes = Bytes::kib(16);
+    config.writer.flush_interval = Duration::from_millis(1);
+    config.page_bytes = Bytes::kib(2);
+    config.checkpoint_holes_max = 2;
+    config.retry_delay = Duration::ZERO;
+    config.hint_window = None;
+    config
+}
+
+/// Books that are right at every moment, also while others change them.
+fn assert_balanced(store: &HintStore) {
+    let books = store.ledger();
+    assert_eq!(books.excess(), 0, "{books:?}");
+    let lost = books.ends.get(hintstore::End::Damaged) + books.ends.get(hintstore::End::Lost);
+    assert_eq!(
+        lost, 0,
+        "nothing was damaged and nothing crashed: {books:?}"
+    );
+}
+
+/// Runs each job in a loop on a thread of its own, with the books looked at meanwhile.
+fn stress(store: &HintStore, jobs: &[&(dyn Fn(&HintStore) + Sync)]) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let stop = &stop;
+        for job in jobs {
+            scope.spawn(move || {
+                while !stop.load(SeqCst) {
+                    job(store);
+                }
+            });
+        }
+        let begun = Instant::now();
+        // A failed look must end the others, or the scope waits for ever.
+        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            while begun.elapsed() < STRESS {
+                assert_balanced(store);
+                thread::sleep(Duration::from_millis(5));
+            }
+        }));
+        stop.store(true, SeqCst);
+        if let Err(panic) = looked {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+fn page_of(store: &HintStore, to: TargetId) -> Option<Page> {
+    match store.page(to) {
+        Ok(page) => page,
+        Err(Error::UnknownTarget(_)) => None,
+        Err(error) => panic!("no page: {error}"),
+    }
+}
+
+/// Delivers what is left, and holds the books against it, then and after opening again.
+fn finish(store: HintStore, config: Config, to: TargetId) {
+    assert!(store.sync(to).unwrap());
+    let mut left = 0;
+    let pending = store.ledger().pending();
+    while let Some(page) = page_of(&store, to) {
+        left += page.len() as u64;
+        store.acknowledge(page, &Answer::delivered()).unwrap();
+    }
+    assert_balanced(&store);
+    let books = store.ledger();
+    assert_eq!((left, books.pending()), (pending, 0), "{books:?}");
+    assert_eq!(store.snapshot().health.step_panics, []);
+    store.close().unwrap();
+    let store = HintStore::open(config).unwrap();
+    assert_eq!(store.ledger(), books);
+}
+
+#[test]
+fn books_retire_race() {
+    let scratch = Scratch::new("retire-race");
+    let mut config = restless(&scratch);
+    config.writer.segment_bytes = Bytes::kib(4);
+    config.page_bytes = Bytes::kib(1);
+    let store = HintStore::open(config.clone()).unwrap();
+    let to = target(0);
+    let append = |store: &HintStore| {
+        store.append(hint(to, &[7; 700]), Level::Os).unwrap();
+    };
+    let deliver = |store: &HintStore| match page_of(store, to) {
+        Some(page) => store.acknowledge(page, &Answer::delivered()).unwrap(),
+        None => thread::yield_now(),
+    };
+    let checkpoint = |store: &HintStore| store.checkpoint().unwrap();
+    stress(&store, &[&append, &deliver, &checkpoint]);
+    finish(store, config, to);
+}
+
+#[test]
+fn truncate_deferred_race() {
+    let scratch = Scratch::new("truncate-race");
+    let config = restless(&scratch);
+    let store = HintStore::open(config.clone()).unwrap();
+    let to = target(0);
+    // All up to here was discarded before now.
+    let gone = AtomicU64::new(0);
+    let turn = AtomicU64::new(0);
+    let append_and_truncate = |store: &HintStore| {
+        for _ in 0..100 {
+            store.append(hint(to, &[7; 100]), Level::Os).unwrap();
+        }
+        let what = Truncate {
+            target: Some(to),
+            ..Truncate::default()
+        };
+        let done = store.truncate(&what).unwrap();
+        gone.fetch_max(done[0].up_to.get(), SeqCst);
+    };
+    let deliver = |store: &HintStore| {
+        let gone = gone.load(SeqCst);
+        let Some(page) = page_of(store, to) else {
+            return thread::yield_now();
+        };
+        let mut answer = Answer::delivered();
+        for hint in page.hints() {
+            let sequence = hint.key.sequence;
+            assert!(sequence.get() > gone, "{sequence} was discarded before");
+            if turn.fetch_add(1, SeqCst).is_multiple_of(2) {
+                answer = answer.retry(sequence);
+            }
+        }
+        store.acknowledge(page, &answer).unwrap();
+    };
+    stress(&store, &[&append_and_truncate, &deliver]);
+    finish(store, config, to);
+}
+
+#[test]
+fn two_callers() {
+    let scratch = Scratch::new("two-callers");
+    let config = restless(&scratch);
+    let store = HintStore::open(config.clone()).unwrap();
+    let to = target(0);
+    let ended: Mutex<HashSet<Sequence>> = Mutex::default();
+    let ended = || ended.lock().unwrap_or_else(PoisonError::into_inner);
+    let accepted = AtomicU64::new(0);
+    let append = |store: &HintStore| {
+        // The copies of what has ended are compared with each page.
+        if accepted.fetch_add(1, SeqCst) < 2000 {
+            store.append(hint(to, &[7; 100]), Level::Os).unwrap();
+        } else {
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let turn = AtomicU64::new(0);
+    let deliver = |store: &HintStore| {
+        let before = ended().clone();
+        let Some(page) = page_of(store, to) else {
+            return thread::yield_now();
+        };
+        let (mut answer, mut delivered) = (Answer::delivered(), Vec::new());
+        for hint in page.hints() {
+            let sequence = hint.key.sequence;
+            assert!(!before.contains(&sequence), "{sequence} was acknowledged");
+            if turn.fetch_add(1, SeqCst).is_multiple_of(2) {
+                answer = answer.retry(sequence);
+            } else {
+                delivered.push(sequence);
+            }
+        }
+        store.acknowledge(page, &answer).unwrap();
+        ended().extend(delivered);
+    };
+    stress(&store, &[&append, &deliver, &deliver]);
+    finish(store, config, to);
+}
+
+#[test]
+fn everything_at_once_keeps_the_books() {
+    let scratch = Scratch::new("everything");
+    let mut config = restless(&scratch);
+    config.descriptors_max = Some(8);
+    config.dead_letter_bytes = Bytes::kib(64);
+    let store = HintStore::open(config.clone()).unwrap();
+    let targets: Vec<TargetId> = (0..3).map(target).collect();
+    let turn = AtomicU64::new(0);
+    let next = || turn.fetch_add(1, SeqCst);
+    let append = |store: &HintStore| {
+        let n = next();
+        let level = [Level::Buffered, Level::Os, Level::Durable][(n % 3) as usize];
+        let payload = vec![n as u8; (n * 37 % 900) as usize];
+        let lives = if n.is_multiple_of(9) {
+            Duration::from_millis(n % 50)
+        } else {
+            LONG
+        };
+        let to = targets[(n / 3) as usize % targets.len()];
+        let hint = Hint::new(to, now(), lives, &payload)
+            .namespace(Namespace::from_u128(u128::from(n % 4)));
+        // Refused where it is dead or fenced already.
+        let _refused_or_not = store.append(hint, level);
+    };
+    let deliver = |store: &HintStore| {
+        let n = next();
+        let Some(page) = page_of(store, targets[n as usize % targets.len()]) else {
+            return thread::yield_now();
+        };
+        let mut answer = Answer::delivered();
+        for (at, hint) in page.hints().enumerate() {
+            match (n + at as u64) % 11 {
+                0..4 => answer = answer.retry(hint.key.sequence),
+                4 => answer = answer.reject(hint.key.sequence),
+                _ => {}
+            }
+        }
+        if n.is_multiple_of(13) {
+            drop(page);
+        } else {
+            store.acknowledge(page, &answer).unwrap();
+        }
+    };
+    let operate = |store: &HintStore| {
+        let n = next();
+        match n % 5 {
+            0 => store.sweep().unwrap(),
+            1 => store
+                .fence(Namespace::from_u128(u128::from(n % 4)), now())
+                .unwrap(),
+            2 => store.checkpoint().unwrap(),
+            3 => {
+                let mut config = store.config();
+                config.page_bytes = Bytes::new(1024 + n % 4096);
+                config.descriptors_max = Some(4 + n as usize % 16);
+                store.configure(config).unwrap();
+            }
+            _ => {
+                let what = Truncate {
+                    target: Some(targets[n as usize % targets.len()]),
+                    namespace: n
+                        .is_multiple_of(2)
+                        .then_some(Namespace::from_u128(u128::from(n % 4))),
+                    ..Truncate::default()
+                };
+                match store.truncate(&what) {
+                    Ok(_) | Err(Error::UnknownTarget(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        thread::sleep(Duration::from_millis(3));
+    };
+    stress(&store, &[&append, &append, &deliver, &deliver, &operate]);
+    for to in &targets {
+        assert!(store.sync(*to).unwrap());
+        while let Some(page) = page_of(&store, *to) {
+            store.acknowledge(page, &Answer::delivered()).unwrap();
+        }
+    }
+    assert_balanced(&store);
+    assert_eq!(store.snapshot().health.step_panics, []);
+    let books = store.ledger();
+    assert_eq!(books.pending(), 0, "{books:?}");
+    store.close().unwrap();
+    let again = HintStore::open(config).unwrap();
+    assert_eq!(again.ledger(), books);
+}
+
+#[test]
+fn panic_descriptors() {
+    let scratch = Scratch::new("descriptors");
+    let mut config = Config::new(scratch.path("store"));
+    config.descriptors_max = Some(16);
+    config.writer.flush_interval = Duration::from_millis(2);
+    config.writer.sync_interval = Duration::from_millis(20);
+    config.writer.preallocate = false;
+    let store = HintStore::open(config).unwrap();
+    let turn = AtomicU64::new(0);
+    let some = || target(u128::from(turn.fetch_add(7919, SeqCst) % 200));
+    let append = |store: &HintStore| {
+        store.append(hint(some(), &[7; 300]), Level::Os).unwrap();
+    };
+    let deliver = |store: &HintStore| {
+        if let Some(page) = page_of(store, some()) {
+            store.acknowledge(page, &Answer::delivered()).unwrap();
+        }
+    };
+    stress(&store, &[&append, &append, &append, &deliver]);
+    assert_eq!(store.snapshot().health.step_panics, []);
+    store.close().unwrap();
+}
+
+#[test]
+fn close_window() {
+    let scratch = Scratch::new("close-window");
+    for round in 0..3 {
+        let mut config = Config::new(scratch.path(&format!("store-{round}")));
+        config.writer.unsynced_bytes_max = Bytes::kib(256);
+        let store = HintStore::open(config.clone()).unwrap();
+        let accepted = AtomicU64::new(0);
+        let append = |store: &HintStore| {
+            let n = accepted.fetch_add(1, SeqCst);
+            let hint = hint(target(u128::from(n * 31 % 8)), &[7; 4000]);
+            store.append(hint, Level::Buffered).unwrap();
+        };
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while begun.elapsed() < Duration::from_millis(400) {
+                        append(&store);
+                    }
+                });
+            }
+        });
+        store.close().unwrap();
+        let store = HintStore::open(config).unwrap();
+        assert_eq!(store.ledger().pending(), accepted.load(SeqCst));
+        assert_eq!(store.open_report().lost_at_most, None);
+    }
+    let _kept_until_here = Arc::new(scratch);
+}
