@@ -57,6 +57,12 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Which boot: differs from one start of the machine to the next.
     fn boot_id(&self) -> [u8; 16];
 
+    /// Whether the system takes the wall clock for right: a time server has set it since boot. A clock
+    /// that cannot tell says no; after a boot it is believed when fifteen minutes have passed.
+    fn is_synchronised(&self) -> bool {
+        false
+    }
+
     /// A number that nobody else has drawn: for identities and salts, not for secrets.
     fn entropy(&self) -> u64;
 }
@@ -96,6 +102,15 @@ impl Clock for SystemClock {
             *id.unwrap_or(hintstore_format::StoreId::from_u128(0))
                 .as_bytes()
         })
+    }
+
+    fn is_synchronised(&self) -> bool {
+        // SAFETY: all zeros is a valid `timex`: a struct of integers.
+        let mut state: libc::timex = unsafe { std::mem::zeroed() };
+        // SAFETY: `state` is a valid `timex`, and with `modes` 0 the call only fills it.
+        let answer = unsafe { libc::adjtimex(&raw mut state) };
+        // Where the system does not answer, time alone confirms the clock.
+        answer >= 0 && state.status & libc::STA_UNSYNC == 0
     }
 
     fn entropy(&self) -> u64 {

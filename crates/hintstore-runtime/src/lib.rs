@@ -5,8 +5,6 @@
 //! deterministic one in `hintstore-sim`. All waiting goes through [`Runner::wait_until`]. There is
 //! no other thread, sleep or clock in the engine. [`sync`] has the primitives, in one place.
 
-#![forbid(unsafe_code)]
-
 mod clock;
 mod live;
 mod runner;

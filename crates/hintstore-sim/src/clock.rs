@@ -5,7 +5,7 @@ use std::time::Duration;
 use hintstore_format::UnixMillis;
 use hintstore_runtime::{
     Boot, Clock,
-    sync::{AtomicU64, Mutex, Ordering::SeqCst},
+    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,7 @@ struct Times {
 pub struct SimClock {
     times: Mutex<Times>,
     entropy: AtomicU64,
+    synchronised: AtomicBool,
 }
 
 impl SimClock {
@@ -33,6 +34,7 @@ impl SimClock {
                 boots: 1,
             }),
             entropy: AtomicU64::new(0x1234_5678),
+            synchronised: AtomicBool::new(true),
         }
     }
 
@@ -46,6 +48,11 @@ impl SimClock {
     /// Steps the wall clock, as an operator or a time server would.
     pub fn step_to(&self, wall: UnixMillis) {
         self.times.lock().wall = wall;
+    }
+
+    /// Says whether the system takes the wall clock for right. It does from the start.
+    pub fn set_synchronised(&self, synchronised: bool) {
+        self.synchronised.store(synchronised, SeqCst);
     }
 
     /// Boots the machine anew, after `down`.
@@ -68,6 +75,10 @@ impl Clock for SimClock {
 
     fn boot_id(&self) -> [u8; 16] {
         [self.times.lock().boots; 16]
+    }
+
+    fn is_synchronised(&self) -> bool {
+        self.synchronised.load(SeqCst)
     }
 
     fn entropy(&self) -> u64 {

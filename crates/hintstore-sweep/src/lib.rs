@@ -88,6 +88,7 @@ mod tests {
     fn footer(hints: &[(u128, i64, u64)]) -> Footer {
         let mut builder = Builder::new(&Descriptor {
             store: StoreId::from_u128(1),
+            incarnation: hintstore_format::Incarnation::new(1),
             target: TargetId::from_u128(2),
             segment: SegmentId::new(3),
             created: UnixMillis::new(0),

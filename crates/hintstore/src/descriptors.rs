@@ -32,9 +32,6 @@ use hintstore_storage::{
 };
 use smallvec::SmallVec;
 
-/// By default no more files are open than this, whatever the process may have.
-const MAX: usize = 1 << 14;
-
 /// A store directory of which no more than so many files are open at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
@@ -95,8 +92,8 @@ struct Kept {
 }
 
 impl Descriptors {
-    /// `max` where it is set; else by what the process may have.
-    pub(crate) fn new(inner: Arc<dyn Storage>, max: Option<usize>) -> Self {
+    /// At most `max`, and by what the process may have.
+    pub(crate) fn new(inner: Arc<dyn Storage>, max: usize) -> Self {
         let allowed = inner.open_files_max().unwrap_or(usize::MAX);
         let descriptors = Self {
             files: Arc::new(Files {
@@ -114,9 +111,8 @@ impl Descriptors {
     }
 
     /// Sets another bound. A quarter of what the process may have is left to whatever else it opens.
-    pub(crate) fn set_max(&self, max: Option<usize>) {
+    pub(crate) fn set_max(&self, max: usize) {
         let allowed = self.files.allowed;
-        let max = max.unwrap_or(MAX.min(allowed / 2));
         let most = allowed - allowed / 4;
         self.files.max.store(max.clamp(1, most.max(1)), SeqCst);
         self.files.close.wake();

@@ -2,8 +2,13 @@
 //!
 //! The wall clock is compared with the time since boot. Where they part by more than five seconds
 //! between two looks, either may be right: hints that are dead by one of them are held, neither
-//! sent nor deleted, until an operator confirms the clock or fifteen minutes have passed since
-//! boot. Suspend and downtime are no steps: boot time counts both.
+//! sent nor deleted, until an operator confirms the clock or fifteen minutes have passed by the time
+//! since boot. Suspend is no step: boot time counts it.
+//!
+//! After a boot of the machine there is nothing to compare with: a clock without a battery may be days
+//! off until a time server has set it. So a new boot begins in doubt. Dead is then only what is dead by
+//! the last time that was confirmed before as well, until the kernel says that the clock is
+//! synchronised, an operator does, or the machine has been up for fifteen minutes.
 
 use std::time::Duration;
 
@@ -46,6 +51,8 @@ impl Now {
     pub(crate) fn judge(self, deadline: UnixMillis) -> Verdict {
         match self.doubt {
             None if is_dead(deadline, self.wall) => Verdict::Dead,
+            // Whichever of the two is right.
+            Some(other) if is_dead(deadline, self.wall.min(other)) => Verdict::Dead,
             Some(other) if is_dead(deadline, self.wall.max(other)) => Verdict::Held,
             _ => Verdict::Live,
         }
@@ -56,10 +63,24 @@ impl Now {
 struct Believed {
     wall: UnixMillis,
     boot: Boot,
-    /// When the clock was first seen to have stepped.
+    /// When the clock was first seen to have stepped; or that of the boot, where nothing was confirmed
+    /// since.
     doubt_since: Option<Boot>,
+    /// Nothing was confirmed since the machine was booted: the kernel may.
+    is_new_boot: bool,
     /// Counts the confirmations.
     confirmed: u64,
+}
+
+/// What is known of the time when a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Known {
+    /// Nothing.
+    Nothing,
+    /// The pair that was last confirmed in this boot of the machine.
+    ThisBoot(UnixMillis, Boot),
+    /// It was no earlier than this at some time before this boot.
+    EarlierBoot(UnixMillis),
 }
 
 /// The clock that expiry judges by.
@@ -69,13 +90,18 @@ pub(crate) struct TrustedClock {
 }
 
 impl TrustedClock {
-    /// Starts from the pair that was last confirmed in this boot, if there is one.
-    pub(crate) fn new(clock: &dyn Clock, persisted: Option<(UnixMillis, Boot)>) -> Self {
-        let (wall, boot) = persisted.unwrap_or((clock.wall(), clock.boot()));
+    /// Starts from what was last confirmed.
+    pub(crate) fn new(clock: &dyn Clock, known: Known) -> Self {
+        let (wall, boot, is_new_boot) = match known {
+            Known::Nothing => (clock.wall(), clock.boot(), true),
+            Known::ThisBoot(wall, boot) => (wall, boot, false),
+            Known::EarlierBoot(wall) => (wall, clock.boot(), true),
+        };
         let believed = Believed {
             wall,
             boot,
-            doubt_since: None,
+            doubt_since: is_new_boot.then_some(Boot::default()),
+            is_new_boot,
             confirmed: 0,
         };
         Self {
@@ -91,7 +117,7 @@ impl TrustedClock {
         let apart = wall
             .saturating_since(expected)
             .max(expected.saturating_since(wall));
-        if apart <= STEP {
+        if apart <= STEP && !believed.is_new_boot {
             // Small differences are the clock being steered; they are taken over, so that they
             // never add up to a step.
             // A clock that stepped back to where it was is as good as confirmed.
@@ -100,12 +126,14 @@ impl TrustedClock {
                 wall,
                 boot,
                 doubt_since: None,
+                is_new_boot: false,
                 confirmed,
             };
             return Now { wall, doubt: None };
         }
         let since = *believed.doubt_since.get_or_insert(boot);
-        if boot.since(since) >= CONFIRMED_AFTER {
+        let by_kernel = believed.is_new_boot && clock.is_synchronised();
+        if by_kernel || boot.since(since) >= CONFIRMED_AFTER {
             Self::believe(&mut believed, wall, boot);
             return Now { wall, doubt: None };
         }
@@ -121,6 +149,7 @@ impl TrustedClock {
             wall,
             boot,
             doubt_since: None,
+            is_new_boot: false,
             confirmed,
         };
     }

@@ -22,7 +22,7 @@ use crate::{
     catalog::{Catalog, Entry, Queue},
     descriptors::{CloseFiles, Descriptors},
     dispatch::{CheckAhead, Checkpoint, Deliver, Helpers},
-    expiry::TrustedClock,
+    expiry::{Known, TrustedClock},
     journal::Journal,
     recover::{Recovered, each_hint, recover},
     trace::{event, span},
@@ -324,6 +324,7 @@ impl HintStore {
             journal,
             report,
             last_created,
+            earliest_accepted,
             foreign_bytes,
             aside_bytes,
         } = recovered;
@@ -343,16 +344,18 @@ impl HintStore {
         };
         let writer = Writer::start(parts, config.writer.clone(), store, incarnation, epoch)
             .map_err(Error::Threads)?;
-        let persisted = journal
-            .state
-            .clock
-            .filter(|(.., boot)| *boot == clock.boot_id());
-        let persisted =
-            persisted.map(|(wall, boot_ms, _)| (wall, Boot::new(Duration::from_millis(boot_ms))));
+        let known = match journal.state.clock {
+            Some((wall, boot_ms, boot)) if boot == clock.boot_id() => {
+                Known::ThisBoot(wall, Boot::new(Duration::from_millis(boot_ms)))
+            }
+            Some((wall, ..)) => Known::EarlierBoot(wall),
+            // Hints tell when they were accepted, by whatever clock.
+            None => earliest_accepted.map_or(Known::Nothing, Known::EarlierBoot),
+        };
         let interval = config.checkpoint_interval;
         let engine = Arc::new(Engine {
             helpers: Arc::new(Helpers::new(clock.clone())),
-            time: TrustedClock::new(&*clock, persisted),
+            time: TrustedClock::new(&*clock, known),
             admission: Admission::default(),
             latest: Mutex::default(),
             waker: Waker::default(),

@@ -260,6 +260,18 @@ impl Queue {
         self.segments.lock().to_vec()
     }
 
+    /// Segments that may hold sequences from `first` to `last`, in order: there may be thousands of
+    /// others.
+    pub(crate) fn segments_within(&self, first: Sequence, last: Sequence) -> Vec<Arc<Entry>> {
+        let segments = self.segments.lock();
+        segments
+            .iter()
+            .take_while(|entry| entry.first <= last)
+            .filter(|entry| entry.last() >= first)
+            .cloned()
+            .collect()
+    }
+
     /// The first segment that has hints behind `sequence`.
     pub(crate) fn segment_after(&self, sequence: Sequence) -> Option<Arc<Entry>> {
         let segments = self.segments.lock();

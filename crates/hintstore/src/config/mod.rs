@@ -55,10 +55,10 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// Sealed segments are mapped, where [`crate::install_guard`] was called.
     pub map: bool,
-    /// Hint files that are kept open at once, beyond those that are read or written at the moment. By
-    /// default half of what the process may have open, at most 16,384; never more than three quarters of
-    /// that: see [`crate::Snapshot::descriptors_max`] for what is in force.
-    pub descriptors_max: Option<usize>,
+    /// Hint files that are kept open at once, beyond those that are read or written at the moment. Never
+    /// more than three quarters of what the process may have open, whose soft limit is raised to the hard
+    /// one: [`crate::Snapshot::descriptors_max`] says what is in force.
+    pub descriptors_max: usize,
     /// Refuse a directory whose file system cannot sync directories (some network and user-space ones):
     /// whether the name of a new file survives a power cut is up to it. Else that is only told, by
     /// [`crate::OpenReport::lacks`] and [`crate::Snapshot::health`].
@@ -85,7 +85,7 @@ impl Config {
             checkpoint_holes_max: 64,
             sweep_interval: Duration::from_mins(1),
             map: true,
-            descriptors_max: None,
+            descriptors_max: 1 << 14,
             require_directory_sync: false,
             pages_out_max: 64,
             dead_letter_bytes: Bytes::mib(64),

@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) again: Ranges,
     /// How hints ended since the store was made.
     pub(crate) ends: Ends,
+    /// In segments up to here nothing is missing that is not booked.
+    finished: Sequence,
     /// How many hints of each segment ended.
     pub(crate) ended_in: BTreeMap<SegmentId, u64>,
     /// Pages that are out.
@@ -146,7 +148,10 @@ impl Progress {
 
     fn take_out(&mut self, queue: &Queue, ranges: &Ranges) {
         self.unended.subtract(ranges);
-        for entry in queue.segments() {
+        let (Some(first), Some(last)) = (ranges.ranges().first(), ranges.ranges().last()) else {
+            return;
+        };
+        for entry in queue.segments_within(first.first, last.last) {
             let count = ranges.count_within(entry.first, entry.last());
             self.count_in(entry.id, count);
         }
@@ -159,6 +164,7 @@ impl Progress {
     pub(crate) fn apply_moves(&mut self, queue: &Queue) {
         for moved in queue.take_moved() {
             let Range { first, last } = moved.range;
+            self.finished = self.finished.min(first.before());
             let passed = (last.min(self.frontier).get() + 1).saturating_sub(first.get());
             let ended = passed.saturating_sub(self.unended.count_within(first, last));
             let from = self.ended_in.entry(moved.from).or_default();
@@ -207,15 +213,15 @@ impl Progress {
     pub(crate) fn finish_passed(&mut self, queue: &Queue) {
         self.apply_moves(queue);
         let frontier = self.frontier;
-        for entry in queue
-            .segments()
-            .iter()
-            .take_while(|entry| entry.first <= frontier)
-        {
+        let mut finished = frontier;
+        for entry in queue.segments_within(self.finished.plus(1), frontier) {
             if entry.closed().is_some_and(|closed| closed.last <= frontier) {
-                self.finish(entry);
+                self.finish(&entry);
+            } else {
+                finished = finished.min(entry.first.before());
             }
         }
+        self.finished = self.finished.max(finished);
     }
 
     fn finish(&mut self, entry: &Entry) {

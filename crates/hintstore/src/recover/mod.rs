@@ -137,6 +137,8 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) report: OpenReport,
     pub(crate) last_created: ByTarget<UnixMillis>,
+    /// No hint that was found was accepted before.
+    pub(crate) earliest_accepted: Option<UnixMillis>,
     /// Bytes of foreign files, as they were when the store was opened.
     pub(crate) foreign_bytes: u64,
     /// Bytes of files that are set aside.
@@ -179,6 +181,9 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     told.state.note_all_unlinked();
     let catalog = Arc::new(Catalog::default());
     let mut last_created = ByTarget::default();
+    let all = segments.targets.values();
+    let all = all.flat_map(|of| of.found.iter().chain(&of.deferred));
+    let earliest_accepted = all.map(|found| found.accepted).min();
     for (target, mut segments) in segments.targets {
         if let Some(created) = segments.last_created {
             last_created.insert(target, created);
@@ -273,6 +278,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         aside_bytes: aside_bytes(&**storage)?,
         report,
         last_created,
+        earliest_accepted,
     })
 }
 

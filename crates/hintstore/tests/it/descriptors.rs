@@ -9,7 +9,7 @@ use crate::world::{World, small_config};
 fn more_targets_than_descriptors_lose_nothing() {
     for seed in 0..6 {
         let mut config = small_config();
-        config.descriptors_max = Some(5);
+        config.descriptors_max = 5;
         let mut world = World::opened(config);
         for round in 0..4 {
             for to in 0..40 {
@@ -38,7 +38,7 @@ fn more_targets_than_descriptors_lose_nothing() {
 fn a_sync_that_fails_as_a_file_is_closed_is_not_forgotten() {
     for after in 0..30 {
         let mut config = small_config();
-        config.descriptors_max = Some(3);
+        config.descriptors_max = 3;
         let mut world = World::opened(config);
         world.disk.fail(Fault {
             on: FaultOn::Sync,

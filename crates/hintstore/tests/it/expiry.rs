@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Bytes, End, HintStore, Level, UnixMillis};
+use hintstore::{Answer, Bytes, Clock as _, End, Hint, HintStore, Level, UnixMillis};
 use hintstore_runtime::{Boot, Next, Runner as _, Step, Waker};
 
-use crate::world::{START, World, namespace, small_config};
+use crate::world::{LONG, START, World, namespace, small_config, target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -192,4 +192,96 @@ fn a_dead_backlog_does_not_keep_others_from_the_books() {
     // A page has 2 KiB, and 32 pages at once about 70 hints.
     assert!(seen.len() >= 3 && seen.is_sorted(), "{seen:?}");
     world.assert_right();
+}
+
+/// Ten durable hints of ten days, and an hour in which the clock was right.
+fn an_hour_in_peace() -> World {
+    let mut world = World::opened(small_config());
+    for _ in 0..10 {
+        assert!(world.append(0, 100, Level::Durable));
+    }
+    for _ in 0..60 {
+        world.runner.advance(Duration::from_mins(1));
+    }
+    world.store.take().unwrap().close().unwrap();
+    world
+}
+
+/// The machine comes up with a wrong clock, until a time server corrects it.
+#[test]
+fn clock_at_boot() {
+    let day = Duration::from_hours(24);
+    for (ahead, how) in [(11, "by a call"), (11, "by the kernel"), (3650, "by time")] {
+        let mut world = an_hour_in_peace();
+        world.clock.reboot(Duration::from_mins(1));
+        world.clock.set_synchronised(false);
+        let right = world.clock.wall();
+        world.clock.step_to(right.saturating_add(day * ahead));
+        world.open().unwrap();
+        let store = || world.store();
+        store().sweep().unwrap();
+        world.runner.advance(Duration::from_secs(30));
+        // Neither sent nor ended.
+        assert!(store().page(target(0)).unwrap().is_none(), "{how}");
+        assert_eq!(store().ledger().pending(), 10, "{how}");
+        // Nor is what a peer with the right time hands over refused as dead.
+        let hint = Hint::new(target(0), right, LONG, b"from a peer");
+        assert!(store().append(hint, Level::Durable).is_ok(), "{how}");
+        if how == "by time" {
+            // Nobody corrects it: then it is as right as a clock of this machine gets.
+            world.runner.advance(Duration::from_mins(16));
+            store().sweep().unwrap();
+            assert!(store().page(target(0)).unwrap().is_none());
+            assert_eq!(store().ledger().ended(End::Expired), 11);
+            continue;
+        }
+        world
+            .clock
+            .step_to(right.saturating_add(Duration::from_secs(30)));
+        match how {
+            "by a call" => store().confirm_clock(),
+            _ => world.clock.set_synchronised(true),
+        }
+        let mut delivered = 0;
+        while let Some(page) = store().page(target(0)).unwrap() {
+            delivered += page.len();
+            store().acknowledge(page, &Answer::delivered()).unwrap();
+        }
+        assert_eq!(delivered, 11, "{how}");
+    }
+}
+
+/// A clock that starts in the past keeps what is dead by the time that was confirmed before.
+#[test]
+fn a_clock_that_boots_in_the_past_neither_sends_nor_ends_what_is_dead() {
+    let mut world = World::opened(small_config());
+    let short = Duration::from_mins(10);
+    assert!(world.append_living(0, 100, Level::Durable, short));
+    world.runner.advance(Duration::from_mins(30));
+    world.store.take().unwrap().close().unwrap();
+    world.clock.reboot(Duration::from_mins(1));
+    world.clock.set_synchronised(false);
+    world.clock.step_to(UnixMillis::new(0));
+    world.open().unwrap();
+    world.store().sweep().unwrap();
+    assert!(world.store().page(target(0)).unwrap().is_none());
+    let books = world.store().ledger();
+    assert_eq!(books.pending() + books.ended(End::Expired), 1);
+}
+
+/// Without a journal the hints tell of the time: opening does not take a wrong clock's word for it.
+#[test]
+fn a_wrong_clock_at_boot_without_a_journal_ends_nothing() {
+    let mut world = an_hour_in_peace();
+    world.clock.reboot(Duration::from_mins(1));
+    world.clock.set_synchronised(false);
+    let right = world.clock.wall();
+    world
+        .clock
+        .step_to(right.saturating_add(Duration::from_hours(24 * 11)));
+    world.disk.take_away("store.journal");
+    world.open().unwrap();
+    world.store().sweep().unwrap();
+    assert!(world.store().page(target(0)).unwrap().is_none());
+    assert_eq!(world.store().ledger().pending(), 10);
 }

@@ -208,7 +208,7 @@ fn two_callers() {
 fn everything_at_once_keeps_the_books() {
     let scratch = Scratch::new("everything");
     let mut config = restless(&scratch);
-    config.descriptors_max = Some(8);
+    config.descriptors_max = 8;
     config.dead_letter_bytes = Bytes::kib(64);
     let store = HintStore::open(config.clone()).unwrap();
     let targets: Vec<TargetId> = (0..3).map(target).collect();
@@ -259,7 +259,7 @@ fn everything_at_once_keeps_the_books() {
             3 => {
                 let mut config = store.config();
                 config.page_bytes = Bytes::new(1024 + n % 4096);
-                config.descriptors_max = Some(4 + n as usize % 16);
+                config.descriptors_max = 4 + n as usize % 16;
                 store.configure(config).unwrap();
             }
             _ => {
@@ -298,7 +298,7 @@ fn everything_at_once_keeps_the_books() {
 fn panic_descriptors() {
     let scratch = Scratch::new("descriptors");
     let mut config = Config::new(scratch.path("store"));
-    config.descriptors_max = Some(16);
+    config.descriptors_max = 16;
     config.writer.flush_interval = Duration::from_millis(2);
     config.writer.sync_interval = Duration::from_millis(20);
     config.writer.preallocate = false;

@@ -381,7 +381,7 @@ fn every_step_survives_a_panic() {
 
 fn with_a_panic_at(operation: u64) -> (World, bool) {
     let mut config = small_config();
-    config.descriptors_max = Some(4);
+    config.descriptors_max = 4;
     let mut world = World::opened(config);
     world.disk.panic_at(world.disk.operations() + operation);
     for round in 0..8 {
