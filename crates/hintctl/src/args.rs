@@ -145,6 +145,9 @@ pub(crate) struct Verify {
     /// Directories of hints, or single files
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
+    /// A directory without hints is clean: without this, that nothing was looked at is a problem
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
     /// Also decode Cassandra's mutations: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump
     /// of `system_schema` in JSON
     #[arg(long, value_name = "FILE")]
@@ -228,9 +231,27 @@ pub(crate) struct Expire {
     /// Judge what is dead at this time instead of now
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) as_of: Option<UnixMillis>,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// How a verb changes what is there.
+#[derive(Clone, Debug, Arguments)]
+pub(crate) struct Change {
     /// Do it: without this nothing is changed
     #[arg(long)]
     pub(crate) apply: bool,
+    /// Keep Cassandra's files as they were here, instead of in a folder beside them: on another disk,
+    /// where this one is full. An empty directory, or one that is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) aside: Option<PathBuf>,
+    /// Keep nothing of Cassandra's files as they were: space comes free at once, and there is no way
+    /// back
+    #[arg(long, conflicts_with = "aside")]
+    pub(crate) no_aside: bool,
+    /// The node that uses Cassandra's files is stopped: where nothing can tell whether it is
+    #[arg(long)]
+    pub(crate) node_is_stopped: bool,
 }
 
 #[derive(Debug, Arguments)]
@@ -259,9 +280,8 @@ pub(crate) struct Truncate {
     /// Discard everything
     #[arg(long, conflicts_with_all = ["target", "namespace", "table", "older_than"])]
     pub(crate) all: bool,
-    /// Do it: without this nothing is changed
-    #[arg(long)]
-    pub(crate) apply: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
 }
 
 /// A form of hints.
@@ -393,6 +413,15 @@ fn time(text: &str) -> Result<UnixMillis, String> {
             Ok(UnixMillis::new(millis))
         } else {
             Err("as ms since 1970 this is not between 1973 and 5138: are these seconds?".to_owned())
+        };
+    }
+    // A zone by its name; one that contradicts the offset before it is refused.
+    if text.contains('[') {
+        return match text.parse::<jiff::Zoned>() {
+            Ok(time) => Ok(UnixMillis::new(time.timestamp().as_millisecond())),
+            Err(error) => Err(format!(
+                "{error}: leave the zone out, and write the time in UTC"
+            )),
         };
     }
     if let Ok(time) = text.parse::<jiff::Timestamp>() {

@@ -12,6 +12,7 @@ mod decode;
 mod exit;
 mod input;
 mod output;
+mod progress;
 
 use clap::Parser as _;
 

@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     io::{self, BufWriter, IsTerminal as _, Stdout, Write},
 };
 
@@ -14,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{exit::Exit, input::Bad};
+use crate::{exit::Exit, input::Bad, progress::Bar};
 
 /// Where a verb prints to.
 #[expect(
@@ -22,7 +23,7 @@ use crate::{exit::Exit, input::Bad};
     reason = "each is a setting or a fact of its own"
 )]
 pub(crate) struct Output {
-    out: BufWriter<Stdout>,
+    out: BufWriter<Standard>,
     json: bool,
     progress: bool,
     colours: bool,
@@ -36,7 +37,7 @@ impl Output {
     pub(crate) fn new(json: bool, no_progress: bool) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            out: BufWriter::new(io::stdout()),
+            out: BufWriter::new(Standard(io::stdout())),
             json,
             progress: !no_progress && io::stderr().is_terminal(),
             colours: !no_color && io::stdout().is_terminal(),
@@ -145,9 +146,11 @@ impl Output {
         ))
     }
 
-    /// Something could not be looked at.
-    pub(crate) fn io_error(&mut self) {
+    /// Something could not be looked at, and why.
+    pub(crate) fn fail(&mut self, text: &str) {
         self.io_errors = true;
+        self.summary.entry("error").or_insert_with(|| json!(text));
+        self.remark(text);
     }
 
     /// Says something beside the output.
@@ -161,14 +164,8 @@ impl Output {
     }
 
     /// A bar for work of so many bytes, on a terminal only.
-    pub(crate) fn bar(&self, bytes: u64) -> ProgressBar {
-        if !self.progress || bytes < 64 << 20 {
-            return ProgressBar::hidden();
-        }
-        let style = ProgressStyle::with_template(
-            "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-        );
-        ProgressBar::new(bytes).with_style(style.unwrap_or(ProgressStyle::default_bar()))
+    pub(crate) fn bar(&self, bytes: u64) -> Bar {
+        Bar::new(bytes, self.progress)
     }
 
     /// A bar for so many steps, on a terminal only.
@@ -208,6 +205,48 @@ impl Output {
         result?;
         Ok(exit.unwrap_or(Exit::Io))
     }
+}
+
+/// Standard output: what fails there is not blamed on the file that is looked at.
+struct Standard(Stdout);
+
+impl Standard {
+    fn tell(error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), OfOutput(error.to_string()))
+    }
+}
+
+impl Write for Standard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .write_all(bytes)
+            .map_err(|error| Self::tell(&error))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(|error| Self::tell(&error))
+    }
+}
+
+/// Standard output takes no more.
+#[derive(Debug)]
+struct OfOutput(String);
+
+impl fmt::Display for OfOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write to standard output: {}", self.0)
+    }
+}
+
+impl std::error::Error for OfOutput {}
+
+/// Whether an error is that of standard output.
+pub(crate) fn is_of_output(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|error| error.get_ref().is_some_and(|inner| inner.is::<OfOutput>()))
 }
 
 /// What a file name or a payload may hold is not for the terminal to act on.

@@ -22,6 +22,7 @@ pub enum Op {
     Unlink,
     Map,
     Lock,
+    SetOwner,
 }
 
 impl Op {
@@ -42,6 +43,7 @@ impl Op {
             Self::Unlink => "unlink",
             Self::Map => "map",
             Self::Lock => "lock",
+            Self::SetOwner => "give its owner to",
         }
     }
 }

@@ -9,6 +9,7 @@
 mod buffer;
 mod error;
 mod guard;
+mod lease;
 mod lock;
 mod map;
 mod os;
@@ -18,6 +19,7 @@ mod storage;
 pub use buffer::{Exclusive, Filled, Refused, Reservation, SharedBuffer};
 pub use error::{Op, StorageError};
 pub use guard::{guard_installed, install_guard};
+pub use lease::OpenElsewhere;
 pub use lock::{Lock, LockError};
 pub use map::Mapping;
 pub use os::OsStorage;

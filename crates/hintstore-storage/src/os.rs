@@ -24,6 +24,7 @@ use crate::{
     Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Op, Presence, Result, Space,
     Storage, StorageError,
     guard::{Range, guard_installed},
+    lease::{self, OpenElsewhere},
     owner,
 };
 
@@ -104,6 +105,29 @@ impl OsStorage {
             opened => opened,
         }?;
         Ok(self.shared.directory.get_or_init(|| opened).as_fd())
+    }
+
+    /// Gives the file `to` of another directory, or of this one, owner, group, mode and access control
+    /// list of the file `from` of this one: see [`crate::copy_owner`].
+    pub fn copy_owner(&self, from: &str, other: &Self, to: &str) -> Result<()> {
+        let to_file = other.open_with(Op::Open, to, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let file = self.open_with(Op::Open, from, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        owner::copy_owner(&file.file, &to_file.file)
+            .map_err(|error| StorageError::new(Op::SetOwner, other.path(to), error))
+    }
+
+    /// Whether files can be made in the directory and removed from it, as far as that can be said without
+    /// doing so.
+    pub fn check_writable(&self) -> Result<()> {
+        let fail = self.fail(Op::Write, "");
+        let directory = self.directory().map_err(&fail)?;
+        sys::accessat(directory, ".", sys::Access::WRITE_OK, AtFlags::EACCESS).map_err(fail)
+    }
+
+    /// Whether any process has a file open, this one apart.
+    pub fn is_open_elsewhere(&self, name: &str) -> Result<OpenElsewhere> {
+        let file = self.open_with(Op::Open, name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        Ok(lease::is_open_elsewhere(&file.file))
     }
 
     fn fail(&self, op: Op, name: &str) -> impl Fn(Errno) -> StorageError {

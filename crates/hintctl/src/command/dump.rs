@@ -22,6 +22,7 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     let (mut hints, mut bad, mut skipped) = (0, 0, 0);
     let mut left = dump.select.limit.unwrap_or(u64::MAX);
     each(&dump.paths, output, |input, output| {
+        let bar = output.bar(input.hint_bytes());
         for file in input.hints() {
             let mut printer = Printer {
                 output,
@@ -33,13 +34,14 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
                 skipped: 0,
                 left,
             };
-            let walked = input.walk(file, &mut printer);
+            let walked = bar.walk(input, file, &mut printer);
             hints += printer.hints;
             bad += printer.bad;
             skipped += printer.skipped;
             left = printer.left;
             super::verify::tell(walked, &file.name, output)?;
         }
+        bar.finish();
         Ok(())
     })?;
     let end = format!("{}, {}", count(hints, "hint"), count(bad, "bad region"));

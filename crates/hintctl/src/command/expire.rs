@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
             args.directory.display()
         )));
     }
-    if !input.is_store() && input.hints().next().is_none() && !input.files.is_empty() {
+    if input.holds_nothing() && !input.is_empty()? {
         return Err(usage(format!(
             "{} holds no hints and is no native store: name the directory of one",
             args.directory.display()
@@ -40,9 +40,10 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
                 Fate::Stay
             }
         };
-        return rewrite::run(&input, args.apply, &mut fate, output);
+        return rewrite::run(&input, &args.change, &mut fate, output);
     }
-    if args.apply && args.as_of.is_some() {
+    let apply = args.change.apply;
+    if apply && args.as_of.is_some() {
         return Err(usage(
             "a native store judges by its own clock: --as-of is for the plan only",
         ));
@@ -53,13 +54,16 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         dead: 0,
         alive: 0,
     };
+    input.refuse_newer(output)?;
+    let bar = output.bar(input.hint_bytes());
     for file in input.hints() {
-        let walked = input.walk(file, &mut counter);
+        let walked = bar.walk(&input, file, &mut counter);
         tell(walked, &file.name, output)?;
     }
+    bar.finish();
     let Counter { dead, alive, .. } = counter;
     let mut freed = 0;
-    if args.apply {
+    if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
         store.sweep()?;
         store.close()?;
@@ -70,19 +74,25 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     }
     output.line(
         "expire",
-        json!({ "dead": dead, "alive": alive, "freed_bytes": freed, "applied": args.apply }),
+        json!({ "dead": dead, "alive": alive, "freed_bytes": freed, "applied": apply }),
     )?;
     output.sum("dead", dead);
     output.sum("alive", alive);
     output.sum("freed_bytes", freed);
-    output.sum("applied", args.apply);
+    output.sum("applied", apply);
+    let counter_is_empty = dead == 0;
     let dead = count(dead, "hint");
-    if args.apply {
+    if apply {
         output.text(&format!(
             "{dead} dead, {alive} alive; segments in which all is dead are gone: {}",
             crate::output::bytes(freed)
         ))
+    } else if counter_is_empty {
+        output.text(&format!("{dead} dead, {alive} alive"))
     } else {
+        if let Err(error) = input.storage.check_writable() {
+            output.remark(&format!("--apply would fail: {error}"));
+        }
         output.text(&format!(
             "{dead} dead, {alive} alive; nothing was changed: add --apply"
         ))

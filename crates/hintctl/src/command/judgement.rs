@@ -32,23 +32,41 @@ impl Numbers {
         }
     }
 
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut comma = "";
-        let mut one = |number: i64| {
-            write!(out, "{comma}{number}")?;
-            comma = ",";
-            Ok(())
-        };
-        match self {
-            Self::These(these) => these.iter().try_for_each(one),
+    /// Writes `"all"` for the numbers of `all` hints in order, else the numbers as ranges, each its first
+    /// and its last, in the order in which they are given: a file may have ten million.
+    fn write(&self, all: u64, out: &mut dyn Write) -> io::Result<()> {
+        let ranges = match self {
+            Self::AllBut(count, without) if without.is_empty() => {
+                let last = count.cast_signed() - 1;
+                (last >= 0).then_some((0, last)).into_iter().collect()
+            }
+            Self::These(these) => ranges(these.iter()),
             Self::AllBut(count, without) => {
                 let mut without = without.iter().peekable();
-                (0..*count)
-                    .filter(|number| without.next_if(|next| *next == number).is_none())
-                    .try_for_each(|number| one(number.cast_signed()))
+                let left =
+                    (0..*count).filter(|number| without.next_if(|next| *next == number).is_none());
+                ranges(left.map(u64::cast_signed))
             }
+        };
+        if let [(0, last)] = ranges[..]
+            && last + 1 == all.cast_signed()
+        {
+            return write!(out, "\"all\"");
+        }
+        write!(out, "{}", json!(ranges))
+    }
+}
+
+/// Numbers as ranges, as far as they follow one another.
+fn ranges(numbers: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => ranges.push((number, number)),
         }
     }
+    ranges
 }
 
 impl Cassandra {
@@ -85,15 +103,11 @@ impl Cassandra {
         )?;
         match &self.decoding {
             None => write!(out, "null")?,
-            Some(numbers) => {
-                write!(out, "[")?;
-                numbers.write(out)?;
-                write!(out, "]")?;
-            }
+            Some(numbers) => numbers.write(recoverable, out)?,
         }
-        write!(out, ",\"returned_by_verbatim_reader\":[")?;
-        self.verbatim.write(out)?;
-        write!(out, "]}}")
+        write!(out, ",\"returned_by_verbatim_reader\":")?;
+        self.verbatim.write(recoverable, out)?;
+        write!(out, "}}")
     }
 
     /// Whether a node does not get through the file.

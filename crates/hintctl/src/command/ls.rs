@@ -10,6 +10,7 @@ use crate::{
         Bad, CassandraFile, Flow, Found, HintView, Input, NativeFile, SideFile, Visitor, What, each,
     },
     output::{Output, bytes, count, time},
+    progress::Bar,
 };
 
 /// One file, as it is listed.
@@ -46,8 +47,8 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
                 continue;
             }
             let mut row = Row::default();
-            let looked = look(input, file, &mut row);
-            bar.inc(file.info.length);
+            let looked = look(input, file, &bar, &mut row);
+            bar.pass(file);
             match tell(looked, &file.name, output)? {
                 // It went between the listing and the look: retired, or delivered.
                 None => continue,
@@ -61,7 +62,7 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
             output.line("file", row.json(file))?;
             rows.push(row.cells(file));
         }
-        bar.finish_and_clear();
+        bar.finish();
         let head = [
             "FILE", "FORMAT", "STATE", "HINTS", "SIZE", "OLDEST", "NEWEST", "REMARK",
         ];
@@ -163,10 +164,10 @@ pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<(
     ))
 }
 
-fn look(input: &Input, file: &Found, row: &mut Row) -> anyhow::Result<()> {
+fn look(input: &Input, file: &Found, bar: &Bar, row: &mut Row) -> anyhow::Result<()> {
     match &file.what {
         What::Native => native(input, file, row),
-        What::Cassandra => cassandra(input, file, row),
+        What::Cassandra => cassandra(input, file, bar, row),
         What::Foreign(why) => {
             "foreign".clone_into(&mut row.state);
             row.remark.clone_from(why);
@@ -198,14 +199,14 @@ fn native(input: &Input, found: &Found, row: &mut Row) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cassandra(input: &Input, found: &Found, row: &mut Row) -> anyhow::Result<()> {
+fn cassandra(input: &Input, found: &Found, bar: &Bar, row: &mut Row) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
     row.target = file
         .target()
         .map(|target| target.to_string())
         .unwrap_or_default();
     let mut counted = Counted { row, hints: 0 };
-    let walked = file.walk(&mut counted);
+    let walked = file.walk(&mut bar.over(found, &mut counted));
     let Counted { row, hints } = counted;
     let refused = file.refusal();
     row.hints = refused.is_none().then_some(hints);

@@ -43,11 +43,10 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
                 now,
                 counts: &mut counts,
             };
-            let walked = input.walk(file, &mut player);
+            let walked = bar.walk(input, file, &mut player);
             super::verify::tell(walked, &file.name, output)?;
-            bar.inc(file.info.length);
         }
-        bar.finish_and_clear();
+        bar.finish();
         Ok(())
     })?;
     sink.finish(output.is_complete())?;

@@ -1,25 +1,32 @@
 //! Hints taken out of a directory of Cassandra's: what `truncate` and `expire` do there.
 //!
-//! Offline: a node that runs knows its files by heart. A file that loses all its hints is moved
-//! aside; one that loses some is written anew, and takes the name of the old one in one step, when
-//! that has a second name among what is set aside. A crash leaves one of the two under the name.
+//! Offline: a node that runs knows its files by heart. First all files are looked at, and what is to
+//! happen to each is decided; with `--apply` it is done then, files that go as a whole first: that takes
+//! no space. A file that loses some of its hints is written anew, takes owner, group, mode and access
+//! control list of the old one, and its name in one step. Before that the old one gets a second name
+//! among what is set aside. A crash leaves one of the two under the name; what fails is undone.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
-use hintstore::{Clock as _, Storage as _, SystemClock};
+use hintstore::{Clock as _, OsStorage, Storage as _, StorageError, SystemClock};
 use hintstore_cassandra::{FileWriter, encode_body, side_file};
-use hintstore_storage::Existing;
+use hintstore_storage::{Existing, OpenElsewhere};
 use serde_json::json;
 
 use super::{
-    convert::{begin, publish},
+    convert::{abandon, begin, publish, refuse_occupied},
     verify::{Walked, tell},
 };
 use crate::{
+    args::Change,
     exit::{Coded, Exit},
     input::{Bad, CassandraFile, Flow, Found, From, HintView, Input, Visitor, What},
-    output::{Output, count},
+    output::{Output, bytes, count},
 };
 
 /// Whether a hint is to go, stays, or is left alone although it was meant.
@@ -31,20 +38,122 @@ pub(crate) enum Fate {
     Mixed,
 }
 
-/// Takes out hints, or says which: nothing is changed without `apply`.
+/// What is to happen to one file.
+struct Plan<'a> {
+    found: &'a Found,
+    go: u64,
+    stay: u64,
+    mixed: u64,
+    bad: u64,
+    /// What comes free, about: all of it, or the records that go.
+    bytes: u64,
+    done: bool,
+}
+
+impl Plan<'_> {
+    fn words(&self) -> String {
+        let left = if self.bad > 0 {
+            "its intact hints"
+        } else {
+            "its hints"
+        };
+        match (self.go, self.stay) {
+            (0, _) => "stays as it is".to_owned(),
+            (_, 0) => "goes as a whole".to_owned(),
+            _ => format!("is written anew with {left} that stay"),
+        }
+    }
+}
+
+/// Takes out hints, or says which: nothing is changed without `--apply`.
 pub(crate) fn run(
     input: &Input,
-    apply: bool,
+    change: &Change,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    if apply {
-        refuse_open(input, output)?;
+    if change.apply {
+        input
+            .storage
+            .check_writable()
+            .context("nothing was changed")?;
+        refuse_open(input, change)?;
     }
-    let aside = format!("hintctl-aside-{}", SystemClock.wall().get());
-    let (mut gone, mut mixed, mut files) = (0, 0, 0);
-    let mut rows = Vec::new();
+    let mut plans = look(input, fate, output)?;
+    let mut aside = Aside::new(input, change)?;
     let mut failure = None;
+    if change.apply {
+        // Without a hint in it a file is none: Cassandra fails over some of those. Those go first, and
+        // the largest of them: that needs no space, and makes some.
+        let mut order: Vec<_> = plans.iter_mut().filter(|plan| plan.go > 0).collect();
+        order.sort_by_key(|plan| (plan.stay > 0, std::cmp::Reverse(plan.bytes)));
+        for plan in order {
+            let done = if plan.stay == 0 {
+                remove(input, plan.found, &mut aside)
+            } else {
+                replace(input, plan.found, &mut aside, fate)
+            };
+            if let Err(error) = done {
+                failure = Some(explain(error, plan, &aside));
+                break;
+            }
+            plan.done = true;
+        }
+    }
+    print(&plans, change, output)?;
+    let is_done = |plan: &&Plan<'_>| plan.done || !change.apply;
+    let gone: u64 = plans.iter().filter(is_done).map(|plan| plan.go).sum();
+    let freed: u64 = plans.iter().filter(is_done).map(|plan| plan.bytes).sum();
+    let hints = count(gone, "hint");
+    output.sum("hints", gone);
+    output.sum("mixed", plans.iter().map(|plan| plan.mixed).sum::<u64>());
+    output.sum("applied", change.apply);
+    output.sum("free_bytes", freed);
+    let freed = bytes(freed);
+    if !change.apply {
+        if gone == 0 {
+            return output.text("0 hints would be discarded");
+        }
+        output.problem();
+        if let Err(error) = input.storage.check_writable() {
+            output.remark(&format!("--apply would fail: {error}"));
+        }
+        return output.text(&format!(
+            "{hints} would be discarded; nothing was changed: stop the node and add --apply. About \
+             {freed} come free when the files set aside are removed, or at once with --no-aside"
+        ));
+    }
+    let kept = aside.kept();
+    if let Some(kept) = &kept {
+        output.sum("aside", kept.display().to_string());
+    }
+    let kept = kept.map_or_else(String::new, |kept| {
+        let kept = kept.display();
+        format!(
+            "; the files as they were are in {kept}: about {freed} come free when that is removed"
+        )
+    });
+    if let Some(error) = failure {
+        let done = plans.iter().filter(|plan| plan.done).count() as u64;
+        return Err(if done == 0 {
+            error.context("nothing was changed")
+        } else {
+            let done = count(done, "file");
+            error.context(format!(
+                "not all was done, only {done} of those above{kept}; do it again for the rest"
+            ))
+        });
+    }
+    output.text(&format!("{hints} discarded{kept}"))
+}
+
+/// Looks at all files.
+fn look<'a>(
+    input: &'a Input,
+    fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
+    output: &mut Output,
+) -> anyhow::Result<Vec<Plan<'a>>> {
+    let mut plans = Vec::new();
     let bar = output.bar(input.hint_bytes());
     for found in input
         .files
@@ -52,11 +161,17 @@ pub(crate) fn run(
         .filter(|file| file.what == What::Cassandra)
     {
         let mut counter = Counter::new(fate);
-        let walked = input.walk(found, &mut counter);
-        let (go, stay, of_mixed, bad) = (counter.go, counter.stay, counter.mixed, counter.bad);
-        let regions = counter.regions;
+        let walked = bar.walk(input, found, &mut counter);
+        let Counter {
+            go,
+            stay,
+            mixed,
+            bad,
+            regions,
+            bytes,
+            ..
+        } = counter;
         let walked = tell(walked, &found.name, output)?;
-        bar.inc(found.info.length);
         for region in &regions {
             output.bad(&found.name, region)?;
         }
@@ -65,84 +180,77 @@ pub(crate) fn run(
             output.remark(&format!("{}: stays as it is", found.name));
             continue;
         }
-        if go == 0 && of_mixed == 0 {
+        if go == 0 && mixed == 0 {
             continue;
         }
-        gone += go;
-        mixed += of_mixed;
-        files += u64::from(go > 0);
-        if apply && go > 0 {
-            // A file without a hint in it is none: Cassandra fails over some of those.
-            let done = if stay == 0 {
-                set_aside(input, found, &aside)
+        plans.push(Plan {
+            found,
+            go,
+            stay,
+            mixed,
+            bad,
+            bytes: if stay == 0 {
+                found.info.allocated
             } else {
-                replace(input, found, &aside, fate)
-            };
-            if let Err(error) = done {
-                failure = Some(error.context(found.name.clone()));
-                break;
-            }
-        }
-        let left = if bad > 0 {
-            "its intact hints"
-        } else {
-            "its hints"
-        };
-        let what = match (go, stay) {
-            (0, _) => "stays as it is".to_owned(),
-            (_, 0) => "goes as a whole".to_owned(),
-            _ => format!("is written anew with {left} that stay"),
-        };
+                bytes
+            },
+            done: false,
+        });
+    }
+    bar.finish();
+    Ok(plans)
+}
+
+fn print(plans: &[Plan<'_>], change: &Change, output: &mut Output) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for plan in plans {
         output.line(
             "discard",
             json!({
-                "file": found.name,
-                "hints": go,
-                "kept": stay,
-                "mixed": of_mixed,
-                "bad": bad,
-                "applied": apply,
+                "file": plan.found.name,
+                "hints": plan.go,
+                "kept": plan.stay,
+                "mixed": plan.mixed,
+                "bad": plan.bad,
+                "applied": plan.done,
             }),
         )?;
+        let words = if change.apply && plan.go > 0 && !plan.done {
+            "stays as it is: not done".to_owned()
+        } else {
+            plan.words()
+        };
         rows.push(vec![
-            found.name.clone(),
-            go.to_string(),
-            stay.to_string(),
-            of_mixed.to_string(),
-            what,
+            plan.found.name.clone(),
+            plan.go.to_string(),
+            plan.stay.to_string(),
+            plan.mixed.to_string(),
+            words,
         ]);
     }
-    bar.finish_and_clear();
-    output.table(&["FILE", "HINTS", "KEPT", "MIXED, LEFT ALONE", ""], rows)?;
-    output.sum("hints", gone);
-    output.sum("mixed", mixed);
-    output.sum("applied", apply);
-    let hints = count(gone, "hint");
-    if !apply {
-        if gone > 0 {
-            output.problem();
+    output.table(&["FILE", "HINTS", "KEPT", "MIXED, LEFT ALONE", ""], rows)
+}
+
+/// What to do about a file that could not be dealt with.
+fn explain(error: anyhow::Error, plan: &Plan<'_>, aside: &Aside<'_>) -> anyhow::Error {
+    let is_full = |error: &StorageError| error.is_disk_full();
+    let full = error.chain().any(|cause| {
+        let of_storage = cause.downcast_ref::<StorageError>().is_some_and(is_full);
+        let of_system = cause.downcast_ref::<std::io::Error>();
+        of_storage || of_system.is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
+    });
+    let error = error.context(plan.found.name.clone());
+    if !full {
+        return error;
+    }
+    let text = match aside.place {
+        Place::Nowhere => "the disk has no room for the file that is to take its place: free some",
+        _ => {
+            "the disk is full, and what is set aside frees nothing: keep it on another disk with \
+             --aside DIR, or not at all with --no-aside"
         }
-        return output.text(&format!(
-            "{hints} would be discarded; nothing was changed: stop the node and add --apply"
-        ));
-    }
-    if files > 0 {
-        output.sum("aside", aside.as_str());
-    }
-    if let Some(error) = failure {
-        let kept = input.storage.path(&aside);
-        return Err(error.context(format!(
-            "not all was done: the files above were, and those as they were are in {}; do it again",
-            kept.display()
-        )));
-    }
-    if files > 0 {
-        return output.text(&format!(
-            "{hints} discarded; the files as they were are in {}",
-            input.storage.path(&aside).display()
-        ));
-    }
-    output.text(&format!("{hints} discarded"))
+    };
+    error.context(text)
 }
 
 struct Counter<'a> {
@@ -151,6 +259,8 @@ struct Counter<'a> {
     stay: u64,
     mixed: u64,
     bad: u64,
+    /// Of the records that go.
+    bytes: u64,
     /// What is damage, or why the file is not looked at.
     regions: Vec<Bad>,
 }
@@ -166,6 +276,7 @@ impl<'a> Counter<'a> {
             stay: 0,
             mixed: 0,
             bad: 0,
+            bytes: 0,
             regions: Vec::new(),
         }
     }
@@ -174,7 +285,10 @@ impl<'a> Counter<'a> {
 impl Visitor for Counter<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         match (self.fate)(hint) {
-            Fate::Go => self.go += 1,
+            Fate::Go => {
+                self.go += 1;
+                self.bytes += hint.payload.len() as u64;
+            }
             Fate::Stay => self.stay += 1,
             Fate::Mixed => {
                 self.stay += 1;
@@ -194,33 +308,127 @@ impl Visitor for Counter<'_> {
     }
 }
 
-/// Gives a file, and the one beside it, second names among what is set aside.
-fn keep(input: &Input, found: &Found, aside: &str) -> anyhow::Result<Vec<String>> {
-    input.storage.make_directory(aside)?;
-    let mut kept = Vec::new();
-    for name in [Some(found.name.clone()), side_file(&found.name)]
-        .into_iter()
-        .flatten()
-    {
-        let (from, to) = (
-            input.storage.path(&name),
-            input.storage.path(&format!("{aside}/{name}")),
-        );
-        if !from.exists() {
-            continue;
-        }
-        std::fs::hard_link(&from, &to)
-            .or_else(|_no_links| std::fs::copy(&from, &to).map(drop))
-            .with_context(|| format!("cannot keep {} as {}", from.display(), to.display()))?;
-        kept.push(name);
-    }
-    input.storage.sync_directory(aside)?;
-    Ok(kept)
+/// Where the files as they were are kept.
+struct Aside<'a> {
+    input: &'a Input,
+    place: Place,
+    /// Something is kept there.
+    is_used: bool,
 }
 
-fn set_aside(input: &Input, found: &Found, aside: &str) -> anyhow::Result<()> {
-    for name in keep(input, found, aside)? {
-        input.storage.unlink(&name)?;
+enum Place {
+    /// A folder beside them: a second name takes no space.
+    Beside(String),
+    /// A directory of the operator's choice.
+    There(OsStorage),
+    Nowhere,
+}
+
+impl<'a> Aside<'a> {
+    fn new(input: &'a Input, change: &Change) -> anyhow::Result<Self> {
+        let place = match &change.aside {
+            _ if change.no_aside => Place::Nowhere,
+            Some(path) => {
+                refuse_occupied(path)?;
+                Place::There(OsStorage::new(path))
+            }
+            None => Place::Beside(format!("hintctl-aside-{}", SystemClock.wall().get())),
+        };
+        Ok(Self {
+            input,
+            place,
+            is_used: false,
+        })
+    }
+
+    /// Where something is kept.
+    fn kept(&self) -> Option<PathBuf> {
+        match &self.place {
+            _ if !self.is_used => None,
+            Place::Beside(folder) => Some(self.input.storage.path(folder)),
+            Place::There(storage) => Some(storage.path("")),
+            Place::Nowhere => None,
+        }
+    }
+
+    /// Keeps files under their names; durable on return. What is kept of some of them, where others
+    /// could not be, goes again.
+    fn keep(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let kept = self.try_keep(names);
+        if kept.is_err() {
+            self.forget(names);
+        }
+        self.is_used |= kept.is_ok() && !matches!(self.place, Place::Nowhere);
+        kept
+    }
+
+    fn try_keep(&self, names: &[String]) -> anyhow::Result<()> {
+        let storage = &self.input.storage;
+        match &self.place {
+            Place::Nowhere => {}
+            Place::Beside(folder) => {
+                storage.make_directory(folder)?;
+                for name in names {
+                    let to = format!("{folder}/{name}");
+                    let (from, path) = (storage.path(name), storage.path(&to));
+                    if std::fs::hard_link(&from, &path).is_err() {
+                        // A file system without a second name for a file.
+                        copy(storage, name, storage, &to)?;
+                    }
+                }
+                storage.sync_directory(folder)?;
+            }
+            Place::There(there) => {
+                there.make_directory("")?;
+                for name in names {
+                    copy(storage, name, there, name)?;
+                }
+                there.sync_directory("")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was kept of files that stay as they are. What cannot be removed is a second name
+    /// of what is there.
+    fn forget(&mut self, names: &[String]) {
+        for name in names {
+            match &self.place {
+                Place::Nowhere => {}
+                Place::Beside(folder) => {
+                    drop(self.input.storage.unlink(&format!("{folder}/{name}")));
+                }
+                Place::There(there) => drop(there.unlink(name)),
+            }
+        }
+        if let (Place::Beside(folder), false) = (&self.place, self.is_used) {
+            drop(std::fs::remove_dir(self.input.storage.path(folder)));
+        }
+    }
+}
+
+/// Copies a file to another place, durable on return, with its owner.
+fn copy(from: &OsStorage, name: &str, to: &OsStorage, copy: &str) -> anyhow::Result<()> {
+    let (source, target) = (from.path(name), to.path(copy));
+    std::fs::copy(&source, &target)
+        .with_context(|| format!("cannot keep {} as {}", source.display(), target.display()))?;
+    from.copy_owner(name, to, copy)?;
+    to.open(copy, true)?.sync()?;
+    Ok(())
+}
+
+/// A hint file and the one beside it, as far as they are there.
+fn with_side(input: &Input, found: &Found) -> Vec<String> {
+    let names = [Some(found.name.clone()), side_file(&found.name)];
+    let there = |name: &String| input.storage.path(name).exists();
+    names.into_iter().flatten().filter(there).collect()
+}
+
+fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> anyhow::Result<()> {
+    let names = with_side(input, found);
+    aside.keep(&names)?;
+    for name in &names {
+        input.storage.unlink(name)?;
     }
     Ok(input.storage.sync_directory("")?)
 }
@@ -229,25 +437,39 @@ fn set_aside(input: &Input, found: &Found, aside: &str) -> anyhow::Result<()> {
 fn replace(
     input: &Input,
     found: &Found,
-    aside: &str,
+    aside: &mut Aside<'_>,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
 ) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
     let Ok(plan) = file.salvageable(None) else {
         anyhow::bail!("{}: it cannot be written anew", found.name);
     };
-    keep(input, found, aside)?;
-    let writer = FileWriter::new(
-        begin(&input.storage, &found.name)?,
-        plan.version,
-        plan.timestamp_ms,
-        *plan.target.as_bytes(),
-        plan.codec,
-    )?;
-    let mut keeper = Keeper { writer, fate };
-    file.walk_as(&plan, &mut keeper)?;
-    let writer = keeper.writer;
-    publish(&input.storage, &found.name, writer, Existing::Replace)?;
+    let names = with_side(input, found);
+    let mut write = || {
+        let writer = FileWriter::new(
+            begin(&input.storage, &found.name)?,
+            plan.version,
+            plan.timestamp_ms,
+            *plan.target.as_bytes(),
+            plan.codec,
+        )?;
+        let mut keeper = Keeper {
+            writer,
+            fate: &mut *fate,
+        };
+        file.walk_as(&plan, &mut keeper)?;
+        let writer = keeper.writer;
+        aside.keep(&names)?;
+        publish(&input.storage, &found.name, writer, Existing::Replace)
+    };
+    if let Err(error) = write() {
+        // As it was: what is new of it goes again.
+        drop(abandon(&input.storage, &found.name));
+        if file.is_there(&input.storage) {
+            aside.forget(&names);
+        }
+        return Err(error);
+    }
     Ok(())
 }
 
@@ -272,47 +494,83 @@ impl<W: std::io::Write> Visitor for Keeper<'_, W> {
     }
 }
 
-/// A node that has one of the files open is at work on them.
-fn refuse_open(input: &Input, output: &Output) -> anyhow::Result<()> {
-    let files: Vec<PathBuf> = input
-        .hints()
-        .filter_map(|file| std::fs::canonicalize(input.storage.path(&file.name)).ok())
-        .collect();
-    let own = std::process::id();
-    let mut hidden = 0;
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = process.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let open = std::fs::read_dir(process.path().join("fd"));
-        hidden += u32::from(open.is_err() && process.path().exists());
-        let mut open = open
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|link| std::fs::read_link(link.path()).ok());
-        if pid != own
-            && let Some(path) = open.find(|path: &PathBuf| is_one_of(path, &files))
-        {
-            return Err(Coded {
-                exit: Exit::Locked,
-                text: format!(
-                    "process {pid} has {} open: stop the node first",
-                    path.display()
-                ),
+/// A node that has one of the files open is at work on them. The kernel says so of each file, where it
+/// can; else /proc does, if all processes are to be seen there.
+fn refuse_open(input: &Input, change: &Change) -> anyhow::Result<()> {
+    let locked = |text: String| Coded {
+        exit: Exit::Locked,
+        text,
+    };
+    let mut unknown = HashSet::new();
+    for file in input.hints() {
+        match input.storage.is_open_elsewhere(&file.name) {
+            Ok(OpenElsewhere::No) => {}
+            Err(error) if error.is_missing() => {}
+            Ok(OpenElsewhere::Yes | OpenElsewhere::CannotTell) | Err(_) => {
+                unknown.insert((file.info.device, file.info.inode));
             }
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    // Also one that is known to be open: to say by whom.
+    let all_seen = match open_in(&unknown) {
+        Ok((pid, path)) => {
+            let path = path.display();
+            return Err(locked(format!(
+                "process {pid} has {path} open: stop the node first"
+            ))
+            .into());
+        }
+        Err(all_seen) => all_seen,
+    };
+    for file in input.hints() {
+        if let Ok(OpenElsewhere::Yes) = input.storage.is_open_elsewhere(&file.name) {
+            return Err(locked(format!(
+                "a process that cannot be seen from here has {} open: stop the node first",
+                input.storage.path(&file.name).display()
+            ))
             .into());
         }
     }
-    if hidden > 0 {
-        output.remark(&format!(
-            "{hidden} processes of others may have the files open and could not be looked at"
-        ));
+    if all_seen || change.node_is_stopped {
+        return Ok(());
     }
-    Ok(())
+    Err(locked(format!(
+        "whether a node has files of {} open cannot be told: neither does the file system say so, nor are \
+         all processes to be seen from here. Stop the node, and add --node-is-stopped",
+        input.storage.path("").display()
+    ))
+    .into())
 }
 
-fn is_one_of(path: &Path, files: &[PathBuf]) -> bool {
-    files.iter().any(|file| file == path)
+/// The number of the pid namespace that all others are in.
+const ALL_PROCESSES: &str = "pid:[4026531836]";
+
+/// The process that has one of these files open, and under which name; or whether all processes could
+/// be looked at. Files are compared by device and inode: a node in a container has other paths.
+fn open_in(files: &HashSet<(u64, u64)>) -> Result<(u32, PathBuf), bool> {
+    let own = std::process::id();
+    let mut all_seen = std::fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|namespace| namespace == Path::new(ALL_PROCESSES));
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name();
+        let pid = name.to_str().and_then(|name| name.parse::<u32>().ok());
+        let Some(pid) = pid.filter(|pid| *pid != own) else {
+            continue;
+        };
+        let Ok(open) = std::fs::read_dir(process.path().join("fd")) else {
+            all_seen &= !process.path().exists();
+            continue;
+        };
+        for link in open.flatten().map(|link| link.path()) {
+            let is_one =
+                |metadata: std::fs::Metadata| files.contains(&(metadata.dev(), metadata.ino()));
+            if std::fs::metadata(&link).is_ok_and(is_one) {
+                return Ok((pid, std::fs::read_link(&link).unwrap_or(link)));
+            }
+        }
+    }
+    Err(all_seen)
 }

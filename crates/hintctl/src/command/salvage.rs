@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             regions: 0,
             lost_bytes: 0,
         };
-        let walked = file.walk_as(&plan, &mut saver);
+        let walked = file.walk_as(&plan, &mut bar.over(found, &mut saver));
         let (saved, regions, lost_bytes) = (saver.hints, saver.regions, saver.lost_bytes);
         let writer = saver.writer;
         tell(walked, &found.name, output)?;
@@ -108,9 +108,9 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             bytes(lost_bytes),
             count(regions, "region"),
         ))?;
-        bar.inc(found.info.length);
+        bar.pass(found);
     }
-    bar.finish_and_clear();
+    bar.finish();
     output.text(&format!(
         "{} of {} in {}; {} lost",
         count(hints, "hint"),

@@ -33,10 +33,8 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         ));
     }
     let input = Input::open(&args.directory)?;
-    if input.is_directory
-        && !input.is_store()
-        && input.files.iter().any(|file| file.what == What::Cassandra)
-    {
+    let is_cassandras = input.files.iter().any(|file| file.what == What::Cassandra);
+    if input.is_directory && !input.is_store() && (is_cassandras || input.is_empty()?) {
         return of_cassandra(args, &input, output);
     }
     if args.table.is_some() || args.schema.is_some() {
@@ -53,13 +51,15 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             file_name::STORE
         )));
     }
+    input.refuse_newer(output)?;
     let which = Which {
         target: args.target,
         namespace: args.namespace,
         created_before: args.older_than,
         up_to: args.up_to,
     };
-    let done = if args.apply {
+    let apply = args.change.apply;
+    let done = if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
         let done = match store.truncate(&which) {
             // As the plan says: there is nothing to discard.
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
                 "hints": one.hints,
                 "mixed": one.mixed,
                 "up_to": one.up_to.to_string(),
-                "applied": args.apply,
+                "applied": apply,
             }),
         )?;
         rows.push(vec![
@@ -105,13 +105,18 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     }
     output.sum("hints", hints);
     output.sum("mixed", mixed);
-    output.sum("applied", args.apply);
-    if args.apply {
+    output.sum("applied", apply);
+    if apply {
         output.text(&format!("{} discarded", count(hints, "hint")))
     } else {
         if hints > 0 {
             // Work is left to do.
             output.problem();
+            if let Err(error) = input.storage.check_writable() {
+                output.remark(&format!("--apply would fail: {error}"));
+            }
+        } else {
+            return output.text("0 hints would be discarded");
         }
         output.text(&format!(
             "{} would be discarded; nothing was changed: add --apply",
@@ -141,7 +146,7 @@ fn of_cassandra(args: &Truncate, input: &Input, output: &mut Output) -> anyhow::
         true if by_table && hint.namespace == Namespace::MIXED => Fate::Mixed,
         true => Fate::Go,
     };
-    rewrite::run(input, args.apply, &mut fate, output)?;
+    rewrite::run(input, &args.change, &mut fate, output)?;
     wanted.tell_unsure(output);
     Ok(())
 }
@@ -156,11 +161,10 @@ fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<
     };
     let bar = output.bar(input.hint_bytes());
     for file in input.hints().filter(|file| file.what == What::Native) {
-        let walked = input.walk(file, &mut planner);
+        let walked = bar.walk(input, file, &mut planner);
         super::verify::tell(walked, &file.name, output)?;
-        bar.inc(file.info.length);
     }
-    bar.finish_and_clear();
+    bar.finish();
     Ok(planner.found.into_values().collect())
 }
 

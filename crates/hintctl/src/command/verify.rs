@@ -14,7 +14,8 @@ use crate::{
         Bad, CassandraFile, Flow, Found, From, HintView, Input, NativeFile, SideFile, Visitor,
         What, each,
     },
-    output::{Output, count},
+    output::{Output, count, is_of_output},
+    progress::Bar,
 };
 
 /// What a walk over one file found.
@@ -107,6 +108,8 @@ struct Totals {
     damaged: u64,
     refused: u64,
     unreadable: u64,
+    /// Files that Cassandra does not get through.
+    failing: u64,
     aside: u64,
 }
 
@@ -114,6 +117,11 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(verify.schema.as_ref(), output)?;
     let mut totals = Totals::default();
     each(&verify.paths, output, |input, output| {
+        if input.holds_nothing() && !verify.allow_empty {
+            // In a script that watches, a directory that is the wrong one must not be clean.
+            output.problem();
+            output.remark("nothing was verified; --allow-empty takes that for clean");
+        }
         let bar = output.bar(input.hint_bytes());
         for file in input.hints() {
             let mut check = Check {
@@ -121,17 +129,17 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
                 ..Check::default()
             };
             let walked = match &file.what {
-                What::Native => native(input, file, &mut check),
-                _ => cassandra(input, file, &mut check),
+                What::Native => native(input, file, &bar, &mut check),
+                _ => cassandra(input, file, &bar, &mut check),
             };
-            bar.inc(file.info.length);
+            bar.pass(file);
             let Some(walked) = tell(walked, &file.name, output)? else {
                 continue;
             };
             totals.add(&check, walked);
             print(file, &check, walked, output)?;
         }
-        bar.finish_and_clear();
+        bar.finish();
         totals.aside += input.aside.len() as u64;
         store(input, output)?;
         input.journal(output)?;
@@ -143,13 +151,20 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
         damaged,
         refused,
         unreadable,
+        failing,
         aside,
     } = totals;
     output.text(&format!(
-        "{}, {}; {damaged} damaged, {refused} refused, {unreadable} unreadable",
+        "{}, {}; {damaged} damaged, {refused} refused, {unreadable} unreadable{}",
         count(files, "file"),
-        count(hints, "intact hint")
+        count(hints, "intact hint"),
+        if failing > 0 {
+            format!(", {failing} that Cassandra does not get through")
+        } else {
+            String::new()
+        }
     ))?;
+    output.sum("failing_files", failing);
     output.sum("files", files);
     output.sum("hints", hints);
     output.sum("damaged_files", damaged);
@@ -167,6 +182,7 @@ impl Totals {
         self.damaged += u64::from(verdict == "damaged");
         self.refused += u64::from(["refused", "unknown version"].contains(&verdict));
         self.unreadable += u64::from(walked == Walked::InPart);
+        self.failing += u64::from(check.cassandra.as_ref().is_some_and(Cassandra::fails));
     }
 }
 
@@ -193,11 +209,10 @@ pub(crate) fn tell(
     {
         return Ok(None);
     }
-    if closed_pipe(&error) {
+    if closed_pipe(&error) || is_of_output(&error) {
         return Err(error);
     }
-    output.io_error();
-    output.remark(&format!("{name}: {error:#}"));
+    output.fail(&format!("{name}: {error:#}"));
     Ok(Some(Walked::InPart))
 }
 
@@ -279,9 +294,9 @@ fn print(
     Ok(())
 }
 
-fn native(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Result<()> {
+fn native(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> anyhow::Result<()> {
     let file = NativeFile::open(&input.storage, &found.name)?;
-    file.walk(check)?;
+    file.walk(&mut bar.over(found, check))?;
     if check.disorder > 0 {
         let text = format!(
             "{} hints are not in the order of their sequences",
@@ -309,14 +324,14 @@ fn native(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Result
     Ok(())
 }
 
-fn cassandra(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Result<()> {
+fn cassandra(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
     let schema = check.schema;
     let part = || Check {
         schema,
         ..Check::default()
     };
-    let odd = match file.walk_in_parts(part)? {
+    let odd = match file.walk_in_parts(part, &bar.counter())? {
         // Positions of what does not decode are those of the whole.
         Some(parts) if parts.iter().all(|part| part.decoded.wrong == 0) => {
             for part in parts {
@@ -324,7 +339,7 @@ fn cassandra(input: &Input, found: &Found, check: &mut Check<'_>) -> anyhow::Res
             }
             false
         }
-        _ => file.walk(check)?,
+        _ => file.walk(&mut bar.over(found, check))?,
     };
     let plain = !odd && check.bad_count == 0 && check.decoded.wrong == 0;
     check.cassandra = if FileName::parse(&found.name) == Some(FileName::Corrupt) {
@@ -380,14 +395,11 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
     file.read_at(&mut bytes, 0)?;
     match store_file::decode(&bytes) {
         Ok(_) => damaged_slot(&bytes, output),
+        // Told by who opened it.
+        Err(error) if error.is_foreign() => Ok(()),
         Err(error) => {
-            let what = if error.is_foreign() {
-                "version"
-            } else {
-                "store"
-            };
             let text = format!("neither slot can be read: {error}");
-            output.bad(file_name::STORE, &Bad::whole(what, text))
+            output.bad(file_name::STORE, &Bad::whole("store", text))
         }
     }
 }

@@ -69,6 +69,11 @@ impl CassandraFile {
         })
     }
 
+    /// Whether this file has its name still.
+    pub(crate) fn is_there(&self, storage: &OsStorage) -> bool {
+        hintstore_storage::is_there(storage, &self.name, &*self.file).unwrap_or(false)
+    }
+
     /// Why the records of the file cannot be read, if they cannot.
     pub(crate) fn refusal(&self) -> Option<Bad> {
         let whole = |what, text: String| Bad {
@@ -265,6 +270,7 @@ impl CassandraFile {
     pub(crate) fn walk_in_parts<V: Visitor + Send>(
         &self,
         visitor: impl Fn() -> V,
+        progress: &(dyn Fn(u64) + Sync),
     ) -> anyhow::Result<Option<Vec<V>>> {
         let Ok(descriptor) = &self.descriptor else {
             return Ok(None);
@@ -302,6 +308,8 @@ impl CassandraFile {
                         let mut whole = Whole {
                             visitor: &mut visitor,
                             is_whole: true,
+                            progress,
+                            told: *from,
                         };
                         let odd = walk(records, target, messaging, true, &mut whole)?;
                         let is_whole = whole.is_whole && !odd;
@@ -351,6 +359,9 @@ impl CassandraFile {
 
     /// The checksum of the whole file.
     pub(crate) fn checksum(&self) -> anyhow::Result<u32> {
+        if self.length < LONG {
+            return Ok(self.hash(0, self.length)?.finalize());
+        }
         let count = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         let each = (self.length / count).max(LONG);
         let starts = (0..count).map(|number| (each * number).min(self.length));
@@ -403,10 +414,17 @@ const LONG: u64 = 16 << 20;
 struct Whole<'a, V> {
     visitor: &'a mut V,
     is_whole: bool,
+    progress: &'a (dyn Fn(u64) + Sync),
+    /// Up to where progress was told.
+    told: u64,
 }
 
 impl<V: Visitor> Visitor for Whole<'_, V> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
+        if hint.position >= self.told + (1 << 20) {
+            (self.progress)(hint.position - self.told);
+            self.told = hint.position;
+        }
         self.visitor.hint(hint)
     }
 

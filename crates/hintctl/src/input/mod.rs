@@ -15,12 +15,18 @@ use hintstore::{
     inspect::{JournalView, read_journal},
 };
 use hintstore_cassandra::{FileName, HintBody};
-use hintstore_format::{SegmentId, StoreId, descriptor::Kind, file_name, layout::SEGMENT_MAGIC};
+use hintstore_format::{
+    DecodeError, SegmentId, StoreId,
+    descriptor::Kind,
+    file_name,
+    layout::{SEGMENT_MAGIC, STORE_SLOT_BYTES},
+    store_file,
+};
 use hintstore_storage::{File, Info};
 use serde_json::{Value, json};
 
 use crate::{
-    exit::{Exit, code, usage},
+    exit::{Coded, Exit, code, usage},
     output::Output,
 };
 
@@ -199,18 +205,24 @@ pub(crate) fn each(
             }
             Err(error) if code(&error) == Exit::Usage => return Err(error),
             Err(error) => {
-                output.io_error();
-                output.remark(&format!("{error:#}"));
+                output.fail(&format!("{error:#}"));
                 continue;
             }
         };
-        if input.hints().next().is_none() && !input.is_store() {
+        if input.holds_nothing() {
             // An empty directory is a node without a backlog; anything else is a wrong one.
             if !input.files.is_empty() {
                 output.problem();
             }
-            output.remark(&format!("no hint files in {}", path.display()));
+            let below = path.join("hints");
+            let hint = if below.is_dir() {
+                format!("; did you mean {}?", below.display())
+            } else {
+                String::new()
+            };
+            output.remark(&format!("no hint files in {}{hint}", path.display()));
         }
+        input.tell_newer_store(output)?;
         look(&input, output)?;
     }
     Ok(())
@@ -278,6 +290,30 @@ impl Input {
         Ok(input)
     }
 
+    /// Whether there is nothing to look at: neither hints nor a store.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.hints().next().is_none() && !self.is_store()
+    }
+
+    /// Whether the directory is that of a node without a backlog: there is nothing in it at all.
+    pub(crate) fn is_empty(&self) -> anyhow::Result<bool> {
+        Ok(self.is_directory && self.storage.list("")?.is_empty())
+    }
+
+    /// Tells of a store that is of a newer version.
+    pub(crate) fn tell_newer_store(&self, output: &mut Output) -> anyhow::Result<()> {
+        match self.store_file()? {
+            Some(Err(error)) if error.is_foreign() => {
+                let bad = Bad {
+                    position: error.offset as u64,
+                    ..Bad::whole("version", newer(error))
+                };
+                output.bad(file_name::STORE, &bad)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Files with hints, in the order in which a node delivers them.
     pub(crate) fn hints(&self) -> impl Iterator<Item = &Found> {
         let hints = |file: &&Found| matches!(file.what, What::Native | What::Cassandra);
@@ -309,6 +345,9 @@ impl Input {
         }
         let journal = read_journal(&*self.storage)?;
         let damage = match (&journal.unreadable, journal.bad_bytes) {
+            (Some(error), _) if journal.is_newer => Some(format!(
+                "the journal is of a newer version, and not damaged ({error}): use a newer hintctl"
+            )),
             (Some(error), _) => Some(format!("the journal cannot be read: {error}")),
             (None, _) if journal.is_missing => Some(
                 "there is no journal: what was delivered before will be delivered again".to_owned(),
@@ -343,6 +382,45 @@ impl Input {
         Ok(journal)
     }
 
+    /// Says which files are of a newer version: a verb that changes something leaves them alone, and ends
+    /// with the code for that. A store of a newer version is refused as a whole.
+    pub(crate) fn refuse_newer(&self, output: &mut Output) -> anyhow::Result<()> {
+        if let Some(error) = self.store_file()?.and_then(Result::err)
+            && error.is_foreign()
+        {
+            let path = self.storage.path(file_name::STORE);
+            return Err(Coded {
+                exit: Exit::Version,
+                text: format!("{}: {}; nothing was changed", path.display(), newer(error)),
+            }
+            .into());
+        }
+        for found in self.hints().filter(|found| found.what == What::Native) {
+            let file = NativeFile::open(&self.storage, &found.name)?;
+            if let Some(bad) = file.refusal().filter(|bad| bad.what == "version") {
+                output.bad(&found.name, &bad)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the file says that says who the store is; nothing where there is none.
+    pub(crate) fn store_file(
+        &self,
+    ) -> anyhow::Result<Option<Result<store_file::Slot, DecodeError>>> {
+        if !self.is_store() {
+            return Ok(None);
+        }
+        let file = match self.storage.open(file_name::STORE, false) {
+            Err(error) if error.is_missing() => return Ok(None),
+            file => file?,
+        };
+        file.info()?;
+        let mut bytes = [0; 2 * STORE_SLOT_BYTES];
+        file.read_at(&mut bytes, 0)?;
+        Ok(Some(store_file::decode(&bytes)))
+    }
+
     /// Whether any file is native.
     pub(crate) fn is_native(&self) -> bool {
         self.files
@@ -354,6 +432,11 @@ impl Input {
     pub(crate) fn hint_bytes(&self) -> u64 {
         self.hints().map(|file| file.info.length).sum()
     }
+}
+
+/// What to do about something of a newer version.
+pub(crate) fn newer(error: DecodeError) -> String {
+    format!("it is of a newer version, and not damaged ({error}): use a newer hintctl")
 }
 
 /// The files of a directory. Whatever is no file, or leads to none, is listed as that.

@@ -16,7 +16,7 @@ use hintstore_reader::{
 };
 use hintstore_storage::File;
 
-use super::{Bad, Flow, From, HintView, Visitor, misnamed};
+use super::{Bad, Flow, From, HintView, Visitor, misnamed, newer};
 
 /// A native segment.
 #[derive(Debug)]
@@ -51,15 +51,18 @@ impl NativeFile {
     /// What is wrong with the descriptor, if anything.
     pub(crate) fn refusal(&self) -> Option<Bad> {
         let error = self.inspected.descriptor.as_ref().err()?;
-        let what = if error.is_foreign() {
-            "version"
+        let (what, text) = if error.is_foreign() {
+            ("version", newer(*error))
         } else {
-            "descriptor"
+            (
+                "descriptor",
+                format!("the descriptor cannot be read: {error}"),
+            )
         };
         Some(Bad {
             position: error.offset,
             bytes: self.inspected.info.length.min(128),
-            ..Bad::whole(what, format!("the descriptor cannot be read: {error}"))
+            ..Bad::whole(what, text)
         })
     }
 

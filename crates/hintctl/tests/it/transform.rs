@@ -160,7 +160,17 @@ fn nothing_is_written_that_the_version_does_not_have() {
         &"cassandra:2",
         &work.join("blind"),
     ]);
-    assert_eq!((blind.code, blind.of_kind("bad").len()), (1, 402));
+    // One refusal, before anything is made, that says what to do.
+    let error = blind.of_kind("summary")[0]["error"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!((blind.code, blind.of_kind("bad").len()), (2, 0));
+    assert!(
+        error.contains("--schema") && error.contains("cassandra:3"),
+        "{error}"
+    );
+    assert!(!work.join("blind").exists());
     let schema = schema("cassandra/schema.cql");
     let out = work.join("out");
     let seeing = run(&[

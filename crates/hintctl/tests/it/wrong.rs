@@ -287,11 +287,30 @@ fn one_path_that_is_not_there_hides_no_other() {
         assert!(run.lines().len() > 1, "{verb}");
         assert_eq!(run.of_kind("summary")[0]["complete"], false);
     }
-    // Nothing to deliver is fine; the wrong directory is not.
+    // Nothing looked at is not clean, unless that is meant.
     fs::create_dir(folder.join("empty")).unwrap();
     let empty = json("verify", &folder.join("empty"), &[]);
-    assert_eq!(empty.code, 0);
+    assert_eq!(empty.code, 1);
     assert!(empty.err.contains("no hint files in"), "{}", empty.err);
+    let meant = json("verify", &folder.join("empty"), &["--allow-empty"]);
+    assert_eq!(meant.code, 0);
+    fs::create_dir_all(folder.join("cassandra/hints")).unwrap();
+    let above = json("verify", &folder.join("cassandra"), &[]);
+    assert_eq!(above.code, 1);
+    assert!(above.err.contains("cassandra/hints?"), "{}", above.err);
+    for verb in [&["expire"][..], &["truncate", "--all"]] {
+        let mut args = verb.to_vec();
+        let empty = folder.join("empty");
+        args.insert(1, empty.to_str().unwrap());
+        let plan = hintctl(&args);
+        assert_eq!(
+            (plan.code, plan.out.contains("0 hints would be discarded")),
+            (0, true)
+        );
+        let above = folder.join("cassandra");
+        args[1] = above.to_str().unwrap();
+        assert_eq!(hintctl(&args).code, 2, "{verb:?}");
+    }
     fs::write(folder.join("empty/notes"), "x").unwrap();
     assert_eq!(json("verify", &folder.join("empty"), &[]).code, 1);
 }

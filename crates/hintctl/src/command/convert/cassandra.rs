@@ -209,11 +209,24 @@ pub(crate) fn publish(
     writer: FileWriter<BufWriter<Sequential>>,
     existing: Existing,
 ) -> anyhow::Result<u64> {
-    let (out, crc) = writer.finish()?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync()?;
-    // A checksum must never lie beside a file that it is not of: without one a file counts as open.
+    let (file, crc) = end(writer)?;
     let side = side_file(name);
+    // All that needs space comes before anything is changed.
+    if let Some(side) = &side {
+        unlink_if_there(storage, &unfinished(side))?;
+        let beside = storage.create(&unfinished(side))?;
+        beside.write_at(&[IoSlice::new(side_file_text(crc).as_bytes())], 0)?;
+        beside.sync()?;
+    }
+    if existing == Existing::Replace {
+        storage.copy_owner(name, storage, &unfinished(name))?;
+        if let Some(side) = &side {
+            // One that is not there yet is as the file that it is beside.
+            let like = storage.info(side).map_or(name, |_| side);
+            storage.copy_owner(like, storage, &unfinished(side))?;
+        }
+    }
+    // A checksum must never lie beside a file that it is not of: without one a file counts as open.
     if let Some(side) = &side {
         unlink_if_there(storage, side)?;
         storage.sync_directory("")?;
@@ -221,14 +234,18 @@ pub(crate) fn publish(
     storage.rename(&unfinished(name), name, existing)?;
     storage.sync_directory("")?;
     if let Some(side) = side {
-        unlink_if_there(storage, &unfinished(&side))?;
-        let beside = storage.create(&unfinished(&side))?;
-        beside.write_at(&[IoSlice::new(side_file_text(crc).as_bytes())], 0)?;
-        beside.sync()?;
         storage.rename(&unfinished(&side), &side, Existing::Replace)?;
         storage.sync_directory("")?;
     }
     Ok(file.at)
+}
+
+/// Writes what is left of a file and makes it durable; gives the checksum that is to lie beside it.
+fn end(writer: FileWriter<BufWriter<Sequential>>) -> anyhow::Result<(Sequential, u32)> {
+    let (out, crc) = writer.finish()?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync()?;
+    Ok((file, crc))
 }
 
 /// Begins a file that `publish` ends.
@@ -241,6 +258,9 @@ pub(crate) fn begin(storage: &OsStorage, name: &str) -> anyhow::Result<BufWriter
 
 /// Gives up a file that `begin` began.
 pub(crate) fn abandon(storage: &OsStorage, name: &str) -> anyhow::Result<()> {
+    if let Some(side) = side_file(name) {
+        unlink_if_there(storage, &unfinished(&side))?;
+    }
     unlink_if_there(storage, &unfinished(name))
 }
 

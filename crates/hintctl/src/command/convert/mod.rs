@@ -29,10 +29,6 @@ pub(crate) use native::{import, importing};
 pub(crate) trait Sink {
     /// Takes a hint that is from `file`; or says why this form cannot have it.
     fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Bad>>;
-    /// All of a file was put.
-    fn file_end(&mut self) -> anyhow::Result<()> {
-        Ok(())
-    }
     /// Makes all of it durable.
     fn finish(self: Box<Self>, output: &mut Output) -> anyhow::Result<()>;
 }
@@ -45,6 +41,16 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
         return Err(usage(format!("{} holds no hint file", args.from.display())));
     }
     let out = &args.out;
+    input.tell_newer_store(output)?;
+    if let To::Cassandra(version @ ..=2, _) = args.to
+        && schema.is_none()
+        && let Some(newer) = first_of_version_3(&input)?
+    {
+        return Err(usage(format!(
+            "{newer} was written by version 3, and what version {version} has not is found only with a \
+             schema: add --schema FILE, or convert --to cassandra:3"
+        )));
+    }
     let mut sink: Box<dyn Sink + '_> = match args.to {
         To::Native => Box::new(native::Store::open(out, args.add)?),
         _ if args.add => return Err(usage("only to a native store hints can be added")),
@@ -71,7 +77,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
             hints: 0,
             bad: 0,
         };
-        let walked = input.walk(found, &mut feeder);
+        let walked = bar.walk(&input, found, &mut feeder);
         let (of_file, bad_of_file) = (feeder.hints, feeder.bad);
         // What cannot be read of one file is no reason to leave out the next; a place that takes
         // nothing more is.
@@ -81,7 +87,6 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
             }
             tell(Err(error), &found.name, output)?;
         }
-        sink.file_end()?;
         files += u64::from(of_file > 0);
         hints += of_file;
         bad += bad_of_file;
@@ -94,9 +99,8 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
                 "bad": bad_of_file,
             }),
         )?;
-        bar.inc(found.info.length);
     }
-    bar.finish_and_clear();
+    bar.finish();
     sink.finish(output)?;
     wanted.tell_unsure(output);
     output.text(&format!(
@@ -110,6 +114,35 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     output.sum("files", files);
     output.sum("bad", bad);
     Ok(())
+}
+
+/// The first file whose mutations are of messaging version 13, which only hints version 3 holds.
+fn first_of_version_3(input: &Input) -> anyhow::Result<Option<String>> {
+    struct First(bool);
+    impl Visitor for First {
+        fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
+            self.0 |= hint.mutation().is_some() && hint.payload_version >= 13;
+            // In a file of Cassandra's all are of one version.
+            let native = matches!(hint.from, From::Native { .. });
+            Ok(if native && !self.0 {
+                Flow::Go
+            } else {
+                Flow::Stop
+            })
+        }
+
+        fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+    for found in input.hints() {
+        let mut first = First(false);
+        // What cannot be read is told when it is converted.
+        if input.walk(found, &mut first).is_ok() && first.0 {
+            return Ok(Some(found.name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// Files are made in an empty place, or a new one.

@@ -62,11 +62,9 @@ impl Sink for Store {
         Ok(Ok(()))
     }
 
-    fn file_end(&mut self) -> anyhow::Result<()> {
-        make_durable(&self.store, &std::mem::take(&mut self.last))
-    }
-
     fn finish(self: Box<Self>, _: &mut Output) -> anyhow::Result<()> {
+        // One sync a target, not one a source file: until then nothing is said to be there.
+        make_durable(&self.store, &self.last)?;
         Ok(self.store.close()?)
     }
 }
