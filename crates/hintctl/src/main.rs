@@ -11,6 +11,7 @@ mod command;
 mod decode;
 mod exit;
 mod input;
+mod interrupt;
 mod output;
 mod progress;
 
@@ -37,7 +38,7 @@ fn main() -> std::process::ExitCode {
         }
     };
     let mut output = Output::new(args.json, args.no_progress);
-    let result = command::run(args.command, &mut output);
+    let result = interrupt::watch().and_then(|()| command::run(args.command, &mut output));
     let result = output.finish(result);
     exit::report(result).into()
 }

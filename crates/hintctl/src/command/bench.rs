@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     args::Bench,
     exit::usage,
+    interrupt::Guard,
     output::{Output, bytes},
 };
 
@@ -26,6 +27,8 @@ pub(crate) fn run(args: &Bench, output: &mut Output) -> anyhow::Result<()> {
             bytes(4 * size)
         )));
     }
+    let own = format!("hintstore-bench-{}", std::process::id());
+    let _guard = Guard::remove_beginning(directory, own);
     let bar = output.steps(u64::from(args.rounds));
     let report = measure(directory, args.rounds.into(), size, |round, what| {
         bar.set_position(round as u64);

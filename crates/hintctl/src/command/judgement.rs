@@ -15,6 +15,8 @@ pub(crate) struct Cassandra {
     verbatim: Numbers,
     /// Unknown without a schema.
     decoding: Option<Numbers>,
+    /// What it makes of the name.
+    name: Option<String>,
 }
 
 /// Numbers of records, in order.
@@ -78,7 +80,46 @@ impl Cassandra {
             endless: false,
             verbatim: Numbers::AllBut(hints, Vec::new()),
             decoding: unknown.map(|unknown| Numbers::AllBut(hints, unknown.to_vec())),
+            name: None,
         }
+    }
+
+    fn none(startup: &str, status: Status, has_schema: bool, name: String) -> Self {
+        Self {
+            startup: startup.to_owned(),
+            status,
+            endless: false,
+            verbatim: Numbers::AllBut(0, Vec::new()),
+            decoding: has_schema.then_some(Numbers::AllBut(0, Vec::new())),
+            name: Some(name),
+        }
+    }
+
+    /// It loads the file, and then opens another name: that which the header says.
+    pub(crate) fn opens_another(computed: &str, is_there: bool, has_schema: bool) -> Self {
+        let text = if is_there {
+            format!(
+                "opens {computed} instead, as the header says, which is another file: what is in this \
+                 one is not delivered"
+            )
+        } else {
+            format!(
+                "opens {computed} instead, as the header says, and fails each time it is tried: rename \
+                 the file to that"
+            )
+        };
+        Self::none("loaded", Status::Failed, has_schema, text)
+    }
+
+    /// It does not take the file for one of hints.
+    pub(crate) fn passes_over(has_schema: bool) -> Self {
+        let text = "passes over the file for its name".to_owned();
+        Self::none(
+            "not loaded, passed over for its name",
+            Status::Clean,
+            has_schema,
+            text,
+        )
     }
 
     pub(crate) fn of(verdict: Verdict) -> Self {
@@ -88,6 +129,7 @@ impl Cassandra {
             endless: verdict.endless,
             verbatim: Numbers::These(verdict.verbatim),
             decoding: verdict.decoding.map(Numbers::These),
+            name: None,
         }
     }
 
@@ -117,6 +159,9 @@ impl Cassandra {
 
     /// The same for people; nothing where all is well.
     pub(crate) fn text(&self, recoverable: u64) -> Option<String> {
+        if let Some(text) = &self.name {
+            return Some(text.clone());
+        }
         if self.startup == "not loaded, removed" {
             return Some("a starting node removes the file".to_owned());
         }

@@ -25,6 +25,7 @@ use crate::{
     args::{Quickstart, QuickstartChild},
     exit::usage,
     input::{Bad, CassandraFile, Flow, HintView, Input, Visitor, What},
+    interrupt::Guard,
     output::{Output, time},
 };
 
@@ -85,6 +86,7 @@ pub(crate) fn run(args: &Quickstart, output: &mut Output) -> anyhow::Result<()> 
             false,
         ),
     };
+    let _guard = (!keep).then(|| Guard::remove(&directory));
     let result = play(args, &directory, output);
     if !keep && directory.exists() {
         std::fs::remove_dir_all(&directory)

@@ -19,6 +19,7 @@ use super::dump::{add_value, fields, selected};
 use crate::{
     args::{self, Replay},
     input::{Bad, Flow, HintView, Pending, Visitor, each},
+    interrupt::Making,
     output::{Output, count, json_line, time},
 };
 
@@ -82,6 +83,7 @@ enum Sink {
     Stdout,
     Directory {
         path: PathBuf,
+        making: Making,
         files: BTreeMap<TargetId, BufWriter<std::fs::File>>,
         counts: BTreeMap<TargetId, u64>,
     },
@@ -98,9 +100,10 @@ impl Sink {
         let path = Path::new(to).to_owned();
         // What is there already would be mixed with what comes, the second time twice.
         super::convert::refuse_occupied(&path)?;
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {to}"))?;
+        let making = Making::begin(&path).with_context(|| format!("cannot make {to}"))?;
         Ok(Self::Directory {
             path,
+            making,
             files: BTreeMap::new(),
             counts: BTreeMap::new(),
         })
@@ -116,6 +119,7 @@ impl Sink {
             path,
             files,
             counts,
+            ..
         } = self
         else {
             return output.json_line("hint", line);
@@ -127,6 +131,7 @@ impl Sink {
     fn finish(self, complete: bool) -> anyhow::Result<()> {
         let Self::Directory {
             path,
+            making,
             mut files,
             counts,
         } = self
@@ -137,7 +142,8 @@ impl Sink {
             let line = json_line("summary", json!({ "hints": hints, "complete": complete }));
             write(&path, &mut files, target, line)?;
         }
-        flush(&mut files)
+        flush(&mut files)?;
+        making.finish()
     }
 }
 

@@ -19,13 +19,14 @@ use hintstore_storage::{Existing, OpenElsewhere};
 use serde_json::json;
 
 use super::{
-    convert::{abandon, begin, publish, refuse_occupied},
+    convert::{abandon, begin, publish, refuse_occupied, unfinished_names},
     verify::{Walked, tell},
 };
 use crate::{
     args::Change,
     exit::{Coded, Exit},
     input::{Bad, CassandraFile, Flow, Found, From, HintView, Input, Visitor, What},
+    interrupt::Guard,
     output::{Output, bytes, count},
 };
 
@@ -82,6 +83,17 @@ pub(crate) fn run(
     let mut plans = look(input, fate, output)?;
     let mut aside = Aside::new(input, change)?;
     let mut failure = None;
+    let _guard = change.apply.then(|| {
+        let path = input.storage.path("").display().to_string();
+        let words = "each file is as it was or done: do it again for the rest";
+        Guard::say(match aside.would_keep() {
+            Some(kept) => format!(
+                "{path}: {words}; what was set aside is in {}",
+                kept.display()
+            ),
+            None => format!("{path}: {words}"),
+        })
+    });
     if change.apply {
         // Without a hint in it a file is none: Cassandra fails over some of those. Those go first, and
         // the largest of them: that needs no space, and makes some.
@@ -343,8 +355,11 @@ impl<'a> Aside<'a> {
 
     /// Where something is kept.
     fn kept(&self) -> Option<PathBuf> {
+        self.would_keep().filter(|_| self.is_used)
+    }
+
+    fn would_keep(&self) -> Option<PathBuf> {
         match &self.place {
-            _ if !self.is_used => None,
             Place::Beside(folder) => Some(self.input.storage.path(folder)),
             Place::There(storage) => Some(storage.path("")),
             Place::Nowhere => None,
@@ -445,6 +460,8 @@ fn replace(
         anyhow::bail!("{}: it cannot be written anew", found.name);
     };
     let names = with_side(input, found);
+    let _guards =
+        unfinished_names(&found.name).map(|name| Guard::remove(input.storage.path(&name)));
     let mut write = || {
         let writer = FileWriter::new(
             begin(&input.storage, &found.name)?,

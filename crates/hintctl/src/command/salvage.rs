@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use hintstore::{OsStorage, Storage as _};
+use hintstore::OsStorage;
 use hintstore_cassandra::{FileName, FileWriter, encode_body};
 use hintstore_storage::Existing;
 use serde_json::json;
 
 use super::{
-    convert::{abandon, begin, publish, refuse_occupied},
+    convert::{abandon, begin, commit, refuse_occupied, stage},
     verify::tell,
 };
 use crate::{
     args::Salvage,
     exit::usage,
     input::{Bad, CassandraFile, Flow, Found, From, HintView, Input, Visitor, What},
+    interrupt::Making,
     output::{Output, bytes, count},
 };
 
@@ -32,14 +33,13 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         )));
     }
     refuse_occupied(&args.out)?;
+    let making = Making::begin(&args.out)?;
     let storage = OsStorage::new(&args.out);
-    storage.make_directory("")?;
     let (mut files, mut hints, mut lost) = (0, 0, 0);
     let mut names = BTreeSet::new();
     let bar = output.bar(input.hint_bytes());
     for found in input.files.iter().filter(is_cassandra) {
         let file = CassandraFile::open(&input.storage, &found.name)?;
-        let (_, base) = found.name.rsplit_once('/').unwrap_or(("", &found.name));
         let mut plan = match file.salvageable(args.target) {
             Ok(plan) => plan,
             Err(bad) => {
@@ -52,10 +52,10 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             output.bad(&found.name, bad)?;
         }
         // Two files may be of one target and time: the names of new ones are all different.
-        while !names.insert(plan.name(base)) {
+        while names.contains(&plan.name()) {
             plan.timestamp_ms += 1;
         }
-        let name = plan.name(base);
+        let name = plan.name();
         let writer = FileWriter::new(
             begin(&storage, &name)?,
             plan.version,
@@ -77,7 +77,8 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         tell(walked, &found.name, output)?;
         let written = if saved > 0 {
             files += 1;
-            publish(&storage, &name, writer, Existing::Keep)?
+            names.insert(name.clone());
+            stage(&storage, &name, writer)?
         } else {
             drop(writer);
             abandon(&storage, &name)?;
@@ -111,6 +112,10 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         bar.pass(found);
     }
     bar.finish();
+    for name in &names {
+        commit(&storage, name, Existing::Keep)?;
+    }
+    making.finish()?;
     output.text(&format!(
         "{} of {} in {}; {} lost",
         count(hints, "hint"),

@@ -342,9 +342,13 @@ fn cassandra(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> 
         _ => file.walk(&mut bar.over(found, check))?,
     };
     let plain = !odd && check.bad_count == 0 && check.decoded.wrong == 0;
+    let (_, base) = found.name.rsplit_once('/').unwrap_or(("", &found.name));
+    let computed = file.computed_name().filter(|computed| computed != base);
     check.cassandra = if FileName::parse(&found.name) == Some(FileName::Corrupt) {
         // A node does not look at it any more.
         None
+    } else if let Some(computed) = computed {
+        misnamed(input, base, &computed, check)
     } else if plain {
         let unknown = check.schema.map(|_| check.decoded.unknown_table.as_slice());
         Some(Cassandra::all(check.hints, unknown))
@@ -375,6 +379,25 @@ fn cassandra(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> 
         SideFile::Missing => {}
     }
     Ok(())
+}
+
+/// What a node does with a file that has another name than its header says. One that was named by itself
+/// may be a copy to look at: that is only noted.
+fn misnamed(input: &Input, base: &str, computed: &str, check: &mut Check<'_>) -> Option<Cassandra> {
+    let known = check.schema.is_some();
+    if FileName::parse(base) == Some(FileName::Hints) {
+        let other = input.storage.path(computed).exists();
+        return Some(Cassandra::opens_another(computed, other, known));
+    }
+    if !input.is_directory {
+        return None;
+    }
+    let text = format!(
+        "Cassandra passes over it for its name: rename it to {computed}, and its {} are delivered",
+        count(check.hints, "hint")
+    );
+    check.add(0, "name", text);
+    Some(Cassandra::passes_over(known))
 }
 
 /// The file that says who the store is.

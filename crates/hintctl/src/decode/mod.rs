@@ -15,6 +15,26 @@ pub(crate) use touched::touched;
 
 use crate::output::Output;
 
+/// No more lines that are passed over are told.
+const PASSED_OVER_MAX: usize = 20;
+
+/// The text of a file: UTF-8, or UTF-16 with its mark, as some shells write what they print.
+fn text(bytes: Vec<u8>) -> Result<String, String> {
+    let wide = |big: bool| {
+        let units = bytes.chunks(2).skip(1).map(|pair| match (pair, big) {
+            ([high, low], true) | ([low, high], false) => u16::from(*high) << 8 | u16::from(*low),
+            _ => u16::MAX,
+        });
+        let text: Result<String, _> = char::decode_utf16(units).collect();
+        text.map_err(|error| error.to_string())
+    };
+    match bytes.get(..2) {
+        Some([0xff, 0xfe]) => wide(false),
+        Some([0xfe, 0xff]) => wide(true),
+        _ => String::from_utf8(bytes).map_err(|error| error.to_string()),
+    }
+}
+
 /// No schema is longer than this: what is, is another file.
 const SCHEMA_MAX: u64 = 256 << 20;
 
@@ -30,8 +50,10 @@ fn read(path: &Path, output: &Output) -> anyhow::Result<Schema> {
     if length > SCHEMA_MAX {
         anyhow::bail!("{}: {length} bytes are no schema", path.display());
     }
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{}: cannot be read as a schema", path.display()))?;
+    let bytes =
+        std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let text = text(bytes)
+        .map_err(|why| crate::exit::usage(format!("{}: it is no text: {why}", path.display())))?;
     let schema = Schema::parse(&text)
         .map_err(|error| crate::exit::usage(format!("{}, {error}", path.display())))?;
     if schema.tables().next().is_none() && schema.without_id().is_empty() {
@@ -39,6 +61,13 @@ fn read(path: &Path, output: &Output) -> anyhow::Result<Schema> {
             "{}: it defines no table: take the schema with DESCRIBE SCHEMA WITH INTERNALS",
             path.display()
         )));
+    }
+    for one in schema.passed_over().iter().take(PASSED_OVER_MAX) {
+        output.remark(&format!("{}, passed over: {one}", path.display()));
+    }
+    if let Some(more) = schema.passed_over().len().checked_sub(PASSED_OVER_MAX + 1) {
+        let more = more + 1;
+        output.remark(&format!("{}: {more} more are passed over", path.display()));
     }
     for name in schema.without_id() {
         output.remark(&format!(

@@ -4,13 +4,13 @@ use std::{io, sync::Arc, time::Duration};
 
 use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::{
-    BadBlock, Codec, Descriptor, DescriptorError, FileName, HintBody, Item, ReadAt, Records,
-    Schema, Storage, Verdict, judge, parse_side_file, side_file,
+    BadBlock, Codec, Descriptor, DescriptorError, HintBody, Item, ReadAt, Records, Schema, Storage,
+    Verdict, judge, parse_side_file, side_file,
 };
 use hintstore_format::expiry::Lifetime;
 use hintstore_storage::File;
 
-use super::{Bad, Flow, From, HintView, Visitor, claimed, misnamed};
+use super::{Bad, Flow, From, HintView, Visitor, claimed, misnamed_cassandra};
 
 /// A hint file of Cassandra.
 #[derive(Debug)]
@@ -130,6 +130,14 @@ impl CassandraFile {
             .map(|d| TargetId::from_bytes(d.host_id))
     }
 
+    /// The name by which Cassandra opens the file, where its header can be read: it looks for files by
+    /// their names, and then opens the one that the header names.
+    pub(crate) fn computed_name(&self) -> Option<String> {
+        let of = self.descriptor.as_ref().ok()?;
+        let target = TargetId::from_bytes(of.host_id);
+        Some(format!("{target}-{}-{}.hints", of.timestamp_ms, of.version))
+    }
+
     /// How the hints of the file are saved, also where its descriptor is damaged: target and time
     /// are then those of its name, or the target is `given`; how records are stored is tried.
     pub(crate) fn salvageable(&self, given: Option<TargetId>) -> Result<Salvageable, Bad> {
@@ -144,7 +152,8 @@ impl CassandraFile {
                 };
                 return Ok(Salvageable {
                     target: TargetId::from_bytes(descriptor.host_id),
-                    timestamp_ms: descriptor.timestamp_ms,
+                    // Names have no sign.
+                    timestamp_ms: descriptor.timestamp_ms.max(0),
                     version: descriptor.version,
                     codec,
                     start: descriptor.length as u64,
@@ -256,7 +265,9 @@ impl CassandraFile {
             return Ok(true);
         };
         let target = TargetId::from_bytes(descriptor.host_id);
-        misnamed(&self.name, target, descriptor.timestamp_ms, visitor)?;
+        if let Some(computed) = self.computed_name() {
+            misnamed_cassandra(&self.name, &computed, visitor)?;
+        }
         let closed = self.side_file() != SideFile::Missing;
         let messaging = descriptor.messaging_version();
         let (from, to) = (descriptor.length as u64, self.length);
@@ -445,14 +456,10 @@ pub(crate) struct Salvageable {
 }
 
 impl Salvageable {
-    /// What the new file is called: as the old one, if a node knows it by that.
-    pub(crate) fn name(&self, old: &str) -> String {
+    /// What the new file is called: as its header says, or a node would not open it.
+    pub(crate) fn name(&self) -> String {
         let (target, time, version) = (self.target, self.timestamp_ms, self.version);
-        if claimed(old) == Some((target, time)) && FileName::parse(old) == Some(FileName::Hints) {
-            old.to_owned()
-        } else {
-            format!("{target}-{time}-{version}.hints")
-        }
+        format!("{target}-{time}-{version}.hints")
     }
 }
 

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exit::{Coded, Exit, code, usage},
+    interrupt,
     output::Output,
 };
 
@@ -222,6 +223,7 @@ pub(crate) fn each(
             };
             output.remark(&format!("no hint files in {}{hint}", path.display()));
         }
+        input.tell_unfinished(output)?;
         input.tell_newer_store(output)?;
         look(&input, output)?;
     }
@@ -298,6 +300,17 @@ impl Input {
     /// Whether the directory is that of a node without a backlog: there is nothing in it at all.
     pub(crate) fn is_empty(&self) -> anyhow::Result<bool> {
         Ok(self.is_directory && self.storage.list("")?.is_empty())
+    }
+
+    /// Tells of a directory that was not finished.
+    pub(crate) fn tell_unfinished(&self, output: &mut Output) -> anyhow::Result<()> {
+        if self.is_directory && self.storage.info(interrupt::MARK).is_ok() {
+            let text = "hintctl is making this directory, or was stopped while it did: it is not whole. \
+                        Remove it, and run hintctl again";
+            let bad = Bad::whole("unfinished", text.to_owned());
+            output.bad(interrupt::MARK, &bad)?;
+        }
+        Ok(())
     }
 
     /// Tells of a store that is of a newer version.
@@ -498,6 +511,18 @@ fn misnamed(
         )),
         _ => Ok(()),
     }
+}
+
+/// Notes where a file of Cassandra's has another name than its header says: see
+/// [`CassandraFile::computed_name`].
+fn misnamed_cassandra(name: &str, computed: &str, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
+    let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
+    if base == computed || FileName::parse(base) == Some(FileName::Corrupt) {
+        return Ok(());
+    }
+    let text =
+        format!("its header says that it is {computed}: Cassandra opens that name, not this");
+    visitor.bad(&Bad::note("name", text))
 }
 
 /// By target, then by time as a number: the order in which a node delivers. Of a native file the

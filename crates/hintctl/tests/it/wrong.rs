@@ -356,7 +356,7 @@ fn a_hint_file_of_cassandra_that_was_cut_or_lies_is_damaged() {
     let run = json("verify", &named, &[]);
     assert_eq!(
         (run.code, &run.of_kind("bad")[0]["what"]),
-        (0, &"name".into())
+        (1, &"name".into())
     );
 }
 

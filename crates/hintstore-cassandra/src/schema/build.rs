@@ -13,6 +13,8 @@ use super::{
 pub(crate) struct Defs {
     pub(crate) types: Types,
     pub(crate) tables: Vec<TableDef>,
+    /// Lines and clauses that were not understood.
+    pub(crate) passed_over: Vec<SchemaError>,
 }
 
 /// A table as it was defined.
@@ -97,7 +99,10 @@ impl TableDef {
 impl Defs {
     /// Looks up the types, and makes a schema of it.
     pub(crate) fn build(self) -> Result<Schema, SchemaError> {
-        let mut schema = Schema::default();
+        let mut schema = Schema {
+            passed_over: self.passed_over,
+            ..Schema::default()
+        };
         for def in self.tables {
             if let Some(table) = table(&def, &self.types)? {
                 schema.tables.insert(table.id, table);
@@ -151,6 +156,17 @@ fn table(def: &TableDef, types: &Types) -> Result<Option<Table>, SchemaError> {
         let column = column(one)?;
         dropped.insert(one.name.clone().into_bytes(), Dropped { column, time_us });
     }
+    if def.compact && columns.is_empty() && !clustering.is_empty() {
+        // A compact table of nothing but its key keeps each row as one cell that nobody sees.
+        let value = Column {
+            name: HIDDEN_VALUE.to_owned(),
+            kind: Kind::Regular,
+            cql_type: CqlType::Custom(EMPTY_TYPE.to_owned()),
+            is_multicell: false,
+            is_counter: false,
+        };
+        columns.insert(HIDDEN_VALUE.as_bytes().to_vec(), value);
+    }
     let in_order = |columns: Vec<(usize, Column)>| columns.into_iter().map(|(_, c)| c).collect();
     Ok(Some(Table {
         keyspace: def.keyspace.clone(),
@@ -163,6 +179,10 @@ fn table(def: &TableDef, types: &Types) -> Result<Option<Table>, SchemaError> {
         dropped,
     }))
 }
+
+/// The column of a compact table that has none, and its type.
+pub(crate) const HIDDEN_VALUE: &str = "value";
+pub(crate) const EMPTY_TYPE: &str = "org.apache.cassandra.db.marshal.EmptyType";
 
 /// No type is made of more: a definition that names itself would never end.
 const PARTS_MAX: usize = 10_000;

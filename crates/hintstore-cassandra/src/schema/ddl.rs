@@ -9,17 +9,24 @@ use super::{
     Kind, SchemaError,
     build::{ColumnDef, Defs, TableDef, uuid},
     cql_type::{Native, Written},
-    token::{Placed, Token, tokens},
+    token::{Placed, Token, statements, tokens},
 };
 
 /// Reads definitions.
 pub(crate) fn parse(text: &str) -> Result<Defs, SchemaError> {
-    let tokens = tokens(text).map_err(|(line, text)| SchemaError { line, text })?;
+    let (tokens, stray) = statements(text).map_err(|(line, text)| SchemaError { line, text })?;
+    let passed_over = stray.into_iter().map(|(line, text)| SchemaError {
+        line,
+        text: format!("no statement: {text}"),
+    });
     let mut parser = Parser {
         tokens,
         at: 0,
         keyspace: None,
-        defs: Defs::default(),
+        defs: Defs {
+            passed_over: passed_over.collect(),
+            ..Defs::default()
+        },
     };
     parser.statements()?;
     Ok(parser.defs)
@@ -292,40 +299,104 @@ impl Parser {
         Ok((keys, clustering))
     }
 
-    /// `WITH … AND …`, up to the end of the statement.
+    /// `WITH … AND …`, up to the end of the statement. A clause that is not understood is passed over.
     fn options(&mut self, table: &mut TableDef) -> Parsed<()> {
         if !self.word_if("with") {
             return Ok(());
         }
         loop {
-            if self.word_if("clustering") {
-                self.word("order")?;
-                self.word("by")?;
-                self.balanced()?;
-            } else if self.word_if("compact") {
-                self.word("storage")?;
-                table.compact = true;
-            } else {
-                let name = self.name()?;
-                self.mark('=')?;
-                match (name.as_str(), self.peek().cloned()) {
-                    ("id", Some(Token::Literal(text) | Token::Text(text))) => {
-                        table.id = Some(uuid(&text).ok_or_else(|| self.wrong("a UUID"))?);
-                        self.at += 1;
-                    }
-                    ("gc_grace_seconds", Some(Token::Literal(text))) => {
-                        table.gc_grace_s =
-                            Some(text.parse().map_err(|_number| self.wrong("a number"))?);
-                        self.at += 1;
-                    }
-                    (_, Some(Token::Mark('{' | '[' | '('))) => self.balanced()?,
-                    _ => self.at += 1,
+            let from = self.at;
+            if let Err(error) = self.option(table) {
+                // What other stores and later versions write costs the clause, not the file; but a
+                // table without its id is none.
+                if matches!(self.tokens.get(from), Some((Token::Word(word), _)) if word == "id") {
+                    return Err(error);
                 }
+                self.at = from;
+                self.pass_clause()?;
+                self.defs.passed_over.push(SchemaError {
+                    line: error.line,
+                    text: format!(
+                        "a clause of {}.{} is not understood and passed over: {}",
+                        table.keyspace, table.name, error.text
+                    ),
+                });
             }
             if !self.word_if("and") {
                 return Ok(());
             }
         }
+    }
+
+    /// Passes over one clause.
+    fn pass_clause(&mut self) -> Parsed<()> {
+        while !(self.peek().is_none() || self.is_word("and") || self.is_mark(';')) {
+            if matches!(self.peek(), Some(Token::Mark('(' | '{' | '['))) {
+                self.balanced()?;
+            } else {
+                self.at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// One clause.
+    fn option(&mut self, table: &mut TableDef) -> Parsed<()> {
+        if self.word_if("clustering") {
+            self.word("order")?;
+            self.word("by")?;
+            return self.balanced();
+        }
+        if self.word_if("compact") {
+            self.word("storage")?;
+            table.compact = true;
+            return Ok(());
+        }
+        if self.word_if("dropped") {
+            return self.dropped_column(table);
+        }
+        let name = self.name()?;
+        self.mark('=')?;
+        match (name.as_str(), self.peek().cloned()) {
+            ("id", Some(Token::Literal(text) | Token::Text(text))) => {
+                table.id = Some(uuid(&text).ok_or_else(|| self.wrong("a UUID"))?);
+                self.at += 1;
+            }
+            ("gc_grace_seconds", Some(Token::Literal(text))) => {
+                table.gc_grace_s = Some(text.parse().map_err(|_number| self.wrong("a number"))?);
+                self.at += 1;
+            }
+            (_, Some(Token::Mark('{' | '[' | '('))) => self.balanced()?,
+            _ => self.at += 1,
+        }
+        Ok(())
+    }
+
+    /// `DROPPED COLUMN RECORD name type [static] USING TIMESTAMP time`: of stores that write dropped
+    /// columns into the table.
+    fn dropped_column(&mut self, table: &mut TableDef) -> Parsed<()> {
+        self.word("column")?;
+        self.word("record")?;
+        let (name, written) = (self.name()?, self.cql_type(0)?);
+        let kind = if self.word_if("static") {
+            Kind::Static
+        } else {
+            Kind::Regular
+        };
+        self.word("using")?;
+        self.word("timestamp")?;
+        let Some(Token::Literal(text)) = self.next() else {
+            return Err(self.wrong("a timestamp"));
+        };
+        let time = text.parse().map_err(|_number| self.wrong("a timestamp"))?;
+        let column = ColumnDef {
+            name,
+            kind,
+            position: 0,
+            written,
+        };
+        table.dropped.push((column, time));
+        Ok(())
     }
 
     fn view(&mut self) -> Parsed<()> {

@@ -29,6 +29,7 @@ pub use cql_type::{CqlType, Native};
 pub struct Schema {
     tables: HashMap<[u8; 16], Table>,
     without_id: Vec<String>,
+    passed_over: Vec<SchemaError>,
 }
 
 /// A table, or a materialized view.
@@ -127,6 +128,11 @@ impl Schema {
     /// All tables, in no order.
     pub fn tables(&self) -> impl Iterator<Item = &Table> {
         self.tables.values()
+    }
+
+    /// Lines and clauses that were not understood, and passed over.
+    pub fn passed_over(&self) -> &[SchemaError] {
+        &self.passed_over
     }
 
     /// Names of tables whose definition has no id: no hint can be told to be for them.

@@ -21,6 +21,7 @@ use serde_json::json;
 use super::Sink;
 use crate::{
     input::{Bad, From, HintView},
+    interrupt::Making,
     output::{Output, bytes, count},
 };
 
@@ -33,6 +34,7 @@ const OPEN_MAX: usize = 64;
 /// A directory of Cassandra's files that are being written.
 pub(crate) struct Directory<'s> {
     storage: OsStorage,
+    making: Making,
     version: i32,
     codec: Option<Codec>,
     schema: Option<&'s Schema>,
@@ -90,6 +92,12 @@ fn unfinished(name: &str) -> String {
     format!("{name}.tmp")
 }
 
+/// What a file, and the one beside it, are called until they are whole.
+pub(crate) fn unfinished_names(name: &str) -> [String; 2] {
+    let side = side_file(name).unwrap_or_default();
+    [unfinished(name), unfinished(&side)]
+}
+
 impl<'s> Directory<'s> {
     pub(crate) fn new(
         out: &Path,
@@ -97,10 +105,11 @@ impl<'s> Directory<'s> {
         codec: Option<Codec>,
         schema: Option<&'s Schema>,
     ) -> anyhow::Result<Self> {
+        let making = Making::begin(out)?;
         let storage = OsStorage::new(out);
-        storage.make_directory("")?;
         Ok(Self {
             storage,
+            making,
             version,
             codec,
             schema,
@@ -114,7 +123,7 @@ impl<'s> Directory<'s> {
         let Some(open) = self.open.remove(&target) else {
             return Ok(());
         };
-        let bytes = publish(&self.storage, &open.name, open.writer, Existing::Keep)?;
+        let bytes = stage(&self.storage, &open.name, open.writer)?;
         self.written.push(Written {
             name: open.name,
             target,
@@ -209,23 +218,42 @@ pub(crate) fn publish(
     writer: FileWriter<BufWriter<Sequential>>,
     existing: Existing,
 ) -> anyhow::Result<u64> {
-    let (file, crc) = end(writer)?;
-    let side = side_file(name);
     // All that needs space comes before anything is changed.
-    if let Some(side) = &side {
-        unlink_if_there(storage, &unfinished(side))?;
-        let beside = storage.create(&unfinished(side))?;
+    let bytes = stage(storage, name, writer)?;
+    if existing == Existing::Replace {
+        storage.copy_owner(name, storage, &unfinished(name))?;
+        if let Some(side) = side_file(name) {
+            // One that is not there yet is as the file that it is beside.
+            let like = storage.info(&side).map_or(name, |_| &side);
+            storage.copy_owner(like, storage, &unfinished(&side))?;
+        }
+    }
+    commit(storage, name, existing)?;
+    Ok(bytes)
+}
+
+/// Writes what is left of a file and makes it durable, with the checksum that is to lie beside it; both
+/// still have no names of their own.
+pub(crate) fn stage(
+    storage: &OsStorage,
+    name: &str,
+    writer: FileWriter<BufWriter<Sequential>>,
+) -> anyhow::Result<u64> {
+    let (out, crc) = writer.finish()?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync()?;
+    if let Some(side) = side_file(name) {
+        unlink_if_there(storage, &unfinished(&side))?;
+        let beside = storage.create(&unfinished(&side))?;
         beside.write_at(&[IoSlice::new(side_file_text(crc).as_bytes())], 0)?;
         beside.sync()?;
     }
-    if existing == Existing::Replace {
-        storage.copy_owner(name, storage, &unfinished(name))?;
-        if let Some(side) = &side {
-            // One that is not there yet is as the file that it is beside.
-            let like = storage.info(side).map_or(name, |_| side);
-            storage.copy_owner(like, storage, &unfinished(side))?;
-        }
-    }
+    Ok(file.at)
+}
+
+/// Gives a file that was staged its name, and the one beside it.
+pub(crate) fn commit(storage: &OsStorage, name: &str, existing: Existing) -> anyhow::Result<()> {
+    let side = side_file(name);
     // A checksum must never lie beside a file that it is not of: without one a file counts as open.
     if let Some(side) = &side {
         unlink_if_there(storage, side)?;
@@ -237,15 +265,7 @@ pub(crate) fn publish(
         storage.rename(&unfinished(&side), &side, Existing::Replace)?;
         storage.sync_directory("")?;
     }
-    Ok(file.at)
-}
-
-/// Writes what is left of a file and makes it durable; gives the checksum that is to lie beside it.
-fn end(writer: FileWriter<BufWriter<Sequential>>) -> anyhow::Result<(Sequential, u32)> {
-    let (out, crc) = writer.finish()?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync()?;
-    Ok((file, crc))
+    Ok(())
 }
 
 /// Begins a file that `publish` ends.
@@ -296,6 +316,10 @@ impl Sink for Directory<'_> {
         while let Some(target) = self.open.keys().next().copied() {
             self.close(target)?;
         }
+        for one in &self.written {
+            commit(&self.storage, &one.name, Existing::Keep)?;
+        }
+        self.making.finish()?;
         for one in &self.written {
             output.line(
                 "written",

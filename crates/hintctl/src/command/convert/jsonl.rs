@@ -8,7 +8,7 @@ use std::{
 use hintstore_cassandra::Schema;
 use serde_json::{Value, json};
 
-use super::{Sink, create};
+use super::{NewFile, Sink};
 use crate::{
     args,
     command::dump::{add_updates, add_value, fields},
@@ -18,6 +18,7 @@ use crate::{
 
 /// A file of JSON Lines that is being written.
 pub(super) struct Lines<'s> {
+    new: NewFile,
     out: BufWriter<std::fs::File>,
     schema: Option<&'s Schema>,
     hints: u64,
@@ -25,8 +26,10 @@ pub(super) struct Lines<'s> {
 
 impl<'s> Lines<'s> {
     pub(super) fn create(out: &Path, schema: Option<&'s Schema>) -> anyhow::Result<Self> {
+        let (new, file) = NewFile::create(out)?;
         Ok(Self {
-            out: BufWriter::new(create(out)?),
+            new,
+            out: BufWriter::new(file),
             schema,
             hints: 0,
         })
@@ -54,6 +57,6 @@ impl Sink for Lines<'_> {
         let (hints, complete) = (self.hints, output.is_complete());
         self.line("summary", json!({ "hints": hints, "complete": complete }))?;
         self.out.flush()?;
-        Ok(self.out.get_ref().sync_all()?)
+        self.new.finish(self.out.get_ref())
     }
 }

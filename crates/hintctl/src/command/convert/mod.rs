@@ -9,8 +9,9 @@ mod parquet;
 use std::{cell::Cell, path::Path};
 
 use anyhow::Context as _;
-use hintstore::{Namespace, TargetId};
+use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::Schema;
+use hintstore_storage::Existing;
 use serde_json::json;
 
 use super::{dump::selected, verify::tell};
@@ -19,10 +20,11 @@ use crate::{
     decode,
     exit::usage,
     input::{Bad, Flow, From, HintView, Input, Pending, Visitor},
+    interrupt::{self, Guard},
     output::{Output, count},
 };
 
-pub(crate) use cassandra::{Directory, abandon, begin, publish};
+pub(crate) use cassandra::{Directory, abandon, begin, commit, publish, stage, unfinished_names};
 pub(crate) use native::{import, importing};
 
 /// Where hints go.
@@ -153,6 +155,12 @@ pub(crate) fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
     if !out.exists() {
         return Ok(());
     }
+    if out.join(interrupt::MARK).exists() {
+        return Err(usage(format!(
+            "{} was left by a run of hintctl that was stopped: remove it first",
+            out.display()
+        )));
+    }
     let mut entries =
         std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     if entries.next().is_some() {
@@ -164,18 +172,59 @@ pub(crate) fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file that is not there yet.
-pub(crate) fn create(out: &Path) -> anyhow::Result<std::fs::File> {
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(out);
-    match file {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(usage(format!(
-            "{} is there already: name another file",
-            out.display()
-        ))),
-        file => file.with_context(|| format!("cannot make {}", out.display())),
+/// A file that is being made under another name than its own.
+pub(crate) struct NewFile {
+    storage: OsStorage,
+    name: String,
+    /// What it is called until it is whole.
+    unfinished: String,
+    _guard: Guard,
+}
+
+impl NewFile {
+    /// Begins a file that is not there yet.
+    pub(crate) fn create(out: &Path) -> anyhow::Result<(Self, std::fs::File)> {
+        let name = out.file_name().and_then(|name| name.to_str());
+        let name = name
+            .with_context(|| format!("{} names no file", out.display()))?
+            .to_owned();
+        if out.symlink_metadata().is_ok() {
+            return Err(usage(format!(
+                "{} is there already: name another file",
+                out.display()
+            )));
+        }
+        let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let unfinished = format!("{name}.hintctl-{}.tmp", std::process::id());
+        let storage = OsStorage::new(folder.unwrap_or(Path::new(".")));
+        let path = storage.path(&unfinished);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        let new = Self {
+            storage,
+            name,
+            unfinished,
+            _guard: Guard::remove(path),
+        };
+        Ok((new, file))
+    }
+
+    /// Gives the file its name: it is whole, and durable then.
+    pub(crate) fn finish(self, file: &std::fs::File) -> anyhow::Result<()> {
+        file.sync_all()?;
+        self.storage
+            .rename(&self.unfinished, &self.name, Existing::Keep)?;
+        Ok(self.storage.sync_directory("")?)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // Where it was finished there is none of this name.
+        drop(self.storage.unlink(&self.unfinished));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     command::verify::tell,
     exit::usage,
     input::{Bad, Flow, From, HintView, Input, Visitor},
+    interrupt::{Guard, Making},
     output::Output,
 };
 
@@ -33,6 +34,10 @@ pub(crate) fn importing(directory: &Path) -> Config {
 pub(super) struct Store {
     store: HintStore,
     last: BTreeMap<TargetId, Sequence>,
+    /// Of a new store.
+    making: Option<Making>,
+    /// Of one that hints are added to.
+    _guard: Option<Guard>,
 }
 
 impl Store {
@@ -48,10 +53,20 @@ impl Store {
         if !is_store {
             refuse_occupied(out)?;
         }
+        let making = (!is_store).then(|| Making::begin(out)).transpose()?;
+        let guard = is_store.then(|| {
+            let words =
+                "some of the hints were added and others not: a second run adds those again";
+            Guard::say(format!("{}: {words}", out.display()))
+        });
         let store = HintStore::open(importing(out))
             .with_context(|| format!("cannot open {}", out.display()))?;
-        let last = BTreeMap::new();
-        Ok(Self { store, last })
+        Ok(Self {
+            store,
+            last: BTreeMap::new(),
+            making,
+            _guard: guard,
+        })
     }
 }
 
@@ -65,7 +80,8 @@ impl Sink for Store {
     fn finish(self: Box<Self>, _: &mut Output) -> anyhow::Result<()> {
         // One sync a target, not one a source file: until then nothing is said to be there.
         make_durable(&self.store, &self.last)?;
-        Ok(self.store.close()?)
+        self.store.close()?;
+        self.making.map_or(Ok(()), Making::finish)
     }
 }
 

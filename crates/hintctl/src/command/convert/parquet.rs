@@ -13,7 +13,7 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 
-use super::{Sink, create};
+use super::{NewFile, Sink};
 use crate::{
     decode::touched,
     input::{Bad, From, HintView},
@@ -81,6 +81,7 @@ const FIELDS: [Field; 18] = [
 
 /// A Parquet file that is being written.
 pub(super) struct Rows<'s> {
+    new: NewFile,
     writer: SerializedFileWriter<std::fs::File>,
     schema: Option<&'s Schema>,
     pending: Vec<Row>,
@@ -91,8 +92,10 @@ impl<'s> Rows<'s> {
         let columns = Arc::new(parse_message_type(COLUMNS)?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
         let properties = Arc::new(properties.build());
+        let (new, file) = NewFile::create(out)?;
         Ok(Self {
-            writer: SerializedFileWriter::new(create(out)?, columns, properties)?,
+            new,
+            writer: SerializedFileWriter::new(file, columns, properties)?,
             schema,
             pending: Vec::new(),
         })
@@ -230,6 +233,6 @@ impl Sink for Rows<'_> {
     fn finish(mut self: Box<Self>, _: &mut Output) -> anyhow::Result<()> {
         self.flush()?;
         let file = self.writer.into_inner()?;
-        Ok(file.sync_all()?)
+        self.new.finish(&file)
     }
 }

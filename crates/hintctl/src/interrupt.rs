@@ -1,0 +1,193 @@
+//! What is left when a run is stopped: nothing that looks whole.
+//!
+//! Output grows under other names than its own, or in a directory with a file that says so, and gets
+//! its names at the very end. On SIGINT and SIGTERM what is unfinished is removed, one line says so, and
+//! the exit code is 130 or 143. After a kill the names and that file tell.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use anyhow::Context as _;
+use hintstore::{OsStorage, Storage as _};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+/// Lies in a directory while it is made.
+pub(crate) const MARK: &str = "hintctl.unfinished";
+
+/// Something that is being made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Unfinished {
+    /// A file, or a directory with all that is in it: removed.
+    Path(PathBuf),
+    /// What is in a directory that was there before: removed.
+    Contents(PathBuf),
+    /// Files of a directory whose names begin so: removed.
+    Beginning(PathBuf, String),
+    /// Something that stays as far as it came: what to do about it.
+    Words(String),
+}
+
+static UNFINISHED: Mutex<Vec<Unfinished>> = Mutex::new(Vec::new());
+
+/// Says what is to be done if the run is stopped while this lives.
+#[derive(Debug)]
+pub(crate) struct Guard(Unfinished);
+
+impl Guard {
+    fn new(what: Unfinished) -> Self {
+        unfinished().push(what.clone());
+        Self(what)
+    }
+
+    /// Removes a path if the run is stopped.
+    pub(crate) fn remove(path: impl Into<PathBuf>) -> Self {
+        Self::new(Unfinished::Path(path.into()))
+    }
+
+    /// Removes what lies in a directory under names that begin so, if the run is stopped.
+    pub(crate) fn remove_beginning(directory: &Path, beginning: String) -> Self {
+        Self::new(Unfinished::Beginning(directory.to_owned(), beginning))
+    }
+
+    /// Says this if the run is stopped.
+    pub(crate) fn say(words: impl Into<String>) -> Self {
+        Self::new(Unfinished::Words(words.into()))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut all = unfinished();
+        if let Some(at) = all.iter().position(|other| *other == self.0) {
+            all.remove(at);
+        }
+    }
+}
+
+fn unfinished() -> std::sync::MutexGuard<'static, Vec<Unfinished>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A directory that is made, and says until it is finished that it is not.
+#[derive(Debug)]
+pub(crate) struct Making {
+    storage: OsStorage,
+    _guard: Guard,
+}
+
+impl Making {
+    /// Begins a directory that is empty, or not there.
+    pub(crate) fn begin(path: &Path) -> anyhow::Result<Self> {
+        let what = if path.exists() {
+            Unfinished::Contents(path.to_owned())
+        } else {
+            Unfinished::Path(path.to_owned())
+        };
+        let guard = Guard::new(what);
+        let storage = OsStorage::new(path);
+        storage.make_directory("")?;
+        let mark = storage.create(MARK)?;
+        let text =
+            "hintctl is making this directory, or was stopped while it did: then remove it\n";
+        mark.write_at(&[std::io::IoSlice::new(text.as_bytes())], 0)?;
+        mark.sync()?;
+        storage.sync_directory("")?;
+        Ok(Self {
+            storage,
+            _guard: guard,
+        })
+    }
+
+    /// The directory is whole, all in it is durable, and all has its name.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        self.storage.sync_directory("")?;
+        self.storage.unlink(MARK)?;
+        Ok(self.storage.sync_directory("")?)
+    }
+}
+
+/// Waits for signals from now on, on a thread of its own.
+pub(crate) fn watch() -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot wait for signals")?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                stop(signal);
+            }
+        })
+        .context("the system gives no thread")?;
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a run")]
+fn stop(signal: i32) {
+    // Held to the end: nothing is finished or begun any more.
+    let all = unfinished();
+    let mut words = vec![format!(
+        "stopped by {}",
+        if signal == SIGINT {
+            "SIGINT"
+        } else {
+            "SIGTERM"
+        }
+    )];
+    for what in &*all {
+        words.push(match what {
+            Unfinished::Words(words) => words.clone(),
+            Unfinished::Path(path) => removed(path, remove(path)),
+            Unfinished::Contents(path) => removed(path, each_in(path, |_| true)),
+            Unfinished::Beginning(path, beginning) => {
+                removed(path, each_in(path, |name| name.starts_with(beginning)))
+            }
+        });
+    }
+    eprintln!("\rhintctl: {}", words.join("; "));
+    drop(std::io::stderr().flush());
+    std::process::exit(128 + signal);
+}
+
+fn removed(path: &Path, done: std::io::Result<()>) -> String {
+    match done {
+        Ok(()) => format!("what was made of {} is removed", path.display()),
+        Err(error) => format!(
+            "{} is incomplete and could not be removed ({error}): remove it",
+            path.display()
+        ),
+    }
+}
+
+/// Removes a file, or a directory with all in it. Others of our threads may still write into it.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        let done = if path.is_dir() {
+            std::fs::remove_dir_all(path)
+        } else {
+            std::fs::remove_file(path)
+        };
+        match done {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if tries == 100 => return Err(error),
+            Err(_) => tries += 1,
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+fn each_in(path: &Path, goes: impl Fn(&str) -> bool) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&goes) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
