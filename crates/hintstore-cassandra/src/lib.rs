@@ -30,7 +30,7 @@ pub use descriptor::{Descriptor, DescriptorError, Storage, messaging_version};
 pub use file_name::{FileName, parse_side_file, side_file};
 pub use mutation::{
     Bound, Cell, Clustering, DecodeError, Deletion, Ignore, Liveness, Update, Visit,
-    decode_mutation, identifier, key_parts, literal, token,
+    decode_mutation, identifier, key_parts, literal, literal_as_read, token,
 };
 pub use read_at::ReadAt;
 pub use record::{Item, Records};

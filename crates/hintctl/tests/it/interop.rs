@@ -48,8 +48,8 @@ fn build() -> String {
     format!("{}:{}", out.join("classes").display(), dependencies.trim())
 }
 
-/// What Cassandra reads: the lines that it prints.
-fn cassandra(files: &[PathBuf]) -> Vec<String> {
+/// What Cassandra prints of these files.
+fn cassandra(mode: &str, schema: &Path, files: &[PathBuf]) -> Vec<String> {
     let scratch = Folder::new("interop");
     let mut command = Command::new("java");
     let options = fs::read_to_string(root().join("interop/cassandra/jvm.options")).unwrap();
@@ -59,8 +59,8 @@ fn cassandra(files: &[PathBuf]) -> Vec<String> {
         .arg(format!("-Dinterop.scratch={}", scratch.0.display()));
     command
         .args(["-cp", &build()])
-        .args(["org.apache.cassandra.hints.Interop", "read"])
-        .arg(root().join("testdata/cassandra/schema.cql"))
+        .args(["org.apache.cassandra.hints.Interop", mode])
+        .arg(schema)
         .args(files);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -144,7 +144,8 @@ fn cassandra_reads_what_hintctl_writes() {
         }
     }
     let files: Vec<PathBuf> = written.iter().map(|(file, _)| file.clone()).collect();
-    let mut lines = cassandra(&files).into_iter();
+    let schema = root().join("testdata/cassandra/schema.cql");
+    let mut lines = cassandra("read", &schema, &files).into_iter();
     for (file, expected) in written {
         let found: Vec<String> = lines.by_ref().take(expected.len()).collect();
         assert!(found == expected, "{}: other hints", file.display());
@@ -154,4 +155,98 @@ fn cassandra_reads_what_hintctl_writes() {
         assert!(clean || empty, "{end}");
     }
     assert_eq!(lines.next(), None);
+}
+
+/// The bytes of a value, or how many they are.
+fn bytes_of(value: &Value) -> String {
+    let hex = value["hex"].as_str().map(str::to_owned);
+    hex.unwrap_or_else(|| format!("{} bytes", value["bytes"]))
+}
+
+/// The live cells of a hint, as Cassandra prints those of a statement, without ids in lists.
+fn live_cells(hint: &Value) -> Vec<String> {
+    let of = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    for update in of(hint, "updates") {
+        let text = |name: &str| update[name].as_str().unwrap().to_owned();
+        let place = format!(
+            "{}.{} {}",
+            text("keyspace"),
+            text("table"),
+            text("partition_key_hex")
+        );
+        let mut rows = of(&update, "rows");
+        rows.extend(update.get("static_row").cloned());
+        for cell in rows.iter().flat_map(|row| of(row, "cells")) {
+            if cell["tombstone"] != true {
+                let column = cell["column"].as_str().unwrap();
+                lines.push(format!("{place} {column} {}", bytes_of(&cell)));
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn cassandra_reads_each_literal_as_the_value_that_it_stands_for() {
+    if !is_there("java") || !is_there("mvn") {
+        return;
+    }
+    let work = Folder::new("literals");
+    let (all_types, times) = (
+        testdata("cassandra/all-types/v3"),
+        testdata("reports/timestamp-literals"),
+    );
+    let dates = times.join("dates");
+    fs::create_dir(&dates).unwrap();
+    let date_file = "00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints";
+    fs::rename(times.join("dates.hints"), dates.join(date_file)).unwrap();
+    for schema in [times.join("schema.cql"), times.join("dates-schema.cql")] {
+        let keyspace = "CREATE KEYSPACE ks WITH replication = \
+                        {'class': 'SimpleStrategy', 'replication_factor': 1};\n";
+        let tables = fs::read_to_string(&schema).unwrap();
+        fs::write(&schema, format!("{keyspace}{tables}")).unwrap();
+    }
+    for (folder, schema, statements) in [
+        (
+            &all_types.0,
+            root().join("testdata/cassandra/schema.cql"),
+            1083,
+        ),
+        (&times.0, times.join("schema.cql"), 16),
+        (&dates, times.join("dates-schema.cql"), 6),
+    ] {
+        let args = [
+            "dump".as_ref(),
+            folder.as_os_str(),
+            "--schema".as_ref(),
+            schema.as_os_str(),
+        ];
+        let json = hintctl(&[&["--json".as_ref()], args.as_slice()].concat());
+        let text = hintctl(&[args.as_slice(), &["--format".as_ref(), "cql".as_ref()]].concat());
+        // A line is a statement, whatever is in its texts.
+        let said = text.out.lines().filter(|line| !line.starts_with("-- "));
+        let said: Vec<&str> = said.collect();
+        assert_eq!(said.len(), statements, "{}", text.out);
+        let unsaid = text.out.matches("-- CQL cannot say this").count();
+        let file = work.join("statements");
+        fs::write(&file, said.join("\n")).unwrap();
+        let lines = cassandra("statements", &schema, &[file]);
+        let mut read: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let hints = json.of_kind("hint");
+        let mut cells: Vec<String> = hints.iter().flat_map(live_cells).collect();
+        cells.sort();
+        read.sort_unstable();
+        assert!(cells.len() >= statements / 2);
+        if unsaid == 0 {
+            assert!(cells == read, "{cells:#?}\n{read:#?}");
+        } else {
+            // What Cassandra takes no time for is in no statement.
+            assert_eq!((unsaid, cells.len() - read.len()), (1, 1), "{}", text.out);
+            assert!(
+                read.iter()
+                    .all(|line| cells.iter().any(|cell| cell == line))
+            );
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Values as CQL literals, as Cassandra 5.0 writes them.
+//! Values as CQL literals: as Cassandra 5.0 writes them, and as it reads them back.
 
 use std::fmt::Write as _;
 
@@ -10,22 +10,39 @@ use crate::{
     schema::{CqlType, Native},
 };
 
-/// Adds the literal of a value to `out`; `None` where the bytes are no value of the type, and
-/// `out` may then have part of one.
-fn write(cql_type: &CqlType, value: &[u8], out: &mut String) -> Option<()> {
+/// What a literal is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be seen: what Cassandra writes, though it reads some of it as another value.
+    Show,
+    /// To be read: what Cassandra reads as this value.
+    Read,
+}
+
+/// Adds the literal of a value to `out`; `None` where the bytes are no value of the type or have
+/// no literal for this purpose, and `out` may then have part of one.
+fn write(cql_type: &CqlType, value: &[u8], purpose: Purpose, out: &mut String) -> Option<()> {
     match cql_type {
-        CqlType::Native(native) => return native_literal(*native, value, out),
+        CqlType::Native(native) => {
+            let is_said = purpose == Purpose::Read && special_form(*native, value, out)?;
+            return if is_said {
+                Some(())
+            } else {
+                native_literal(*native, value, out)
+            };
+        }
+        CqlType::Custom(_) if purpose == Purpose::Read => return None,
         CqlType::Custom(_) => blob(value, out),
-        CqlType::List(element) => sequence(element, value, ('[', ']'), out)?,
-        CqlType::Set(element) => sequence(element, value, ('{', '}'), out)?,
+        CqlType::List(element) => sequence(element, value, ('[', ']'), purpose, out)?,
+        CqlType::Set(element) => sequence(element, value, ('{', '}'), purpose, out)?,
         CqlType::Map(key, element) => {
             let (count, mut rest) = value.split_first_chunk::<4>()?;
             out.push('{');
             for index in 0..BE::read_i32(count) {
                 separate(index > 0, out);
-                element_of(key, &mut rest, out)?;
+                element_of(key, &mut rest, (purpose, false), out)?;
                 out.push_str(": ");
-                element_of(element, &mut rest, out)?;
+                element_of(element, &mut rest, (purpose, false), out)?;
             }
             out.push('}');
         }
@@ -37,7 +54,7 @@ fn write(cql_type: &CqlType, value: &[u8], out: &mut String) -> Option<()> {
                     break;
                 }
                 separate(index > 0, out);
-                element_of(part, &mut rest, out)?;
+                element_of(part, &mut rest, (purpose, true), out)?;
             }
             out.push(')');
         }
@@ -51,7 +68,7 @@ fn write(cql_type: &CqlType, value: &[u8], out: &mut String) -> Option<()> {
                 separate(index > 0, out);
                 out.push_str(&identifier(name));
                 out.push_str(": ");
-                element_of(part, &mut rest, out)?;
+                element_of(part, &mut rest, (purpose, true), out)?;
             }
             out.push('}');
         }
@@ -67,7 +84,7 @@ fn write(cql_type: &CqlType, value: &[u8], out: &mut String) -> Option<()> {
                     rest = rest.get(taken..)?;
                     usize::try_from(length).ok()?
                 };
-                write_or_null(element, rest.get(..length)?, out)?;
+                write_or_null(element, rest.get(..length)?, purpose, out)?;
                 rest = rest.get(length..)?;
             }
             out.push(']');
@@ -86,47 +103,79 @@ fn sequence(
     element: &CqlType,
     value: &[u8],
     brackets: (char, char),
+    purpose: Purpose,
     out: &mut String,
 ) -> Option<()> {
     let (count, mut rest) = value.split_first_chunk::<4>()?;
     out.push(brackets.0);
     for index in 0..BE::read_i32(count) {
         separate(index > 0, out);
-        element_of(element, &mut rest, out)?;
+        element_of(element, &mut rest, (purpose, false), out)?;
     }
     out.push(brackets.1);
     Some(())
 }
 
-/// An element with its length before it; a negative one is null.
-fn element_of(cql_type: &CqlType, rest: &mut &[u8], out: &mut String) -> Option<()> {
+/// An element with its length before it; a negative one is null, which collections cannot have in
+/// CQL, but tuples and types of the user's can.
+fn element_of(
+    cql_type: &CqlType,
+    rest: &mut &[u8],
+    (purpose, may_be_null): (Purpose, bool),
+    out: &mut String,
+) -> Option<()> {
     let (length, behind) = rest.split_first_chunk::<4>()?;
     *rest = behind;
     let Ok(length) = usize::try_from(BE::read_i32(length)) else {
         out.push_str("null");
-        return Some(());
+        return (purpose == Purpose::Show || may_be_null).then_some(());
     };
     let value = rest.get(..length)?;
     *rest = rest.get(length..)?;
-    write_or_null(cql_type, value, out)
+    write_or_null(cql_type, value, purpose, out)
 }
 
-fn write_or_null(cql_type: &CqlType, value: &[u8], out: &mut String) -> Option<()> {
-    if value.is_empty() && !has_empty_literal(cql_type) {
-        out.push_str("null");
-        return Some(());
+fn write_or_null(
+    cql_type: &CqlType,
+    value: &[u8],
+    purpose: Purpose,
+    out: &mut String,
+) -> Option<()> {
+    if value.is_empty() {
+        match purpose {
+            Purpose::Show if has_empty_literal(cql_type) => {}
+            Purpose::Read if has_empty_form(cql_type) => {}
+            Purpose::Show => {
+                out.push_str("null");
+                return Some(());
+            }
+            Purpose::Read => return None,
+        }
     }
-    write(cql_type, value, out)
+    write(cql_type, value, purpose, out)
 }
 
-fn has_empty_literal(cql_type: &CqlType) -> bool {
+fn is_bytes(cql_type: &CqlType) -> bool {
     matches!(
         cql_type,
         CqlType::Native(Native::Ascii | Native::Text | Native::Blob)
-            | CqlType::Tuple(_)
-            | CqlType::Udt { .. }
-            | CqlType::Custom(_)
     )
+}
+
+fn has_empty_literal(cql_type: &CqlType) -> bool {
+    is_bytes(cql_type)
+        || matches!(
+            cql_type,
+            CqlType::Tuple(_) | CqlType::Udt { .. } | CqlType::Custom(_)
+        )
+}
+
+fn has_empty_form(cql_type: &CqlType) -> bool {
+    let native = match cql_type {
+        CqlType::Native(native) => Some(*native),
+        _ => None,
+    };
+    is_bytes(cql_type) || native.and_then(function_of_bytes).is_some()
 }
 
 /// The literal of a value; `None` where it has no bytes and its type no literal for that, or where
@@ -140,15 +189,37 @@ fn has_empty_literal(cql_type: &CqlType) -> bool {
 /// assert_eq!(literal(&int, &[]), None);
 /// ```
 pub fn literal(cql_type: &CqlType, value: &[u8]) -> Option<String> {
-    let is_bytes = matches!(
-        cql_type,
-        CqlType::Native(Native::Ascii | Native::Text | Native::Blob)
-    );
-    if value.is_empty() && !is_bytes {
+    of(cql_type, value, Purpose::Show)
+}
+
+/// The literal that Cassandra reads as this value; `None` where it has none.
+///
+/// It differs from [`literal`], which is what Cassandra writes, where Cassandra does not read what
+/// it writes: moments outside the years 1 to 9999 are numbers here, and an `int` of no bytes is
+/// `blobasint(0x)`.
+///
+/// ```
+/// use hintstore_cassandra::{CqlType, Native, literal, literal_as_read};
+///
+/// let timestamp = CqlType::Native(Native::Timestamp);
+/// let value = 300_000_000_000_000_i64.to_be_bytes();
+/// assert_eq!(literal(&timestamp, &value).as_deref(), Some("'+11476-08-15T05:20:00.000Z'"));
+/// assert_eq!(literal_as_read(&timestamp, &value).as_deref(), Some("300000000000000"));
+/// ```
+pub fn literal_as_read(cql_type: &CqlType, value: &[u8]) -> Option<String> {
+    of(cql_type, value, Purpose::Read)
+}
+
+fn of(cql_type: &CqlType, value: &[u8], purpose: Purpose) -> Option<String> {
+    let has_form = match purpose {
+        Purpose::Show => is_bytes(cql_type),
+        Purpose::Read => has_empty_form(cql_type),
+    };
+    if value.is_empty() && !has_form {
         return None;
     }
     let mut out = String::new();
-    write(cql_type, value, &mut out)?;
+    write(cql_type, value, purpose, &mut out)?;
     Some(out)
 }
 
@@ -361,6 +432,85 @@ fn native_literal(native: Native, value: &[u8], out: &mut String) -> Option<()> 
     };
     infallible.ok()
 }
+
+/// Adds the form of a value that Cassandra reads as another one, or not at all, when it is written
+/// as usual; says whether it has one. `None` where it has no literal.
+fn special_form(native: Native, value: &[u8], out: &mut String) -> Option<bool> {
+    if let Native::Timestamp = native
+        && let Some(bytes) = exactly::<8>(value)
+        && !FOUR_DIGIT_YEARS.contains(&BE::read_i64(bytes).div_euclid(86_400_000))
+    {
+        write!(out, "{}", BE::read_i64(bytes)).ok()?;
+        return Some(true);
+    }
+    if let Native::Date = native
+        && let Some(bytes) = exactly::<4>(value)
+        && !FOUR_DIGIT_YEARS.contains(&(i64::from(BE::read_u32(bytes)) - (1 << 31)))
+    {
+        write!(out, "{}", BE::read_u32(bytes)).ok()?;
+        return Some(true);
+    }
+    let has_usual = match native {
+        // A terminal would take these characters for orders: a tool cannot show them as they are.
+        Native::Ascii => value.is_ascii() && is_visible(value),
+        Native::Text => is_visible(value),
+        Native::Boolean => matches!(value, [0 | 1]),
+        // Other bits of "not a number" are lost.
+        Native::Float => exactly::<4>(value)
+            .is_some_and(|bytes| !BE::read_f32(bytes).is_nan() || *bytes == [0x7f, 0xc0, 0, 0]),
+        Native::Double => exactly::<8>(value).is_some_and(|bytes| {
+            !BE::read_f64(bytes).is_nan() || *bytes == [0x7f, 0xf8, 0, 0, 0, 0, 0, 0]
+        }),
+        Native::Time => {
+            exactly::<8>(value).is_some_and(|bytes| BE::read_u64(bytes) < 86_400_000_000_000)
+        }
+        Native::Timeuuid => exactly::<16>(value).is_some_and(|bytes| bytes[6] >> 4 == 1),
+        // Java makes an address of IPv4 of it.
+        Native::Inet => {
+            !value.is_empty() && !(value.len() == 16 && value.starts_with(&IPV4_IN_IPV6))
+        }
+        Native::Empty | Native::Counter => false,
+        Native::Blob => true,
+        _ => !value.is_empty(),
+    };
+    if has_usual {
+        return Some(false);
+    }
+    write!(out, "{}(", function_of_bytes(native)?).ok()?;
+    blob(value, out);
+    out.push(')');
+    Some(true)
+}
+
+fn is_visible(value: &[u8]) -> bool {
+    std::str::from_utf8(value).is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+/// The function that makes a value of any bytes that the type allows, of those types that allow
+/// bytes without a literal: none at all, for one.
+fn function_of_bytes(native: Native) -> Option<&'static str> {
+    Some(match native {
+        Native::Ascii => "blobasascii",
+        Native::Bigint => "blobasbigint",
+        Native::Boolean => "blobasboolean",
+        Native::Decimal => "blobasdecimal",
+        Native::Double => "blobasdouble",
+        Native::Float => "blobasfloat",
+        Native::Inet => "blobasinet",
+        Native::Int => "blobasint",
+        Native::Text => "blobastext",
+        Native::Timestamp => "blobastimestamp",
+        Native::Timeuuid => "blobastimeuuid",
+        Native::Uuid => "blobasuuid",
+        Native::Varint => "blobasvarint",
+        _ => return None,
+    })
+}
+
+const IPV4_IN_IPV6: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// The days since 1970 of the years 1 to 9999.
+const FOUR_DIGIT_YEARS: std::ops::Range<i64> = -719_162..2_932_897;
 
 /// Java gives two digits at least, the second of which says something where it can.
 fn two_digits(shortest: String, two: String, is_same: impl Fn(&str) -> bool) -> String {
@@ -592,5 +742,47 @@ mod tests {
             assert!(identifier(name).starts_with('"'), "{name}");
         }
         assert_eq!(identifier("q\"uote"), "\"q\"\"uote\"");
+    }
+
+    #[test]
+    fn what_cassandra_would_read_as_another_value_is_a_number_or_nothing() {
+        let read = |native, value: &[u8]| literal_as_read(&CqlType::Native(native), value);
+        let day: i64 = 86_400_000;
+        for (millis, text) in [
+            (0, "'1970-01-01T00:00:00.000Z'"),
+            (-719_162 * day, "'0001-01-01T00:00:00.000Z'"),
+            (-719_162 * day - 1, "-62135596800001"),
+            (2_932_897 * day - 1, "'9999-12-31T23:59:59.999Z'"),
+            (2_932_897 * day, "253402300800000"),
+            (i64::MIN, "-9223372036854775808"),
+        ] {
+            let value = millis.to_be_bytes();
+            assert_eq!(read(Native::Timestamp, &value).as_deref(), Some(text));
+        }
+        let date = read(Native::Date, &[0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(date.as_deref(), Some("4294967295"));
+        for (native, value, text) in [
+            (Native::Boolean, [2].as_slice(), "blobasboolean(0x02)"),
+            (Native::Int, &[], "blobasint(0x)"),
+            (
+                Native::Float,
+                &[0xff, 0xc0, 0, 0],
+                "blobasfloat(0xffc00000)",
+            ),
+        ] {
+            assert_eq!(read(native, value).as_deref(), Some(text));
+        }
+        let lines = read(Native::Text, b"a\nb");
+        assert_eq!(lines.as_deref(), Some("blobastext(0x610a62)"));
+        assert_eq!(read(Native::Smallint, &[]), None);
+        let mapped = [IPV4_IN_IPV6.as_slice(), &[127, 0, 0, 1]].concat();
+        assert_eq!(
+            read(Native::Inet, &mapped).as_deref(),
+            Some("blobasinet(0x00000000000000000000ffff7f000001)")
+        );
+        let list = CqlType::List(Box::new(CqlType::Native(Native::Int)));
+        let null_inside = [0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(literal(&list, &null_inside).as_deref(), Some("[null]"));
+        assert_eq!(literal_as_read(&list, &null_inside), None);
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use decode::{TIMESTAMP_EPOCH, mutation};
 pub(crate) use input::{Input, Stop};
 pub use key::{key_parts, token};
 pub(crate) use literal::days_of;
-pub use literal::{identifier, literal};
+pub use literal::{identifier, literal, literal_as_read};
 pub use visit::{Bound, Cell, Clustering, Deletion, Ignore, Liveness, Update, Visit};
 
 use crate::schema::Schema;

@@ -87,6 +87,11 @@ impl Native {
 }
 
 impl CqlType {
+    /// Whether its values have no bytes, ever: they say that the cell is there.
+    pub fn is_empty(&self) -> bool {
+        self.fixed_length() == Some(0)
+    }
+
     /// Length of every value, in bytes, where all have the same and it is therefore not written.
     pub(crate) fn fixed_length(&self) -> Option<usize> {
         match self {

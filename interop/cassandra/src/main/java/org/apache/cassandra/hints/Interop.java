@@ -1,6 +1,7 @@
 package org.apache.cassandra.hints;
 
 import java.io.PrintStream;
+import java.lang.reflect.Method;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -15,11 +16,17 @@ import java.util.Map;
 import com.google.common.collect.ImmutableMap;
 
 import org.apache.cassandra.config.DatabaseDescriptor;
+import org.apache.cassandra.cql3.CQLStatement;
+import org.apache.cassandra.cql3.QueryOptions;
 import org.apache.cassandra.cql3.QueryProcessor;
+import org.apache.cassandra.cql3.statements.ModificationStatement;
 import org.apache.cassandra.cql3.statements.schema.AlterSchemaStatement;
+import org.apache.cassandra.db.IMutation;
 import org.apache.cassandra.db.Mutation;
 import org.apache.cassandra.db.TypeSizes;
 import org.apache.cassandra.db.partitions.PartitionUpdate;
+import org.apache.cassandra.db.rows.Cell;
+import org.apache.cassandra.db.rows.Row;
 import org.apache.cassandra.io.compress.BufferType;
 import org.apache.cassandra.io.util.DataInputBuffer;
 import org.apache.cassandra.io.util.DataOutputBuffer;
@@ -28,6 +35,8 @@ import org.apache.cassandra.net.MessagingService;
 import org.apache.cassandra.schema.Schema;
 import org.apache.cassandra.schema.TableId;
 import org.apache.cassandra.service.ClientState;
+import org.apache.cassandra.transport.Dispatcher;
+import org.apache.cassandra.utils.ByteBufferUtil;
 import org.apache.cassandra.utils.memory.BufferPools;
 
 import ch.qos.logback.classic.Level;
@@ -42,12 +51,15 @@ import org.slf4j.LoggerFactory;
  *   read SCHEMA FILE...     a line for each hint, and one for each file
  *   damage SCHEMA FILE      the same file with each bit flipped, and cut at each byte: a line each
  *   time SCHEMA FILE        how long either reader takes
+ *   statements SCHEMA FILE  what the statements of a file write: a line for each live cell
  */
 public final class Interop
 {
     /** A reader that gives more than so many of a small file gives the same again. */
     private static final int ENDLESS = 60;
     private static final int PAGES = 1000;
+    /** Longer values are shown by their length. */
+    private static final int SHOWN_MAX = 1024;
 
     private static final Warnings LOG = new Warnings();
 
@@ -89,6 +101,9 @@ public final class Interop
                 break;
             case "time":
                 time(Paths.get(args[2]), out);
+                break;
+            case "statements":
+                statements(Paths.get(args[2]), out);
                 break;
             default:
                 throw new IllegalArgumentException(args[0]);
@@ -197,6 +212,57 @@ public final class Interop
             Hint.serializer.serialize(Hint.create(fresh, hint.creationTime, hint.gcgs), out, version);
             return ByteBuffer.wrap(out.toByteArray());
         }
+    }
+
+    private static void statements(Path file, PrintStream out) throws Exception
+    {
+        for (String text : Files.readAllLines(file))
+        {
+            try
+            {
+                for (IMutation mutation : written(text))
+                    for (PartitionUpdate update : mutation.getPartitionUpdates())
+                        cells(update, out);
+            }
+            catch (Throwable e)
+            {
+                out.println("refused " + text + ": " + (e.getCause() == null ? e : e.getCause()));
+            }
+        }
+    }
+
+    /** What a statement writes; the method that tells is not for others. */
+    private static Iterable<? extends IMutation> written(String text) throws Exception
+    {
+        ClientState state = ClientState.forInternalCalls();
+        CQLStatement statement = QueryProcessor.parseStatement(text).prepare(state);
+        Method method = ModificationStatement.class.getDeclaredMethod("getMutations", ClientState.class,
+            QueryOptions.class, boolean.class, long.class, long.class, Dispatcher.RequestTime.class);
+        method.setAccessible(true);
+        QueryOptions none = QueryOptions.DEFAULT;
+        // Local, so that nothing is read or sent; at any time, as each statement has its own.
+        Object found = method.invoke(statement, state, none, true, 1L, 1L, Dispatcher.RequestTime.forImmediateExecution());
+        return (List<? extends IMutation>) found;
+    }
+
+    private static void cells(PartitionUpdate update, PrintStream out) throws Exception
+    {
+        String place = update.metadata().keyspace + "." + update.metadata().name + " "
+            + ByteBufferUtil.bytesToHex(update.partitionKey().getKey());
+        List<Row> rows = new ArrayList<>();
+        rows.add(update.staticRow());
+        for (Row row : update)
+            rows.add(row);
+        for (Row row : rows)
+            for (Cell<?> cell : row.cells())
+            {
+                if (cell.isTombstone())
+                    continue;
+                ByteBuffer value = cell.buffer();
+                int length = value.remaining();
+                String shown = length > SHOWN_MAX ? length + " bytes" : ByteBufferUtil.bytesToHex(value);
+                out.println(place + " " + cell.column().name + " " + shown);
+            }
     }
 
     private static String status(Run verbatim, Run decoding)
