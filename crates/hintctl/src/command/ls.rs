@@ -1,5 +1,7 @@
 //! `ls`: which files there are, whose, in what state, how much and how old.
 
+use std::collections::BTreeMap;
+
 use hintstore::Storage as _;
 use serde_json::{Value, json};
 
@@ -37,11 +39,23 @@ struct Totals {
     aside_bytes: u64,
 }
 
+/// What lies there for one target.
+#[derive(Debug, Default)]
+struct Backlog {
+    files: u64,
+    hints: u64,
+    bytes: u64,
+    oldest_ms: Option<i64>,
+    newest_ms: Option<i64>,
+    last_expiry_ms: Option<i64>,
+}
+
 pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
     let mut totals = Totals::default();
     each(&paths.paths, output, |input, output| {
         let bar = output.bar(input.hint_bytes());
         let mut rows = Vec::new();
+        let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
         for file in &input.files {
             if matches!(file.what, What::SideFile | What::Control) {
                 continue;
@@ -59,6 +73,10 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
                 output.found_bad(bad);
             }
             totals.add(file, &row);
+            if !row.target.is_empty() {
+                let backlog = backlogs.entry(row.target.clone()).or_default();
+                backlog.add(file, &row);
+            }
             output.line("file", row.json(file))?;
             rows.push(row.cells(file));
         }
@@ -70,7 +88,7 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
         totals.aside += input.aside.len() as u64;
         totals.aside_bytes += bytes_of(&input.aside);
         tell_aside(input, output)?;
-        targets(input, output)
+        targets(input, backlogs, output)
     })?;
     let Totals {
         files,
@@ -97,8 +115,12 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far each target of a native store has come, by its journal.
-fn targets(input: &Input, output: &mut Output) -> anyhow::Result<()> {
+/// What lies there for each target, and how far it has come, by the journal of a native store.
+fn targets(
+    input: &Input,
+    mut backlogs: BTreeMap<String, Backlog>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let journal = input.journal(output)?;
     let mut rows = Vec::new();
     for view in &journal.targets {
@@ -106,35 +128,44 @@ fn targets(input: &Input, output: &mut Output) -> anyhow::Result<()> {
             .iter()
             .map(|end| (end.word().to_owned(), json!(view.ends.get(*end))))
             .collect();
-        let fields = json!({
-            "target": view.target.to_string(),
-            "up_to": view.up_to.to_string(),
-            "holes": view.holes.len(),
-            "ends": ends,
-        });
+        let target = view.target.to_string();
+        let mut fields = backlogs.remove(&target).unwrap_or_default().json(&target);
+        if let Value::Object(fields) = &mut fields {
+            fields.insert("up_to".to_owned(), json!(view.up_to.to_string()));
+            fields.insert("holes".to_owned(), json!(view.holes.len()));
+            fields.insert("ends".to_owned(), ends.into());
+        }
         output.line("target", fields)?;
         rows.push(vec![
-            view.target.to_string(),
+            target,
             view.up_to.to_string(),
             view.holes.len().to_string(),
             view.ends.get(hintstore::End::Delivered).to_string(),
             (view.ends.total() - view.ends.get(hintstore::End::Delivered)).to_string(),
         ]);
     }
-    if !rows.is_empty() {
-        output.text("")?;
+    let mut sums = Vec::new();
+    for (target, backlog) in &backlogs {
+        output.line("target", backlog.json(target))?;
+        sums.push(backlog.cells(target));
     }
-    output.table(
-        &[
-            "TARGET",
-            "ACKNOWLEDGED UP TO",
-            "HOLES",
-            "DELIVERED",
-            "OTHER ENDS",
-        ],
-        rows,
-    )
+    for (head, rows) in [(POSITIONS.as_slice(), rows), (&SUMS, sums)] {
+        if !rows.is_empty() {
+            output.text("")?;
+            output.table(head, rows)?;
+        }
+    }
+    Ok(())
 }
+
+const POSITIONS: [&str; 5] = [
+    "TARGET",
+    "ACKNOWLEDGED UP TO",
+    "HOLES",
+    "DELIVERED",
+    "OTHER ENDS",
+];
+const SUMS: [&str; 6] = ["TARGET", "FILES", "HINTS", "SIZE", "OLDEST", "NEWEST"];
 
 fn bytes_of(files: &[Found]) -> u64 {
     files.iter().map(|file| file.info.allocated).sum()
@@ -230,21 +261,21 @@ struct Counted<'a> {
     hints: u64,
 }
 
+/// Takes a value in, where there is one.
+fn widen(place: &mut Option<i64>, value: Option<i64>, choose: fn(i64, i64) -> i64) {
+    *place = match (*place, value) {
+        (Some(known), Some(value)) => Some(choose(known, value)),
+        (known, value) => known.or(value),
+    };
+}
+
 impl Visitor for Counted<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         self.hints += 1;
-        let widen = |place: &mut Option<i64>, value: i64, least: bool| {
-            *place = Some(place.map_or(value, |known| {
-                if least {
-                    known.min(value)
-                } else {
-                    known.max(value)
-                }
-            }));
-        };
-        widen(&mut self.row.oldest_ms, hint.created_ms, true);
-        widen(&mut self.row.newest_ms, hint.created_ms, false);
-        widen(&mut self.row.last_expiry_ms, hint.expires_at_ms(), false);
+        let (created, expiry) = (Some(hint.created_ms), Some(hint.expires_at_ms()));
+        widen(&mut self.row.oldest_ms, created, i64::min);
+        widen(&mut self.row.newest_ms, created, i64::max);
+        widen(&mut self.row.last_expiry_ms, expiry, i64::max);
         Ok(Flow::Go)
     }
 
@@ -264,6 +295,41 @@ impl Totals {
         self.bytes += file.info.length;
         self.allocated += file.info.allocated;
         self.foreign += u64::from(matches!(file.what, What::Foreign(_)));
+    }
+}
+
+impl Backlog {
+    fn add(&mut self, file: &Found, row: &Row) {
+        self.files += 1;
+        self.hints += row.hints.unwrap_or(0);
+        self.bytes += file.info.length;
+        widen(&mut self.oldest_ms, row.oldest_ms, i64::min);
+        widen(&mut self.newest_ms, row.newest_ms, i64::max);
+        widen(&mut self.last_expiry_ms, row.last_expiry_ms, i64::max);
+    }
+
+    fn json(&self, target: &str) -> Value {
+        json!({
+            "target": target,
+            "files": self.files,
+            "hints": self.hints,
+            "bytes": self.bytes,
+            "oldest_created_ms": self.oldest_ms,
+            "newest_created_ms": self.newest_ms,
+            "last_expires_at_ms": self.last_expiry_ms,
+        })
+    }
+
+    fn cells(&self, target: &str) -> Vec<String> {
+        let when = |millis: Option<i64>| millis.map(time).unwrap_or_default();
+        vec![
+            target.to_owned(),
+            self.files.to_string(),
+            self.hints.to_string(),
+            bytes(self.bytes),
+            when(self.oldest_ms),
+            when(self.newest_ms),
+        ]
     }
 }
 

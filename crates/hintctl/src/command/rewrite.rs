@@ -139,12 +139,17 @@ pub(crate) fn run(
     if let Some(kept) = &kept {
         output.sum("aside", kept.display().to_string());
     }
-    let kept = kept.map_or_else(String::new, |kept| {
-        let kept = kept.display();
-        format!(
-            "; the files as they were are in {kept}: about {freed} come free when that is removed"
-        )
-    });
+    let kept = match (&aside.place, &kept) {
+        (Place::Beside(_), Some(kept)) => format!(
+            "; the files as they were are in {}: about {freed} come free when that is removed",
+            kept.display()
+        ),
+        (Place::There(_), Some(kept)) => format!(
+            "; about {freed} came free; the files as they were are in {}",
+            kept.display()
+        ),
+        _ => format!("; about {freed} came free"),
+    };
     if let Some(error) = failure {
         let done = plans.iter().filter(|plan| plan.done).count() as u64;
         return Err(if done == 0 {
@@ -416,8 +421,11 @@ impl<'a> Aside<'a> {
                 Place::There(there) => drop(there.unlink(name)),
             }
         }
-        if let (Place::Beside(folder), false) = (&self.place, self.is_used) {
-            drop(std::fs::remove_dir(self.input.storage.path(folder)));
+        // It goes only if nothing else is kept in it.
+        if let Place::Beside(folder) = &self.place
+            && std::fs::remove_dir(self.input.storage.path(folder)).is_ok()
+        {
+            self.is_used = false;
         }
     }
 }

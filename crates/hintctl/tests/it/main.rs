@@ -6,6 +6,7 @@ mod cassandra;
 mod interop;
 mod kill;
 mod native;
+mod reports;
 mod tool;
 mod transform;
 mod wrong;

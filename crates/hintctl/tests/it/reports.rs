@@ -1,0 +1,452 @@
+//! What people met, a test a case: other owners, other names, other clocks, running nodes, full disks.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use hintstore_cassandra::{FileWriter, encode_body};
+
+use crate::tool::{Folder, command, hintctl, json_lines, skipped, testdata};
+
+fn is_root() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !root {
+        skipped("only root can give files to others and mount");
+    }
+    root
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn renamed() {
+    let folder = testdata("reports/renamed");
+    let run = hintctl(&["--json", "verify", text(&folder.0)]);
+    assert_eq!(run.code, 1);
+    let delivered = "0d1cda69-8342-448d-b0e8-957b7975b1b1-1768435841312-2.hints";
+    for file in run.of_kind("file") {
+        let (status, back) = match file["file"].as_str().unwrap() {
+            name if name == delivered => ("clean", serde_json::json!("all")),
+            _ => ("failed", serde_json::json!([])),
+        };
+        let cassandra = &file["cassandra"];
+        assert_eq!(cassandra["startup"], "loaded", "{file}");
+        assert_eq!(cassandra["status"], status, "{file}");
+        assert_eq!(cassandra["returned_by_verbatim_reader"], back, "{file}");
+        assert_eq!(cassandra["recoverable"], file["hints"], "{file}");
+    }
+    // What is saved has the names that Cassandra opens.
+    let out = folder.join("saved");
+    let saved = hintctl(&["salvage", text(&folder.0), text(&out)]);
+    assert_eq!(saved.code, 0, "{}", saved.err);
+    let again = hintctl(&["--json", "verify", text(&out)]);
+    assert_eq!(again.code, 0, "{}", again.out);
+    assert_eq!(again.lines().last().unwrap()["hints"], 62);
+}
+
+#[test]
+fn names_that_cassandra_passes_over() {
+    let folder = testdata("reports/schema-text");
+    let name = "00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints";
+    fs::rename(folder.join(name), folder.join("copy of it.hints")).unwrap();
+    let run = hintctl(&["--json", "verify", text(&folder.0)]);
+    assert_eq!(run.code, 1);
+    let file = run.of_kind("file").remove(0);
+    let cassandra = &file["cassandra"];
+    assert_eq!(cassandra["startup"], "not loaded, passed over for its name");
+    assert_eq!(cassandra["recoverable"], 5);
+}
+
+#[test]
+fn compact_key_only() {
+    let folder = testdata("reports/compact-key-only");
+    let schema = folder.join("schema.cql");
+    let args = ["--json", "dump", text(&folder.0), "--schema", text(&schema)];
+    let run = hintctl(&args);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let found = run.of_kind("hint");
+    let mut expected = json_lines(&folder.join("cassandra-5.0.6-decoded.jsonl"));
+    assert_eq!(expected.pop().unwrap()["summary"], true);
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        for field in [
+            "mutation_sha256",
+            "updates",
+            "body_bytes",
+            "creation_time_ms",
+        ] {
+            assert_eq!(found[field], expected[field], "{found}");
+        }
+    }
+    let verify = [
+        "--json",
+        "verify",
+        text(&folder.0),
+        "--schema",
+        text(&schema),
+    ];
+    let verdict = hintctl(&verify).of_kind("file").remove(0);
+    assert_eq!(verdict["cassandra"]["status"], "clean", "{verdict}");
+    let cql = hintctl(&[&args[1..], &["--format", "cql"]].concat());
+    let row =
+        "INSERT INTO stress.keyonly (a, b) VALUES ('a', 'b') USING TIMESTAMP 1795754000000008;";
+    assert!(cql.out.contains(row), "{}", cql.out);
+}
+
+#[test]
+fn schema_text() {
+    let folder = testdata("reports/schema-text");
+    let hints = folder.join("00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints");
+    for name in names(&folder.0) {
+        let Some(case) = name.strip_suffix(".cql") else {
+            continue;
+        };
+        let schema = folder.join(&name);
+        let run = hintctl(&["--json", "dump", text(&hints), "--schema", text(&schema)]);
+        if case == "empty" {
+            assert_eq!(run.code, 2);
+            assert!(run.err.contains("defines no table"), "{}", run.err);
+            continue;
+        }
+        // Without ids nothing is told apart, which is said.
+        let decoded = run
+            .of_kind("hint")
+            .iter()
+            .filter(|hint| hint["updates"].is_array())
+            .count();
+        let expected = if case == "nointern" { 0 } else { 5 };
+        assert_eq!(
+            (run.code, decoded),
+            (0, expected),
+            "{case}: {} {}",
+            run.out,
+            run.err
+        );
+        let strays = ["transcript", "warn2", "warnline"].contains(&case);
+        assert_eq!(
+            run.err.contains("passed over: line 1"),
+            strays,
+            "{case}: {}",
+            run.err
+        );
+        if case == "nointern" {
+            assert!(run.err.contains("ks.t has no id"), "{}", run.err);
+        }
+    }
+}
+
+#[test]
+fn zone_name() {
+    let folder = testdata("reports/schema-text");
+    let dump = |time: &str| hintctl(&["--json", "dump", text(&folder.0), "--until", time]);
+    // The five hints were created at 2026-11-27T04:33:20Z, one at a time or all at once.
+    for (time, hints) in [
+        ("2026-11-27T05:33:19[Europe/Berlin]", 0),
+        ("2026-11-27T05:33:21[Europe/Berlin]", 5),
+        ("2026-11-26T23:33:19[America/New_York]", 0),
+        ("2026-11-26T23:33:21[America/New_York]", 5),
+        ("2026-11-27T05:33:21+01:00[Europe/Berlin]", 5),
+        ("2026-11-27 04:33:19,123", 0),
+    ] {
+        let run = dump(time);
+        assert_eq!(
+            (run.code, run.of_kind("hint").len()),
+            (0, hints),
+            "{time}: {}",
+            run.err
+        );
+    }
+    for time in [
+        "2026-11-27T04:33:21+05:00[Europe/Berlin]",
+        "2026-11-27 04:33:21 UTC",
+        "2026-11-27T04:33:21[Middle/Earth]",
+    ] {
+        assert_eq!(dump(time).code, 2, "{time}");
+    }
+}
+
+/// A directory of Cassandra's with a node's owner and modes.
+fn owned(name: &str) -> Folder {
+    let folder = testdata(name);
+    for file in names(&folder.0) {
+        let path = folder.join(&file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        chown(&path, Some(12_345), Some(12_346)).unwrap();
+    }
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o750)).unwrap();
+    chown(&folder.0, Some(12_345), Some(12_346)).unwrap();
+    folder
+}
+
+fn check_owners(folder: &Path, mode: u32) {
+    for name in names(folder) {
+        let path = folder.join(&name);
+        let about = fs::metadata(&path).unwrap();
+        assert_eq!((about.uid(), about.gid()), (12_345, 12_346), "{name}");
+        if about.is_file() {
+            assert_eq!(about.mode() & 0o777, mode, "{name}");
+        } else {
+            check_owners(&path, mode);
+        }
+    }
+}
+
+#[test]
+fn owner_and_mode() {
+    if !is_root() {
+        return;
+    }
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/cassandra/schema.cql");
+    for mask in ["022", "077"] {
+        for verb in [
+            format!(
+                "truncate $0 --table lab.natives --schema {}",
+                schema.display()
+            ),
+            "expire $0 --as-of 2027-01-01".to_owned(),
+        ] {
+            let folder = owned("cassandra/all-types/v2");
+            let script = format!("umask {mask}; $1 {verb} --apply");
+            let run = Command::new("bash")
+                .args([
+                    "-c",
+                    &script,
+                    text(&folder.0),
+                    env!("CARGO_BIN_EXE_hintctl"),
+                ])
+                .output()
+                .unwrap();
+            assert!(run.status.success(), "{verb}: {run:?}");
+            assert!(
+                names(&folder.0)
+                    .iter()
+                    .any(|name| name.starts_with("hintctl-aside"))
+            );
+            check_owners(&folder.0, 0o640);
+        }
+    }
+    // What is made beside belongs to whom the directory around it does.
+    let folder = owned("reports/renamed");
+    let out = folder.join("saved");
+    assert_eq!(hintctl(&["salvage", text(&folder.0), text(&out)]).code, 0);
+    check_owners(&out, 0o640);
+}
+
+#[test]
+fn node_in_container() {
+    let folder = testdata("reports/schema-text");
+    let file = folder.join("00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints");
+    let before = fs::read(&file).unwrap();
+    let args = [
+        "expire",
+        text(&folder.0),
+        "--as-of",
+        "2027-12-01",
+        "--apply",
+    ];
+    // Whoever holds the file open for writing is a node; its path may be another one.
+    let elsewhere = Folder::new("elsewhere");
+    let link = elsewhere.join("the same file");
+    fs::hard_link(&file, &link).unwrap();
+    let node = OpenOptions::new().append(true).open(&link).unwrap();
+    let run = hintctl(&args);
+    assert_eq!(run.code, 4, "{} {}", run.out, run.err);
+    assert_eq!(fs::read(&file).unwrap(), before);
+    drop(node);
+    fs::remove_file(&link).unwrap();
+    let run = hintctl(&args);
+    assert_eq!(run.code, 0, "{} {}", run.out, run.err);
+    assert!(!file.exists());
+}
+
+#[test]
+fn disk_full() {
+    if !is_root() {
+        return;
+    }
+    let folder = testdata("cassandra/all-types/v2");
+    let mount = Folder::new("full");
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs", text(&mount.0)])
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        return skipped("tmpfs cannot be mounted, so no disk is full");
+    }
+    let result = std::panic::catch_unwind(|| full(&folder.0, &mount.0));
+    let unmounted = Command::new("umount").arg(&mount.0).status().unwrap();
+    assert!(unmounted.success());
+    result.unwrap();
+}
+
+fn full(from: &Path, on: &Path) {
+    for name in names(from) {
+        fs::copy(from.join(&name), on.join(&name)).unwrap();
+    }
+    let ballast = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(on.join("ballast"));
+    let mut ballast = ballast.unwrap();
+    while ballast.write_all(&[1; 4096]).is_ok() {}
+    drop(ballast);
+    let before = names(on);
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/cassandra/schema.cql");
+    // A file that keeps some of its hints is written anew, for which there is no room.
+    let table = [
+        "truncate",
+        text(on),
+        "--table",
+        "lab.natives",
+        "--schema",
+        text(&schema),
+        "--apply",
+    ];
+    let run = hintctl(&table);
+    assert_ne!(run.code, 0, "{}", run.out);
+    assert_eq!(names(on), before, "{}", run.err);
+    // Set aside on the same disk, nothing comes free, which is said; elsewhere, or not kept, it does.
+    let plan = hintctl(&["truncate", text(on), "--all"]);
+    assert!(plan.out.contains("free"), "{}", plan.out);
+    let aside = Folder::new("aside");
+    let run = hintctl(&[
+        "truncate",
+        text(on),
+        "--all",
+        "--apply",
+        "--aside",
+        text(&aside.0),
+    ]);
+    assert_eq!(run.code, 0, "{} {}", run.out, run.err);
+    assert_eq!(names(on), ["ballast", "expected.jsonl"]);
+    assert!(run.out.contains("came free"), "{}", run.out);
+    assert!(!names(&aside.0).is_empty());
+}
+
+#[test]
+fn many_small_files() {
+    let folder = Folder::new("many");
+    for number in 0..700_u16 {
+        let (target, time) = (
+            u8::try_from(number % 7).unwrap(),
+            1_795_754_000_000 - i64::from(number) * 280_000,
+        );
+        let mut id = 0x0011_2233_4455_6677_8899_aabb_ccdd_ee00_u128.to_be_bytes();
+        id[15] = target;
+        let mut file = FileWriter::new(Vec::new(), 2, time, id, None).unwrap();
+        for later in 0..3 {
+            let body = encode_body(time + later, 864_000, &[7; 100]);
+            file.append(&body).unwrap();
+        }
+        let (bytes, _) = file.finish().unwrap();
+        let name = format!("00112233-4455-6677-8899-aabbccddee{target:02x}-{time}-2.hints");
+        fs::write(folder.join(&name), bytes).unwrap();
+    }
+    let run = hintctl(&["--json", "ls", text(&folder.0)]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let targets = run.of_kind("target");
+    assert_eq!(targets.len(), 7);
+    assert!(
+        targets.iter().all(|target| target["hints"] == 300),
+        "{targets:?}"
+    );
+    let store = folder.join("store");
+    let run = hintctl(&["convert", text(&folder.0), "--to", "native", text(&store)]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let run = hintctl(&["--json", "verify", text(&store)]);
+    assert_eq!(run.lines().last().unwrap()["hints"], 2100, "{}", run.out);
+}
+
+/// Stops a run when something is there, and gives its code and what it said.
+fn stopped(args: &[&str], signal: &str, is_time: impl Fn() -> bool) -> (Option<i32>, String) {
+    let mut child = command(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !is_time() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{args:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+    assert!(sent.success());
+    let said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let said: Vec<String> = said.map_while(Result::ok).collect();
+    (child.wait().unwrap().code(), said.join("\n"))
+}
+
+/// A hint file that takes a while to be converted.
+fn large(folder: &Folder) -> PathBuf {
+    let name = "00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints";
+    let id = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
+    let path = folder.join("large");
+    fs::create_dir(&path).unwrap();
+    let file = fs::File::create(path.join(name)).unwrap();
+    let mut file = FileWriter::new(file, 2, 1_795_754_000_000, id, None).unwrap();
+    let mutation: Vec<u8> = (0..=255).cycle().take(4 << 10).collect();
+    for number in 0..20_000 {
+        let body = encode_body(1_795_754_000_000 + number, 864_000, &mutation);
+        file.append(&body).unwrap();
+    }
+    file.finish().unwrap();
+    path
+}
+
+#[test]
+fn nothing_interrupted_looks_whole() {
+    let folder = Folder::new("interrupted");
+    let store = large(&folder);
+    for (signal, expected) in [("-TERM", Some(143)), ("-INT", Some(130)), ("-KILL", None)] {
+        let out = folder.join(&format!("out{signal}"));
+        let args = [
+            "convert",
+            text(&store),
+            "--to",
+            "cassandra:2:zstd",
+            text(&out),
+        ];
+        let mark = out.join("hintctl.unfinished");
+        let (code, said) = stopped(&args, signal, || mark.exists());
+        assert_eq!(code, expected, "{said}");
+        if expected.is_some() {
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(!out.exists(), "{:?}", names(&out));
+        } else {
+            let run = hintctl(&["--json", "verify", text(&out)]);
+            assert_ne!(run.code, 0, "{}", run.out);
+            assert!(!names(&out).iter().any(|name| name.ends_with(".hints")));
+        }
+    }
+}
+
+#[test]
+fn a_full_standard_output_is_not_blamed_on_the_file() {
+    let folder = testdata("cassandra/all-types/v2");
+    for verb in ["dump", "verify", "stat"] {
+        let output = command(&[verb, text(&folder.0)])
+            .stdout(OpenOptions::new().write(true).open("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("standard output"), "{verb}: {said}");
+        assert!(!said.contains(".hints"), "{verb}: {said}");
+        assert_ne!(output.status.code(), Some(0));
+    }
+}
