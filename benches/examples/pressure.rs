@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     reason = "what measures the engine stands outside of it"
 )]
+#![expect(clippy::cast_sign_loss, reason = "ranks and shares are positive")]
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},

@@ -246,7 +246,11 @@ pub(crate) fn is_of_output(error: &anyhow::Error) -> bool {
     let mut causes = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>());
-    causes.any(|error| error.get_ref().is_some_and(|inner| inner.is::<OfOutput>()))
+    causes.any(|error| {
+        error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<OfOutput>)
+    })
 }
 
 /// What a file name or a payload may hold is not for the terminal to act on.

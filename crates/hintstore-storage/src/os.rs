@@ -73,6 +73,13 @@ impl fmt::Debug for OsStorage {
 /// Flags of every directory that is opened.
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        clippy::useless_conversion,
+        reason = "link counts are narrower on others"
+    )
+)]
 fn info(stat: &sys::Stat) -> Info {
     Info {
         length: stat.st_size.cast_unsigned(),

@@ -318,13 +318,13 @@ impl CassandraFile {
                     scope.spawn(move || {
                         let mut whole = Whole {
                             visitor: &mut visitor,
-                            is_whole: true,
+                            intact: true,
                             progress,
                             told: *from,
                         };
                         let odd = walk(records, target, messaging, true, &mut whole)?;
-                        let is_whole = whole.is_whole && !odd;
-                        Ok(is_whole.then_some(visitor))
+                        let intact = whole.intact && !odd;
+                        Ok(intact.then_some(visitor))
                     })
                 })
                 .collect();
@@ -424,7 +424,7 @@ const LONG: u64 = 16 << 20;
 /// Notices whether all of a part is intact.
 struct Whole<'a, V> {
     visitor: &'a mut V,
-    is_whole: bool,
+    intact: bool,
     progress: &'a (dyn Fn(u64) + Sync),
     /// Up to where progress was told.
     told: u64,
@@ -440,7 +440,7 @@ impl<V: Visitor> Visitor for Whole<'_, V> {
     }
 
     fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
-        self.is_whole = false;
+        self.intact = false;
         Ok(())
     }
 }

@@ -318,7 +318,7 @@ impl Input {
         match self.store_file()? {
             Some(Err(error)) if error.is_foreign() => {
                 let bad = Bad {
-                    position: error.offset as u64,
+                    position: error.offset,
                     ..Bad::whole("version", newer(error))
                 };
                 output.bad(file_name::STORE, &bad)

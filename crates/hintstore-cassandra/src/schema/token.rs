@@ -93,13 +93,10 @@ fn take_apart(
     loop {
         if std::mem::take(&mut starts_line) && between {
             let rest: String = chars.clone().take_while(|c| *c != '\n').collect();
-            let skip = match begins_in(&rest) {
-                Some(from) => from,
-                None => {
-                    stray.push((line, rest.trim().to_owned()));
-                    rest.len()
-                }
-            };
+            let skip = begins_in(&rest).unwrap_or_else(|| {
+                stray.push((line, rest.trim().to_owned()));
+                rest.len()
+            });
             let mut bytes = 0;
             while bytes < skip {
                 bytes += chars.next().map_or(skip, char::len_utf8);

@@ -33,11 +33,11 @@ fn drain(store: &HintStore, to: TargetId) -> usize {
 fn refused(store: &HintStore, to: TargetId) -> Option<Gone> {
     for _ in 0..10 {
         match store.append(hint(to, &[1; 1000]), Level::Durable) {
-            Ok(receipt) => panic!("{receipt:?} is nowhere"),
+            Ok(receipt) => unreachable!("{receipt:?} is nowhere"),
             Err(AppendError::InDoubt(_)) => {}
             Err(AppendError::Refused { reason, .. }) => match reason {
                 Refusal::Gone { what } => return Some(what),
-                other => panic!("{other}"),
+                other => unreachable!("{other}"),
             },
         }
     }
@@ -230,7 +230,7 @@ fn relative_path_in_a_process() {
     std::env::set_current_dir("/").unwrap();
     for to in 0..3 {
         for _ in 0..10 {
-            let large = [7; 20_000];
+            let large = vec![7; 20_000];
             store
                 .append(hint(target(to), &large), Level::Durable)
                 .unwrap();

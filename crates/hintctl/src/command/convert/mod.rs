@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     input.tell_newer_store(output)?;
     if let To::Cassandra(version @ ..=2, _) = args.to
         && schema.is_none()
-        && let Some(newer) = first_of_version_3(&input)?
+        && let Some(newer) = first_of_version_3(&input)
     {
         return Err(usage(format!(
             "{newer} was written by version 3, and what version {version} has not is found only with a \
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
 }
 
 /// The first file whose mutations are of messaging version 13, which only hints version 3 holds.
-fn first_of_version_3(input: &Input) -> anyhow::Result<Option<String>> {
+fn first_of_version_3(input: &Input) -> Option<String> {
     struct First(bool);
     impl Visitor for First {
         fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
@@ -141,10 +141,10 @@ fn first_of_version_3(input: &Input) -> anyhow::Result<Option<String>> {
         let mut first = First(false);
         // What cannot be read is told when it is converted.
         if input.walk(found, &mut first).is_ok() && first.0 {
-            return Ok(Some(found.name.clone()));
+            return Some(found.name.clone());
         }
     }
-    Ok(None)
+    None
 }
 
 /// Files are made in an empty place, or a new one.

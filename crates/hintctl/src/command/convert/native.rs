@@ -32,7 +32,7 @@ pub(crate) fn importing(directory: &Path) -> Config {
 
 /// A store that is filled.
 pub(super) struct Store {
-    store: HintStore,
+    into: HintStore,
     last: BTreeMap<TargetId, Sequence>,
     /// Of a new store.
     making: Option<Making>,
@@ -62,7 +62,7 @@ impl Store {
         let store = HintStore::open(importing(out))
             .with_context(|| format!("cannot open {}", out.display()))?;
         Ok(Self {
-            store,
+            into: store,
             last: BTreeMap::new(),
             making,
             _guard: guard,
@@ -72,15 +72,15 @@ impl Store {
 
 impl Sink for Store {
     fn put(&mut self, file: &str, view: &HintView<'_>) -> anyhow::Result<Result<(), Bad>> {
-        let sequence = append(&self.store, file, view)?;
+        let sequence = append(&self.into, file, view)?;
         self.last.insert(view.target, sequence);
         Ok(Ok(()))
     }
 
     fn finish(self: Box<Self>, _: &mut Output) -> anyhow::Result<()> {
         // One sync a target, not one a source file: until then nothing is said to be there.
-        make_durable(&self.store, &self.last)?;
-        self.store.close()?;
+        make_durable(&self.into, &self.last)?;
+        self.into.close()?;
         self.making.map_or(Ok(()), Making::finish)
     }
 }
