@@ -25,8 +25,11 @@ pub struct Survey {
     pub synced_to: u64,
     /// Holes, in order.
     pub holes: Vec<Hole>,
-    /// Hints in blocks whose profile table is broken: there, counted, and not to be read.
+    /// Hints in blocks below `synced_to` whose profile table is broken: there, counted, and not to be
+    /// read.
     pub unreadable: u64,
+    /// Such hints above `synced_to`: a crash may have torn the table.
+    pub torn: u64,
     /// Broken frames above `synced_to`, in blocks that are there.
     pub broken: u64,
     /// Sequences below `synced_to` that are missing: lost to damage.
@@ -104,6 +107,7 @@ pub fn survey(file: &Arc<dyn File>, descriptor: &Descriptor) -> Result<Survey> {
         synced_to: 0,
         holes: Vec::new(),
         unreadable: 0,
+        torn: 0,
         broken: 0,
         damaged: Missing::default(),
         in_doubt: Missing::default(),
@@ -150,7 +154,12 @@ impl Survey {
             self.count_gap(block.header.start.first, synced);
             self.passed = self.passed.max(block.header.last().plus(1));
             let Some(entries) = &block.entries else {
-                self.unreadable += u64::from(block.header.count);
+                let place = if synced {
+                    &mut self.unreadable
+                } else {
+                    &mut self.torn
+                };
+                *place += u64::from(block.header.count);
                 self.note(&block);
                 continue;
             };

@@ -123,8 +123,19 @@ impl Cursor {
                 }
                 Ok(Some(Item::Block(block))) if block.header.start.first > entry.last() => {}
                 Ok(Some(Item::Block(block))) if block.header.last() <= after => {}
-                Ok(Some(Item::Block(Block { entries: None, .. }) | Item::Hole(_))) => {
-                    return Ok(Found::Damage(entry));
+                // Above what was known synced a crash may have torn it, and what is missing was lost.
+                Ok(Some(Item::Block(Block {
+                    entries: None,
+                    header,
+                }))) => {
+                    if was_synced(&entry, header.end()) {
+                        return Ok(Found::Damage(entry));
+                    }
+                }
+                Ok(Some(Item::Hole(hole))) => {
+                    if was_synced(&entry, hole.offset + 1) {
+                        return Ok(Found::Damage(entry));
+                    }
                 }
                 Ok(Some(Item::Block(block))) => {
                     if let Ok(frames) = reading.walk.frames(&block) {
@@ -192,6 +203,11 @@ impl Cursor {
         }
         std::mem::take(&mut self.faulted)
     }
+}
+
+/// Whether all up to this place is known to have been synced: nothing of it is torn.
+pub(super) fn was_synced(entry: &Entry, end: u64) -> bool {
+    entry.closed().is_none_or(|closed| end <= closed.synced_to)
 }
 
 /// Where the blocks of a segment end now.

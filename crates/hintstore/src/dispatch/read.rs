@@ -14,7 +14,7 @@ use hintstore_writer::Bytes;
 
 use super::{
     Page,
-    cursor::{Cursor, Found},
+    cursor::{Cursor, Found, was_synced},
     progress::Progress,
 };
 use crate::{
@@ -327,6 +327,7 @@ impl Engine {
         let no_rule = self.config().expiry.gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
         let simple = all_live && progress.rare.discards.is_empty() && !self.admission.has_fences();
+        let was_synced = was_synced(entry, header.end());
         let mut added = false;
         for item in items {
             let FrameItem::Intact {
@@ -335,11 +336,7 @@ impl Engine {
                 sequence,
             } = item
             else {
-                // Below what was known synced nothing is torn.
-                if entry
-                    .closed()
-                    .is_none_or(|closed| header.end() <= closed.synced_to)
-                {
+                if was_synced {
                     draft.damaged.push(entry.clone());
                 }
                 continue;
@@ -378,12 +375,13 @@ impl Engine {
                     draft.earliest = draft.earliest.min(deadline);
                     draft.handed.add(sequence);
                 }
-                Some((Verdict::Live, _)) => draft.damaged.push(entry.clone()),
+                // The table is broken.
+                Some((Verdict::Live, _)) if was_synced => draft.damaged.push(entry.clone()),
                 Some((Verdict::Dead, _)) => draft.expired.add(sequence),
                 Some((Verdict::Held, _)) => draft.held.add(sequence),
                 Some((Verdict::Fenced, _)) => draft.fenced.add(sequence),
-                // Discarded: it was booked when the operator said so.
-                None => {}
+                // Torn, or discarded: that was booked when the operator said so.
+                Some((Verdict::Live, _)) | None => {}
             }
         }
         draft.upto = draft.upto.max(header.last().min(last));

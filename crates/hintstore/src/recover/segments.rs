@@ -410,7 +410,7 @@ fn end_of(
         count: match survey.footer {
             // It counted them when it was written.
             Some(_) => summary.count,
-            None => summary.count + survey.unreadable,
+            None => summary.count + survey.unreadable + survey.torn,
         },
         end: survey.end,
         synced_to: survey.synced_to,
@@ -427,7 +427,7 @@ fn end_of(
         closed.end = footer.summary.footer_at;
         return closed;
     }
-    let in_doubt = survey.broken > 0 || survey.in_doubt.count() > 0;
+    let in_doubt = survey.broken > 0 || survey.torn > 0 || survey.in_doubt.count() > 0;
     let unclear = damaged || in_doubt || !survey.holes.is_empty();
     if !unclear && survey.summary().count > 0 {
         closed.sealed = seal(storage, file, survey).as_ref().map(Into::into);

@@ -162,3 +162,28 @@ fn a_segment_that_expired_whole_ends_once() {
         }
     }
 }
+
+/// A crash writes some pages of a block and not others: its header may be there, and its frames, and
+/// the table behind them not.
+#[test]
+fn a_table_that_a_crash_tore_is_lost_and_no_damage() {
+    let mut world = World::opened(small_config());
+    assert!(world.append(0, 100, Level::Durable));
+    for _ in 0..3 {
+        assert!(world.append(0, 100, Level::Os));
+    }
+    world.crash(Crash::Kill);
+    let name = segment(&world);
+    world.disk.damage(&name, |bytes| {
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[end - 60..].fill(0);
+    });
+    world.open().unwrap();
+    let store = world.store();
+    let (pending, left) = (store.ledger().pending(), drain(store));
+    let books = store.ledger();
+    assert_eq!(books.ended(End::Damaged), 0, "{books:?}");
+    assert_eq!(books.ended(End::Lost), pending - left);
+    assert!(left >= 1 && left < pending, "{books:?}");
+    assert_eq!(store.open_report().set_aside, [] as [String; 0]);
+}
