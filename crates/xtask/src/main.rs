@@ -1,7 +1,7 @@
 //! `cargo xtask`: the tasks of the workspace, with the standard library only.
 //!
 //! `test` is what CI runs and what the README names: format, lints, tidy, docs, tests, and the
-//! quickstart. `bench` and `fuzz` run what is too long for that.
+//! quickstart. The others run what is too long for that.
 
 mod cassandra;
 mod tidy;
@@ -19,6 +19,10 @@ cargo xtask bench [ARGS]  one report: ratios to the naive way, in alternating ro
 cargo xtask bench parts   criterion benches of the parts
 cargo xtask bench cassandra  verify, beside Cassandra's own readers on the same files
 cargo xtask fuzz [SECS]   each fuzz target for so long (default 60)
+cargo xtask kill --rounds N   a process that does everything at once is killed so often (500)
+cargo xtask cut --rounds N    the file system under it stops, as at a power cut (50; root, ext4)
+cargo xtask stress [SECS] each stress on threads for so long (default 60)
+cargo xtask tsan [SECS]   the same under ThreadSanitizer (default 5)
 cargo xtask verdicts      Cassandra's own verdict on every flipped bit and every cut, and ours
 ";
 
@@ -30,6 +34,10 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::check(&root()),
         Some("bench") => bench(rest),
         Some("verdicts") => cassandra::verdicts(),
+        Some("kill") => crash("kill", rest, "500"),
+        Some("cut") => crash("cut", rest, "50"),
+        Some("stress") => stress(rest.first().map_or("60", String::as_str)),
+        Some("tsan") => tsan(rest.first().map_or("5", String::as_str)),
         Some("fuzz") => fuzz(rest.first().map_or("60", String::as_str)),
         _ => {
             say(HELP);
@@ -186,6 +194,46 @@ fn bench(rest: &[String]) -> Result<(), String> {
     args.push(&folder);
     args.extend(rest.iter().map(String::as_str));
     cargo(&args, &[])
+}
+
+/// The crash loops of the engine, a share of which every test runs.
+fn crash(what: &str, rest: &[String], usual: &str) -> Result<(), String> {
+    let rounds = match rest {
+        [] => usual,
+        [flag, rounds] if flag == "--rounds" => rounds,
+        _ => return Err(format!("say: cargo xtask {what} --rounds N")),
+    };
+    let mut args = vec!["test", "--release", "--package", "hintstore", "--test"];
+    args.extend(["crash", "--", what, "--rounds", rounds]);
+    cargo(&args, &[])
+}
+
+const STRESS: [&str; 6] = ["--package", "hintstore", "--test", "it", "--", "threads"];
+
+fn stress(seconds: &str) -> Result<(), String> {
+    let args = [["test", "--release"].as_slice(), &STRESS].concat();
+    cargo(&args, &[("STRESS_SECONDS", seconds)])
+}
+
+/// The standard library is built with the sanitizer as well: what it synchronises would be taken for
+/// races otherwise. Its source is a component of the toolchain.
+fn tsan(seconds: &str) -> Result<(), String> {
+    let added = Command::new("rustup")
+        .args(["component", "add", "rust-src"])
+        .status();
+    if !added.is_ok_and(|status| status.success()) {
+        return Err("rust-src is not installed: rustup component add rust-src".to_owned());
+    }
+    let target = "x86_64-unknown-linux-gnu";
+    let folder = root().join("target/tsan").to_string_lossy().into_owned();
+    let build = ["test", "-Zbuild-std", "--target", target, "--target-dir"];
+    let args = [build.as_slice(), &[&folder], &STRESS].concat();
+    let environment = [
+        ("RUSTC_BOOTSTRAP", "1"),
+        ("RUSTFLAGS", "-Zsanitizer=thread"),
+        ("STRESS_SECONDS", seconds),
+    ];
+    cargo(&args, &environment)
 }
 
 /// Runs on the stable toolchain: the sanitizers only want to be asked for.

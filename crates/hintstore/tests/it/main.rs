@@ -16,6 +16,7 @@ mod descriptors;
 mod expiry;
 mod full_disk;
 mod model;
+mod mount;
 mod open;
 mod seeing;
 mod settings;

@@ -18,8 +18,14 @@ use hintstore::{
 
 use crate::world::{LONG, Scratch, target};
 
-/// How long each case is put under stress.
+/// How long each case is put under stress, where `STRESS_SECONDS` says nothing else.
 const STRESS: Duration = Duration::from_millis(1500);
+
+fn stress_time() -> Duration {
+    let seconds = std::env::var("STRESS_SECONDS").ok();
+    let seconds = seconds.map(|text| text.parse().unwrap());
+    seconds.map_or(STRESS, Duration::from_secs)
+}
 
 fn now() -> UnixMillis {
     SystemClock.wall()
@@ -67,7 +73,7 @@ fn stress(store: &HintStore, jobs: &[&(dyn Fn(&HintStore) + Sync)]) {
         // A failed look must end the others, or the scope waits for ever.
         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let begun = SystemClock.boot();
-            while SystemClock.boot().since(begun) < STRESS {
+            while SystemClock.boot().since(begun) < stress_time() {
                 assert_balanced(store);
                 thread::park_timeout(Duration::from_millis(5));
             }
