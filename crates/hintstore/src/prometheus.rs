@@ -31,7 +31,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::{HintStore, Snapshot, TargetSnapshot, UnixMillis};
+use crate::{Health, HintStore, Snapshot, TargetSnapshot, UnixMillis};
 
 /// Writes a store's snapshot out at each scrape. It keeps the store open.
 #[derive(Clone, Debug)]
@@ -121,6 +121,24 @@ impl Out<'_> {
             "hints_caps_left",
             "Times a cap was left",
             snapshot.caps_left,
+        )?;
+        self.health(&snapshot.health)
+    }
+
+    fn health(&mut self, health: &Health) -> fmt::Result {
+        let healthy = [(Vec::new(), u64::from(health.is_healthy()))];
+        self.gauges("hints_healthy", "Whether nothing is amiss", None, healthy)?;
+        self.counter(
+            "hints_files_gone",
+            "Files that somebody took away",
+            health.files_gone,
+        )?;
+        let panics = health.step_panics.iter();
+        let panics = panics.map(|of| (vec![("step", of.step.to_owned())], of.count));
+        self.counters(
+            "hints_step_panics",
+            "Background steps that panicked",
+            panics,
         )
     }
 

@@ -91,6 +91,8 @@ fn metrics_are_the_snapshot() {
         "hints_ended_total{end=\"delivered\"} 4",
         "hints_refused_total{reason=\"too_large\"} 1",
         "hints_pending 3",
+        "hints_healthy 1",
+        "hints_files_gone_total 0",
         &format!("hints_target_pending{{target=\"{}\"}} 3", target(0)),
         "# TYPE hints_unsynced_bytes gauge",
     ] {
