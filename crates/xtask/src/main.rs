@@ -22,6 +22,7 @@ cargo xtask fuzz [SECS]   each fuzz target for so long (default 60)
 cargo xtask kill --rounds N   a process that does everything at once is killed so often (500)
 cargo xtask cut --rounds N    the file system under it stops, as at a power cut (50; root, ext4)
 cargo xtask stress [SECS] each stress on threads for so long (default 60)
+cargo xtask broken        the stress on engines that are broken on purpose: it must fail
 cargo xtask tsan [SECS]   the same under ThreadSanitizer (default 5)
 cargo xtask verdicts      Cassandra's own verdict on every flipped bit and every cut, and ours
 ";
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Some("kill") => crash("kill", rest, "500"),
         Some("cut") => crash("cut", rest, "50"),
         Some("stress") => stress(rest.first().map_or("60", String::as_str)),
+        Some("broken") => broken(),
         Some("tsan") => tsan(rest.first().map_or("5", String::as_str)),
         Some("fuzz") => fuzz(rest.first().map_or("60", String::as_str)),
         _ => {
@@ -213,6 +215,59 @@ const STRESS: [&str; 6] = ["--package", "hintstore", "--test", "it", "--", "thre
 fn stress(seconds: &str) -> Result<(), String> {
     let args = [["test", "--release"].as_slice(), &STRESS].concat();
     cargo(&args, &[("STRESS_SECONDS", seconds)])
+}
+
+/// Takes the fix of a race out, in a copy of the last commit, and sees the test of that name fail.
+fn broken() -> Result<(), String> {
+    let patches = root().join("crates/hintstore/tests/broken");
+    let (tree, build) = (
+        root().join("target/broken/tree"),
+        root().join("target/broken/build"),
+    );
+    if tree.exists() {
+        std::fs::remove_dir_all(&tree).map_err(|error| error.to_string())?;
+    }
+    let git = |args: &[&str]| {
+        let status = Command::new("git").args(args).current_dir(root()).status();
+        match status.is_ok_and(|status| status.success()) {
+            true => Ok(()),
+            false => Err(format!("git {} failed", args.join(" "))),
+        }
+    };
+    let copy = tree.to_string_lossy().into_owned();
+    git(&["clone", "--quiet", "--shared", ".", &copy])?;
+    let found = std::fs::read_dir(&patches).map_err(|error| error.to_string())?;
+    for patch in found {
+        let patch = patch.map_err(|error| error.to_string())?.path();
+        let Some(name) = patch.file_stem().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        say(&format!("without the fix that {name} is of:"));
+        git(&["-C", &copy, "checkout", "--quiet", "--force", "."])?;
+        git(&["-C", &copy, "apply", &patch.to_string_lossy()])?;
+        let output = Command::new("cargo")
+            .args([
+                "test",
+                "--quiet",
+                "--package",
+                "hintstore",
+                "--test",
+                "it",
+                "--",
+            ])
+            .arg(format!("threads::{name}"))
+            .env("CARGO_TARGET_DIR", &build)
+            .env("STRESS_SECONDS", "20")
+            .current_dir(&tree)
+            .output()
+            .map_err(|error| format!("cargo cannot be run: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !said.contains("test result: FAILED. 0 passed; 1 failed") {
+            return Err(format!("{name} does not find it: {said}"));
+        }
+    }
+    say("each broken engine was found out");
+    Ok(())
 }
 
 /// The standard library is built with the sanitizer as well: what it synchronises would be taken for
