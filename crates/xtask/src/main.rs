@@ -229,9 +229,10 @@ fn broken() -> Result<(), String> {
     }
     let git = |args: &[&str]| {
         let status = Command::new("git").args(args).current_dir(root()).status();
-        match status.is_ok_and(|status| status.success()) {
-            true => Ok(()),
-            false => Err(format!("git {} failed", args.join(" "))),
+        if status.is_ok_and(|status| status.success()) {
+            Ok(())
+        } else {
+            Err(format!("git {} failed", args.join(" ")))
         }
     };
     let copy = tree.to_string_lossy().into_owned();
