@@ -115,10 +115,14 @@ impl Segment {
             self.poisoned.store(true, SeqCst);
             return None;
         }
-        if let Ok(false) = is_there(storage, &self.name, &*self.file) {
-            self.gone.store(true, SeqCst);
-            self.poisoned.store(true, SeqCst);
-            return None;
+        match is_there(storage, &self.name, &*self.file) {
+            Ok(true) => {}
+            // Where nobody can tell, it is not called durable either.
+            found => {
+                self.gone.store(found.is_ok(), SeqCst);
+                self.poisoned.store(true, SeqCst);
+                return None;
+            }
         }
         let before = self.synced_to.fetch_max(written, SeqCst);
         Some(written.saturating_sub(before))

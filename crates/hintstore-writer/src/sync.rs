@@ -27,7 +27,22 @@ use crate::{
 const POISONED_MAX: u32 = 3;
 
 impl TargetWriter {
-    /// Waits until a sequence is durable.
+    /// Waits until a hint is durable, whatever became of those before it.
+    pub(crate) fn sync_one(
+        self: &Arc<Self>,
+        sequence: Sequence,
+        deadline: Boot,
+    ) -> Result<(), Trouble> {
+        self.sync_to(sequence, deadline)?;
+        if self.doubt.holds(sequence) {
+            return Err(Trouble::Sync);
+        }
+        Ok(())
+    }
+
+    /// Waits until syncs have come behind a sequence: all up to it is durable but what [`Doubt`] holds.
+    ///
+    /// [`Doubt`]: crate::target::Doubt
     pub(crate) fn sync_to(
         self: &Arc<Self>,
         sequence: Sequence,
@@ -169,7 +184,7 @@ impl TargetWriter {
             }
         }
         // What was synced in a directory that is gone is nowhere.
-        if !plan.segments.is_empty() && !self.shared.is_at_home() {
+        if !self.shared.is_at_home() {
             return Err(Failed::Entry);
         }
         self.synced.fetch_max(plan.next.get(), SeqCst);
@@ -204,6 +219,16 @@ impl TargetWriter {
                 return Err(Trouble::Write);
             }
         };
+        // Before the list says that nothing of it is left to be synced.
+        let unmoved = Range {
+            first: self.synced().max(segment.descriptor.first),
+            last: moved.first.min(segment.last().plus(1)).before(),
+        };
+        for lost in moved.lost.iter().chain([&unmoved]) {
+            if lost.first <= lost.last {
+                self.doubt.add(*lost);
+            }
+        }
         file.unsynced.retain(|other| other.id() != segment.id());
         self.shared
             .sub_unsynced(segment.written() - segment.synced_to());

@@ -6,6 +6,7 @@ use hintstore_format::{
     Sequence, TargetId, UnixMillis,
     block::{self, Start},
     frame::Draft,
+    journal::Range,
     profile::Profile,
 };
 use hintstore_runtime::{
@@ -129,6 +130,9 @@ pub struct TargetWriter {
     pub(crate) synced: AtomicU64,
     /// When the oldest hint that no sync covers was accepted; `UnixMillis::MAX` for none.
     pub(crate) unsynced_since: AtomicI64,
+    /// Hints that a failed sync left in doubt and that could not be read back: none between the first
+    /// and the last is called durable.
+    pub(crate) doubt: Doubt,
     /// Raised when either grows, and when the file or the lead of a sync comes free.
     pub(crate) progress: Signal,
     /// Held by the one caller that syncs for all.
@@ -187,6 +191,7 @@ impl TargetWriter {
             flushed: AtomicU64::new(first.get()),
             synced: AtomicU64::new(first.get()),
             unsynced_since: AtomicI64::new(i64::MAX),
+            doubt: Doubt::default(),
             progress: Signal::new(),
             lead: Mutex::new(()),
             sync_listed: AtomicBool::new(false),
@@ -577,5 +582,33 @@ impl TargetWriter {
 impl fmt::Debug for TargetWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TargetWriter({})", self.id)
+    }
+}
+
+/// Sequences that no later sync makes durable, as one range.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Default for Doubt {
+    fn default() -> Self {
+        Self {
+            first: AtomicU64::new(u64::MAX),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Doubt {
+    pub(crate) fn add(&self, range: Range) {
+        self.first.fetch_min(range.first.get(), SeqCst);
+        self.last.fetch_max(range.last.get(), SeqCst);
+    }
+
+    /// Whether a hint is among them.
+    pub(crate) fn holds(&self, sequence: Sequence) -> bool {
+        (self.first.load(SeqCst)..=self.last.load(SeqCst)).contains(&sequence.get())
     }
 }

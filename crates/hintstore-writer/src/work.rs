@@ -254,6 +254,9 @@ impl Shared {
                 if has_window() {
                     return true;
                 }
+                if self.clock.boot() >= deadline {
+                    return false;
+                }
                 self.sync_one(target);
             }
             let now = self.clock.boot();

@@ -146,7 +146,7 @@ impl Writer {
         self.reach_all(&mut lasts, level, deadline);
         for receipt in &mut batch.receipts {
             if let Some(last) = lasts.get(&receipt.target) {
-                receipt.level = last.level;
+                receipt.level = self.level_of(receipt, last.level);
             }
         }
         batch
@@ -184,7 +184,7 @@ impl Writer {
         self.reach_all(&mut lasts, level, deadline);
         for receipt in results.iter_mut().flatten() {
             if let Some(last) = lasts.get(&receipt.target) {
-                receipt.level = last.level;
+                receipt.level = self.level_of(receipt, last.level);
             }
         }
         results
@@ -201,6 +201,16 @@ impl Writer {
             return Err(AppendError::InDoubt(receipt));
         };
         Self::reach(&target, receipt, level, self.shared.deadline(deadline))
+    }
+
+    /// What a hint has reached, where the last of its batch has reached `level`: not all before that one
+    /// need have been saved where a sync failed.
+    fn level_of(&self, receipt: &Receipt, level: Level) -> Level {
+        let lost = |target: Arc<TargetWriter>| target.doubt.holds(receipt.sequence);
+        if level == Level::Durable && self.known(receipt.target).is_some_and(lost) {
+            return Level::Buffered;
+        }
+        level
     }
 
     /// Brings the last hint of each of several targets to `level`.
@@ -254,7 +264,7 @@ impl Writer {
         let done = match level {
             Level::Buffered => Ok(()),
             Level::Os => target.flush_to(receipt.sequence, deadline),
-            Level::Durable => target.sync_to(receipt.sequence, deadline),
+            Level::Durable => target.sync_one(receipt.sequence, deadline),
         };
         match done {
             Ok(()) => Ok(Receipt { level, ..receipt }),

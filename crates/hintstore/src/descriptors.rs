@@ -240,6 +240,11 @@ impl Kept {
             return false;
         }
         if self.dirty.load(SeqCst) {
+            // Somebody took its name: what is in it can be read through this descriptor alone.
+            if !file.info().is_ok_and(|info| info.links > 0) {
+                self.stays.store(true, SeqCst);
+                return false;
+            }
             if file.sync().is_err() {
                 self.sync_failed.store(true, SeqCst);
                 self.stays.store(true, SeqCst);

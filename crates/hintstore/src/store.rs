@@ -211,7 +211,7 @@ impl Engine {
         let durable = self.writer.close();
         // What is gone by now is told at the next open no more.
         let missing = self.end_missing();
-        let done = missing.and_then(|()| self.checkpoint());
+        let done = self.checkpoint().and(missing);
         self.closed.store(true, SeqCst);
         let done = done.and_then(|()| {
             // What is durable no crash can take.

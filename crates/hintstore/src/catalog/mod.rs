@@ -24,7 +24,7 @@ use crate::trace::event;
 
 pub(crate) use queue::{Moved, Queue};
 pub(crate) use ranges::Ranges;
-pub(crate) use segment::{Closed, Entry, State};
+pub(crate) use segment::{Closed, Entry, NOT_TORN, State};
 
 /// All targets of a store.
 #[derive(Debug, Default)]

@@ -36,6 +36,9 @@ pub(crate) enum State {
     Closed(Box<Closed>),
 }
 
+/// `synced_to` of a segment that no crash met: what is missing in it was damaged.
+pub(crate) const NOT_TORN: u64 = u64::MAX;
+
 /// A segment that is done with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Closed {
@@ -102,7 +105,7 @@ impl Entry {
             last: summary.last,
             count: summary.count,
             end: segment.written(),
-            synced_to: segment.synced_to(),
+            synced_to: NOT_TORN,
             sealed: sealed.then_some(summary.into()),
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
@@ -119,7 +122,7 @@ impl Entry {
             // What one process wrote into one segment has no gaps.
             count: last.plus(1).get().saturating_sub(first.get()),
             end: segment.written(),
-            synced_to: segment.synced_to(),
+            synced_to: NOT_TORN,
             sealed: None,
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,

@@ -43,13 +43,16 @@ struct Settled {
 
 /// Targets whose state counts as checkpointed: dirty again unless all of it came to its end, whether
 /// an error or a panic was in the way.
-#[derive(Default)]
-struct Cleaned(Vec<Arc<Queue>>);
+struct Cleaned<'a> {
+    queues: Vec<Arc<Queue>>,
+    engine: &'a Engine,
+}
 
-impl Drop for Cleaned {
+impl Drop for Cleaned<'_> {
     fn drop(&mut self) {
-        for queue in &self.0 {
+        for queue in &self.queues {
             queue.progress.lock().dirty = true;
+            self.engine.catalog.touch();
         }
     }
 }
@@ -91,12 +94,20 @@ impl Engine {
         let mut journal = self.journal.lock();
         let mut records = Vec::new();
         let mut retired = Vec::new();
-        let mut cleaned = Cleaned::default();
+        let mut cleaned = Cleaned {
+            queues: Vec::new(),
+            engine: self,
+        };
         let mut failed = None;
         for queue in self.catalog.all() {
+            // Before it is settled: a panic on the way must not leave it clean.
+            cleaned.queues.push(queue.clone());
             let settled = match self.settle(&queue) {
                 Ok(Some(settled)) => settled,
-                Ok(None) => continue,
+                Ok(None) => {
+                    cleaned.queues.pop();
+                    continue;
+                }
                 // Other targets are checkpointed all the same; the caller is told.
                 Err(error) => {
                     failed = Some(error);
@@ -108,14 +119,13 @@ impl Engine {
             for (holder, entry, damaged) in settled.done {
                 retired.push((queue.clone(), holder, entry, damaged));
             }
-            cleaned.0.push(queue);
         }
         if let Some(record) = self.clock_record(&journal) {
             records.push(record);
         }
         event!(
             trace,
-            targets = cleaned.0.len(),
+            targets = cleaned.queues.len(),
             retired = retired.len(),
             "checkpoint"
         );
@@ -131,7 +141,7 @@ impl Engine {
         for (queue, holder, entry, damaged) in retired {
             self.retire(&mut journal, &queue, &holder, &entry, damaged);
         }
-        cleaned.0.clear();
+        cleaned.queues.clear();
         failed.map_or(Ok(()), Err)
     }
 
@@ -307,12 +317,12 @@ impl Engine {
     pub(crate) fn sweep(&self) -> Result<()> {
         self.check_open()?;
         span!("sweep");
-        self.end_missing()?;
+        // What cannot be looked at now holds up nothing else.
+        let mut failed = self.end_missing().err();
         let now = self.time.now(&*self.clock);
         let config = self.config();
         let mut known = std::mem::take(&mut *self.latest.lock());
         let mut still_known = BTreeMap::new();
-        let mut failed = None;
         for queue in self.catalog.all() {
             for holder in queue.with_deferred() {
                 for entry in holder.segments() {

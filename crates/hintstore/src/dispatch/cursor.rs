@@ -55,6 +55,8 @@ pub(crate) enum Found {
     },
     /// A closed segment holds nothing more.
     Finished(Arc<Entry>),
+    /// Somebody took the file of a segment away.
+    Missing(Arc<Entry>),
     /// Damage, in the closed or open segment.
     Damage(Arc<Entry>),
     /// Nothing more for now.
@@ -93,7 +95,7 @@ impl Cursor {
             match Reading::start(storage, &entry, after, map) {
                 Ok(reading) => self.reading = Some(Box::new(reading)),
                 // Somebody took the file away: there is nothing to wait for.
-                Err(error) if error.is_missing() => return Ok(Found::Finished(entry)),
+                Err(error) if error.is_missing() => return Ok(Found::Missing(entry)),
                 Err(error) => return Err(error),
             }
         }

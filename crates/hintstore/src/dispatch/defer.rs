@@ -311,7 +311,9 @@ impl<'a> Source<'a> {
                         places,
                     });
                 }
-                Found::Finished(entry) => self.after = self.after.max(entry.last()),
+                Found::Finished(entry) | Found::Missing(entry) => {
+                    self.after = self.after.max(entry.last());
+                }
                 Found::Damage(_) => {}
                 Found::Nothing => return Ok(None),
             }

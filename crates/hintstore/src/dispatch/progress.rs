@@ -13,7 +13,7 @@ use hintstore_format::{
 use hintstore_runtime::Boot;
 
 use super::cursor::Cursor;
-use crate::catalog::{Entry, Queue, Ranges};
+use crate::catalog::{Entry, NOT_TORN, Queue, Ranges};
 
 /// How far delivery of one target has come. The books: every hint at or below the frontier has
 /// ended, or is in `unended`; every hint above it is pending, but for segments that were dropped
@@ -232,7 +232,9 @@ impl Progress {
             return;
         }
         // Above what was known synced nothing tells a torn write from damage.
-        let known = self.rare.damaged.contains(&entry.id) || closed.sealed.is_some();
+        let known = self.rare.damaged.contains(&entry.id)
+            || closed.sealed.is_some()
+            || closed.synced_to == NOT_TORN;
         self.ends
             .add(if known { End::Damaged } else { End::Lost }, missing);
         self.count_in(entry.id, missing);

@@ -289,6 +289,10 @@ impl Engine {
                         None => draft.passed(&block),
                     }
                 }
+                Found::Missing(entry) => {
+                    draft.upto = draft.upto.max(entry.last());
+                    draft.damaged.push(entry);
+                }
                 Found::Finished(entry) => draft.upto = draft.upto.max(entry.last()),
                 Found::Damage(entry) => draft.damaged.push(entry),
                 Found::Nothing => break,

@@ -16,7 +16,7 @@ use hintstore_writer::Bytes;
 use super::{Foreign, OpenReport, identity::Identity};
 use crate::{
     Result,
-    catalog::{Closed, Entry, State},
+    catalog::{Closed, Entry, NOT_TORN, State},
     journal::JournalState,
 };
 
@@ -413,7 +413,11 @@ fn end_of(
             None => summary.count + survey.unreadable + survey.torn,
         },
         end: survey.end,
-        synced_to: survey.synced_to,
+        synced_to: match descriptor.kind {
+            // It was synced as a whole before the journal named it.
+            Kind::Deferred => NOT_TORN,
+            _ => survey.synced_to,
+        },
         sealed: None,
         blocks_at: descriptor.length() as u64,
         damaged,
@@ -429,6 +433,8 @@ fn end_of(
     }
     let in_doubt = survey.broken > 0 || survey.torn > 0 || survey.in_doubt.count() > 0;
     let unclear = damaged || in_doubt || !survey.holes.is_empty();
+    // Nothing in it was torn.
+    closed.damaged |= unclear && descriptor.kind == Kind::Deferred;
     if !unclear && survey.summary().count > 0 {
         closed.sealed = seal(storage, file, survey).as_ref().map(Into::into);
     }

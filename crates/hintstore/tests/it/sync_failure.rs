@@ -132,7 +132,9 @@ fn what_cannot_be_read_back_is_damaged_and_the_rest_is_kept() {
             .find(|n| n.ends_with(".hints"));
         world.disk.fail_reads(&name.unwrap(), from, to);
         fail_sync(&world, 0, 1, ".hints");
-        assert!(world.append(0, 600, Level::Durable), "{from}..{to}");
+        // Where its own place cannot be read either, it gets no receipt.
+        let saved = world.append(0, 600, Level::Durable);
+        assert_eq!(saved, to < 90_000, "{from}..{to}");
         world.disk.heal();
         let books = world.store().ledger();
         assert_eq!(books.accepted, 13);
@@ -196,4 +198,22 @@ fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
     assert_eq!(world.store().refusing(), None);
     world.drain(2);
     world.assert_right();
+}
+
+/// A hint that a failed sync left behind and that cannot be read back is never called durable.
+#[test]
+fn a_hint_that_could_not_be_moved_gets_no_receipt() {
+    let mut world = World::opened(small_config());
+    assert!(world.append(0, 600, Level::Os));
+    let name = world
+        .disk
+        .names()
+        .into_iter()
+        .find(|name| name.ends_with(".hints"));
+    // All that is above what was synced, the hint of this append among it.
+    world.disk.fail_reads(&name.unwrap(), 0, 90_000);
+    fail_sync(&world, 0, 1, ".hints");
+    assert!(!world.append(0, 600, Level::Durable), "it is nowhere");
+    world.disk.heal();
+    assert!(world.append(0, 600, Level::Durable));
 }
