@@ -470,3 +470,15 @@ pub(crate) fn namespace_word(namespace: Namespace) -> String {
 fn sequence(text: &str) -> Result<Sequence, std::num::ParseIntError> {
     text.parse().map(Sequence::new)
 }
+
+impl Command {
+    /// Whether it makes or changes files.
+    pub(crate) fn writes(&self) -> bool {
+        match self {
+            Self::Convert(_) | Self::Salvage(_) | Self::Bench(_) | Self::Quickstart(_) => true,
+            Self::Truncate(args) => args.change.apply,
+            Self::Expire(args) => args.change.apply,
+            _ => false,
+        }
+    }
+}

@@ -52,14 +52,15 @@ pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
     .into()
 }
 
-/// Says why a run failed, on stderr, and gives its code. A closed pipe is no error.
+/// Says why a run failed, on stderr, and gives its code. A closed pipe is no error, but for a verb
+/// that `writes`: that did not come to its end.
 #[expect(clippy::print_stderr, reason = "the one place that prints errors")]
-pub(crate) fn report(result: anyhow::Result<Exit>) -> Exit {
+pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool) -> Exit {
     let error = match result {
         Ok(exit) => return exit,
         Err(error) => error,
     };
-    if closed_pipe(&error) {
+    if closed_pipe(&error) && !writes {
         return Exit::Clean;
     }
     eprintln!("hintctl: {error:#}");

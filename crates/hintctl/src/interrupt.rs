@@ -34,6 +34,21 @@ enum Unfinished {
     Words(String),
 }
 
+impl Unfinished {
+    /// Removes it, and says so; or what there is to do about it.
+    fn remove(&self) -> Option<String> {
+        Some(match self {
+            Self::Words(words) => words.clone(),
+            Self::Path(path) if !path.exists() => return None,
+            Self::Path(path) => removed(path, remove(path)),
+            Self::Contents(path) => removed(path, each_in(path, |_| true)),
+            Self::Beginning(path, beginning) => {
+                removed(path, each_in(path, |name| name.starts_with(beginning)))
+            }
+        })
+    }
+}
+
 static UNFINISHED: Mutex<Vec<Unfinished>> = Mutex::new(Vec::new());
 
 /// Says what is to be done if the run is stopped while this lives.
@@ -79,7 +94,8 @@ fn unfinished() -> std::sync::MutexGuard<'static, Vec<Unfinished>> {
 #[derive(Debug)]
 pub(crate) struct Making {
     storage: OsStorage,
-    _guard: Guard,
+    guard: Guard,
+    is_whole: bool,
 }
 
 impl Making {
@@ -101,15 +117,29 @@ impl Making {
         storage.sync_directory("")?;
         Ok(Self {
             storage,
-            _guard: guard,
+            guard,
+            is_whole: false,
         })
     }
 
     /// The directory is whole, all in it is durable, and all has its name.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         self.storage.sync_directory("")?;
         self.storage.unlink(MARK)?;
+        self.is_whole = true;
         Ok(self.storage.sync_directory("")?)
+    }
+}
+
+/// After an error what was made is removed: it would look whole to a glob, and fill the disk.
+impl Drop for Making {
+    #[expect(clippy::print_stderr, reason = "said beside the error")]
+    fn drop(&mut self) {
+        if !self.is_whole
+            && let Some(words) = self.guard.0.remove()
+        {
+            eprintln!("hintctl: {words}");
+        }
     }
 }
 
@@ -140,14 +170,7 @@ fn stop(signal: i32) {
         }
     )];
     for what in &*all {
-        words.push(match what {
-            Unfinished::Words(words) => words.clone(),
-            Unfinished::Path(path) => removed(path, remove(path)),
-            Unfinished::Contents(path) => removed(path, each_in(path, |_| true)),
-            Unfinished::Beginning(path, beginning) => {
-                removed(path, each_in(path, |name| name.starts_with(beginning)))
-            }
-        });
+        words.extend(what.remove());
     }
     eprintln!("\rhintctl: {}", words.join("; "));
     drop(std::io::stderr().flush());

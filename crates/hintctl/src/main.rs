@@ -38,7 +38,8 @@ fn main() -> std::process::ExitCode {
         }
     };
     let mut output = Output::new(args.json, args.no_progress);
+    let writes = args.command.writes();
     let result = interrupt::watch().and_then(|()| command::run(args.command, &mut output));
     let result = output.finish(result);
-    exit::report(result).into()
+    exit::report(result, writes).into()
 }

@@ -579,6 +579,8 @@ fn open_in(files: &HashSet<(u64, u64)>) -> Result<(u32, PathBuf), bool> {
     let own = std::process::id();
     let mut all_seen = std::fs::read_link("/proc/self/ns/pid")
         .is_ok_and(|namespace| namespace == Path::new(ALL_PROCESSES));
+    // A /proc that hides the processes of others (hidepid) hides the first one as well.
+    all_seen &= Path::new("/proc/1").exists();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = process.file_name();
         let pid = name.to_str().and_then(|name| name.parse::<u32>().ok());

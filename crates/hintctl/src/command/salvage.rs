@@ -8,7 +8,7 @@ use hintstore_storage::Existing;
 use serde_json::json;
 
 use super::{
-    convert::{abandon, begin, commit, refuse_occupied, stage},
+    convert::{abandon, begin, commit, refuse_occupied, stage, unfinished_names},
     verify::tell,
 };
 use crate::{
@@ -78,7 +78,16 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         let written = if saved > 0 {
             files += 1;
             names.insert(name.clone());
-            stage(&storage, &name, writer)?
+            let bytes = stage(&storage, &name, writer)?;
+            // For the node that is to read it: its owner, group, mode and access list.
+            for made in unfinished_names(&name) {
+                if let Err(error) = input.storage.copy_owner(&found.name, &storage, &made) {
+                    output.remark(&format!(
+                        "{name} has another owner than its source: {error}"
+                    ));
+                }
+            }
+            bytes
         } else {
             drop(writer);
             abandon(&storage, &name)?;

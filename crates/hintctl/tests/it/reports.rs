@@ -344,10 +344,10 @@ fn full(from: &Path, on: &Path) {
     assert!(!names(&aside.0).is_empty());
 }
 
-#[test]
-fn many_small_files() {
+/// A directory of small files for seven targets, with three hints each.
+fn many(files: u16) -> Folder {
     let folder = Folder::new("many");
-    for number in 0..700_u16 {
+    for number in 0..files {
         let (target, time) = (
             u8::try_from(number % 7).unwrap(),
             1_795_754_000_000 - i64::from(number) * 280_000,
@@ -363,6 +363,12 @@ fn many_small_files() {
         let name = format!("00112233-4455-6677-8899-aabbccddee{target:02x}-{time}-2.hints");
         fs::write(folder.join(&name), bytes).unwrap();
     }
+    folder
+}
+
+#[test]
+fn many_small_files() {
+    let folder = many(700);
     let run = hintctl(&["--json", "ls", text(&folder.0)]);
     assert_eq!(run.code, 0, "{}", run.err);
     let targets = run.of_kind("target");
@@ -455,5 +461,54 @@ fn a_full_standard_output_is_not_blamed_on_the_file() {
         assert!(said.contains("standard output"), "{verb}: {said}");
         assert!(!said.contains(".hints"), "{verb}: {said}");
         assert_ne!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_clause_of_many_words_costs_itself() {
+    let folder = testdata("reports/schema-text");
+    let schema = folder.join("clauses");
+    let table = "CREATE TABLE ks.t (k text, c text, v text, PRIMARY KEY (k, c)) WITH \
+                 speculative_retry = 99 PERCENTILE AND foo = bar(1) AND \
+                 ID = a0a1a2a3-a4a5-b1b2-b3b4-c0c1c2c3c4c5 AND x = 3 days AND gc_grace_seconds = 5;";
+    fs::write(&schema, table).unwrap();
+    let hints = folder.join("00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints");
+    let run = hintctl(&["--json", "dump", text(&hints), "--schema", text(&schema)]);
+    let found = run.of_kind("hint");
+    assert_eq!((run.code, found.len()), (0, 5), "{}", run.err);
+    assert!(
+        found.iter().all(|hint| hint["receiver_ttl_s"] == 5),
+        "{}",
+        run.out
+    );
+    assert_eq!(
+        run.err.matches("is not understood").count(),
+        3,
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn output_that_nobody_reads_leaves_all_or_nothing() {
+    // More lines than wait in memory for the pipe.
+    let folder = many(2000);
+    for (verb, more) in [
+        ("salvage", [].as_slice()),
+        ("convert", &["--to", "cassandra:2"]),
+    ] {
+        let out = folder.join(verb);
+        let args = ["--json", verb, text(&folder.0)];
+        let mut child = command(&[&args, more, &[text(&out)]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let run = child.wait_with_output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(3), "{verb}: {said}");
+        assert!(!out.exists(), "{verb}: {:?}", names(&out));
+        assert!(said.contains("is removed"), "{verb}: {said}");
     }
 }

@@ -306,7 +306,17 @@ impl Parser {
         }
         loop {
             let from = self.at;
-            if let Err(error) = self.option(table) {
+            let ends = |parser: &Self| {
+                parser.peek().is_none() || parser.is_word("and") || parser.is_mark(';')
+            };
+            let understood = self.option(table).and_then(|()| {
+                if ends(self) {
+                    Ok(())
+                } else {
+                    Err(self.wrong("'and' or ';'"))
+                }
+            });
+            if let Err(error) = understood {
                 // What other stores and later versions write costs the clause, not the file; but a
                 // table without its id is none.
                 if matches!(self.tokens.get(from), Some((Token::Word(word), _)) if word == "id") {
