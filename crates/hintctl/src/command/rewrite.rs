@@ -449,6 +449,7 @@ fn with_side(input: &Input, found: &Found) -> Vec<String> {
 
 fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> anyhow::Result<()> {
     let names = with_side(input, found);
+    refuse_changed(input, found)?;
     aside.keep(&names)?;
     for name in &names {
         input.storage.unlink(name)?;
@@ -470,7 +471,7 @@ fn replace(
     let names = with_side(input, found);
     let _guards =
         unfinished_names(&found.name).map(|name| Guard::remove(input.storage.path(&name)));
-    let mut write = || {
+    let write = || {
         let writer = FileWriter::new(
             begin(&input.storage, &found.name)?,
             plan.version,
@@ -484,13 +485,17 @@ fn replace(
         };
         file.walk_as(&plan, &mut keeper)?;
         let writer = keeper.writer;
+        // Our own descriptor would be taken for a node's.
+        drop(file);
+        refuse_changed(input, found)?;
         aside.keep(&names)?;
         publish(&input.storage, &found.name, writer, Existing::Replace)
     };
     if let Err(error) = write() {
         // As it was: what is new of it goes again.
         drop(abandon(&input.storage, &found.name));
-        if file.is_there(&input.storage) {
+        let is_it = |info: hintstore_storage::Info| info.inode == found.info.inode;
+        if input.storage.info(&found.name).is_ok_and(is_it) {
             aside.forget(&names);
         }
         return Err(error);
@@ -517,6 +522,26 @@ impl<W: std::io::Write> Visitor for Keeper<'_, W> {
     fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
         Ok(())
     }
+}
+
+/// A node may have been started since the files were looked at: what it wrote, or is about to write,
+/// would be lost. Looked at right before a file is touched; a moment remains.
+fn refuse_changed(input: &Input, found: &Found) -> anyhow::Result<()> {
+    let now = input.storage.info(&found.name)?;
+    let as_seen = |info: &hintstore_storage::Info| (info.device, info.inode, info.length);
+    let is_open = input.storage.is_open_elsewhere(&found.name);
+    if as_seen(&now) == as_seen(&found.info) && !matches!(is_open, Ok(OpenElsewhere::Yes)) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} was opened or changed since it was looked at: a node is at work; stop it first",
+        input.storage.path(&found.name).display()
+    );
+    Err(Coded {
+        exit: Exit::Locked,
+        text,
+    }
+    .into())
 }
 
 /// A node that has one of the files open is at work on them. The kernel says so of each file, where it

@@ -69,11 +69,6 @@ impl CassandraFile {
         })
     }
 
-    /// Whether this file has its name still.
-    pub(crate) fn is_there(&self, storage: &OsStorage) -> bool {
-        hintstore_storage::is_there(storage, &self.name, &*self.file).unwrap_or(false)
-    }
-
     /// Why the records of the file cannot be read, if they cannot.
     pub(crate) fn refusal(&self) -> Option<Bad> {
         let whole = |what, text: String| Bad {

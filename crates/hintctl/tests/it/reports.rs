@@ -512,3 +512,36 @@ fn output_that_nobody_reads_leaves_all_or_nothing() {
         assert!(said.contains("is removed"), "{verb}: {said}");
     }
 }
+
+/// The node starts while the tool reads: its file is left alone.
+#[test]
+fn a_node_that_starts_later_is_noticed() {
+    let folder = Folder::new("later");
+    let path = large(&folder);
+    let name = names(&path).pop().unwrap();
+    let before = fs::metadata(path.join(&name)).unwrap();
+    // Half of them go: the file is read, and written again, which takes a while.
+    let child = command(&[
+        "truncate",
+        text(&path),
+        "--older-than",
+        "1795754010000",
+        "--apply",
+    ])
+    .stdout(Stdio::null())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    std::thread::park_timeout(Duration::from_millis(20));
+    let node = OpenOptions::new()
+        .append(true)
+        .open(path.join(&name))
+        .unwrap();
+    let run = child.wait_with_output().unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(4), "{said}");
+    assert_eq!(names(&path), std::slice::from_ref(&name));
+    let after = fs::metadata(path.join(&name)).unwrap();
+    assert_eq!((after.ino(), after.len()), (before.ino(), before.len()));
+    drop(node);
+}
