@@ -88,7 +88,7 @@ pub(crate) fn run(
         let words = "each file is as it was or done: do it again for the rest";
         Guard::say(match aside.would_keep() {
             Some(kept) => format!(
-                "{path}: {words}; what was set aside is in {}",
+                "{path}: {words}; what was set aside, if anything, is in {}",
                 kept.display()
             ),
             None => format!("{path}: {words}"),

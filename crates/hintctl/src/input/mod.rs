@@ -196,15 +196,20 @@ pub(crate) fn each(
     output: &mut Output,
     mut look: impl FnMut(&Input, &mut Output) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let mut passed_over = 0;
     for path in paths {
         let input = match Input::open(path) {
             Ok(input) => input,
-            // Of many, as a shell lists them, those that hold no hints are passed over aloud.
-            Err(error) if code(&error) == Exit::Usage && paths.len() > 1 => {
+            // Of many, as a shell lists them, those that hold no hints are passed over aloud; but what
+            // looked at nothing is not clean.
+            Err(error) if code(&error) == Exit::Usage => {
+                passed_over += 1;
+                if passed_over == paths.len() {
+                    return Err(error);
+                }
                 output.remark(&format!("passed over: {error:#}"));
                 continue;
             }
-            Err(error) if code(&error) == Exit::Usage => return Err(error),
             Err(error) => {
                 output.fail(&format!("{error:#}"));
                 continue;

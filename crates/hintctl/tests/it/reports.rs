@@ -513,6 +513,21 @@ fn output_that_nobody_reads_leaves_all_or_nothing() {
     }
 }
 
+#[test]
+fn paths_without_hints_are_not_clean() {
+    let folder = Folder::new("nothing");
+    let paths = ["a.txt", "b.txt"].map(|name| folder.join(name));
+    for path in &paths {
+        fs::write(path, "no hints").unwrap();
+    }
+    let run = hintctl(&[
+        "verify",
+        text(paths.first().unwrap()),
+        text(paths.last().unwrap()),
+    ]);
+    assert_eq!(run.code, 2, "{} {}", run.out, run.err);
+}
+
 /// The node starts while the tool reads: its file is left alone.
 #[test]
 fn a_node_that_starts_later_is_noticed() {
