@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use serde_json::Value;
@@ -30,8 +31,14 @@ fn is_there(program: &str) -> bool {
     there
 }
 
-/// Builds the reader; gives its class path.
-fn build() -> String {
+/// Builds the reader, once for all tests: two Mavens in one folder undo each other's work. Gives its
+/// class path.
+fn build() -> &'static str {
+    static CLASSPATH: OnceLock<String> = OnceLock::new();
+    CLASSPATH.get_or_init(build_anew)
+}
+
+fn build_anew() -> String {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-cassandra");
     let classpath = out.join("classpath");
     let output = Command::new("mvn")
@@ -58,7 +65,7 @@ fn cassandra(mode: &str, schema: &Path, files: &[PathBuf]) -> Vec<String> {
         .arg("-XX:TieredStopAtLevel=1")
         .arg(format!("-Dinterop.scratch={}", scratch.0.display()));
     command
-        .args(["-cp", &build()])
+        .args(["-cp", build()])
         .args(["org.apache.cassandra.hints.Interop", mode])
         .arg(schema)
         .args(files);
