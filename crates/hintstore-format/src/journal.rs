@@ -210,6 +210,9 @@ pub struct Deferred {
     pub segment: SegmentId,
     /// Every hint in it up to here has ended, but for the holes.
     pub up_to: Sequence,
+    /// How many of its hints have not ended: copies have gaps in their sequences, so that nothing else
+    /// tells how many are missing where its file is damaged.
+    pub pending: u64,
     /// Hints in it below `up_to` that have not ended; ascending.
     pub holes: Vec<Range>,
 }
@@ -391,7 +394,9 @@ impl Record {
                 encode_ends(&checkpoint.ends, out);
                 out.u32(checkpoint.deferred.len() as u32);
                 for deferred in &checkpoint.deferred {
-                    out.u64(deferred.segment.get()).u64(deferred.up_to.get());
+                    out.u64(deferred.segment.get())
+                        .u64(deferred.up_to.get())
+                        .u64(deferred.pending);
                     encode_ranges(&deferred.holes, out);
                 }
                 out.u32(checkpoint.retired.len() as u32);
@@ -545,12 +550,13 @@ fn decode_ranges(from: &mut Decoder<'_>) -> Result<Vec<Range>, DecodeError> {
 }
 
 fn decode_deferred(from: &mut Decoder<'_>) -> Result<Vec<Deferred>, DecodeError> {
-    let count = from.count("deferred segments", 20)?;
+    let count = from.count("deferred segments", 28)?;
     let mut deferred = Vec::with_capacity(count);
     for _ in 0..count {
         deferred.push(Deferred {
             segment: SegmentId::new(from.u64()?),
             up_to: Sequence::new(from.u64()?),
+            pending: from.u64()?,
             holes: decode_ranges(from)?,
         });
     }
@@ -751,6 +757,7 @@ mod tests {
                 deferred: vec![Deferred {
                     segment: SegmentId::new(11),
                     up_to: Sequence::new(8),
+                    pending: 3,
                     holes: vec![range(7, 7)],
                 }],
                 retired: vec![retired, retired],

@@ -32,6 +32,10 @@ pub struct Survey {
     pub torn: u64,
     /// Broken frames above `synced_to`, in blocks that are there.
     pub broken: u64,
+    /// Which those of `unreadable` are.
+    pub unreadable_ranges: Missing,
+    /// Which those of `torn` and `broken` are.
+    pub torn_ranges: Missing,
     /// Sequences below `synced_to` that are missing: lost to damage.
     pub damaged: Missing,
     /// Sequences above `synced_to` that are missing before others: torn or damaged, nobody can tell.
@@ -62,6 +66,23 @@ impl Missing {
             self.ranges.push(Range { first, last });
         } else {
             self.more += next.get() - first.get();
+        }
+    }
+
+    /// Adds the hints of a block but for these, which are in order. Of a block with gaps in its
+    /// sequences, as copies have them, nobody knows which the others are.
+    fn add_block(&mut self, block: &Block, but: &[Sequence]) {
+        let (first, behind) = (block.header.start.first, block.header.last().plus(1));
+        if behind.get() - first.get() != u64::from(block.header.count) {
+            self.more += u64::from(block.header.count) - but.len() as u64;
+            return;
+        }
+        let mut next = first;
+        for sequence in but.iter().copied().chain([behind]) {
+            if next < sequence {
+                self.add(next, sequence);
+            }
+            next = next.max(sequence.plus(1));
         }
     }
 }
@@ -109,6 +130,8 @@ pub fn survey(file: &Arc<dyn File>, descriptor: &Descriptor) -> Result<Survey> {
         unreadable: 0,
         torn: 0,
         broken: 0,
+        unreadable_ranges: Missing::default(),
+        torn_ranges: Missing::default(),
         damaged: Missing::default(),
         in_doubt: Missing::default(),
         passed: descriptor.first,
@@ -154,20 +177,22 @@ impl Survey {
             self.count_gap(block.header.start.first, synced);
             self.passed = self.passed.max(block.header.last().plus(1));
             let Some(entries) = &block.entries else {
-                let place = if synced {
-                    &mut self.unreadable
+                let (count, ranges) = if synced {
+                    (&mut self.unreadable, &mut self.unreadable_ranges)
                 } else {
-                    &mut self.torn
+                    (&mut self.torn, &mut self.torn_ranges)
                 };
-                *place += u64::from(block.header.count);
+                *count += u64::from(block.header.count);
+                ranges.add_block(&block, &[]);
                 self.note(&block);
                 continue;
             };
             if !synced {
                 // What cannot be read is broken.
                 let frames = walk.frames(&block);
-                let intact = frames.map_or(0, |frames| intact(&block, &frames));
-                self.broken += u64::from(block.header.count) - intact;
+                let intact = frames.map_or(Vec::new(), |frames| intact(&block, &frames));
+                self.broken += u64::from(block.header.count) - intact.len() as u64;
+                self.torn_ranges.add_block(&block, &intact);
             }
             self.builder.add(&block.header, entries);
         }
@@ -198,8 +223,12 @@ impl Survey {
     }
 }
 
-fn intact(block: &Block, frames: &Window) -> u64 {
-    let intact = |item: &FrameItem| matches!(item, FrameItem::Intact { .. });
-    (Frames::new(&block.header, frames).filter(intact).count() as u64)
-        .min(block.header.count.into())
+/// The sequences of the intact frames of a block, no more than it says to have.
+fn intact(block: &Block, frames: &Window) -> Vec<Sequence> {
+    let intact = |item: FrameItem| match item {
+        FrameItem::Intact { sequence, .. } => Some(sequence),
+        FrameItem::Bad { .. } => None,
+    };
+    let intact = Frames::new(&block.header, frames).filter_map(intact);
+    intact.take(block.header.count as usize).collect()
 }

@@ -227,10 +227,11 @@ impl Storage for SimStorage {
             });
         }
         disk.locked.insert(name.to_owned(), owner.to_owned());
-        Ok(Lock::new(Held {
+        let held = Held {
             storage: self.clone(),
             name: name.to_owned(),
-        }))
+        };
+        Ok(Lock::new(None, held))
     }
 
     fn rename(&self, from: &str, to: &str, existing: Existing) -> Result<()> {

@@ -24,4 +24,6 @@ pub use lock::{Lock, LockError};
 pub use map::Mapping;
 pub use os::OsStorage;
 pub use owner::copy_owner;
-pub use storage::{Entry, Existing, File, Info, Lacks, Presence, Result, Space, Storage, is_there};
+pub use storage::{
+    Entry, Existing, File, FileId, Info, Lacks, Presence, Result, Space, Storage, is_there,
+};

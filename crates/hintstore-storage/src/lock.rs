@@ -2,19 +2,26 @@
 
 use std::{any::Any, fmt};
 
-use crate::StorageError;
+use crate::{Info, StorageError};
 
 /// A held lock; dropping it releases it, and so does the end of the process.
 pub struct Lock {
+    file: Option<Info>,
     _held: Box<dyn Any + Send + Sync>,
 }
 
 impl Lock {
-    /// A lock that lasts as long as `held` does.
-    pub fn new(held: impl Any + Send + Sync) -> Self {
+    /// A lock of this file, where it is one; lasts as long as `held` does.
+    pub fn new(file: Option<Info>, held: impl Any + Send + Sync) -> Self {
         Self {
+            file,
             _held: Box::new(held),
         }
+    }
+
+    /// The file that is locked, whatever has its name by now.
+    pub fn file(&self) -> Option<Info> {
+        self.file
     }
 }
 

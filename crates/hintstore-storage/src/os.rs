@@ -348,7 +348,7 @@ impl Storage for OsStorage {
         // Only for people: a full disk must not keep the store from opening.
         let told = file.file.set_len(0);
         drop(told.and_then(|()| file.file.write_all_at(owner.as_bytes(), 0)));
-        Ok(Lock::new((directory, file)))
+        Ok(Lock::new(file.info().ok(), (directory, file)))
     }
 
     fn rename(&self, from: &str, to: &str, existing: Existing) -> Result<()> {
@@ -406,7 +406,7 @@ impl Storage for OsStorage {
         let own = info(&sys::fstat(directory).map_err(&fail)?);
         match sys::stat(&self.shared.absolute).map(|stat| info(&stat)) {
             _ if own.links == 0 => Ok(Presence::Gone),
-            Ok(there) if !there.is_same_file(&own) => Ok(Presence::Replaced),
+            Ok(there) if there.id() != own.id() => Ok(Presence::Replaced),
             // Moved away, or not to be reached by its path any more.
             _ => Ok(Presence::There),
         }

@@ -42,10 +42,20 @@ pub struct Info {
     pub links: u64,
 }
 
+/// What tells a file from another of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
 impl Info {
-    /// Whether both are of one file.
-    pub fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+    /// The identity of the file.
+    pub fn id(&self) -> FileId {
+        FileId {
+            device: self.device,
+            inode: self.inode,
+        }
     }
 }
 
@@ -141,7 +151,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
 pub fn is_there(storage: &dyn Storage, name: &str, file: &dyn File) -> Result<bool> {
     let open = file.info()?;
     match storage.info(name) {
-        Ok(named) => Ok(open.links > 0 && open.is_same_file(&named)),
+        Ok(named) => Ok(open.links > 0 && open.id() == named.id()),
         Err(error) if error.is_missing() => Ok(false),
         Err(error) => Err(error),
     }

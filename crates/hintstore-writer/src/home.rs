@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 use hintstore_format::file_name;
 use hintstore_runtime::sync::{AtomicU64, OnceLock, Ordering::Relaxed};
-use hintstore_storage::{Info, Presence, Storage};
+use hintstore_storage::{Info, Lock, Presence, Storage};
 
 /// What of a store was taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +44,15 @@ pub struct Home {
 }
 
 impl Home {
-    /// The directory as it is when the store has just been opened.
-    pub fn new(storage: Arc<dyn Storage>) -> Self {
+    /// The directory as it is when the store has just been opened, by who holds its lock.
+    pub fn new(storage: Arc<dyn Storage>, lock: &Lock) -> Self {
+        let store = storage.info(file_name::STORE).ok();
         let watched = [
-            (file_name::STORE, Gone::StoreFile),
-            (file_name::LOCK, Gone::LockFile),
+            (file_name::STORE, Gone::StoreFile, store),
+            (file_name::LOCK, Gone::LockFile, lock.file()),
         ];
         let files = watched.into_iter();
-        let files = files.filter_map(|(name, gone)| Some((name, gone, storage.info(name).ok()?)));
+        let files = files.filter_map(|(name, gone, info)| Some((name, gone, info?)));
         Self {
             files: files.collect(),
             storage,
@@ -80,7 +81,7 @@ impl Home {
             Ok(Presence::There) | Err(_) => {}
         }
         let differs = |(name, _, known): &&(&str, Gone, Info)| match self.storage.info(name) {
-            Ok(info) => !info.is_same_file(known),
+            Ok(info) => info.id() != known.id(),
             Err(error) => error.is_missing(),
         };
         self.files.iter().find(differs).map(|(_, gone, _)| *gone)

@@ -19,7 +19,7 @@ use hintstore_runtime::{
         Ordering::{Acquire, Release, SeqCst},
     },
 };
-use hintstore_storage::{Existing, File, Result, Storage, is_there};
+use hintstore_storage::{Existing, File, FileId, Result, Storage, is_there};
 
 use crate::{
     Bytes, Usage,
@@ -36,6 +36,8 @@ pub struct Segment {
     pub name: Arc<str>,
     /// The open file.
     pub file: Arc<dyn File>,
+    /// What tells it from another of its name.
+    pub file_id: FileId,
     written: AtomicU64,
     synced_to: AtomicU64,
     last: AtomicU64,
@@ -249,17 +251,18 @@ impl Open {
             replaces: Vec::new(),
         };
         let bytes = descriptor.encode();
-        if let Err(error) = file.write_at(&[IoSlice::new(&bytes)], 0) {
+        let begun = file.write_at(&[IoSlice::new(&bytes)], 0);
+        let info = begun.and_then(|()| file.info()).inspect_err(|_| {
             // Nothing of it counts yet; a name that stays behind is removed at the next open.
             drop(shared.storage.unlink(&name));
             taken.cut_to(0);
-            return Err(error);
-        }
+        })?;
         let end = bytes.len() as u64;
         let segment = Arc::new(Segment {
             descriptor,
             name: name.into(),
             file,
+            file_id: info.id(),
             written: AtomicU64::new(end),
             synced_to: AtomicU64::new(0),
             last: AtomicU64::new(first.before().get()),

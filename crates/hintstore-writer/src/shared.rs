@@ -13,7 +13,7 @@ use hintstore_format::{
 use hintstore_runtime::{
     Boot, Clock, Live, Runner,
     sync::{
-        AtomicBool, AtomicU64,
+        AtomicBool, AtomicU64, OnceLock,
         Ordering::{Relaxed, SeqCst},
         RwLock, Signal,
     },
@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     /// Raised when there are fewer of them.
     pub(crate) less_unsynced: Signal,
     pub(crate) closed: AtomicBool,
+    /// When a close that has begun gives up.
+    pub(crate) closing_by: OnceLock<Boot>,
     pub(crate) failures: Failures,
     pub(crate) work: Work,
 }
@@ -133,6 +135,7 @@ impl Shared {
             unsynced_bytes: AtomicU64::new(0),
             less_unsynced: Signal::new(),
             closed: AtomicBool::new(false),
+            closing_by: OnceLock::new(),
             failures: Failures::default(),
             work: Work::default(),
         }
@@ -160,9 +163,11 @@ impl Shared {
         self.config.get()
     }
 
-    /// When a call gives up, where its caller did not say.
+    /// When a call gives up: its caller may have said, and a close ends with all that it waits for.
     pub(crate) fn deadline(&self, given: Option<Boot>) -> Boot {
-        given.unwrap_or_else(|| self.clock.boot() + self.config().append_timeout)
+        let deadline = given.unwrap_or_else(|| self.clock.boot() + self.config().append_timeout);
+        let closing_by = self.closing_by.get();
+        closing_by.map_or(deadline, |by| deadline.min(*by))
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -116,7 +116,7 @@ fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) -> Option<Boot> {
 /// sealed when the store is next opened.
 pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     let shared = &target.shared;
-    let deadline = shared.clock.boot() + shared.config().append_timeout;
+    let deadline = shared.deadline(None);
     // First the hints: a failed sync must find the file as its last good block left it.
     let synced = segment.count() == 0 || target.sync_to(segment.last(), deadline).is_ok();
     if segment.poisoned() {

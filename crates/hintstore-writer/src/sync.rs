@@ -145,7 +145,7 @@ impl TargetWriter {
 
     /// A round in the background, by one who has the lead and waits for nobody.
     pub(crate) fn sync_in_background(self: &Arc<Self>, plan: &Plan) {
-        let deadline = self.shared.clock.boot() + self.shared.config().append_timeout;
+        let deadline = self.shared.deadline(None);
         match self.sync_planned(plan) {
             Ok(()) => {
                 if let Some(mut file) = self.try_file() {
@@ -184,7 +184,7 @@ impl TargetWriter {
             }
         }
         // What was synced in a directory that is gone is nowhere.
-        if !self.shared.is_at_home() {
+        if self.shared.check_home().is_err() {
             return Err(Failed::Entry);
         }
         self.synced.fetch_max(plan.next.get(), SeqCst);

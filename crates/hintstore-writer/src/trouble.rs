@@ -6,7 +6,7 @@ use hintstore_runtime::sync::{
 };
 use hintstore_storage::StorageError;
 
-use crate::{Refusal, shared::Shared};
+use crate::{Gone, Refusal, shared::Shared};
 
 /// Why a level was not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Shared {
     /// A new segment could not be written. The first time that may be the segment; the second
     /// time in a row it is the disk, and appends are refused until a write succeeds.
     pub(crate) fn write_failed(&self, error: &StorageError) {
-        if !self.is_at_home() {
+        if self.check_home().is_err() {
             // Refused by what is gone, not by what fails because of it.
         } else if error.is_disk_full() {
             self.spares.discard(self);
@@ -109,15 +109,11 @@ impl Shared {
 
     /// Looks whether the directory is still the store's own; where it is not, appends are refused from
     /// now on.
-    pub(crate) fn is_at_home(&self) -> bool {
-        match self.home.look() {
-            Ok(()) => true,
-            Err(what) => {
-                self.refuse(Refusal::Gone { what });
-                self.pool.freed.raise();
-                false
-            }
-        }
+    pub(crate) fn check_home(&self) -> Result<(), Gone> {
+        self.home.look().inspect_err(|what| {
+            self.refuse(Refusal::Gone { what: *what });
+            self.pool.freed.raise();
+        })
     }
 
     fn refuse(&self, why: Refusal) {

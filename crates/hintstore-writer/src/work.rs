@@ -244,7 +244,8 @@ impl Shared {
     }
 
     /// Waits until so many bytes more may be in the kernel unsynced. Syncs for it, too: the step that
-    /// does so otherwise may be stopped, as in a close, and the window full of other targets' bytes.
+    /// does so otherwise may be stopped, as in a close, and the window full of other targets' bytes. A
+    /// sync that has begun cannot be broken off: `deadline` may be passed by one.
     pub(crate) fn make_window(&self, more: u64, deadline: Boot) -> bool {
         let mut has_window = || self.has_window(more);
         loop {

@@ -6,7 +6,7 @@ use hintstore_format::{Incarnation, Sequence, StoreId, TargetId, UnixMillis, fra
 use hintstore_runtime::{Boot, Next, Step, Waker, sync::Ordering::SeqCst};
 
 use crate::{
-    AppendError, Gate, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
+    AppendError, Gate, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
     call::Call,
     config::Bytes,
     shared::{ByTarget, Parts, Shared},
@@ -230,6 +230,12 @@ impl Writer {
         }
     }
 
+    /// Looks whether the directory is still the store's own; where it is not, appends are refused from
+    /// now on.
+    pub fn check_home(&self) -> Result<(), Gone> {
+        self.shared.check_home()
+    }
+
     /// Says whether the journal, which is not the writer's, could be written: appends are refused as
     /// [`Refusal::StorageFailed`] while it cannot.
     pub fn journal_is(&self, failed: bool) {
@@ -279,7 +285,8 @@ impl Writer {
 
     fn patience(&self) -> Boot {
         let patience = self.shared.config().append_timeout.max(SYNC_PATIENCE);
-        self.shared.clock.boot() + patience
+        self.shared
+            .deadline(Some(self.shared.clock.boot() + patience))
     }
 
     fn sync_by(&self, target: &Arc<TargetWriter>, deadline: Boot) -> bool {
@@ -335,8 +342,10 @@ impl Writer {
         self.shared.closed.store(true, SeqCst);
         self.shared.pool.freed.raise();
         let mut all = true;
-        // One for all: behind it, each of a thousand targets is still tried, and none waited for.
+        // One for all that a close does, checkpoints included: behind it, each of a thousand targets is
+        // still tried, and none waited for.
         let deadline = self.patience();
+        let _first = self.shared.closing_by.set(deadline);
         // One that is made from now on is made closed.
         for target in self.shared.all_targets() {
             target.close();

@@ -196,7 +196,7 @@ impl Engine {
 
     /// Nothing is made durable in a directory that is not the store's own any more.
     pub(crate) fn check_home(&self) -> Result<()> {
-        self.home.look().map_err(|what| Error::Gone {
+        self.writer.check_home().map_err(|what| Error::Gone {
             path: self.storage.path(""),
             what,
         })
@@ -333,7 +333,7 @@ impl HintStore {
             clock,
             runner,
         } = environment;
-        let home = Arc::new(Home::new(storage.clone()));
+        let home = Arc::new(Home::new(storage.clone(), &lock));
         let parts = Parts {
             storage: storage.clone(),
             clock: clock.clone(),

@@ -75,6 +75,9 @@ impl Engine {
 
     /// Discards.
     pub(crate) fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
+        // Files that somebody took away cannot be looked into. Where that cannot be told now, the look
+        // into them says why.
+        drop(self.end_missing());
         let mut done = Vec::new();
         let mut in_memory = Vec::new();
         for (queue, next) in self.chosen(what)? {

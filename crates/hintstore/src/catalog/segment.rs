@@ -6,6 +6,7 @@ use hintstore_format::{
     Incarnation, SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, journal::Retired,
     profile::Span,
 };
+use hintstore_storage::FileId;
 use hintstore_writer::{Bytes, Segment};
 
 use crate::dispatch::Copied;
@@ -56,6 +57,8 @@ pub(crate) struct Closed {
     pub(crate) blocks_at: u64,
     /// Damage is known: to be set aside, not unlinked.
     pub(crate) damaged: bool,
+    /// The file that it is in.
+    pub(crate) file: FileId,
 }
 
 /// What is kept of a summary: there may be a hundred thousand.
@@ -109,6 +112,7 @@ impl Entry {
             sealed: sealed.then_some(summary.into()),
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
+            file: segment.file_id,
         };
         Self::with(segment, State::Closed(Box::new(closed)))
     }
@@ -126,6 +130,7 @@ impl Entry {
             sealed: None,
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
+            file: segment.file_id,
         };
         Self::with(segment, State::Closed(Box::new(closed)))
     }
@@ -141,6 +146,7 @@ impl Entry {
             sealed: Some((&summary).into()),
             blocks_at: copied.descriptor.length() as u64,
             damaged: false,
+            file: copied.file,
         };
         Self {
             id: summary.segment,

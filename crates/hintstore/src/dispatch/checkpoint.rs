@@ -6,14 +6,11 @@
 //! (3) the next open finds the segments named and unlinks. Position, books and names are one record: of
 //! two records a crash could keep one, and hints would count twice.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use hintstore_sweep::latest_deadline;
 
-use super::progress::Progress;
+use super::{presence, progress::Progress};
 use crate::{
     Error, Result,
     catalog::{Entry, Queue},
@@ -30,7 +27,6 @@ use hintstore_format::{
 };
 use hintstore_reader::read_footer;
 use hintstore_runtime::{Boot, Next, Step, sync::Ordering::AcqRel};
-use hintstore_storage::StorageError;
 
 /// What there is to write of a target.
 struct Settled {
@@ -185,6 +181,7 @@ impl Engine {
                     deferred.push(journal::Deferred {
                         segment: entry.id,
                         up_to: theirs.frontier,
+                        pending: theirs.pending_in(&entry),
                         holes: theirs.unended.ranges().to_vec(),
                     });
                     ends.join(&theirs.ends);
@@ -264,11 +261,15 @@ impl Engine {
             rare.leaving.retain(|(left, _)| left.id != entry.id);
         }
         drop(progress);
-        let gone = if damaged {
-            self.add_aside(entry.allocated);
-            aside(&*self.storage, &entry.name)
-        } else {
-            self.storage.unlink(&entry.name)
+        let gone = match presence::is_there(&*self.storage, entry) {
+            // Another file has its name by now, or none.
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+            Ok(true) if damaged => {
+                self.add_aside(entry.allocated);
+                aside(&*self.storage, &entry.name)
+            }
+            Ok(true) => self.storage.unlink(&entry.name),
         };
         self.catalog.budget.free(&queue.usage, entry.allocated);
         if gone.map_or_else(|error| error.is_missing(), |()| true) {
@@ -290,27 +291,28 @@ impl Engine {
                 holders.push((holder, entries));
             }
         }
-        if holders.iter().all(|(_, entries)| entries.is_empty()) {
-            return Ok(());
-        }
-        let there: HashSet<String> = self
-            .storage
-            .list("")?
-            .into_iter()
-            .map(|found| found.name)
-            .collect();
+        let mut failed = None;
         for (holder, entries) in holders {
-            for entry in entries.iter().filter(|entry| !there.contains(&*entry.name)) {
-                let gone = |error: StorageError| error.is_missing();
-                if self.storage.info(&entry.name).is_err_and(gone)
-                    && self.end_all(&holder, entry, End::Damaged)
-                {
-                    event!(error, file = %entry.name, "a hint file was removed by somebody else");
-                    self.home.note_files_gone(1);
+            for entry in entries {
+                match presence::is_there(&*self.storage, &entry) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        if self.end_all(&holder, &entry, End::Damaged) {
+                            self.note_gone(&entry);
+                        }
+                    }
+                    // Others are looked at all the same; the caller is told.
+                    Err(error) => failed = Some(error),
                 }
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Counts a hint file that somebody else removed or replaced.
+    pub(super) fn note_gone(&self, entry: &Entry) {
+        event!(error, file = %entry.name, "a hint file was removed or replaced by somebody else");
+        self.home.note_files_gone(1);
     }
 
     /// Drops segments in which every hint is dead, by their footers alone.

@@ -18,7 +18,7 @@ use hintstore_format::{
     layout::{PROFILES_MAX, SECTOR, align_up},
     profile::{self, Profile},
 };
-use hintstore_storage::{File, Op, Result, StorageError, is_there};
+use hintstore_storage::{File, FileId, Op, Result, StorageError, is_there};
 use hintstore_writer::{Bytes, Usage};
 
 use crate::{catalog::Queue, store::Engine};
@@ -51,6 +51,7 @@ pub(crate) struct Copied {
     pub(crate) descriptor: Descriptor,
     pub(crate) summary: Summary,
     pub(crate) allocated: Bytes,
+    pub(crate) file: FileId,
 }
 
 impl<'a> SegmentCopy<'a> {
@@ -216,8 +217,10 @@ impl<'a> SegmentCopy<'a> {
 
     /// Makes it durable.
     pub(crate) fn finish(mut self) -> Result<Copied> {
-        match self.seal() {
-            Ok(summary) => Ok(Copied {
+        let sealed = self.seal();
+        match sealed.and_then(|summary| Ok((summary, self.file.info()?))) {
+            Ok((summary, info)) => Ok(Copied {
+                file: info.id(),
                 allocated: Bytes::new(self.taken),
                 name: self.name,
                 descriptor: self.descriptor,

@@ -6,7 +6,10 @@ use hintstore_format::{SegmentId, Sequence, layout::align_up};
 use hintstore_reader::{Block, Item, MapSource, PreadSource, Source, Walk, Window, read_footer};
 use hintstore_storage::{File, Result, Storage};
 
-use super::ahead::{Ahead, Checked, Helpers, LEAST};
+use super::{
+    ahead::{Ahead, Checked, Helpers, LEAST},
+    presence,
+};
 use crate::catalog::{Entry, Queue, State};
 
 /// Reads the segments of one target in order.
@@ -55,7 +58,7 @@ pub(crate) enum Found {
     },
     /// A closed segment holds nothing more.
     Finished(Arc<Entry>),
-    /// Somebody took the file of a segment away.
+    /// Somebody took the file of a segment away, or put another in its place.
     Missing(Arc<Entry>),
     /// Damage, in the closed or open segment.
     Damage(Arc<Entry>),
@@ -93,8 +96,9 @@ impl Cursor {
             self.reset();
             let map = helpers.is_some() && !self.unmapped.contains(&entry.id);
             match Reading::start(storage, &entry, after, map) {
-                Ok(reading) => self.reading = Some(Box::new(reading)),
+                Ok(Some(reading)) => self.reading = Some(Box::new(reading)),
                 // Somebody took the file away: there is nothing to wait for.
+                Ok(None) => return Ok(Found::Missing(entry)),
                 Err(error) if error.is_missing() => return Ok(Found::Missing(entry)),
                 Err(error) => return Err(error),
             }
@@ -221,7 +225,13 @@ fn end(entry: &Entry) -> u64 {
 }
 
 impl Reading {
-    fn start(storage: &dyn Storage, entry: &Entry, after: Sequence, map: bool) -> Result<Self> {
+    /// Opens a segment; nothing where another file has its name.
+    fn start(
+        storage: &dyn Storage,
+        entry: &Entry,
+        after: Sequence,
+        map: bool,
+    ) -> Result<Option<Self>> {
         let (file, at, mapped) = match &entry.state {
             State::Open(segment) => (
                 segment.file.clone(),
@@ -230,6 +240,9 @@ impl Reading {
             ),
             State::Closed(closed) => {
                 let file = storage.open(&entry.name, false)?;
+                if !presence::is_of(&*file, entry)? {
+                    return Ok(None);
+                }
                 let mut at = closed.blocks_at;
                 // Without the index the walk begins at the first block.
                 if let Some(sealed) = closed.sealed.filter(|_| after >= entry.first)
@@ -257,14 +270,14 @@ impl Reading {
             None => Box::new(PreadSource::sequential(file.clone())),
         };
         let walk = Walk::new(source, entry.id, at, end(entry));
-        Ok(Self {
+        Ok(Some(Self {
             segment: entry.id,
             file,
             walk,
             careful: false,
             ahead,
             open: None,
-        })
+        }))
     }
 
     /// Deals with a place that the disk could not read: first by reading smaller pieces, which

@@ -15,6 +15,7 @@ mod dead_letter;
 mod defer;
 mod deliver;
 mod page;
+mod presence;
 mod progress;
 mod read;
 

@@ -47,6 +47,8 @@ struct Draft {
     /// What was to be handed out again, and was looked for.
     sought: Ranges,
     damaged: Vec<Arc<Entry>>,
+    /// Segments whose files somebody else removed or replaced.
+    missing: Vec<Arc<Entry>>,
     /// How often the clock had been confirmed when it was asked.
     confirmations: u64,
 }
@@ -65,6 +67,7 @@ impl Draft {
             fenced: Ranges::default(),
             sought: Ranges::default(),
             damaged: Vec::new(),
+            missing: Vec::new(),
             confirmations: 0,
         }
     }
@@ -291,7 +294,7 @@ impl Engine {
                 }
                 Found::Missing(entry) => {
                     draft.upto = draft.upto.max(entry.last());
-                    draft.damaged.push(entry);
+                    draft.missing.push(entry);
                 }
                 Found::Finished(entry) => draft.upto = draft.upto.max(entry.last()),
                 Found::Damage(entry) => draft.damaged.push(entry),
@@ -462,6 +465,11 @@ impl Engine {
         progress.end(queue, &draft.fenced, End::Fenced);
         for entry in &draft.damaged {
             progress.rare.damaged.insert(entry.id);
+        }
+        for entry in &draft.missing {
+            if progress.rare.damaged.insert(entry.id) {
+                self.note_gone(entry);
+            }
         }
         progress.finish_passed(queue);
         progress.dirty |= moved;

@@ -70,6 +70,19 @@ pub(super) fn pending(
     Ok(pending)
 }
 
+/// Notes what is left of a segment, and collects its holes; gives how many hints that is.
+pub(super) fn book(
+    entry: &Entry,
+    left: &Pending,
+    progress: &mut Progress,
+    holes: &mut Ranges,
+) -> u64 {
+    let all = entry.closed().map_or(0, |closed| closed.count);
+    progress.count_in(entry.id, all.saturating_sub(left.count));
+    holes.join(&left.holes);
+    left.count
+}
+
 /// Calls back for each intact hint of a segment.
 pub(crate) fn each(
     storage: &dyn Storage,

@@ -4,6 +4,7 @@
 //! the report and nothing else. It needs no free space, and doing it twice is doing it once.
 
 mod count;
+mod deferred;
 mod identity;
 mod segments;
 
@@ -14,7 +15,7 @@ use std::{fmt, sync::Arc};
 
 use hintstore_format::{
     Incarnation, Sequence, StoreId, TargetId, UnixMillis, file_name,
-    journal::{Deferred, End, Loss, Range, Record},
+    journal::{End, Loss, Range, Record},
 };
 use hintstore_reader::Missing;
 use hintstore_runtime::sync::Ordering::SeqCst;
@@ -23,8 +24,7 @@ use hintstore_writer::{ByTarget, Bytes};
 
 use crate::{
     Config, Environment, Error, Result,
-    catalog::{Catalog, Entry, Queue, Ranges},
-    dispatch::Progress,
+    catalog::{Catalog, Queue, Ranges},
     journal::{Found, Journal, JournalState, TargetRecords},
 };
 
@@ -61,9 +61,10 @@ pub struct OpenReport {
     pub set_aside: Vec<String>,
     /// Files that were left alone: not ours, or of a newer version.
     pub foreign: Vec<Foreign>,
-    /// Hints that are missing below what was known synced.
+    /// Hints that are missing, or cannot be read, below what was known synced. Frames there are not
+    /// checked before they are delivered: [`End::Damaged`] in the books may come to more.
     pub damaged: u64,
-    /// Hints that are missing above it: lost at the crash, or damaged.
+    /// Such hints above it: lost at the crash, or damaged.
     pub lost: u64,
     /// Bytes in the journal that are no record.
     pub journal_bad_bytes: u64,
@@ -180,6 +181,8 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     // The files of retired segments are gone by now; their records go with the next rotation.
     told.state.note_all_unlinked();
     let catalog = Arc::new(Catalog::default());
+    // The journal may have said more than can be read of it.
+    let doubt = report.journal_unreadable || found.torn_at.is_some() || found.bad_bytes > 0;
     let mut last_created = ByTarget::default();
     let all = segments.targets.values();
     let all = all.flat_map(|of| of.found.iter().chain(&of.deferred));
@@ -208,29 +211,17 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             queue.recover(found.entry);
         }
         drop(ages);
-        let doubt = report.journal_unreadable || found.torn_at.is_some() || found.bad_bytes > 0;
-        for found in segments.deferred {
-            let entry = found.entry;
-            if told.of(target).deferred(entry.id).is_none() {
-                let orphans = if doubt {
-                    orphans(&**storage, &queue, told.of(target), &entry)?
-                } else {
-                    Ranges::default()
-                };
-                if orphans.is_empty() {
-                    // A crash came before the checkpoint that would have named it.
-                    storage.unlink(&entry.name)?;
-                    report.removed += 1;
-                    continue;
-                }
-                let adopted = adopted(target, told.of(target), &entry, &orphans);
-                told.tell(adopted);
-            }
-            catalog.budget.add(&queue.usage, entry.allocated);
-            let child = queue.deferred_of();
-            child.recover(entry);
-            queue.add_deferred(Arc::new(child));
-        }
+        let mut recovery = deferred::Recovery {
+            storage: &**storage,
+            clock: &*environment.clock,
+            queue: &queue,
+            told: &mut told,
+            report: &mut report,
+        };
+        recovery.run(segments.deferred, doubt, &catalog.budget)?;
+    }
+    if !doubt {
+        deferred::end_missing(&catalog, &mut told, &*environment.clock, &mut report);
     }
     told.tell(config.windows());
     let Told { mut state, records } = told;
@@ -297,17 +288,6 @@ impl Told {
     fn of(&mut self, target: TargetId) -> &TargetRecords {
         self.state.targets.entry(target).or_default()
     }
-}
-
-/// Takes a deferred segment for one that was named, with these of its hints pending.
-fn adopted(target: TargetId, known: &TargetRecords, entry: &Entry, pending: &Ranges) -> Record {
-    let mut checkpoint = known.present(target);
-    checkpoint.deferred.push(Deferred {
-        segment: entry.id,
-        up_to: entry.last(),
-        holes: pending.ranges().to_vec(),
-    });
-    Record::Checkpoint(checkpoint)
 }
 
 /// What is set aside.
@@ -398,31 +378,10 @@ fn tell_losses(
                 }));
             }
         }
-        report.damaged += damaged;
-        report.lost += lost;
+        let [unreadable, torn] = segment.unreadable.each_ref().map(pending);
+        report.damaged += damaged + unreadable;
+        report.lost += lost + torn;
     }
-}
-
-/// Hints of a deferred segment that no checkpoint names which are nowhere else: the record that
-/// named it was damaged, and the segments that they came from are gone.
-fn orphans(
-    storage: &dyn Storage,
-    queue: &Queue,
-    records: &TargetRecords,
-    entry: &Entry,
-) -> Result<Ranges> {
-    let checkpoint = records.present(queue.target);
-    let holes = Ranges::of(&checkpoint.holes);
-    let segments = queue.segments();
-    let mut orphans = Ranges::default();
-    count::each(storage, entry, |sequence, _, _| {
-        let pending = sequence > checkpoint.up_to || holes.contains(sequence);
-        let there = |entry: &Arc<Entry>| (entry.first..=entry.last()).contains(&sequence);
-        if pending && !segments.iter().any(there) {
-            orphans.add(sequence);
-        }
-    })?;
-    Ok(orphans)
 }
 
 /// Puts a target's delivery where the journal says, and its books with it.
@@ -432,36 +391,22 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
     progress.resume(checkpoint.up_to, &checkpoint.holes);
     progress.ends = checkpoint.ends;
     progress.resume_discards(&records.discards);
-    let mut pending = count_pending(storage, queue, &mut progress)?;
+    let mut pending = 0;
+    // Holes in segments that are gone were ended by the records that retired them, those that were
+    // discarded by the record of that, and those that a walk found missing by that of the loss.
+    let mut there = Ranges::default();
+    for entry in &queue.segments() {
+        let left = count::pending(storage, entry, &progress)?;
+        pending += count::book(entry, &left, &mut progress, &mut there);
+    }
+    progress.again = there.clone();
+    progress.unended = there;
     for child in queue.deferred() {
-        let mut progress = child.progress.lock();
-        for entry in child.segments() {
-            if let Some(deferred) = records.deferred(entry.id) {
-                progress.resume(deferred.up_to, &deferred.holes);
-            }
-        }
-        progress.resume_discards(&records.discards);
-        pending += count_pending(storage, &child, &mut progress)?;
+        let progress = child.progress.lock();
+        let segments = child.segments();
+        pending += segments.iter().map(|e| progress.pending_in(e)).sum::<u64>();
     }
     queue.found.store(pending + progress.ends.total(), SeqCst);
     progress.dirty = true;
     Ok(())
-}
-
-/// Counts what is left in a queue, and takes off its holes what is in no segment of it.
-fn count_pending(storage: &dyn Storage, queue: &Queue, progress: &mut Progress) -> Result<u64> {
-    // Holes in segments that are gone were ended by the records that retired them, those that were
-    // discarded by the record of that, and those that a walk found missing by that of the loss.
-    let mut there = Ranges::default();
-    let mut pending = 0;
-    for entry in &queue.segments() {
-        let left = count::pending(storage, entry, progress)?;
-        let all = entry.closed().map_or(0, |closed| closed.count);
-        progress.count_in(entry.id, all.saturating_sub(left.count));
-        pending += left.count;
-        there.join(&left.holes);
-    }
-    progress.again = there.clone();
-    progress.unended = there;
-    Ok(pending)
 }

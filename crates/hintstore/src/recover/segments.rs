@@ -10,7 +10,7 @@ use hintstore_format::{
     layout::{SECTOR, align_up},
 };
 use hintstore_reader::{Inspected, Missing, Survey, inspect, survey};
-use hintstore_storage::{Existing, File, Storage, StorageError};
+use hintstore_storage::{Existing, File, Info, Storage, StorageError};
 use hintstore_writer::Bytes;
 
 use super::{Foreign, OpenReport, identity::Identity};
@@ -29,6 +29,9 @@ pub(super) struct FoundSegment {
     pub(super) damaged: Missing,
     /// Hints missing above it.
     pub(super) lost: Missing,
+    /// Hints that are there and cannot be read, below what was known synced and above it: delivery
+    /// books their ends.
+    pub(super) unreadable: [Missing; 2],
     replaces: Vec<SegmentId>,
     kind: Kind,
     created: UnixMillis,
@@ -224,7 +227,7 @@ impl Looking<'_> {
         if let Some(why) = self.nonsense(survey.summary(), inspected.info.length) {
             return self.refuse(name, why);
         }
-        let closed = end_of(storage, &file, descriptor, &survey);
+        let closed = end_of(storage, &file, descriptor, &survey, inspected.info);
         let allocated = Bytes::new(file.info()?.allocated);
         let found = walked(name, descriptor, &survey, closed, allocated);
         Ok(Looked::Segment(Box::new(found)))
@@ -340,6 +343,7 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         sealed: Some(summary.into()),
         blocks_at: blocks_at as u64,
         damaged: descriptor.is_none(),
+        file: inspected.info.id(),
     };
     FoundSegment {
         entry: Entry {
@@ -353,6 +357,7 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         },
         damaged: Missing::default(),
         lost: Missing::default(),
+        unreadable: Default::default(),
         replaces: descriptor.map(|d| d.replaces.clone()).unwrap_or_default(),
         kind: summary.kind,
         target: summary.target,
@@ -386,6 +391,7 @@ fn walked(
         },
         damaged: survey.damaged.clone(),
         lost: survey.in_doubt.clone(),
+        unreadable: [survey.unreadable_ranges.clone(), survey.torn_ranges.clone()],
         replaces: descriptor.replaces.clone(),
         kind: descriptor.kind,
         target: descriptor.target,
@@ -401,6 +407,7 @@ fn end_of(
     file: &Arc<dyn File>,
     descriptor: &Descriptor,
     survey: &Survey,
+    info: Info,
 ) -> Closed {
     let summary = survey.summary();
     let damaged = survey.damaged.count() > 0 || survey.unreadable > 0;
@@ -421,6 +428,7 @@ fn end_of(
         sealed: None,
         blocks_at: descriptor.length() as u64,
         damaged,
+        file: info.id(),
     };
     if let Some(footer) = &survey.footer {
         // The crash came between the footer and the cut: cut now, and it is sealed.

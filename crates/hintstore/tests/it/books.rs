@@ -185,5 +185,66 @@ fn a_table_that_a_crash_tore_is_lost_and_no_damage() {
     assert_eq!(books.ended(End::Damaged), 0, "{books:?}");
     assert_eq!(books.ended(End::Lost), pending - left);
     assert!(left >= 1 && left < pending, "{books:?}");
+    // The report says so before anybody has tried to deliver them.
+    assert_eq!(store.open_report().lost, pending - left);
     assert_eq!(store.open_report().set_aside, [] as [String; 0]);
+}
+
+/// Copies that wait for a retry have gaps in their sequences: a checkpoint says how many there are.
+#[test]
+fn a_deferred_segment_that_lost_its_footer_and_a_block_counts_what_is_missing() {
+    let (mut world, copies, pending) = with_copies();
+    world.crash(Crash::Kill);
+    world.disk.damage(&copies, |bytes| {
+        let blocks = 128..bytes.len();
+        // The middle of the blocks, and the footer.
+        let middle = blocks.start + blocks.len() / 3;
+        bytes[middle..middle + 2000].fill(0xee);
+        let end = bytes.len();
+        bytes[end - 400..].fill(0xee);
+    });
+    world.open().unwrap();
+    let (report, books) = (world.store().open_report().clone(), world.store().ledger());
+    assert_eq!(books.pending() + books.ended(End::Damaged), pending);
+    assert!(books.ended(End::Damaged) > 0, "{report} {books:?}");
+    assert_eq!(report.damaged, books.ended(End::Damaged), "{report}");
+    // Once: the next open finds the same.
+    world.crash(Crash::Kill);
+    world.open().unwrap();
+    assert_eq!(world.store().ledger().ends, books.ends);
+    assert_eq!(world.store().open_report().damaged, 0);
+    let left = drain(world.store());
+    assert_eq!(left, books.pending());
+    assert_eq!(world.store().ledger().pending(), 0);
+}
+
+#[test]
+fn a_deferred_segment_that_was_removed_between_two_opens_is_counted() {
+    let (mut world, copies, pending) = with_copies();
+    world.crash(Crash::Kill);
+    world.disk.take_away(&copies);
+    world.open().unwrap();
+    let books = world.store().ledger();
+    let damaged = books.ended(End::Damaged);
+    assert!(damaged > 0 && damaged <= pending, "{books:?}");
+    assert_eq!(world.store().open_report().damaged, damaged);
+    let left = drain(world.store());
+    assert_eq!(left + damaged, pending);
+    assert_eq!(world.store().ledger().pending(), 0);
+}
+
+/// A world in which every second hint waits for a retry in deferred segments, the largest of these, and
+/// how many hints are pending.
+fn with_copies() -> (World, String, u64) {
+    let world = crate::defer::stubborn();
+    let length = |name: &String| {
+        let mut length = 0;
+        world.disk.damage(name, |bytes| length = bytes.len());
+        length
+    };
+    let names = world.disk.names().into_iter();
+    let copies = names.filter(|name| name.ends_with(".hints"));
+    let copies = copies.max_by_key(length).unwrap();
+    let pending = world.store().ledger().pending();
+    (world, copies, pending)
 }

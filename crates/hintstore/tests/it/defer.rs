@@ -14,7 +14,7 @@ fn hint_files(world: &World) -> usize {
 }
 
 /// A thousand hints, of which the target cannot take every second; all others are delivered.
-fn stubborn() -> World {
+pub(crate) fn stubborn() -> World {
     let mut world = World::opened(small_config());
     for _ in 0..25 {
         world.append_batch(40, 1, Level::Durable);

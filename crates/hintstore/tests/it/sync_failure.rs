@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use hintstore::{Bytes, End, Level};
+use hintstore_runtime::Clock as _;
 use hintstore_sim::{Broken, Crash, Fault, FaultOn, Random};
 
 use crate::world::{World, small_config};
@@ -216,4 +217,28 @@ fn a_hint_that_could_not_be_moved_gets_no_receipt() {
     assert!(!world.append(0, 600, Level::Durable), "it is nowhere");
     world.disk.heal();
     assert!(world.append(0, 600, Level::Durable));
+}
+
+#[test]
+fn a_close_on_a_disk_that_refuses_to_sync_has_one_deadline_for_all() {
+    let mut config = small_config();
+    config.writer.unsynced_bytes_max = Bytes::kib(8);
+    let mut world = World::opened(config);
+    for to in 0..6 {
+        assert!(world.append(to, 900, Level::Os));
+    }
+    fail_sync(&world, 0, u64::MAX, ".hints");
+    for to in 0..6 {
+        // The window is full then: what comes now waits for it.
+        for _ in 0..3 {
+            world.append(to, 900, Level::Buffered);
+        }
+        // Delivered from memory of the kernel: a checkpoint has it synced first.
+        world.deliver(to, |_| true, |_| false);
+    }
+    let began = world.clock.boot();
+    let store = world.store.take().unwrap();
+    assert!(store.close().is_err());
+    let took = world.clock.boot().since(began);
+    assert!(took < Duration::from_secs(65), "{took:?}");
 }

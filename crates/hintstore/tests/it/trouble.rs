@@ -3,12 +3,13 @@
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use hintstore::{
     Answer, AppendError, Bytes, Clock as _, Config, End, Error, Gone, Hint, HintStore, Lacks,
-    Level, Refusal, SystemClock, TargetId,
+    Level, Namespace, Refusal, SystemClock, TargetId, Truncate,
 };
 use hintstore_sim::{Crash, SimStorage};
 use hintstore_storage::{Presence, Storage as _};
@@ -83,7 +84,7 @@ fn gone_under_open_store_replaced() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "an operator moves the directory")]
-fn rename(from: &std::path::Path, to: &std::path::Path) {
+fn rename(from: &Path, to: &Path) {
     fs::rename(from, to).unwrap();
 }
 
@@ -169,7 +170,7 @@ fn a_journal_that_is_removed_is_written_again() {
     let store = HintStore::open(Config::new(&path)).unwrap();
     store.append(hint(target(0), b"a"), Level::Durable).unwrap();
     fs::remove_file(path.join("store.journal")).unwrap();
-    let (namespace, before) = (hintstore::Namespace::from_u128(9), SystemClock.wall());
+    let (namespace, before) = (Namespace::from_u128(9), SystemClock.wall());
     store.fence(namespace, before).unwrap();
     let copy = scratch.path("copy");
     fs::create_dir(&copy).unwrap();
@@ -239,10 +240,10 @@ fn relative_path_in_a_process() {
     assert_eq!(drain(&store, target(0)), 11);
     store.checkpoint().unwrap();
     store.close().unwrap();
-    let store = HintStore::open(Config::new(std::path::Path::new(&folder).join("hints"))).unwrap();
+    let store = HintStore::open(Config::new(Path::new(&folder).join("hints"))).unwrap();
     assert!(store.open_report().is_healthy());
     assert_eq!(drain(&store, target(1)) + drain(&store, target(2)), 20);
-    assert!(!std::path::Path::new("/hints").exists());
+    assert!(!Path::new("/hints").exists());
 }
 
 #[test]
@@ -293,6 +294,108 @@ fn cloned_volume() {
     assert_eq!(one[0], two[0]);
     assert_eq!(one[1].sequence, two[1].sequence);
     assert_ne!(one[1], two[1]);
+}
+
+/// The hint files of a directory, in order.
+fn hint_files(path: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(path).unwrap().flatten();
+    let mut files: Vec<_> = files
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "hints"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// A store with several sealed files of one target, and how many hints it took.
+fn several_sealed(path: &Path) -> (HintStore, u64) {
+    let mut config = Config::new(path);
+    config.writer.segment_bytes = Bytes::kib(64);
+    let store = HintStore::open(config).unwrap();
+    for _ in 0..300 {
+        store
+            .append(hint(target(0), &[1; 1000]), Level::Durable)
+            .unwrap();
+    }
+    store.close().unwrap();
+    (HintStore::open(Config::new(path)).unwrap(), 300)
+}
+
+#[test]
+fn a_closed_file_that_is_replaced_is_neither_read_nor_removed() {
+    for by_sweep in [true, false] {
+        let scratch = Scratch::new("replaced-file");
+        let path = scratch.path("store");
+        let (store, accepted) = several_sealed(&path);
+        let victim = hint_files(&path).remove(1);
+        // As long as the other, so that nothing but the file itself tells them apart.
+        let length = fs::metadata(&victim).unwrap().len();
+        fs::write(path.join("new"), vec![7; length as usize]).unwrap();
+        rename(&path.join("new"), &victim);
+        if by_sweep {
+            store.sweep().unwrap();
+        }
+        let delivered = drain(&store, target(0)) as u64;
+        store.checkpoint().unwrap();
+        let snapshot = store.snapshot();
+        assert_eq!(snapshot.health.files_gone, 1);
+        let books = store.ledger();
+        let damaged = books.ended(End::Damaged);
+        assert!(damaged > 0 && damaged < accepted, "{books:?}");
+        assert_eq!(delivered + damaged, accepted, "{books:?}");
+        store.close().unwrap();
+        assert_eq!(hint_files(&path), vec![victim.clone()]);
+        assert_eq!(fs::read(&victim).unwrap(), vec![7; length as usize]);
+    }
+}
+
+#[test]
+fn a_closed_file_that_is_replaced_by_its_copy_is_delivered() {
+    let scratch = Scratch::new("copied-file");
+    let path = scratch.path("store");
+    let (store, accepted) = several_sealed(&path);
+    let victim = hint_files(&path).remove(1);
+    fs::copy(&victim, path.join("new")).unwrap();
+    rename(&path.join("new"), &victim);
+    store.sweep().unwrap();
+    assert_eq!(drain(&store, target(0)) as u64, accepted);
+    store.checkpoint().unwrap();
+    assert_eq!(store.snapshot().health.files_gone, 0);
+    assert_eq!(hint_files(&path), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_truncation_goes_on_beside_a_file_that_was_removed() {
+    let scratch = Scratch::new("truncate-removed");
+    let path = scratch.path("store");
+    let (store, accepted) = several_sealed(&path);
+    fs::remove_file(hint_files(&path).remove(1)).unwrap();
+    let what = Truncate {
+        target: Some(target(0)),
+        namespace: Some(Namespace::from_u128(0)),
+        ..Truncate::default()
+    };
+    let discarded = store.truncate(&what).unwrap()[0].hints;
+    let books = store.ledger();
+    assert_eq!(discarded + books.ended(End::Damaged), accepted, "{books:?}");
+    assert_eq!(store.snapshot().health.files_gone, 1);
+}
+
+#[test]
+fn who_notices_that_the_lock_is_gone_ends_all_appends() {
+    let scratch = Scratch::new("gone-noticed");
+    let path = scratch.path("store");
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    fs::remove_file(path.join("LOCK")).unwrap();
+    assert!(store.checkpoint().is_err());
+    // Buffered hints reach no disk that would tell.
+    let refused = store.append(hint(target(0), b"a"), Level::Buffered);
+    let reason = match refused {
+        Err(AppendError::Refused { reason, .. }) => Some(reason),
+        _ => None,
+    };
+    let what = Gone::LockFile;
+    assert_eq!(reason, Some(Refusal::Gone { what }));
 }
 
 /// A cleaner removes files of a store in the simulation, at any time, and nothing is lost in silence.
