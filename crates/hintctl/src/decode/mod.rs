@@ -18,21 +18,37 @@ use crate::output::Output;
 /// No more lines that are passed over are told.
 const PASSED_OVER_MAX: usize = 20;
 
-/// The text of a file: UTF-8, or UTF-16 with its mark, as some shells write what they print.
-fn text(bytes: Vec<u8>) -> Result<String, String> {
+/// The text of a file, and a remark on it: UTF-8, or UTF-16 as some shells write what they print, with
+/// its mark or without. A byte that is no UTF-8 is taken for Latin-1, as in comments of old.
+fn text(bytes: &[u8]) -> Result<(String, Option<String>), String> {
     let wide = |big: bool| {
-        let units = bytes.chunks(2).skip(1).map(|pair| match (pair, big) {
+        let units = bytes.chunks(2).map(|pair| match (pair, big) {
             ([high, low], true) | ([low, high], false) => u16::from(*high) << 8 | u16::from(*low),
             _ => u16::MAX,
         });
         let text: Result<String, _> = char::decode_utf16(units).collect();
-        text.map_err(|error| error.to_string())
+        let text = text.map_err(|error| error.to_string())?;
+        Ok((text, None))
     };
     match bytes.get(..2) {
-        Some([0xff, 0xfe]) => wide(false),
-        Some([0xfe, 0xff]) => wide(true),
-        _ => String::from_utf8(bytes).map_err(|error| error.to_string()),
+        Some([0xff, 0xfe] | [1..=255, 0]) => return wide(false),
+        Some([0xfe, 0xff] | [0, 1..=255]) => return wide(true),
+        _ => {}
     }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(format!("byte {at} is 0"));
+    }
+    let mut text = String::with_capacity(bytes.len());
+    let mut first = None;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            first.get_or_insert(text.len());
+            text.extend(chunk.invalid().iter().map(|byte| char::from(*byte)));
+        }
+    }
+    let remark = first.map(|at| format!("byte {at} is no UTF-8: such bytes are read as Latin-1"));
+    Ok((text, remark))
 }
 
 /// No schema is longer than this: what is, is another file.
@@ -52,8 +68,11 @@ fn read(path: &Path, output: &Output) -> anyhow::Result<Schema> {
     }
     let bytes =
         std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    let text = text(bytes)
+    let (text, remark) = text(&bytes)
         .map_err(|why| crate::exit::usage(format!("{}: it is no text: {why}", path.display())))?;
+    if let Some(remark) = remark {
+        output.remark(&format!("{}: {remark}", path.display()));
+    }
     let schema = Schema::parse(&text)
         .map_err(|error| crate::exit::usage(format!("{}, {error}", path.display())))?;
     if schema.tables().next().is_none() && schema.without_id().is_empty() {

@@ -157,6 +157,90 @@ fn schema_text() {
     }
 }
 
+/// What people put around a definition costs itself.
+#[test]
+fn schema_text_of_other_kinds() {
+    let folder = testdata("reports/schema-text");
+    let hints = folder.join("00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints");
+    let whole = fs::read_to_string(folder.join("snapshot.cql")).unwrap();
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let of = |before: &str| format!("{before}\n{whole}").into_bytes();
+    let behind = |text: &str| format!("{whole}\n{text}").into_bytes();
+    let cases: [(&str, Vec<u8>, Option<&str>); 12] = [
+        (
+            "a table of a type that is not there",
+            of(
+                "CREATE TABLE a.b (c int PRIMARY KEY, d nowhere) WITH ID = 00000000-0000-0000-0000-000000000001;",
+            ),
+            Some("there is no type a.nowhere"),
+        ),
+        (
+            "a statement of a later version",
+            of("CREATE TABLE a.b (c int PRIMARY KEY CHECK c > 0);"),
+            Some("line 1: a statement is not understood"),
+        ),
+        (
+            "a table without a key",
+            behind("CREATE TABLE a.b (c int);"),
+            Some("it has no primary key"),
+        ),
+        (
+            "words behind a semicolon",
+            of("USE shop; Elapsed: it's 3 ms"),
+            Some("no statement: Elapsed"),
+        ),
+        (
+            "a sentence that begins like a statement",
+            of("Create the customers table like so:"),
+            None,
+        ),
+        (
+            "a sentence with an apostrophe",
+            of("Alter it to the customer's liking, and"),
+            Some("quotes has no end"),
+        ),
+        (
+            "an open comment",
+            behind("/* the end"),
+            Some("a comment has no end"),
+        ),
+        (
+            "an open string",
+            behind("INSERT INTO a.b (c) VALUES ('"),
+            Some("quotes has no end"),
+        ),
+        (
+            "a comment in Latin-1",
+            [b"-- caf\xe9\n", whole.as_bytes()].concat(),
+            Some("byte 6 is no UTF-8"),
+        ),
+        ("UTF-16 without its mark", wide(&whole), None),
+        ("an index", behind("CREATE INDEX ON a.b (c);"), None),
+        (
+            "an alteration of what is not there",
+            behind("ALTER TABLE a.b DROP c;"),
+            None,
+        ),
+    ];
+    for (case, text_of, remark) in cases {
+        let schema = folder.join("case.cql");
+        fs::write(&schema, text_of).unwrap();
+        let run = hintctl(&["--json", "dump", text(&hints), "--schema", text(&schema)]);
+        let hints = run.of_kind("hint");
+        let decoded = hints.iter().filter(|hint| hint["updates"].is_array());
+        assert_eq!((run.code, decoded.count()), (0, 5), "{case}: {}", run.err);
+        match remark {
+            Some(remark) => assert!(run.err.contains(remark), "{case}: {}", run.err),
+            None => assert_eq!(run.err, "", "{case}"),
+        }
+    }
+    let bytes = folder.join("bytes.cql");
+    fs::copy(&hints, &bytes).unwrap();
+    let run = hintctl(&["dump", text(&hints), "--schema", text(&bytes)]);
+    assert_eq!(run.code, 2, "{}", run.err);
+    assert!(run.err.contains("it is no text"), "{}", run.err);
+}
+
 #[test]
 fn zone_name() {
     let folder = testdata("reports/schema-text");

@@ -98,21 +98,21 @@ impl TableDef {
 
 impl Defs {
     /// Looks up the types, and makes a schema of it.
-    pub(crate) fn build(self) -> Result<Schema, SchemaError> {
+    pub(crate) fn build(self) -> Schema {
         let mut schema = Schema {
             passed_over: self.passed_over,
             ..Schema::default()
         };
         for def in self.tables {
-            if let Some(table) = table(&def, &self.types)? {
-                schema.tables.insert(table.id, table);
-            } else {
-                schema
+            match table(&def, &self.types) {
+                Ok(Some(table)) => drop(schema.tables.insert(table.id, table)),
+                Ok(None) => schema
                     .without_id
-                    .push(format!("{}.{}", def.keyspace, def.name));
+                    .push(format!("{}.{}", def.keyspace, def.name)),
+                Err(error) => schema.passed_over.push(error),
             }
         }
-        Ok(schema)
+        schema
     }
 }
 

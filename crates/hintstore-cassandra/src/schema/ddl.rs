@@ -13,12 +13,11 @@ use super::{
 };
 
 /// Reads definitions.
-pub(crate) fn parse(text: &str) -> Result<Defs, SchemaError> {
-    let (tokens, stray) = statements(text).map_err(|(line, text)| SchemaError { line, text })?;
-    let passed_over = stray.into_iter().map(|(line, text)| SchemaError {
-        line,
-        text: format!("no statement: {text}"),
-    });
+pub(crate) fn parse(text: &str) -> Defs {
+    let (tokens, stray) = statements(text);
+    let passed_over = stray
+        .into_iter()
+        .map(|(line, text)| SchemaError { line, text });
     let mut parser = Parser {
         tokens,
         at: 0,
@@ -28,8 +27,8 @@ pub(crate) fn parse(text: &str) -> Result<Defs, SchemaError> {
             ..Defs::default()
         },
     };
-    parser.statements()?;
-    Ok(parser.defs)
+    parser.statements();
+    parser.defs
 }
 
 /// Reads one type, as a row of `system_schema` has it.
@@ -55,6 +54,9 @@ struct Parser {
     keyspace: Option<String>,
     defs: Defs,
 }
+
+/// What is defined.
+const DEFINED: [&str; 5] = ["table", "columnfamily", "type", "materialized", "keyspace"];
 
 /// Types do not nest deeper than this: a node could not make a table of one.
 const DEPTH_MAX: usize = 64;
@@ -147,27 +149,55 @@ impl Parser {
         }
     }
 
-    fn statements(&mut self) -> Parsed<()> {
+    /// Reads one statement behind the other. One that is not understood costs itself.
+    fn statements(&mut self) {
         while self.peek().is_some() {
-            if self.word_if("use") {
-                self.keyspace = Some(self.name()?);
-            } else if self.word_if("create") {
-                self.create()?;
-            } else if self.word_if("alter") {
-                self.alter()?;
+            let begins_at = self.at;
+            if let Err(error) = self.statement() {
+                self.defs.passed_over.push(SchemaError {
+                    text: format!("a statement is not understood: {}", error.text),
+                    ..error
+                });
+                self.at = begins_at + 1;
             }
             self.rest();
         }
-        Ok(())
     }
 
-    /// Passes over what is left of a statement.
+    fn statement(&mut self) -> Parsed<()> {
+        if self.word_if("use") {
+            self.keyspace = Some(self.name()?);
+            Ok(())
+        } else if self.word_if("create") {
+            self.create()
+        } else if self.word_if("alter") {
+            self.alter()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Passes over what is left of a statement: to its semicolon, or to a line on which another begins.
     fn rest(&mut self) {
-        while let Some(token) = self.next() {
-            if token == Token::Mark(';') {
-                return;
+        while !self.begins_definition() {
+            match self.next() {
+                None | Some(Token::Mark(';')) => return,
+                Some(_) => {}
             }
         }
+    }
+
+    /// Whether a definition begins here, first on its line: text without a semicolon is before it.
+    fn begins_definition(&self) -> bool {
+        let line = |at: usize| self.tokens.get(at).map(|(_, line)| *line);
+        let is_first = self.at.checked_sub(1).and_then(line) != line(self.at);
+        let verb = self.is_word("create") || self.is_word("alter");
+        let of = |token: &Token| match token {
+            Token::Word(word) => DEFINED.contains(&word.as_str()),
+            _ => false,
+        };
+        let what = self.tokens.get(self.at + 1);
+        is_first && verb && what.is_some_and(|(token, _)| of(token))
     }
 
     fn if_not_exists(&mut self) -> Parsed<()> {
@@ -317,7 +347,7 @@ impl Parser {
                 }
             });
             if let Err(error) = understood {
-                // What other stores and later versions write costs the clause, not the file; but a
+                // What other stores and later versions write costs the clause, not the table; but a
                 // table without its id is none.
                 if matches!(self.tokens.get(from), Some((Token::Word(word), _)) if word == "id") {
                     return Err(error);

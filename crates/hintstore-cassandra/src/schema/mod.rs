@@ -22,7 +22,10 @@ pub use cql_type::{CqlType, Native};
 /// assert_eq!(schema.tables().next().unwrap().name, "carts");
 ///
 /// let error = Schema::parse("CREATE TABLE shop.carts (id map<text>);").unwrap_err();
-/// assert_eq!(error.to_string(), "line 1: expected `,`, found `>`");
+/// assert_eq!(
+///     error.to_string(),
+///     "line 1: a statement is not understood: expected `,`, found `>`"
+/// );
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -106,7 +109,11 @@ impl std::error::Error for SchemaError {}
 
 impl Schema {
     /// Reads a schema: definitions in CQL, as `DESCRIBE SCHEMA WITH INTERNALS` prints them, or a
-    /// dump of `system_schema` in JSON.
+    /// dump of `system_schema` in JSON. What is not understood costs no more than the clause, the
+    /// statement or the table that it is in: see [`Schema::passed_over`].
+    ///
+    /// # Errors
+    /// Why nothing was read, where it defines no table that can be understood.
     pub fn parse(text: &str) -> Result<Self, SchemaError> {
         let is_json = text
             .trim_start_matches('\u{feff}')
@@ -115,9 +122,15 @@ impl Schema {
         let defs = if is_json {
             dump::parse(text)?
         } else {
-            ddl::parse(text)?
+            ddl::parse(text)
         };
-        defs.build()
+        let schema = defs.build();
+        match schema.passed_over.first() {
+            Some(error) if schema.tables.is_empty() && schema.without_id.is_empty() => {
+                Err(error.clone())
+            }
+            _ => Ok(schema),
+        }
     }
 
     /// The table of an id.
@@ -130,7 +143,7 @@ impl Schema {
         self.tables.values()
     }
 
-    /// Lines and clauses that were not understood, and passed over.
+    /// Lines, clauses, statements and tables that were not understood, and passed over.
     pub fn passed_over(&self) -> &[SchemaError] {
         &self.passed_over
     }

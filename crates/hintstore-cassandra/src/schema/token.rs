@@ -18,7 +18,7 @@ pub(crate) enum Token {
 /// A token, and the line it is on.
 pub(crate) type Placed = (Token, usize);
 
-/// A line that is no part of a statement, from 1, and what it says.
+/// A line, from 1, and what on it is no part of a statement.
 pub(crate) type Stray = (usize, String);
 
 /// What statements begin with. Another line between two of them was printed by some program.
@@ -49,13 +49,15 @@ const VERBS: [&str; 20] = [
 const OMITTED: &str = "not compatible with CQL";
 
 /// Takes a text apart. Comments are left out.
-pub(crate) fn tokens(text: &str) -> Result<Vec<Placed>, (usize, String)> {
-    take_apart(text, false).map(|(tokens, _)| tokens)
+pub(crate) fn tokens(text: &str) -> Result<Vec<Placed>, Stray> {
+    let (tokens, stray) = take_apart(text, false);
+    stray.into_iter().next().map_or(Ok(tokens), Err)
 }
 
 /// Takes statements apart, as people have them: what a shell printed before or between them is left
-/// out, and told. A table that stands in a comment since CQL cannot make it again is read.
-pub(crate) fn statements(text: &str) -> Result<(Vec<Placed>, Vec<Stray>), (usize, String)> {
+/// out, and told, and so are quotes and comments without an end. A table that stands in a comment since
+/// CQL cannot make it again is read.
+pub(crate) fn statements(text: &str) -> (Vec<Placed>, Vec<Stray>) {
     take_apart(text, true)
 }
 
@@ -71,30 +73,32 @@ fn begins_in(line: &str) -> Option<usize> {
     let is_comment = ["--", "//", "/*", "*/"]
         .iter()
         .any(|mark| rest.starts_with(mark));
-    let mut words = rest.split(|c: char| c.is_whitespace() || c == ';');
+    let mut words = rest
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
     let verb = words.next().unwrap_or_default().to_lowercase();
     // A shell greets with «Use HELP for help.»
-    let greets = verb == "use" && words.filter(|word| !word.is_empty()).count() > 1;
+    let greets = verb == "use" && words.count() > 1;
     let begins = rest.is_empty() || is_comment || (VERBS.contains(&verb.as_str()) && !greets);
     begins.then_some(from)
 }
 
-fn take_apart(
-    text: &str,
-    of_statements: bool,
-) -> Result<(Vec<Placed>, Vec<Stray>), (usize, String)> {
+fn take_apart(text: &str, of_statements: bool) -> (Vec<Placed>, Vec<Stray>) {
     let (mut found, mut stray) = (Vec::new(), Vec::new());
     let mut line = 1;
     let text = text.trim_start_matches('\u{feff}');
     let mut chars = text.chars().peekable();
-    // Where the next character is: at the start of a line, and between two statements.
-    let (mut starts_line, mut between) = (true, of_statements);
+    // Where the next character is: at the start of a line or behind a semicolon, and between two
+    // statements.
+    let (mut starts_piece, mut between) = (true, of_statements);
     let mut in_omitted = false;
     loop {
-        if std::mem::take(&mut starts_line) && between {
+        if std::mem::take(&mut starts_piece) && between {
             let rest: String = chars.clone().take_while(|c| *c != '\n').collect();
             let skip = begins_in(&rest).unwrap_or_else(|| {
-                stray.push((line, rest.trim().to_owned()));
+                stray.push((line, format!("no statement: {}", rest.trim())));
                 rest.len()
             });
             let mut bytes = 0;
@@ -108,7 +112,7 @@ fn take_apart(
         let token = match (c, next) {
             ('\n', _) => {
                 line += 1;
-                starts_line = true;
+                starts_piece = true;
                 continue;
             }
             ('*', Some('/')) if in_omitted => {
@@ -129,51 +133,33 @@ fn take_apart(
                     (in_omitted, between) = (true, true);
                     continue;
                 }
-                let mut last = ' ';
-                loop {
-                    let Some(c) = chars.next() else {
-                        return Err((began, "a comment has no end".to_owned()));
-                    };
-                    line += usize::from(c == '\n');
-                    if last == '*' && c == '/' {
-                        break;
-                    }
-                    last = c;
+                match up_to(&mut chars, "*/") {
+                    Some(text) => line += lines(&text),
+                    None => stray.push((began, "a comment has no end".to_owned())),
                 }
                 continue;
             }
             ('$', Some('$')) => {
                 chars.next();
-                let mut text = String::new();
-                while !text.ends_with("$$") {
-                    let Some(c) = chars.next() else {
-                        return Err((began, "a string has no end".to_owned()));
-                    };
-                    line += usize::from(c == '\n');
-                    text.push(c);
+                if let Some(text) = up_to(&mut chars, "$$") {
+                    line += lines(&text);
+                    Token::Text(text)
+                } else {
+                    stray.push((began, "a string has no end".to_owned()));
+                    Token::Mark(c)
                 }
-                text.truncate(text.len() - 2);
-                Token::Text(text)
             }
             ('"' | '\'', _) => {
-                let mut text = String::new();
-                loop {
-                    let Some(inner) = chars.next() else {
-                        return Err((began, "a name or string in quotes has no end".to_owned()));
-                    };
-                    line += usize::from(inner == '\n');
-                    if inner != c {
-                        text.push(inner);
-                    } else if chars.next_if_eq(&c).is_some() {
-                        text.push(c);
-                    } else {
-                        break;
+                let text = quoted(&mut chars, c);
+                line += text.as_deref().map_or(0, lines);
+                match text {
+                    Some(text) if c == '"' => Token::Quoted(text),
+                    Some(text) => Token::Text(text),
+                    None => {
+                        let text = "a name or string in quotes has no end";
+                        stray.push((began, text.to_owned()));
+                        Token::Mark(c)
                     }
-                }
-                if c == '"' {
-                    Token::Quoted(text)
-                } else {
-                    Token::Text(text)
                 }
             }
             (c, _) if c.is_alphabetic() || c == '_' => {
@@ -199,14 +185,57 @@ fn take_apart(
         };
         // A statement ends with a semicolon; whatever it is, what is in front of one belongs to it.
         between = of_statements && token == Token::Mark(';');
+        starts_piece = between;
         found.push((token, began));
     }
-    Ok((found, stray))
+    (found, stray)
+}
+
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+fn lines(text: &str) -> usize {
+    text.matches('\n').count()
+}
+
+/// Takes what comes before `end`, and `end` itself; nothing where there is none.
+fn up_to(chars: &mut Chars<'_>, end: &str) -> Option<String> {
+    let (mut ahead, mut text) = (chars.clone(), String::new());
+    while !text.ends_with(end) {
+        text.push(ahead.next()?);
+    }
+    text.truncate(text.len() - end.len());
+    *chars = ahead;
+    Some(text)
+}
+
+/// Takes what is in quotes, behind the first. Nothing where they have no end, or where a definition
+/// begins on a line within: then the first is an apostrophe in some text.
+fn quoted(chars: &mut Chars<'_>, quote: char) -> Option<String> {
+    let (mut ahead, mut text) = (chars.clone(), String::new());
+    loop {
+        let c = ahead.next()?;
+        if c != quote || ahead.next_if_eq(&quote).is_some() {
+            text.push(c);
+            let begins = |word: &str| {
+                let words = word.chars().chain([' ']);
+                words.eq(ahead
+                    .clone()
+                    .take(word.len() + 1)
+                    .map(|c| c.to_ascii_lowercase()))
+            };
+            if c == '\n' && (begins("create") || begins("alter")) {
+                return None;
+            }
+        } else {
+            *chars = ahead;
+            return Some(text);
+        }
+    }
 }
 
 /// How many characters of a comment come before the table in it, where it is one that `DESCRIBE` put
 /// there.
-fn omitted(comment: std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize> {
+fn omitted(comment: Chars<'_>) -> Option<usize> {
     let mut text = String::new();
     for c in comment {
         text.push(c);
@@ -228,7 +257,7 @@ fn is_hex(word: &str, length: usize) -> bool {
     word.len() == length && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn literal(word: &mut String, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+fn literal(word: &mut String, chars: &mut Chars<'_>) {
     let part = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
     while let Some(c) = chars.next_if(part) {
         word.push(c);
