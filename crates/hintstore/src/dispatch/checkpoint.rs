@@ -298,7 +298,8 @@ impl Engine {
                     Ok(true) => {}
                     Ok(false) => {
                         if self.end_all(&holder, &entry, End::Damaged) {
-                            self.note_gone(&entry);
+                            event!(error, file = %entry.name, "somebody removed or replaced a hint file");
+                            self.home.note_files_gone(1);
                         }
                     }
                     // Others are looked at all the same; the caller is told.
@@ -307,12 +308,6 @@ impl Engine {
             }
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    /// Counts a hint file that somebody else removed or replaced.
-    pub(super) fn note_gone(&self, entry: &Entry) {
-        event!(error, file = %entry.name, "a hint file was removed or replaced by somebody else");
-        self.home.note_files_gone(1);
     }
 
     /// Drops segments in which every hint is dead, by their footers alone.

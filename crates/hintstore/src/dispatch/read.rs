@@ -468,7 +468,8 @@ impl Engine {
         }
         for entry in &draft.missing {
             if progress.rare.damaged.insert(entry.id) {
-                self.note_gone(entry);
+                event!(error, file = %entry.name, "somebody removed or replaced a hint file");
+                self.home.note_files_gone(1);
             }
         }
         progress.finish_passed(queue);

@@ -209,7 +209,13 @@ fn operate(store: &HintStore, mut random: Random) {
             }
             2 | 3 => drop(store.sweep()),
             4 | 5 => drop(store.checkpoint()),
-            6 | 7 => drop(store.sync(target(to))),
+            6 | 7 => {
+                let word = |done| Word::Sync { target: to, done };
+                say(&word(false));
+                if store.sync(target(to)).is_ok_and(|all| all) {
+                    say(&word(true));
+                }
+            }
             _ => {
                 let mut config = store.config();
                 config.page_bytes = Bytes::new(1024 + random.below(8192));

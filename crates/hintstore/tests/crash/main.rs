@@ -20,7 +20,7 @@ mod word;
 
 use std::{
     cell::Cell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     env, fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Answer, Clock as _, End, HintStore, Level, SystemClock};
+use hintstore::{Answer, Clock as _, End, HintStore, Ledger, Level, SystemClock};
 use hintstore_sim::Random;
 
 use crate::{
@@ -102,6 +102,17 @@ fn cut(rounds: u64) {
     println!("power cut: {crash}");
 }
 
+/// Hints that may be on their way without anybody having said so: one a thread that appends, and what
+/// others of its block had not come to say.
+const IN_FLIGHT: u64 = 4;
+
+/// What the words of a round add up to.
+#[derive(Default)]
+struct Said {
+    /// Hints that were only in memory when they were acknowledged.
+    in_memory: u64,
+}
+
 /// A store, and what is known of it.
 struct Crash {
     store: PathBuf,
@@ -113,6 +124,12 @@ struct Crash {
     /// Those that must be delivered, unless they ended.
     must: HashMap<u64, Accepted>,
     words: Vec<Word>,
+    /// What is gone for good, by what was said in any round.
+    gone: Vec<Word>,
+    /// Those that were delivered before the store was closed in peace.
+    delivered: HashSet<u64>,
+    /// The books as they were then, at the least.
+    books: Ledger,
 }
 
 impl std::fmt::Display for Crash {
@@ -137,6 +154,9 @@ impl Crash {
             accepted: 0,
             must: HashMap::new(),
             words: Vec::new(),
+            gone: Vec::new(),
+            delivered: HashSet::new(),
+            books: Ledger::default(),
         }
     }
 
@@ -193,21 +213,51 @@ impl Crash {
             .collect();
     }
 
-    /// Opens the store, and holds all that it gives against what the child said.
-    fn check(&mut self) {
+    /// Takes in what the child said it was given.
+    fn accept(&mut self) -> Said {
+        let mut said = Said::default();
+        // What a sync that is under way covers, of each target.
+        let mut syncing = HashMap::new();
+        let mut accepted: Vec<Accepted> = Vec::new();
         for word in &self.words {
-            if let Word::Accepted(hint) = word {
-                self.accepted += 1;
-                if hint.level >= self.level {
-                    self.must.insert(hint.number, hint.clone());
+            match word {
+                Word::Accepted(hint) => {
+                    self.accepted += 1;
+                    said.in_memory += u64::from(hint.level == Level::Buffered);
+                    accepted.push(hint.clone());
                 }
+                Word::Sync {
+                    target,
+                    done: false,
+                } => drop(syncing.insert(*target, accepted.len())),
+                Word::Sync { target, done: true } => {
+                    let covered = syncing.remove(target).unwrap_or(0);
+                    for hint in accepted.iter_mut().take(covered) {
+                        if hint.target == *target {
+                            hint.level = Level::Durable;
+                        }
+                    }
+                }
+                _ => {}
             }
         }
+        for hint in accepted {
+            if hint.level >= self.level {
+                self.must.insert(hint.number, hint);
+            }
+        }
+        said
+    }
+
+    /// Opens the store, and holds all that it gives against what the child said.
+    fn check(&mut self) {
+        let said = self.accept();
         let mut config = config(&self.store);
         // All is read before any of it is acknowledged.
         config.checkpoint_holes_max = 1 << 20;
         let store = HintStore::open(config).unwrap();
         let mut found = HashMap::new();
+        let mut delivered = HashSet::new();
         let mut pages = Vec::new();
         for to in 0..TARGETS {
             loop {
@@ -233,8 +283,10 @@ impl Crash {
                         level: self.level,
                     };
                     assert!(hint.deadline > now.get(), "dead, and delivered: {hint:?}");
-                    let gone = self.words.iter().find(|word| word.ended(&hint));
+                    let mut gone = self.words.iter().chain(&self.gone);
+                    let gone = gone.find(|word| word.ended(&hint));
                     assert_eq!(gone, None, "delivered after that: {hint:?}");
+                    assert!(!self.delivered.contains(&number), "again: {hint:?}");
                     let twice = found.insert(number, hint);
                     assert_eq!(twice, None, "twice in one delivery");
                 }
@@ -243,12 +295,21 @@ impl Crash {
         }
         let now = SystemClock.wall().get();
         let open = self.open_words();
+        // Up to where each of them must have come.
+        let mut cuts = vec![0; open.len()];
         for hint in self.must.values() {
-            let may_be_gone = hint.deadline <= now
+            if found.contains_key(&hint.number)
+                || hint.deadline <= now
                 || self.words.iter().any(|word| word.may_end(hint))
-                || open.iter().any(|word| word.may_have_ended(hint));
+            {
+                continue;
+            }
+            let by = open.iter().position(|word| word.may_have_ended(hint));
+            if let Some(cut) = by.and_then(|by| cuts.get_mut(by)) {
+                *cut = hint.sequence.max(*cut);
+            }
             assert!(
-                may_be_gone || found.contains_key(&hint.number),
+                by.is_some(),
                 "round {}: lost: {hint:?}, of {} found; {}; said: {:#?}",
                 self.rounds,
                 found.len(),
@@ -256,8 +317,25 @@ impl Crash {
                 self.words_about(hint)
             );
         }
+        // It discards all up to a sequence, or nothing.
+        for (word, cut) in open.iter().zip(cuts) {
+            let left = |hint: &&Accepted| word.may_have_ended(hint) && hint.sequence <= cut;
+            let left = found.values().find(left);
+            // Of two for one target nobody knows which it was.
+            assert!(left.is_none() || open.len() > 1, "{word:?} left {left:?}");
+        }
         let books = store.ledger();
-        assert_eq!(books.excess(), 0, "{books:?}");
+        assert_eq!((books.pending(), books.excess()), (found.len() as u64, 0));
+        assert!(books.accepted >= self.books.accepted, "{books:?}");
+        for end in End::ALL {
+            let (before, now) = (self.books.ends.get(end), books.ends.get(end));
+            assert!(now >= before, "{end:?}: {now} after {before}");
+        }
+        if self.level == Level::Os {
+            // A kill tears at most what was on its way to the kernel.
+            let torn = books.ends.get(End::Lost) - self.books.ends.get(End::Lost);
+            assert!(torn <= said.in_memory + IN_FLIGHT, "{torn}: {books:?}");
+        }
         // A crash tears what nobody was told to be safe: that is lost, and is no damage.
         let report = store.open_report();
         assert_eq!(books.ends.get(End::Damaged), 0, "{report} {books:?}");
@@ -265,7 +343,7 @@ impl Crash {
             for page in pages {
                 store.acknowledge(page, &Answer::delivered()).unwrap();
             }
-            found.clear();
+            delivered = std::mem::take(&mut found).into_keys().collect();
             for to in (0..TARGETS).map(target) {
                 let more = store.page(to).ok().flatten();
                 assert!(more.is_none(), "more than there was before: {more:?}");
@@ -277,9 +355,19 @@ impl Crash {
         }
         assert_eq!(store.snapshot().health.step_panics, []);
         if self.random.one_in(2) {
+            let books = store.ledger();
             store.close().unwrap();
+            self.books = books;
+            self.delivered.extend(delivered);
         }
         self.must = found;
+        let done = |word: &&Word| {
+            matches!(
+                word,
+                Word::Fence { done: true, .. } | Word::Truncated { .. }
+            )
+        };
+        self.gone.extend(self.words.iter().filter(done).cloned());
     }
 
     /// What was said of a hint, or of its target at once.
@@ -288,9 +376,9 @@ impl Crash {
             Word::Accepted(other) => other.number == hint.number,
             Word::Ends(number) => *number == hint.number,
             Word::Fence { namespace, .. } => *namespace == hint.namespace,
-            Word::Truncate { target, .. } | Word::Truncated { target, .. } => {
-                *target == hint.target
-            }
+            Word::Truncate { target, .. }
+            | Word::Truncated { target, .. }
+            | Word::Sync { target, .. } => *target == hint.target,
         };
         self.words.iter().filter(is_about).collect()
     }

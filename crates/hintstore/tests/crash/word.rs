@@ -36,17 +36,22 @@ pub(crate) enum Word {
         namespace: Option<u8>,
         up_to: u64,
     },
+    /// All that this target had accepted when that was begun will be made durable; or is.
+    Sync { target: u8, done: bool },
 }
 
 impl Word {
     pub(crate) fn is_of_operator(&self) -> bool {
-        !matches!(self, Self::Accepted(_) | Self::Ends(_))
+        matches!(
+            self,
+            Self::Fence { .. } | Self::Truncate { .. } | Self::Truncated { .. }
+        )
     }
 
     /// What is left of it where what was told may not be so.
     pub(crate) fn into_begun(self) -> Option<Self> {
         match self {
-            Self::Accepted(_) => None,
+            Self::Accepted(_) | Self::Sync { .. } => None,
             Self::Fence {
                 namespace, before, ..
             } => Some(Self::Fence {
@@ -148,6 +153,7 @@ impl fmt::Display for Word {
                 namespace,
                 up_to,
             } => write!(f, "truncated {target} {} {up_to}", Of(*namespace)),
+            Self::Sync { target, done } => write!(f, "sync {target} {done}"),
         }
     }
 }
@@ -204,6 +210,10 @@ impl FromStr for Word {
                 target: next(words)?,
                 namespace: next_of(words)?,
                 up_to: next(words)?,
+            },
+            Some("sync") => Self::Sync {
+                target: next(words)?,
+                done: next(words)?,
             },
             _ => return Err(NoWord),
         })
