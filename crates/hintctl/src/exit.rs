@@ -52,10 +52,10 @@ pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
     .into()
 }
 
-/// Says why a run failed, on stderr, and gives its code. A closed pipe is no error, but for a verb
+/// Says why a run failed, on stderr, what it had done for good by then, and gives its code. A closed pipe is no error, but for a verb
 /// that `writes`: that did not come to its end.
 #[expect(clippy::print_stderr, reason = "the one place that prints errors")]
-pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool) -> Exit {
+pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool, deed: Option<&str>) -> Exit {
     let error = match result {
         Ok(exit) => return exit,
         Err(error) => error,
@@ -63,7 +63,10 @@ pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool) -> Exit {
     if closed_pipe(&error) && !writes {
         return Exit::Clean;
     }
-    eprintln!("hintctl: {error:#}");
+    match deed {
+        Some(deed) => eprintln!("hintctl: {error:#}; before that, {deed}"),
+        None => eprintln!("hintctl: {error:#}"),
+    }
     code(&error)
 }
 
@@ -75,6 +78,16 @@ pub(crate) fn closed_pipe(error: &anyhow::Error) -> bool {
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
     error.chain().any(is_pipe)
+}
+
+/// Whether the disk that is written to is full.
+pub(crate) fn is_full_disk(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let of_storage = cause.downcast_ref::<hintstore::StorageError>();
+        let of_system = cause.downcast_ref::<io::Error>();
+        of_storage.is_some_and(hintstore::StorageError::is_disk_full)
+            || of_system.is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
+    })
 }
 
 /// The code for an error.

@@ -5,7 +5,9 @@
 //! the exit code is 130 or 143. After a kill the names and that file tell.
 
 use std::{
+    fs::Permissions,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
@@ -99,27 +101,32 @@ pub(crate) struct Making {
 }
 
 impl Making {
-    /// Begins a directory that is empty, or not there.
-    pub(crate) fn begin(path: &Path) -> anyhow::Result<Self> {
-        let what = if path.exists() {
-            Unfinished::Contents(path.to_owned())
-        } else {
+    /// Begins a directory that is empty, or not there. A new one takes owner, group, mode and access
+    /// list of `like`, where there is one: the node that wrote what it is made from is to read it.
+    pub(crate) fn begin(path: &Path, like: Option<&OsStorage>) -> anyhow::Result<Self> {
+        let is_new = !path.exists();
+        let what = if is_new {
             Unfinished::Path(path.to_owned())
+        } else {
+            Unfinished::Contents(path.to_owned())
         };
-        let guard = Guard::new(what);
-        let storage = OsStorage::new(path);
+        let making = Self {
+            storage: OsStorage::new(path),
+            guard: Guard::new(what),
+            is_whole: false,
+        };
+        let storage = &making.storage;
         storage.make_directory("")?;
+        if let Some(like) = like.filter(|_| is_new) {
+            take_owner(storage, like)?;
+        }
         let mark = storage.create(MARK)?;
         let text =
             "hintctl is making this directory, or was stopped while it did: then remove it\n";
         mark.write_at(&[std::io::IoSlice::new(text.as_bytes())], 0)?;
         mark.sync()?;
         storage.sync_directory("")?;
-        Ok(Self {
-            storage,
-            guard,
-            is_whole: false,
-        })
+        Ok(making)
     }
 
     /// The directory is whole, all in it is durable, and all has its name.
@@ -129,6 +136,24 @@ impl Making {
         self.is_whole = true;
         Ok(self.storage.sync_directory("")?)
     }
+}
+
+/// Only root can give a directory away; another user makes what is theirs.
+#[expect(clippy::print_stderr, reason = "a remark on the directory")]
+fn take_owner(storage: &OsStorage, like: &OsStorage) -> anyhow::Result<()> {
+    let path = storage.path("");
+    if let Err(error) = like.copy_owner("", storage, "") {
+        let from = like.path("");
+        eprintln!(
+            "hintctl: {} has another owner than {}: {error}",
+            path.display(),
+            from.display()
+        );
+    }
+    // A source that nobody may write to is no reason that this cannot be filled.
+    let mode = std::fs::metadata(&path)?.permissions().mode();
+    std::fs::set_permissions(&path, Permissions::from_mode(mode & 0o7777 | 0o700))?;
+    Ok(())
 }
 
 /// After an error what was made is removed: it would look whole to a glob, and fill the disk.

@@ -41,5 +41,5 @@ fn main() -> std::process::ExitCode {
     let writes = args.command.writes();
     let result = interrupt::watch().and_then(|()| command::run(args.command, &mut output));
     let result = output.finish(result);
-    exit::report(result, writes).into()
+    exit::report(result, writes, output.deed()).into()
 }

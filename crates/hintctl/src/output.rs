@@ -31,6 +31,7 @@ pub(crate) struct Output {
     problems: bool,
     io_errors: bool,
     unknown_version: bool,
+    deed: Option<String>,
 }
 
 impl Output {
@@ -45,6 +46,7 @@ impl Output {
             problems: false,
             io_errors: false,
             unknown_version: false,
+            deed: None,
         }
     }
 
@@ -122,6 +124,23 @@ impl Output {
     /// Adds to the summary that ends the output.
     pub(crate) fn sum(&mut self, name: &str, value: impl Into<Value>) {
         self.summary.insert(name.to_owned(), value.into());
+    }
+
+    /// Something was changed for good: an error of what comes behind it says so.
+    pub(crate) fn did(&mut self, deed: impl Into<String>) {
+        self.deed = Some(deed.into());
+    }
+
+    /// What was changed for good.
+    pub(crate) fn deed(&self) -> Option<&str> {
+        self.deed.as_deref()
+    }
+
+    /// What was looked at holds nothing that can be judged: that is not clean.
+    pub(crate) fn nothing(&mut self, text: &str) {
+        self.problems = true;
+        self.summary.entry("error").or_insert_with(|| json!(text));
+        self.remark(text);
     }
 
     /// Something is wrong with what was looked at.

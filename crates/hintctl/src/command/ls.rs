@@ -204,6 +204,10 @@ fn look(input: &Input, file: &Found, bar: &Bar, row: &mut Row) -> anyhow::Result
             row.remark.clone_from(why);
             Ok(())
         }
+        What::Misnamed | What::Unfinished => {
+            file.what.word().clone_into(&mut row.state);
+            Ok(())
+        }
         What::SideFile | What::Control => Ok(()),
     }
 }

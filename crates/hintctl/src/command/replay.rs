@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hintstore::{Clock as _, SystemClock, TargetId, UnixMillis};
+use hintstore::{Clock as _, OsStorage, Storage as _, SystemClock, TargetId, UnixMillis};
 use hintstore_format::expiry::is_dead;
 use serde_json::{Value, json};
 
@@ -100,7 +100,7 @@ impl Sink {
         let path = Path::new(to).to_owned();
         // What is there already would be mixed with what comes, the second time twice.
         super::convert::refuse_occupied(&path)?;
-        let making = Making::begin(&path).with_context(|| format!("cannot make {to}"))?;
+        let making = Making::begin(&path, None).with_context(|| format!("cannot make {to}"))?;
         Ok(Self::Directory {
             path,
             making,
@@ -161,7 +161,12 @@ fn write(
         Entry::Occupied(entry) => entry.into_mut(),
         Entry::Vacant(entry) => {
             let name = path.join(format!("{target}.jsonl"));
-            let file = OpenOptions::new().create(true).append(true).open(&name);
+            // Made as the storage makes files: in another user's directory it is that user's.
+            match OsStorage::new(path).create(&format!("{target}.jsonl")) {
+                Err(error) if !error.is_taken() => return Err(error.into()),
+                _ => {}
+            }
+            let file = OpenOptions::new().append(true).open(&name);
             let file = file.with_context(|| format!("cannot write {}", name.display()))?;
             entry.insert(BufWriter::new(file))
         }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hintstore::{Clock as _, OsStorage, Storage as _, StorageError, SystemClock};
+use hintstore::{Clock as _, OsStorage, Storage as _, SystemClock};
 use hintstore_cassandra::{FileWriter, encode_body, side_file};
 use hintstore_storage::{Existing, OpenElsewhere};
 use serde_json::json;
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     args::Change,
-    exit::{Coded, Exit},
+    exit::{Coded, Exit, is_full_disk},
     input::{Bad, CassandraFile, Flow, Found, From, HintView, Input, Visitor, What},
     interrupt::Guard,
     output::{Output, bytes, count},
@@ -112,11 +112,14 @@ pub(crate) fn run(
             plan.done = true;
         }
     }
-    print(&plans, change, output)?;
     let is_done = |plan: &&Plan<'_>| plan.done || !change.apply;
     let gone: u64 = plans.iter().filter(is_done).map(|plan| plan.go).sum();
     let freed: u64 = plans.iter().filter(is_done).map(|plan| plan.bytes).sum();
     let hints = count(gone, "hint");
+    if change.apply && gone > 0 {
+        output.did(format!("{hints} went as asked"));
+    }
+    print(&plans, change, output)?;
     output.sum("hints", gone);
     output.sum("mixed", plans.iter().map(|plan| plan.mixed).sum::<u64>());
     output.sum("applied", change.apply);
@@ -250,12 +253,7 @@ fn print(plans: &[Plan<'_>], change: &Change, output: &mut Output) -> anyhow::Re
 
 /// What to do about a file that could not be dealt with.
 fn explain(error: anyhow::Error, plan: &Plan<'_>, aside: &Aside<'_>) -> anyhow::Error {
-    let is_full = |error: &StorageError| error.is_disk_full();
-    let full = error.chain().any(|cause| {
-        let of_storage = cause.downcast_ref::<StorageError>().is_some_and(is_full);
-        let of_system = cause.downcast_ref::<std::io::Error>();
-        of_storage || of_system.is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
-    });
+    let full = is_full_disk(&error);
     let error = error.context(plan.found.name.clone());
     if !full {
         return error;

@@ -21,6 +21,7 @@ use crate::{
 
 pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
     let input = Input::open(&args.from)?;
+    input.refuse_unfinished()?;
     // Also what a node has set aside itself.
     let is_cassandra = |file: &&Found| {
         file.what == What::Cassandra || FileName::parse(&file.name) == Some(FileName::Corrupt)
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         )));
     }
     refuse_occupied(&args.out)?;
-    let making = Making::begin(&args.out)?;
+    let making = Making::begin(&args.out, Some(&input.storage))?;
     let storage = OsStorage::new(&args.out);
     let (mut files, mut hints, mut lost) = (0, 0, 0);
     let mut names = BTreeSet::new();
@@ -125,6 +126,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         commit(&storage, name, Existing::Keep)?;
     }
     making.finish()?;
+    output.did(format!("{} was made whole", args.out.display()));
     output.text(&format!(
         "{} of {} in {}; {} lost",
         count(hints, "hint"),

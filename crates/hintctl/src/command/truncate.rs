@@ -33,6 +33,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         ));
     }
     let input = Input::open(&args.directory)?;
+    input.refuse_unfinished()?;
     let is_cassandras = input.files.iter().any(|file| file.what == What::Cassandra);
     if input.is_directory && !input.is_store() && (is_cassandras || input.is_empty()?) {
         return of_cassandra(args, &input, output);
@@ -68,6 +69,8 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         };
         let report = store.open_report().clone();
         store.close()?;
+        let hints: u64 = done.iter().map(|one| one.hints).sum();
+        output.did(format!("{} went as asked", count(hints, "hint")));
         for name in &report.set_aside {
             output.remark(&format!("{name} cannot be read and was set aside"));
         }

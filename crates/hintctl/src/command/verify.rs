@@ -9,7 +9,7 @@ use super::judgement::Cassandra;
 use crate::{
     args::Verify,
     decode,
-    exit::closed_pipe,
+    exit::{closed_pipe, is_full_disk},
     input::{
         Bad, CassandraFile, Flow, Found, From, HintView, Input, NativeFile, SideFile, Visitor,
         What, each,
@@ -119,11 +119,15 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
     each(&verify.paths, output, |input, output| {
         if input.holds_nothing() && !verify.allow_empty {
             // In a script that watches, a directory that is the wrong one must not be clean.
-            output.problem();
-            output.remark("nothing was verified; --allow-empty takes that for clean");
+            output.nothing("nothing was verified; --allow-empty takes that for clean");
         }
         let bar = output.bar(input.hint_bytes());
-        for file in input.hints() {
+        // What only its name keeps from being delivered is looked into all the same.
+        let misnamed = input
+            .files
+            .iter()
+            .filter(|file| file.what == What::Misnamed);
+        for file in input.hints().chain(misnamed) {
             let mut check = Check {
                 schema: schema.as_ref(),
                 ..Check::default()
@@ -209,7 +213,8 @@ pub(crate) fn tell(
     {
         return Ok(None);
     }
-    if closed_pipe(&error) || is_of_output(&error) {
+    // Reading never meets a full disk.
+    if closed_pipe(&error) || is_of_output(&error) || is_full_disk(&error) {
         return Err(error);
     }
     output.fail(&format!("{name}: {error:#}"));
@@ -223,6 +228,7 @@ fn verdict(check: &Check<'_>, walked: Walked) -> &'static str {
         (Walked::InPart, _) => "unreadable",
         (_, 1..) if is("version") => "unknown version",
         (_, 1..) if is("compressor") || is("encrypted") => "refused",
+        (_, 1) if is("name") => "passed over",
         (_, 1..) => "damaged",
         (_, 0) if notes.count() == 0 => "clean",
         (_, 0) => "clean, with notes",
@@ -392,10 +398,17 @@ fn misnamed(input: &Input, base: &str, computed: &str, check: &mut Check<'_>) ->
     if !input.is_directory {
         return None;
     }
-    let text = format!(
-        "Cassandra passes over it for its name: rename it to {computed}, and its {} are delivered",
-        count(check.hints, "hint")
-    );
+    let hints = count(check.hints, "hint");
+    let text = if input.storage.path(computed).exists() {
+        format!(
+            "Cassandra passes over it for its name, and {computed} is there: its {hints} are in there too \
+             if it is a copy"
+        )
+    } else {
+        format!(
+            "Cassandra passes over it for its name: rename it to {computed}, and its {hints} are delivered"
+        )
+    };
     check.add(0, "name", text);
     Some(Cassandra::passes_over(known))
 }

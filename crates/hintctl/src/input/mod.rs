@@ -14,7 +14,7 @@ use hintstore::{
     OsStorage, Storage as _, TargetId,
     inspect::{JournalView, read_journal},
 };
-use hintstore_cassandra::{FileName, HintBody};
+use hintstore_cassandra::{Descriptor, FileName, HintBody};
 use hintstore_format::{
     DecodeError, SegmentId, StoreId,
     descriptor::Kind,
@@ -34,6 +34,10 @@ use crate::{
 pub(crate) use cassandra::{CassandraFile, SideFile};
 pub(crate) use native::NativeFile;
 pub(crate) use pending::Pending;
+
+/// What is said of a directory with the mark of one that is being made.
+const UNFINISHED: &str = "hintctl is making this directory, or was stopped while it did: it is not whole. \
+                          Remove it, and run hintctl again";
 
 /// A directory, or the one that a file lies in.
 #[derive(Debug)]
@@ -65,6 +69,10 @@ pub(crate) enum What {
     SideFile,
     /// Something of a native store that holds no hints.
     Control,
+    /// A hint file of Cassandra's under a name that nobody looks into.
+    Misnamed,
+    /// What a run of hintctl was making when it was killed.
+    Unfinished,
     /// Something else, and why it is taken for that.
     Foreign(String),
 }
@@ -76,6 +84,8 @@ impl What {
             Self::Cassandra => "cassandra",
             Self::SideFile => "crc32",
             Self::Control => "control",
+            Self::Misnamed => "misnamed",
+            Self::Unfinished => "unfinished",
             Self::Foreign(_) => "foreign",
         }
     }
@@ -216,19 +226,22 @@ pub(crate) fn each(
             }
         };
         if input.holds_nothing() {
-            // An empty directory is a node without a backlog; anything else is a wrong one.
-            if !input.files.is_empty() {
-                output.problem();
-            }
             let below = path.join("hints");
             let hint = if below.is_dir() {
                 format!("; did you mean {}?", below.display())
             } else {
                 String::new()
             };
-            output.remark(&format!("no hint files in {}{hint}", path.display()));
+            let text = format!("no hint files in {}{hint}", path.display());
+            // An empty directory is a node without a backlog; anything else is a wrong one.
+            if input.files.is_empty() {
+                output.remark(&text);
+            } else {
+                output.nothing(&text);
+            }
         }
         input.tell_unfinished(output)?;
+        input.tell_left_behind(output)?;
         input.tell_newer_store(output)?;
         look(&input, output)?;
     }
@@ -308,14 +321,30 @@ impl Input {
     }
 
     /// Tells of a directory that was not finished.
-    pub(crate) fn tell_unfinished(&self, output: &mut Output) -> anyhow::Result<()> {
-        if self.is_directory && self.storage.info(interrupt::MARK).is_ok() {
-            let text = "hintctl is making this directory, or was stopped while it did: it is not whole. \
-                        Remove it, and run hintctl again";
-            let bad = Bad::whole("unfinished", text.to_owned());
+    fn tell_unfinished(&self, output: &mut Output) -> anyhow::Result<()> {
+        if self.is_unfinished() {
+            let bad = Bad::whole("unfinished", UNFINISHED.to_owned());
             output.bad(interrupt::MARK, &bad)?;
         }
         Ok(())
+    }
+
+    /// What is not whole is not taken for a source, and is not changed.
+    pub(crate) fn refuse_unfinished(&self) -> anyhow::Result<()> {
+        if self.is_unfinished() {
+            let path = self.storage.path("");
+            return Err(Coded {
+                exit: Exit::Problems,
+                text: format!("{}: {UNFINISHED}", path.display()),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Whether the directory, or that of the file, was not finished.
+    fn is_unfinished(&self) -> bool {
+        self.storage.info(interrupt::MARK).is_ok()
     }
 
     /// Tells of a store that is of a newer version.
@@ -330,6 +359,20 @@ impl Input {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tells of what a run that was killed left beside other files.
+    fn tell_left_behind(&self, output: &mut Output) -> anyhow::Result<()> {
+        for file in self
+            .files
+            .iter()
+            .filter(|file| file.what == What::Unfinished)
+        {
+            let text = "hintctl is making this file, or was killed while it did: the files beside it are \
+                        as they were. Remove it if none runs";
+            output.bad(&file.name, &Bad::whole("unfinished", text.to_owned()))?;
+        }
+        Ok(())
     }
 
     /// Files with hints, in the order in which a node delivers them.
@@ -554,6 +597,10 @@ fn what(storage: &OsStorage, name: &str) -> What {
     if file_name::parse_segment(base).is_some() {
         return What::Native;
     }
+    let is_of_hints = |of: &str| of.contains(".hints") || of.contains(".crc32");
+    if base.strip_suffix(".tmp").is_some_and(is_of_hints) {
+        return What::Unfinished;
+    }
     match FileName::parse(name) {
         Some(FileName::Hints) => What::Cassandra,
         Some(FileName::SideFile) => What::SideFile,
@@ -566,8 +613,19 @@ fn what(storage: &OsStorage, name: &str) -> What {
             .ok()
             .and_then(|file| by_content(&*file))
             .unwrap_or(What::Cassandra),
+        None if is_of_cassandra(storage, name) => What::Misnamed,
         None => What::Foreign("not a hint file".to_owned()),
     }
+}
+
+/// Whether a file begins with the descriptor of one of Cassandra's, whatever its name is.
+fn is_of_cassandra(storage: &OsStorage, name: &str) -> bool {
+    let mut head = [0; 4096];
+    let file = storage.open(name, false);
+    let read = file
+        .and_then(|file| file.read_at(&mut head, 0))
+        .unwrap_or(0);
+    Descriptor::decode(head.get(..read).unwrap_or_default()).is_ok()
 }
 
 /// What a single file is that somebody named: its name may be anything.

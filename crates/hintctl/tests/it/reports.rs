@@ -79,6 +79,74 @@ fn names_that_cassandra_passes_over() {
     assert_eq!(cassandra["recoverable"], 5);
 }
 
+/// Files that a name hides: `verify` looks into them, and no verb changes them.
+#[test]
+fn hint_files_under_other_names() {
+    let folder = testdata("reports/schema-text");
+    let name = "00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints";
+    let backup = folder.join("backup.hints.bak");
+    fs::copy(folder.join(name), &backup).unwrap();
+    let beside = hintctl(&["--json", "verify", text(&folder.0)]);
+    assert_eq!(beside.code, 1);
+    assert!(beside.out.contains("in there too"), "{}", beside.out);
+    let bytes = fs::read(folder.join(name)).unwrap();
+    fs::remove_file(folder.join(name)).unwrap();
+    fs::remove_file(&backup).unwrap();
+    for other in ["backup.hints.bak", "BACKUP.HINTS", "backup.hint"] {
+        fs::write(folder.join(other), &bytes).unwrap();
+        let run = hintctl(&["--json", "verify", text(&folder.0)]);
+        assert_eq!(run.code, 1, "{other}: {}", run.out);
+        let file = run.of_kind("file").remove(0);
+        let found = (&file["verdict"], &file["cassandra"]["recoverable"]);
+        assert_eq!(found, (&"passed over".into(), &5.into()), "{file}");
+        assert!(
+            run.out.contains(&format!("rename it to {name}")),
+            "{}",
+            run.out
+        );
+        let run = hintctl(&["truncate", text(&folder.0), "--all", "--apply"]);
+        assert!(folder.join(other).exists(), "{} {}", run.out, run.err);
+        fs::remove_file(folder.join(other)).unwrap();
+    }
+}
+
+/// What a killed run left is named, and is no source.
+#[test]
+fn what_a_kill_left_is_named() {
+    let folder = testdata("reports/schema-text");
+    let name = "00112233-4455-6677-8899-aabbccddeeff-1795754000000-2.hints";
+    let half = folder.join(&format!("{name}.tmp"));
+    fs::copy(folder.join(name), &half).unwrap();
+    let run = hintctl(&["verify", text(&folder.0)]);
+    assert_eq!(run.code, 1);
+    assert!(
+        run.err.contains(".hints.tmp") || run.out.contains(".hints.tmp"),
+        "{} {}",
+        run.out,
+        run.err
+    );
+    fs::remove_file(half).unwrap();
+    fs::write(folder.join("hintctl.unfinished"), "").unwrap();
+    let file = folder.join(name);
+    let out = Folder::new("kill-left");
+    let to = out.join("out");
+    for args in [
+        &["verify", text(&file)][..],
+        &["dump", text(&file)],
+        &["convert", text(&folder.0), "--to", "native", text(&to)],
+        &["convert", text(&file), "--to", "cassandra:2", text(&to)],
+        &["salvage", text(&folder.0), text(&to)],
+        &["truncate", text(&folder.0), "--all", "--apply"],
+        &["expire", text(&folder.0), "--apply"],
+    ] {
+        let run = hintctl(args);
+        assert_eq!(run.code, 1, "{args:?}: {} {}", run.out, run.err);
+        let said = format!("{}{}", run.out, run.err);
+        assert!(said.contains("it is not whole"), "{args:?}: {said}");
+        assert!(!to.exists() && file.exists());
+    }
+}
+
 #[test]
 fn compact_key_only() {
     let folder = testdata("reports/compact-key-only");
@@ -336,6 +404,68 @@ fn owner_and_mode() {
     let out = folder.join("saved");
     assert_eq!(hintctl(&["salvage", text(&folder.0), text(&out)]).code, 0);
     check_owners(&out, 0o640);
+    // And what is made elsewhere to whom the source does: a node is to read it.
+    let elsewhere = Folder::new("owner-elsewhere");
+    for (to, mode) in [("cassandra:2", 0o640), ("native", 0o640)] {
+        let out = elsewhere.join(to);
+        let script = format!("umask 077; $1 convert $0 --to {to} $2");
+        let run = Command::new("bash")
+            .args([
+                "-c",
+                &script,
+                text(&folder.0),
+                env!("CARGO_BIN_EXE_hintctl"),
+                text(&out),
+            ])
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{to}: {run:?}");
+        let about = fs::metadata(&out).unwrap();
+        let found = (about.uid(), about.gid(), about.mode() & 0o777);
+        assert_eq!(found, (12_345, 12_346, 0o750), "{to}");
+        check_owners(&out, mode);
+    }
+}
+
+/// The change is made before it is reported, and an error of the report says so.
+#[test]
+fn a_report_that_cannot_be_written_says_what_was_done() {
+    let folder = testdata("reports/schema-text");
+    let script = "$1 truncate $0 --all --apply --no-aside > /dev/full";
+    let run = Command::new("bash")
+        .args(["-c", script, text(&folder.0), env!("CARGO_BIN_EXE_hintctl")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("before that, 5 hints went as asked"),
+        "{said}"
+    );
+    assert!(!names(&folder.0).iter().any(|name| name.ends_with(".hints")));
+}
+
+#[test]
+fn a_native_store_of_another_user_stays_theirs() {
+    if !is_root() {
+        return;
+    }
+    let hints = testdata("reports/schema-text");
+    let folder = Folder::new("native-owner");
+    let store = folder.join("store");
+    let made = hintctl(&["convert", text(&hints.0), "--to", "native", text(&store)]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    for name in names(&store) {
+        chown(store.join(&name), Some(12_345), Some(12_346)).unwrap();
+    }
+    chown(&store, Some(12_345), Some(12_346)).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o750)).unwrap();
+    let run = hintctl(&["truncate", text(&store), "--all", "--apply"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    for name in names(&store) {
+        let about = fs::metadata(store.join(&name)).unwrap();
+        assert_eq!((about.uid(), about.gid()), (12_345, 12_346), "{name}");
+    }
 }
 
 #[test]
@@ -397,6 +527,23 @@ fn full(from: &Path, on: &Path) {
     drop(ballast);
     let before = names(on);
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/cassandra/schema.cql");
+    // What is made there ends with an error that names the place, not the source, and leaves nothing.
+    let out = on.join("out");
+    for args in [
+        &["salvage", text(from), text(&out)][..],
+        &["convert", text(from), "--to", "cassandra:2", text(&out)],
+        &["convert", text(from), "--to", "jsonl", text(&out)],
+    ] {
+        let run = hintctl(args);
+        assert_eq!(run.code, 3, "{args:?}: {} {}", run.out, run.err);
+        let place = text(on);
+        assert!(
+            run.err.contains(place) && !run.err.contains("-2.hints: "),
+            "{args:?}: {}",
+            run.err
+        );
+        assert_eq!(names(on), before, "{args:?}");
+    }
     // A file that keeps some of its hints is written anew, for which there is no room.
     let table = [
         "truncate",

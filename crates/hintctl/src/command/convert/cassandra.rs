@@ -77,7 +77,8 @@ impl Write for Sequential {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.file
             .write_at(&[IoSlice::new(buffer)], self.at)
-            .map_err(|error| error.source)?;
+            // With the name of the file: the disk that is full is not that of the source.
+            .map_err(|error| io::Error::new(error.source.kind(), error))?;
         self.at += buffer.len() as u64;
         Ok(buffer.len())
     }
@@ -101,11 +102,12 @@ pub(crate) fn unfinished_names(name: &str) -> [String; 2] {
 impl<'s> Directory<'s> {
     pub(crate) fn new(
         out: &Path,
+        like: &OsStorage,
         version: i32,
         codec: Option<Codec>,
         schema: Option<&'s Schema>,
     ) -> anyhow::Result<Self> {
-        let making = Making::begin(out)?;
+        let making = Making::begin(out, Some(like))?;
         let storage = OsStorage::new(out);
         Ok(Self {
             storage,

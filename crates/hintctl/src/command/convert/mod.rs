@@ -18,7 +18,7 @@ use super::{dump::selected, verify::tell};
 use crate::{
     args::{Convert, Select, To},
     decode,
-    exit::usage,
+    exit::{is_full_disk, usage},
     input::{Bad, Flow, From, HintView, Input, Pending, Visitor},
     interrupt::{self, Guard},
     output::{Output, count},
@@ -39,6 +39,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(args.schema.as_ref(), output)?;
     let wanted = Wanted::new(&args.select, args.table.as_deref(), schema.as_ref())?;
     let input = Input::open(&args.from)?;
+    input.refuse_unfinished()?;
     if input.hints().next().is_none() {
         return Err(usage(format!("{} holds no hint file", args.from.display())));
     }
@@ -54,11 +55,17 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
         )));
     }
     let mut sink: Box<dyn Sink + '_> = match args.to {
-        To::Native => Box::new(native::Store::open(out, args.add)?),
+        To::Native => Box::new(native::Store::open(out, &input.storage, args.add)?),
         _ if args.add => return Err(usage("only to a native store hints can be added")),
         To::Cassandra(version, codec) => {
             refuse_occupied(out)?;
-            Box::new(Directory::new(out, version, codec, schema.as_ref())?)
+            Box::new(Directory::new(
+                out,
+                &input.storage,
+                version,
+                codec,
+                schema.as_ref(),
+            )?)
         }
         To::Jsonl => Box::new(jsonl::Lines::create(out, schema.as_ref())?),
         To::Parquet => Box::new(parquet::Rows::create(out, schema.as_ref())?),
@@ -84,8 +91,8 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
         // What cannot be read of one file is no reason to leave out the next; a place that takes
         // nothing more is.
         if let Err(error) = walked {
-            if error.is::<Full>() {
-                return Err(error);
+            if error.is::<Full>() || is_full_disk(&error) {
+                return Err(error.context(format!("cannot write {}", out.display())));
             }
             tell(Err(error), &found.name, output)?;
         }
@@ -103,7 +110,9 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
         )?;
     }
     bar.finish();
-    sink.finish(output)?;
+    sink.finish(output)
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    output.did(format!("{} was made whole", out.display()));
     wanted.tell_unsure(output);
     output.text(&format!(
         "{} of {} in {}; {} passed over",
@@ -147,6 +156,17 @@ fn first_of_version_3(input: &Input) -> Option<String> {
     None
 }
 
+/// Nothing is made where a run that was stopped left something.
+pub(crate) fn refuse_unfinished(out: &Path) -> anyhow::Result<()> {
+    if out.join(interrupt::MARK).exists() {
+        return Err(usage(format!(
+            "{} is being made by hintctl, or was left by one that was stopped: then remove it first",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Files are made in an empty place, or a new one.
 pub(crate) fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
     if out.as_os_str().is_empty() {
@@ -155,12 +175,7 @@ pub(crate) fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
     if !out.exists() {
         return Ok(());
     }
-    if out.join(interrupt::MARK).exists() {
-        return Err(usage(format!(
-            "{} was left by a run of hintctl that was stopped: remove it first",
-            out.display()
-        )));
-    }
+    refuse_unfinished(out)?;
     let mut entries =
         std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     if entries.next().is_some() {
@@ -198,11 +213,11 @@ impl NewFile {
         let unfinished = format!("{name}.hintctl-{}.tmp", std::process::id());
         let storage = OsStorage::new(folder.unwrap_or(Path::new(".")));
         let path = storage.path(&unfinished);
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
+        // Made as the storage makes files: in another user's directory it is that user's.
+        storage
+            .create(&unfinished)
             .with_context(|| format!("cannot make {}", path.display()))?;
+        let file = std::fs::OpenOptions::new().write(true).open(&path)?;
         let new = Self {
             storage,
             name,

@@ -7,10 +7,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
-use hintstore::{Bytes, Config, Hint, HintStore, Level, Origin, Sequence, TargetId, UnixMillis};
+use hintstore::{
+    Bytes, Config, Hint, HintStore, Level, Origin, OsStorage, Sequence, TargetId, UnixMillis,
+};
 use hintstore_format::file_name;
 
-use super::{Full, Sink, refuse_occupied};
+use super::{Full, Sink, refuse_occupied, refuse_unfinished};
 use crate::{
     command::verify::tell,
     exit::usage,
@@ -42,7 +44,8 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens a new store, or with `add` one that is there.
-    pub(super) fn open(out: &Path, add: bool) -> anyhow::Result<Self> {
+    pub(super) fn open(out: &Path, like: &OsStorage, add: bool) -> anyhow::Result<Self> {
+        refuse_unfinished(out)?;
         let is_store = out.join(file_name::STORE).exists();
         if is_store && !add {
             return Err(usage(format!(
@@ -53,7 +56,9 @@ impl Store {
         if !is_store {
             refuse_occupied(out)?;
         }
-        let making = (!is_store).then(|| Making::begin(out)).transpose()?;
+        let making = (!is_store)
+            .then(|| Making::begin(out, Some(like)))
+            .transpose()?;
         let guard = is_store.then(|| {
             let words =
                 "some of the hints were added and others not: a second run adds those again";
