@@ -10,6 +10,7 @@ use std::{
 };
 
 use hintstore_cassandra::{FileWriter, encode_body};
+use hintstore_format::{DecodeError, DecodeKind, descriptor::Descriptor, store_file};
 
 use crate::tool::{Folder, command, hintctl, json_lines, skipped, testdata};
 
@@ -497,21 +498,8 @@ fn node_in_container() {
 
 #[test]
 fn disk_full() {
-    if !is_root() {
-        return;
-    }
     let folder = testdata("cassandra/all-types/v2");
-    let mount = Folder::new("full");
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs", text(&mount.0)])
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        return skipped("tmpfs cannot be mounted, so no disk is full");
-    }
-    let result = std::panic::catch_unwind(|| full(&folder.0, &mount.0));
-    let unmounted = Command::new("umount").arg(&mount.0).status().unwrap();
-    assert!(unmounted.success());
-    result.unwrap();
+    on_tmpfs("full", |on| full(&folder.0, on));
 }
 
 fn full(from: &Path, on: &Path) {
@@ -790,4 +778,158 @@ fn a_node_that_starts_later_is_noticed() {
     let after = fs::metadata(path.join(&name)).unwrap();
     assert_eq!((after.ino(), after.len()), (before.ino(), before.len()));
     drop(node);
+}
+
+/// Runs a test in a file system of its own, where one can be mounted.
+fn on_tmpfs(name: &str, test: impl FnOnce(&Path) + std::panic::UnwindSafe) {
+    if !is_root() {
+        return;
+    }
+    let mount = Folder::new(name);
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs", text(&mount.0)])
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        return skipped("tmpfs cannot be mounted");
+    }
+    let result = std::panic::catch_unwind(|| test(&mount.0));
+    let unmounted = Command::new("umount").arg(&mount.0).status().unwrap();
+    assert!(unmounted.success());
+    result.unwrap();
+}
+
+#[test]
+fn a_read_only_mount() {
+    let hints = testdata("reports/schema-text");
+    on_tmpfs("read-only", |on| {
+        let (store, theirs) = (on.join("store"), on.join("hints"));
+        let made = hintctl(&["convert", text(&hints.0), "--to", "native", text(&store)]);
+        assert_eq!(made.code, 0, "{}", made.err);
+        fs::create_dir(&theirs).unwrap();
+        for name in names(&hints.0) {
+            fs::copy(hints.join(&name), theirs.join(&name)).unwrap();
+        }
+        let remounted = Command::new("mount")
+            .args(["-o", "remount,ro", text(on)])
+            .status();
+        assert!(remounted.unwrap().success());
+        for directory in [&store, &theirs] {
+            let before = names(directory);
+            for verb in ["ls", "stat", "verify", "dump"] {
+                let run = hintctl(&[verb, text(directory)]);
+                assert_eq!(run.code, 0, "{verb}: {} {}", run.out, run.err);
+            }
+            let plan = hintctl(&["truncate", text(directory), "--all"]);
+            assert_eq!(plan.code, 1, "{} {}", plan.out, plan.err);
+            assert!(plan.err.contains("--apply would fail"), "{}", plan.err);
+            let deed = hintctl(&["truncate", text(directory), "--all", "--apply"]);
+            assert_eq!(deed.code, 3, "{} {}", deed.out, deed.err);
+            assert!(deed.err.contains("Read-only"), "{}", deed.err);
+            assert_eq!(names(directory), before);
+        }
+    });
+}
+
+/// Makes a structure one of a later version, whole otherwise.
+fn of_later_version(bytes: &mut [u8], decode: impl Fn(&[u8]) -> Option<DecodeError>) {
+    bytes[8] = 9;
+    let Some(DecodeKind::Checksum { computed, .. }) = decode(bytes).map(|error| error.kind) else {
+        unreachable!("the checksum is of the version, too");
+    };
+    bytes[12..16].copy_from_slice(&computed.to_le_bytes());
+}
+
+#[test]
+fn a_later_version_is_said_in_every_verb() {
+    let hints = testdata("reports/schema-text");
+    let folder = Folder::new("later");
+    // A file of Cassandra's hints version 4.
+    let theirs = folder.join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    let file =
+        fs::File::create(theirs.join("00112233-4455-6677-8899-aabbccddeeff-1795754000000-4.hints"));
+    let file = FileWriter::new(file.unwrap(), 4, 1_795_754_000_000, ID, None).unwrap();
+    file.finish().unwrap();
+    // A native segment, and a native store.
+    let made = |name: &str| {
+        let store = folder.join(name);
+        let made = hintctl(&["convert", text(&hints.0), "--to", "native", text(&store)]);
+        assert_eq!(made.code, 0, "{}", made.err);
+        store
+    };
+    let (segment, store) = (made("segment"), made("store"));
+    let name = names(&segment)
+        .into_iter()
+        .find(|name| name.ends_with(".hints"));
+    let name = segment.join(name.unwrap());
+    let mut bytes = fs::read(&name).unwrap();
+    of_later_version(&mut bytes, |bytes| Descriptor::decode(bytes).err());
+    fs::write(name, bytes).unwrap();
+    let mut bytes = fs::read(store.join("STORE")).unwrap();
+    for slot in bytes.chunks_mut(4096) {
+        if slot.iter().any(|byte| *byte != 0) {
+            of_later_version(slot, |slot| store_file::slots(slot)[0].err());
+        }
+    }
+    fs::write(store.join("STORE"), bytes).unwrap();
+    let out = folder.join("out");
+    for directory in [&theirs, &segment, &store] {
+        let before = names(directory);
+        let path = text(directory);
+        for args in [
+            &["ls", path][..],
+            &["stat", path],
+            &["verify", path],
+            &["dump", path],
+            &["replay", path, "--to", "stdout"],
+            &["convert", path, "--to", "native", text(&out)],
+            &["truncate", path, "--all"],
+            &["truncate", path, "--all", "--apply"],
+            &["expire", path],
+            &["expire", path, "--apply"],
+        ] {
+            let run = hintctl(args);
+            let said = format!("{} {}", run.out, run.err);
+            assert_eq!(run.code, 6, "{args:?}: {said}");
+            assert!(said.contains("version"), "{args:?}: {said}");
+            assert!(!said.contains("damaged file"), "{args:?}: {said}");
+            drop(fs::remove_dir_all(&out));
+        }
+        assert_eq!(names(directory), before);
+    }
+}
+
+#[test]
+fn what_a_stopped_quickstart_or_bench_made_is_removed() {
+    for args in [
+        &["quickstart", "--hints", "50000000"][..],
+        &["bench", "", "--rounds", "200"],
+    ] {
+        let folder = Folder::new("stopped");
+        let args: Vec<&str> = args
+            .iter()
+            .map(|arg| if arg.is_empty() { text(&folder.0) } else { arg })
+            .collect();
+        let mut child = command(&args)
+            .env("TMPDIR", &folder.0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        for _ in 0..100_000 {
+            if !names(&folder.0).is_empty() || child.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        assert!(!names(&folder.0).is_empty(), "{args:?} made nothing");
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        let said = child.wait_with_output().unwrap();
+        let words = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(143), "{args:?}: {words}");
+        assert_eq!(words.lines().count(), 1, "{args:?}: {words}");
+        assert_eq!(names(&folder.0), [] as [String; 0], "{args:?}: {words}");
+    }
 }

@@ -1,9 +1,11 @@
 //! Descriptors: many targets, few open files.
 
-use hintstore::Level;
+use std::{fs::File, path::Path, process::Command};
+
+use hintstore::{Answer, Clock as _, Config, Hint, HintStore, Level, SystemClock};
 use hintstore_sim::{Crash, Fault, FaultOn};
 
-use crate::world::{World, small_config};
+use crate::world::{LONG, Scratch, World, small_config, target};
 
 #[test]
 fn more_targets_than_descriptors_lose_nothing() {
@@ -58,4 +60,64 @@ fn a_sync_that_fails_as_a_file_is_closed_is_not_forgotten() {
         world.drain(12);
         world.assert_right();
     }
+}
+
+/// Descriptors that a process may have in the test below, and how many targets it has.
+const LIMIT: u32 = 48;
+const TARGETS: u128 = 120;
+
+#[test]
+fn a_process_with_few_descriptors() {
+    let scratch = Scratch::new("few-descriptors");
+    // In a process of its own, whose limit cannot be raised.
+    let script = format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"");
+    let done = Command::new("bash")
+        .args(["-c", &script])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "descriptors::with_few_descriptors",
+            "--exact",
+            "--nocapture",
+        ])
+        .env("HINTSTORE_FEW_DESCRIPTORS", scratch.path(""))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn with_few_descriptors() {
+    let Some(folder) = std::env::var_os("HINTSTORE_FEW_DESCRIPTORS") else {
+        // It is the other test that runs this.
+        return;
+    };
+    let config = Config::new(Path::new(&folder).join("hints"));
+    let store = HintStore::open(config.clone()).unwrap();
+    let append = |level| {
+        for to in 0..TARGETS {
+            let hint = Hint::new(target(to), SystemClock.wall(), LONG, b"a");
+            store.append(hint, level).unwrap();
+        }
+    };
+    append(Level::Durable);
+    // The embedder takes what is left: whatever the engine opens meets EMFILE, and it has to close one
+    // of its own.
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    append(Level::Durable);
+    for to in (0..TARGETS).map(target) {
+        let page = store.page(to).unwrap().unwrap();
+        assert_eq!(page.len(), 2);
+        store.acknowledge(page, &Answer::delivered()).unwrap();
+    }
+    append(Level::Os);
+    drop(taken);
+    store.close().unwrap();
+    let store = HintStore::open(config).unwrap();
+    assert!(store.open_report().is_healthy(), "{}", store.open_report());
+    let books = store.ledger();
+    let all = 3 * TARGETS as u64;
+    assert_eq!((books.accepted, books.pending()), (all, all / 3));
 }
