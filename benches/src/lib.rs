@@ -118,7 +118,7 @@ impl Naive {
 pub fn naive_replay(path: &Path) -> Result<usize> {
     let file = OpenOptions::new().read(true).open(path)?;
     #[expect(clippy::disallowed_methods, reason = "this is the naive way")]
-    // SAFETY: the file is a bench's own, and nobody changes it meanwhile.
+    // SAFETY: the file is a bench's own, and nobody changes it while it is mapped.
     let map = unsafe { memmap2::Mmap::map(&file) }?;
     let (mut rest, mut count) = (&map[..], 0);
     while let Some((head, after)) = rest.split_first_chunk::<8>() {

@@ -84,7 +84,7 @@ impl Report {
         })
     }
 
-    /// Runs and times something that moves so many bytes.
+    /// Runs and times something that moves `bytes` bytes.
     fn time(
         &mut self,
         name: &str,
@@ -143,8 +143,8 @@ fn on_disk(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Measures in a new folder in `directory`, of which nothing is left: so many rounds, each of which
-/// moves a few times `bytes`. `tell` is told what is done next.
+/// Measures in a new folder in `directory`, which is removed at the end: `rounds` rounds, each of which
+/// moves a few times `bytes`. Calls `tell` with what is done next.
 pub fn measure(
     directory: &Path,
     rounds: usize,

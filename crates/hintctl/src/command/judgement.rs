@@ -21,7 +21,7 @@ pub(crate) struct Cassandra {
 
 /// Numbers of records, in order.
 enum Numbers {
-    /// So many, but for some.
+    /// All of this many, except those listed.
     AllBut(u64, Vec<u64>),
     These(Given),
 }

@@ -2,7 +2,7 @@
 //!
 //! Offline: a node that runs knows its files by heart. First all files are looked at, and what is to
 //! happen to each is decided; with `--apply` it is done then, files that go as a whole first: that takes
-//! no space. A file that loses some of its hints is written anew, takes owner, group, mode and access
+//! no space. A file that loses some of its hints is written again, takes owner, group, mode and access
 //! control list of the old one, and its name in one step. Before that the old one gets a second name
 //! among what is set aside. A crash leaves one of the two under the name; what fails is undone.
 
@@ -61,7 +61,7 @@ impl Plan<'_> {
         match (self.go, self.stay) {
             (0, _) => "stays as it is".to_owned(),
             (_, 0) => "goes as a whole".to_owned(),
-            _ => format!("is written anew with {left} that stay"),
+            _ => format!("is rewritten with {left} that stay"),
         }
     }
 }
@@ -455,7 +455,7 @@ fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> anyhow::Result
     Ok(input.storage.sync_directory("")?)
 }
 
-/// Writes a file anew with the hints that stay.
+/// Rewrites a file with the hints that stay.
 fn replace(
     input: &Input,
     found: &Found,
@@ -464,7 +464,7 @@ fn replace(
 ) -> anyhow::Result<()> {
     let file = CassandraFile::open(&input.storage, &found.name)?;
     let Ok(plan) = file.salvageable(None) else {
-        anyhow::bail!("{}: it cannot be written anew", found.name);
+        anyhow::bail!("{}: it cannot be rewritten", found.name);
     };
     let names = with_side(input, found);
     let _guards =

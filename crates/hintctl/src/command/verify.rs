@@ -198,7 +198,7 @@ pub(crate) enum Walked {
     InPart,
 }
 
-/// Tells whether a file was walked to its end; nothing where it went meanwhile, which is no error.
+/// Tells whether a file was walked to its end; nothing where it was removed during the walk, which is no error.
 /// A closed pipe is the caller's.
 pub(crate) fn tell(
     walked: anyhow::Result<()>,

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use byteorder::{ByteOrder as _, LE};
 use hintstore_cassandra::{FileWriter, encode_body};
 use hintstore_format::{DecodeError, DecodeKind, descriptor::Descriptor, store_file};
 
@@ -532,7 +533,7 @@ fn full(from: &Path, on: &Path) {
         );
         assert_eq!(names(on), before, "{args:?}");
     }
-    // A file that keeps some of its hints is written anew, for which there is no room.
+    // A file that keeps some of its hints is rewritten, for which there is no room.
     let table = [
         "truncate",
         text(on),
@@ -832,11 +833,11 @@ fn a_read_only_mount() {
 
 /// Makes a structure one of a later version, whole otherwise.
 fn of_later_version(bytes: &mut [u8], decode: impl Fn(&[u8]) -> Option<DecodeError>) {
-    bytes[8] = 9;
+    LE::write_u16(bytes.get_mut(8..10).unwrap(), 9);
     let Some(DecodeKind::Checksum { computed, .. }) = decode(bytes).map(|error| error.kind) else {
         unreachable!("the checksum is of the version, too");
     };
-    bytes[12..16].copy_from_slice(&computed.to_le_bytes());
+    LE::write_u32(bytes.get_mut(12..16).unwrap(), computed);
 }
 
 #[test]

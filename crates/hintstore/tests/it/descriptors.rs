@@ -1,6 +1,6 @@
 //! Descriptors: many targets, few open files.
 
-use std::{fs::File, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use hintstore::{Answer, Clock as _, Config, Hint, HintStore, Level, SystemClock};
 use hintstore_sim::{Crash, Fault, FaultOn};
@@ -103,8 +103,8 @@ fn with_few_descriptors() {
     // The embedder takes what is left: whatever the engine opens meets EMFILE, and it has to close one
     // of its own.
     let mut taken = Vec::new();
-    while let Ok(file) = File::open("/dev/null") {
-        taken.push(file);
+    while let Ok(pipe) = std::io::pipe() {
+        taken.push(pipe);
     }
     append(Level::Durable);
     for to in (0..TARGETS).map(target) {

@@ -260,7 +260,7 @@ pub(crate) struct Wanted<'a> {
     select: &'a Select,
     table: Option<Namespace>,
     schema: Option<&'a Schema>,
-    /// Hints of which it is not known whether they write to the table.
+    /// Hints that may write to the table or not: nothing tells.
     unsure: Cell<u64>,
 }
 
