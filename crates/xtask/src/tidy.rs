@@ -1,9 +1,10 @@
-//! Checks of the tree itself: each source file says what it is, every assertion asserts, and the
-//! byte tables in the docs are those of the code.
+//! Checks of the tree itself: each source file says what it is, every assertion asserts, and each engine
+//! that is broken on purpose can still be made.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Checks everything, and says all that is wrong at once.
@@ -14,6 +15,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
             check_source(&file, &mut wrong);
         }
     }
+    check_patches(root, &mut wrong);
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -36,6 +38,23 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Each patch that breaks the engine fits the source as it is: `cargo xtask broken` is run now and then,
+/// and must not find out then.
+fn check_patches(root: &Path, wrong: &mut Vec<String>) {
+    let patches = root.join("crates/hintstore/tests/broken");
+    for patch in fs::read_dir(patches).into_iter().flatten().flatten() {
+        let check = Command::new("git")
+            .args(["apply", "--check"])
+            .arg(patch.path())
+            .current_dir(root)
+            .output();
+        if !check.is_ok_and(|done| done.status.success()) {
+            let name = patch.path();
+            wrong.push(format!("{}: does not apply", name.display()));
+        }
+    }
 }
 
 fn check_source(file: &Path, wrong: &mut Vec<String>) {
