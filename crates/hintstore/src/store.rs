@@ -81,6 +81,7 @@ impl Engine {
     /// Exchanges settings, those that can be.
     fn configure(&self, config: Config) -> Result<()> {
         self.check_open()?;
+        self.check_home()?;
         config.check()?;
         config.only_live_differ(&self.config())?;
         let was = self.config().writer.unsynced_bytes_max;
@@ -115,6 +116,7 @@ impl Engine {
 
     fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
         self.check_open()?;
+        self.check_home()?;
         let mut journal = self.journal.lock();
         journal.append_or_forget(Record::Fence { namespace, before })?;
         self.admission.set_fences(journal.state.fences());

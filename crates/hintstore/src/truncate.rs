@@ -75,6 +75,7 @@ impl Engine {
 
     /// Discards.
     pub(crate) fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
+        self.check_home()?;
         // Files that somebody took away cannot be looked into. Where that cannot be told now, the look
         // into them says why.
         drop(self.end_missing());
@@ -145,7 +146,13 @@ impl Engine {
             created_before: what.created_before,
             count: discarded.hints,
         };
-        journal.append_or_forget(Record::Discard(discard))?;
+        // Those of deferred segments, which come behind the target's own.
+        let in_deferred = matches.iter().skip(1).flatten();
+        let in_deferred = in_deferred.map(|found| (found.segment, found.hints));
+        journal.append_or_forget(Record::Discard {
+            discard,
+            deferred: in_deferred.collect(),
+        })?;
         for (progress, matches) in progresses.iter_mut().zip(matches) {
             progress.rare.discards.push(discard);
             for found in matches {

@@ -387,6 +387,10 @@ impl Engine {
         }
         progress.finish_passed(holder);
         progress.end_whole(holder, entry, end);
+        if end == End::Damaged {
+            // Whoever took the file away may bring it back: then it is kept for an operator.
+            progress.rare.damaged.insert(entry.id);
+        }
         progress.ahead.reset();
         let damaged = progress.is_damaged(entry);
         if !progress.is_done(entry) {

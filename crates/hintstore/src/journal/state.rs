@@ -129,8 +129,14 @@ impl JournalState {
                 });
             }
             Record::Retire { target, retired } => self.retire(*target, retired),
-            Record::Discard(discard) => {
+            Record::Discard { discard, deferred } => {
                 let target = self.targets.entry(discard.target).or_default();
+                let checkpoint = target.checkpoint.iter_mut();
+                for named in checkpoint.flat_map(|checkpoint| &mut checkpoint.deferred) {
+                    let shares = deferred.iter().filter(|(of, _)| *of == named.segment);
+                    let ended: u64 = shares.map(|(_, hints)| hints).sum();
+                    named.pending = named.pending.saturating_sub(ended);
+                }
                 target.since.add(End::Discarded, discard.count);
                 target.discards.push(*discard);
             }
@@ -229,7 +235,12 @@ impl JournalState {
         records.extend(self.fences.iter().map(fence));
         records.extend(self.others.iter().cloned());
         for (target, known) in &self.targets {
-            records.extend(known.discards.iter().copied().map(Record::Discard));
+            // The checkpoint, which comes behind, tells what is left of deferred segments.
+            let discard = |discard: &Discard| Record::Discard {
+                discard: *discard,
+                deferred: Vec::new(),
+            };
+            records.extend(known.discards.iter().map(discard));
             records.extend(known.losses.iter().copied().map(Record::Loss));
             if let Some(state) = known.state {
                 records.push(Record::TargetState {

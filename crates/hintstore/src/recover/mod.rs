@@ -24,7 +24,7 @@ use hintstore_writer::{ByTarget, Bytes};
 
 use crate::{
     Config, Environment, Error, Result,
-    catalog::{Catalog, Queue, Ranges},
+    catalog::{Catalog, Entry, Queue, Ranges},
     journal::{Found, Journal, JournalState, TargetRecords},
 };
 
@@ -187,7 +187,12 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let all = segments.targets.values();
     let all = all.flat_map(|of| of.found.iter().chain(&of.deferred));
     let earliest_accepted = all.map(|found| found.accepted).min();
-    for (target, mut segments) in segments.targets {
+    // Also those that are known from the journal alone.
+    let mut targets = segments.targets;
+    for target in told.state.targets.keys() {
+        targets.entry(*target).or_default();
+    }
+    for (target, mut segments) in targets {
         if let Some(created) = segments.last_created {
             last_created.insert(target, created);
         }
@@ -219,9 +224,6 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             report: &mut report,
         };
         recovery.run(segments.deferred, doubt, &catalog.budget)?;
-    }
-    if !doubt {
-        deferred::end_missing(&catalog, &mut told, &*environment.clock, &mut report);
     }
     told.tell(config.windows());
     let Told { mut state, records } = told;
@@ -341,8 +343,10 @@ fn tell_losses(
     let holes = Ranges::of(&checkpoint.holes);
     // What was delivered or discarded before it was damaged has ended already.
     let discarded = told.of(target).discarded_to();
-    let pending = |missing: &Missing| {
-        let all = Ranges::of(&missing.ranges);
+    let pending = |missing: &Missing, entry: &Entry| {
+        // What a failed sync moved is in the next segment.
+        let (first, last) = (entry.first, entry.last());
+        let all = Ranges::of(&missing.ranges).and(&Ranges::of(&[Range { first, last }]));
         let mut behind = all.clone();
         behind.remove(Range {
             first: Sequence::ZERO,
@@ -356,6 +360,7 @@ fn tell_losses(
         behind.count() + missing.more
     };
     for segment in found {
+        let pending = |missing: &Missing| pending(missing, &segment.entry);
         let (damaged, lost) = (pending(&segment.damaged), pending(&segment.lost));
         let last = segment.entry.last().max(segment.entry.first);
         let range = Range {

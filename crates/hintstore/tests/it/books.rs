@@ -1,6 +1,7 @@
 //! The books after a crash: what has ended ends once, whichever of the two finds it missing.
 
 use hintstore::{Answer, End, HintStore, Level, Sequence, Truncate};
+use hintstore_runtime::Clock as _;
 use hintstore_sim::Crash;
 
 use crate::world::{World, small_config, target};
@@ -233,15 +234,71 @@ fn a_deferred_segment_that_was_removed_between_two_opens_is_counted() {
     assert_eq!(world.store().ledger().pending(), 0);
 }
 
+/// The journal has the truncation, and the checkpoint behind it never came: however often the store is
+/// opened, what was discarded is not missing.
+#[test]
+fn what_was_discarded_of_copies_is_not_missing() {
+    for operation in 0..12 {
+        let (mut world, ..) = with_copies();
+        world.disk.cut_at(world.disk.operations() + operation);
+        drop(world.store().truncate(&Truncate {
+            target: Some(target(0)),
+            created_before: Some(world.clock.wall()),
+            ..Truncate::default()
+        }));
+        for seed in 0..3 {
+            world.crash(Crash::Power { seed });
+            // Each time it is killed before it checkpoints.
+            world.open().unwrap();
+            let (books, report) = (world.store().ledger(), world.store().open_report());
+            assert_eq!(books.ended(End::Damaged), 0, "{operation}: {books:?}");
+            assert!(report.is_healthy(), "{operation}: {report}");
+            assert_eq!((books.accepted, books.excess()), (1000, 0), "{books:?}");
+        }
+        drain(world.store());
+        assert_eq!(world.store().ledger().pending(), 0);
+        assert!(world.store().ledger().ended(End::Damaged) == 0);
+    }
+}
+
+/// A copy of the directory has the journal from before a merge and the segments from behind it.
+#[test]
+fn copies_that_were_merged_behind_an_older_journal_are_delivered() {
+    let (mut world, _, pending) = with_copies();
+    let journal = read(&world, "store.journal");
+    let named: Vec<String> = world.disk.names();
+    // More of the same, until all that was named before is merged into another.
+    for _ in 0..60 {
+        world.append_batch(40, 1, Level::Durable);
+        for _ in 0..40 {
+            world.deliver(0, |number| number % 2 == 0, |_| false);
+        }
+    }
+    world.store().checkpoint().unwrap();
+    let gone = |name: &&String| !world.disk.names().contains(name);
+    assert!(named.iter().any(|name| gone(&name)));
+    world.crash(Crash::Kill);
+    world
+        .disk
+        .damage("store.journal", |bytes| *bytes = journal.clone());
+    world.open().unwrap();
+    let books = world.store().ledger();
+    assert_eq!(books.ended(End::Damaged), 0, "{books:?}");
+    assert!(books.pending() >= pending, "{books:?}");
+}
+
+/// The bytes of a file.
+fn read(world: &World, name: &str) -> Vec<u8> {
+    let mut read = Vec::new();
+    world.disk.damage(name, |bytes| read.clone_from(bytes));
+    read
+}
+
 /// A world in which every second hint waits for a retry in deferred segments, the largest of these, and
 /// how many hints are pending.
 fn with_copies() -> (World, String, u64) {
     let world = crate::defer::stubborn();
-    let length = |name: &String| {
-        let mut length = 0;
-        world.disk.damage(name, |bytes| length = bytes.len());
-        length
-    };
+    let length = |name: &String| read(&world, name).len();
     let names = world.disk.names().into_iter();
     let copies = names.filter(|name| name.ends_with(".hints"));
     let copies = copies.max_by_key(length).unwrap();
