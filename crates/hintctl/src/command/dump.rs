@@ -22,6 +22,7 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     let (mut hints, mut bad, mut skipped) = (0, 0, 0);
     let mut left = dump.select.limit.unwrap_or(u64::MAX);
     each(&dump.paths, output, |input, output| {
+        input.tell_misnamed(output)?;
         let bar = output.bar(input.hint_bytes());
         for file in input.hints() {
             let mut printer = Printer {

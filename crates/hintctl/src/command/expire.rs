@@ -18,6 +18,7 @@ use crate::{
 pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     let input = Input::open(&args.directory)?;
     input.refuse_unfinished()?;
+    input.tell_misnamed(output)?;
     if !input.is_directory {
         return Err(usage(format!(
             "{} is a file: name the directory",

@@ -206,6 +206,7 @@ fn look(input: &Input, file: &Found, bar: &Bar, row: &mut Row) -> anyhow::Result
         }
         What::Misnamed | What::Unfinished => {
             file.what.word().clone_into(&mut row.state);
+            "not looked into".clone_into(&mut row.remark);
             Ok(())
         }
         What::SideFile | What::Control => Ok(()),

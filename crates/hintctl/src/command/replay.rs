@@ -28,6 +28,7 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
     let mut sink = Sink::new(&args.to)?;
     let mut counts = Counts::default();
     each(&args.paths, output, |input, output| {
+        input.tell_misnamed(output)?;
         let mut pending = if args.all {
             None
         } else {

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
     let input = Input::open(&args.from)?;
     input.refuse_unfinished()?;
+    input.tell_misnamed(output)?;
     // Also what a node has set aside itself.
     let is_cassandra = |file: &&Found| {
         file.what == What::Cassandra || FileName::parse(&file.name) == Some(FileName::Corrupt)

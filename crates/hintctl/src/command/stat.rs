@@ -11,6 +11,7 @@ use crate::{
 pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
     let mut files = 0u64;
     each(&paths.paths, output, |input, output| {
+        input.tell_misnamed(output)?;
         for found in input.hints() {
             let looked = match found.what {
                 What::Native => native(input, found, output),

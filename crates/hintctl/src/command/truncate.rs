@@ -34,6 +34,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     }
     let input = Input::open(&args.directory)?;
     input.refuse_unfinished()?;
+    input.tell_misnamed(output)?;
     let is_cassandras = input.files.iter().any(|file| file.what == What::Cassandra);
     if input.is_directory && !input.is_store() && (is_cassandras || input.is_empty()?) {
         return of_cassandra(args, &input, output);

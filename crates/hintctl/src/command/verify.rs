@@ -123,11 +123,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
         }
         let bar = output.bar(input.hint_bytes());
         // What only its name keeps from being delivered is looked into all the same.
-        let misnamed = input
-            .files
-            .iter()
-            .filter(|file| file.what == What::Misnamed);
-        for file in input.hints().chain(misnamed) {
+        for file in input.hints().chain(input.misnamed()) {
             let mut check = Check {
                 schema: schema.as_ref(),
                 ..Check::default()

@@ -35,6 +35,8 @@ fn text(bytes: &[u8]) -> Result<(String, Option<String>), String> {
         Some([0xfe, 0xff] | [0, 1..=255]) => return wide(true),
         _ => {}
     }
+    let padding = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let bytes = bytes.get(..bytes.len() - padding).unwrap_or_default();
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
         return Err(format!("byte {at} is 0"));
     }

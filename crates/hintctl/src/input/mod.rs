@@ -14,7 +14,7 @@ use hintstore::{
     OsStorage, Storage as _, TargetId,
     inspect::{JournalView, read_journal},
 };
-use hintstore_cassandra::{Descriptor, FileName, HintBody};
+use hintstore_cassandra::{Descriptor, DescriptorError, FileName, HintBody};
 use hintstore_format::{
     DecodeError, SegmentId, StoreId,
     descriptor::Kind,
@@ -226,15 +226,10 @@ pub(crate) fn each(
             }
         };
         if input.holds_nothing() {
-            let below = path.join("hints");
-            let hint = if below.is_dir() {
-                format!("; did you mean {}?", below.display())
-            } else {
-                String::new()
-            };
-            let text = format!("no hint files in {}{hint}", path.display());
+            let below = below(path);
+            let text = format!("no hint files in {}{below}", path.display());
             // An empty directory is a node without a backlog; anything else is a wrong one.
-            if input.files.is_empty() {
+            if input.files.is_empty() && below.is_empty() {
                 output.remark(&text);
             } else {
                 output.nothing(&text);
@@ -246,6 +241,16 @@ pub(crate) fn each(
         look(&input, output)?;
     }
     Ok(())
+}
+
+/// Where hints may be that are not in a directory.
+pub(crate) fn below(path: &Path) -> String {
+    let below = path.join("hints");
+    if below.is_dir() {
+        format!("; did you mean {}?", below.display())
+    } else {
+        String::new()
+    }
 }
 
 impl Input {
@@ -312,7 +317,24 @@ impl Input {
 
     /// Whether there is nothing to look at: neither hints nor a store.
     pub(crate) fn holds_nothing(&self) -> bool {
-        self.hints().next().is_none() && !self.is_store()
+        let none = self.hints().next().is_none() && self.misnamed().next().is_none();
+        none && !self.is_store()
+    }
+
+    /// Hint files of Cassandra's under names that nobody looks into.
+    pub(crate) fn misnamed(&self) -> impl Iterator<Item = &Found> {
+        let files = self.files.iter();
+        files.filter(|file| file.what == What::Misnamed)
+    }
+
+    /// Tells of these: what is in them is passed over.
+    pub(crate) fn tell_misnamed(&self, output: &mut Output) -> anyhow::Result<()> {
+        for file in self.misnamed() {
+            let text = "it is a hint file of Cassandra's, and passed over for its name: `hintctl verify` \
+                        says which name is its own";
+            output.bad(&file.name, &Bad::whole("name", text.to_owned()))?;
+        }
+        Ok(())
     }
 
     /// Whether the directory is that of a node without a backlog: there is nothing in it at all.
@@ -568,8 +590,11 @@ fn misnamed_cassandra(name: &str, computed: &str, visitor: &mut dyn Visitor) -> 
     if base == computed || FileName::parse(base) == Some(FileName::Corrupt) {
         return Ok(());
     }
-    let text =
-        format!("its header says that it is {computed}: Cassandra opens that name, not this");
+    let does = match FileName::parse(base) {
+        Some(FileName::Hints) => "opens that name, not this",
+        _ => "passes over a file of this name",
+    };
+    let text = format!("its header says that it is {computed}: Cassandra {does}");
     visitor.bad(&Bad::note("name", text))
 }
 
@@ -625,7 +650,8 @@ fn is_of_cassandra(storage: &OsStorage, name: &str) -> bool {
     let read = file
         .and_then(|file| file.read_at(&mut head, 0))
         .unwrap_or(0);
-    Descriptor::decode(head.get(..read).unwrap_or_default()).is_ok()
+    let descriptor = Descriptor::decode(head.get(..read).unwrap_or_default());
+    matches!(descriptor, Ok(_) | Err(DescriptorError::Version(_)))
 }
 
 /// What a single file is that somebody named: its name may be anything.

@@ -90,6 +90,28 @@ fn hint_files_under_other_names() {
     fs::copy(folder.join(name), &backup).unwrap();
     let beside = hintctl(&["--json", "verify", text(&folder.0)]);
     assert_eq!(beside.code, 1);
+    // Whatever is made of the directory is made without it, and that is said.
+    let out = folder.join("out");
+    for args in [
+        &["dump", text(&folder.0)][..],
+        &["salvage", text(&folder.0), text(&out)],
+        &[
+            "convert",
+            text(&folder.0),
+            "--to",
+            "jsonl",
+            text(&folder.join("out.jsonl")),
+        ],
+    ] {
+        let run = hintctl(args);
+        assert_eq!(run.code, 1, "{args:?}: {} {}", run.out, run.err);
+        assert!(
+            run.out.contains("backup.hints.bak"),
+            "{args:?}: {}",
+            run.out
+        );
+    }
+    fs::remove_dir_all(&out).unwrap();
     assert!(beside.out.contains("in there too"), "{}", beside.out);
     let bytes = fs::read(folder.join(name)).unwrap();
     fs::remove_file(folder.join(name)).unwrap();
@@ -101,6 +123,7 @@ fn hint_files_under_other_names() {
         let file = run.of_kind("file").remove(0);
         let found = (&file["verdict"], &file["cassandra"]["recoverable"]);
         assert_eq!(found, (&"passed over".into(), &5.into()), "{file}");
+        assert!(!run.err.contains("nothing was verified"), "{}", run.err);
         assert!(
             run.out.contains(&format!("rename it to {name}")),
             "{}",
@@ -236,7 +259,12 @@ fn schema_text_of_other_kinds() {
     let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
     let of = |before: &str| format!("{before}\n{whole}").into_bytes();
     let behind = |text: &str| format!("{whole}\n{text}").into_bytes();
-    let cases: [(&str, Vec<u8>, Option<&str>); 12] = [
+    let begins = whole.trim_start();
+    let replaced = |from: &str, to: &str| whole.replacen(from, to, 1).into_bytes();
+    let was = whole
+        .replace("c text", "was text")
+        .replace("(k, c)", "(k, was)");
+    let cases: [(&str, Vec<u8>, Option<&str>); 23] = [
         (
             "a table of a type that is not there",
             of(
@@ -246,7 +274,7 @@ fn schema_text_of_other_kinds() {
         ),
         (
             "a statement of a later version",
-            of("CREATE TABLE a.b (c int PRIMARY KEY CHECK c > 0);"),
+            of("CREATE TABLE a.b (c int PRIMARY KEY, d map<int>);"),
             Some("line 1: a statement is not understood"),
         ),
         (
@@ -287,6 +315,73 @@ fn schema_text_of_other_kinds() {
         ("UTF-16 without its mark", wide(&whole), None),
         ("an index", behind("CREATE INDEX ON a.b (c);"), None),
         (
+            "a constraint of a column",
+            of("CREATE TABLE a.b (c int PRIMARY KEY CHECK c > 0);"),
+            Some("what is said of column c is passed over"),
+        ),
+        (
+            "a comment that begins like a definition",
+            replaced(
+                "WITH ID",
+                "WITH comment = 'made by\ncreate table ks.t (k text) ;\n' AND ID",
+            ),
+            None,
+        ),
+        (
+            "a comment with an id and more",
+            replaced(
+                "AND bloom",
+                "AND comment = 'Ids:\ncreate with x and id = d0a1a2a3-a4a5-b1b2-b3b4-c0c1c2c3c4c5' AND bloom",
+            ),
+            None,
+        ),
+        (
+            "a definition without its semicolon",
+            of(
+                "CREATE TABLE a.b (c int PRIMARY KEY) WITH ID = b0a1a2a3-a4a5-b1b2-b3b4-c0c1c2c3c4c5 AND gc_grace_seconds = 8",
+            ),
+            None,
+        ),
+        (
+            "the prompt of a user",
+            format!("cassandra@cqlsh:ks> {begins}").into_bytes(),
+            None,
+        ),
+        (
+            "prompts within a statement",
+            format!("cqlsh> {}", begins.replace("\n\t", "\n   ... \t")).into_bytes(),
+            None,
+        ),
+        (
+            "one end of a line that is not two",
+            whole.replace('\n', "\r").into_bytes(),
+            None,
+        ),
+        (
+            "two files, each with its mark",
+            of("\u{feff}USE ks;\n\u{feff}"),
+            None,
+        ),
+        (
+            "a word of the shell",
+            format!("exit; {begins}").into_bytes(),
+            Some("no statement: exit"),
+        ),
+        (
+            "a renamed column",
+            format!(
+                "{}ALTER TABLE ks.t RENAME was TO c;",
+                was.replace("(c ASC)", "(was ASC)")
+            )
+            .into_bytes(),
+            None,
+        ),
+        (
+            "an end of nothing",
+            format!("{whole}\0\0").into_bytes(),
+            None,
+        ),
+        (
             "an alteration of what is not there",
             behind("ALTER TABLE a.b DROP c;"),
             None,
@@ -309,6 +404,50 @@ fn schema_text_of_other_kinds() {
     let run = hintctl(&["dump", text(&hints), "--schema", text(&bytes)]);
     assert_eq!(run.code, 2, "{}", run.err);
     assert!(run.err.contains("it is no text"), "{}", run.err);
+}
+
+/// A name without a keyspace is never taken for one of a keyspace that is not in use any more.
+#[test]
+fn a_table_is_in_the_keyspace_that_is_in_use() {
+    let folder = testdata("reports/schema-text");
+    let table = "(k text, c text, v text, gone int, PRIMARY KEY (k, c)) WITH ID = a0a1a2a3-a4a5-b1b2-b3b4-c0c1c2c3c4c5;";
+    for (case, of) in [
+        (
+            format!(
+                "USE a; CREATE TABLE x (y int PRIMARY KEY); USE b /* second */; CREATE TABLE t {table}"
+            ),
+            "b.t",
+        ),
+        (
+            format!("cqlsh> USE a;\nu@cqlsh:a> USE b;\nu@cqlsh:b> CREATE TABLE t {table}"),
+            "b.t",
+        ),
+        (
+            format!(
+                "USE a;\nUse the one that is yours instead\nCREATE TABLE t {table}\nUSE b;CREATE TABLE u (y int PRIMARY KEY) WITH ID = b0a1a2a3-a4a5-b1b2-b3b4-c0c1c2c3c4c5;"
+            ),
+            "",
+        ),
+    ] {
+        let schema = folder.join("case.cql");
+        fs::write(&schema, &case).unwrap();
+        for name in ["a.t", "b.t"] {
+            let run = hintctl(&[
+                "truncate",
+                text(&folder.0),
+                "--table",
+                name,
+                "--schema",
+                text(&schema),
+            ]);
+            let expected = if name == of { 1 } else { 2 };
+            assert_eq!(
+                run.code, expected,
+                "{name} of {case}: {} {}",
+                run.out, run.err
+            );
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
     Kind, SchemaError,
     build::{ColumnDef, Defs, TableDef, uuid},
     cql_type::{Native, Written},
-    token::{Placed, Token, statements, tokens},
+    token::{DEFINED, Placed, Token, statements, tokens},
 };
 
 /// Reads definitions.
@@ -54,9 +54,6 @@ struct Parser {
     keyspace: Option<String>,
     defs: Defs,
 }
-
-/// What is defined.
-const DEFINED: [&str; 5] = ["table", "columnfamily", "type", "materialized", "keyspace"];
 
 /// Types do not nest deeper than this: a node could not make a table of one.
 const DEPTH_MAX: usize = 64;
@@ -166,7 +163,13 @@ impl Parser {
 
     fn statement(&mut self) -> Parsed<()> {
         if self.word_if("use") {
-            self.keyspace = Some(self.name()?);
+            // Whatever comes: names behind it are not of the keyspace before.
+            self.keyspace = None;
+            let name = self.name()?;
+            if !self.ends_statement() {
+                return Err(self.wrong("`;`"));
+            }
+            self.keyspace = Some(name);
             Ok(())
         } else if self.word_if("create") {
             self.create()
@@ -185,6 +188,10 @@ impl Parser {
                 Some(_) => {}
             }
         }
+    }
+
+    fn ends_statement(&self) -> bool {
+        self.peek().is_none() || self.is_mark(';') || self.begins_definition()
     }
 
     /// Whether a definition begins here, first on its line: text without a semicolon is before it.
@@ -260,8 +267,10 @@ impl Parser {
                         keys.push(name.clone());
                     } else if self.word_if("masked") {
                         self.mask()?;
-                    } else {
+                    } else if self.is_mark(',') || self.is_mark(')') {
                         break;
+                    } else {
+                        self.pass_constraint(&name)?;
                     }
                 }
                 table.columns.push(ColumnDef {
@@ -278,6 +287,25 @@ impl Parser {
         table.set_keys(&keys, &clustering)?;
         self.options(&mut table)?;
         self.defs.tables.push(table);
+        Ok(())
+    }
+
+    /// Passes over what later versions say of a column behind its type, and tells so.
+    fn pass_constraint(&mut self, column: &str) -> Parsed<()> {
+        let error = self.wrong("`,`");
+        while !(self.is_mark(',') || self.is_mark(')')) {
+            if self.ends_statement() {
+                return Err(error);
+            }
+            self.pass_one()?;
+        }
+        self.defs.passed_over.push(SchemaError {
+            text: format!(
+                "what is said of column {column} is passed over: {}",
+                error.text
+            ),
+            ..error
+        });
         Ok(())
     }
 
@@ -298,6 +326,9 @@ impl Parser {
     fn balanced(&mut self) -> Parsed<()> {
         let mut depth = 0;
         loop {
+            if self.begins_definition() {
+                return Err(self.wrong("the end of the brackets"));
+            }
             match self.next() {
                 Some(Token::Mark('(' | '{' | '[')) => depth += 1,
                 Some(Token::Mark(')' | '}' | ']')) => depth -= 1,
@@ -308,6 +339,15 @@ impl Parser {
                 return Ok(());
             }
         }
+    }
+
+    /// Passes over a token, or over all that is in brackets.
+    fn pass_one(&mut self) -> Parsed<()> {
+        if matches!(self.peek(), Some(Token::Mark('(' | '{' | '['))) {
+            return self.balanced();
+        }
+        self.at += 1;
+        Ok(())
     }
 
     /// `((a, b), c)`: the names of the partition key, and those of the clustering.
@@ -336,9 +376,7 @@ impl Parser {
         }
         loop {
             let from = self.at;
-            let ends = |parser: &Self| {
-                parser.peek().is_none() || parser.is_word("and") || parser.is_mark(';')
-            };
+            let ends = |parser: &Self| parser.ends_statement() || parser.is_word("and");
             let understood = self.option(table).and_then(|()| {
                 if ends(self) {
                     Ok(())
@@ -349,7 +387,9 @@ impl Parser {
             if let Err(error) = understood {
                 // What other stores and later versions write costs the clause, not the table; but a
                 // table without its id is none.
-                if matches!(self.tokens.get(from), Some((Token::Word(word), _)) if word == "id") {
+                let first = self.tokens.get(from).map(|(token, _)| token);
+                let is_id = first == Some(&Token::Word("id".to_owned()));
+                if is_id && table.id.is_none() {
                     return Err(error);
                 }
                 self.at = from;
@@ -370,12 +410,8 @@ impl Parser {
 
     /// Passes over one clause.
     fn pass_clause(&mut self) -> Parsed<()> {
-        while !(self.peek().is_none() || self.is_word("and") || self.is_mark(';')) {
-            if matches!(self.peek(), Some(Token::Mark('(' | '{' | '['))) {
-                self.balanced()?;
-            } else {
-                self.at += 1;
-            }
+        while !(self.ends_statement() || self.is_word("and")) {
+            self.pass_one()?;
         }
         Ok(())
     }
@@ -398,6 +434,7 @@ impl Parser {
         let name = self.name()?;
         self.mark('=')?;
         match (name.as_str(), self.peek().cloned()) {
+            ("id", _) if table.id.is_some() => return Err(self.wrong("one id")),
             ("id", Some(Token::Literal(text) | Token::Text(text))) => {
                 table.id = Some(uuid(&text).ok_or_else(|| self.wrong("a UUID"))?);
                 self.at += 1;
@@ -558,6 +595,24 @@ impl Parser {
             }
             if brackets {
                 self.mark(')')?;
+            }
+        } else if self.word_if("rename") {
+            loop {
+                let from = self.name()?;
+                self.word("to")?;
+                let to = self.name()?;
+                let columns = self
+                    .defs
+                    .tables
+                    .get_mut(index)
+                    .map(|table| &mut table.columns);
+                let mut columns = columns.into_iter().flatten();
+                if let Some(column) = columns.find(|column| column.name == from) {
+                    column.name = to;
+                }
+                if !self.word_if("and") {
+                    break;
+                }
             }
         } else if self.is_word("with") {
             let mut table = std::mem::take(&mut self.defs.tables);

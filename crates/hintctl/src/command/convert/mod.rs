@@ -19,7 +19,7 @@ use crate::{
     args::{Convert, Select, To},
     decode,
     exit::{is_full_disk, usage},
-    input::{Bad, Flow, From, HintView, Input, Pending, Visitor},
+    input::{Bad, Flow, From, HintView, Input, Pending, Visitor, below},
     interrupt::{self, Guard},
     output::{Output, count},
 };
@@ -40,8 +40,10 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     let wanted = Wanted::new(&args.select, args.table.as_deref(), schema.as_ref())?;
     let input = Input::open(&args.from)?;
     input.refuse_unfinished()?;
+    input.tell_misnamed(output)?;
     if input.hints().next().is_none() {
-        return Err(usage(format!("{} holds no hint file", args.from.display())));
+        let (from, below) = (args.from.display(), below(&args.from));
+        return Err(usage(format!("{from} holds no hint file{below}")));
     }
     let out = &args.out;
     input.tell_newer_store(output)?;
