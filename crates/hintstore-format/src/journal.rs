@@ -262,12 +262,7 @@ pub enum Record {
         up_to: Sequence,
     },
     /// An operator discarded hints: readers honour it while a segment holds such hints.
-    Discard {
-        /// Which.
-        discard: Discard,
-        /// How many of them are in each deferred segment: so many of its pending hints ended.
-        deferred: Vec<(SegmentId, u64)>,
-    },
+    Discard(Discard),
     /// The clock was confirmed.
     ClockConfirmed {
         /// Wall time.
@@ -345,7 +340,7 @@ impl Record {
             Self::Fence { .. } => 4,
             Self::TargetState { .. } => 5,
             Self::ReAddress { .. } => 6,
-            Self::Discard { .. } => 7,
+            Self::Discard(_) => 7,
             Self::ClockConfirmed { .. } => 8,
             Self::Loss(_) => 9,
             Self::SyncPoint { .. } => 10,
@@ -424,16 +419,13 @@ impl Record {
                     .bytes(to.as_bytes())
                     .u64(up_to.get());
             }
-            Self::Discard { discard, deferred } => {
+            Self::Discard(discard) => {
                 out.bytes(discard.target.as_bytes())
                     .u64(discard.up_to.get());
                 out.u8(discard.namespace.is_some().into());
                 out.bytes(discard.namespace.unwrap_or(Namespace::NONE).as_bytes());
                 out.i64(discard.created_before.unwrap_or(UnixMillis::MAX).get());
-                out.u64(discard.count).u32(deferred.len() as u32);
-                for (segment, count) in deferred {
-                    out.u64(segment.get()).u64(*count);
-                }
+                out.u64(discard.count);
             }
             Self::ClockConfirmed {
                 wall,
@@ -499,18 +491,13 @@ impl Record {
                 let named = from.u8()? != 0;
                 let namespace = Namespace::from_bytes(from.id()?);
                 let before = UnixMillis::new(from.i64()?);
-                let discard = Discard {
+                Self::Discard(Discard {
                     target,
                     up_to,
                     namespace: named.then_some(namespace),
                     created_before: (before != UnixMillis::MAX).then_some(before),
                     count: from.u64()?,
-                };
-                let mut deferred = Vec::new();
-                for _ in 0..from.count("deferred segments", 16)? {
-                    deferred.push((SegmentId::new(from.u64()?), from.u64()?));
-                }
-                Self::Discard { discard, deferred }
+                })
             }
             8 => Self::ClockConfirmed {
                 wall: UnixMillis::new(from.i64()?),
@@ -786,26 +773,20 @@ mod tests {
                 to: target,
                 up_to: Sequence::new(6),
             },
-            Record::Discard {
-                discard: Discard {
-                    target,
-                    up_to: Sequence::new(7),
-                    namespace: Some(Namespace::from_u128(4)),
-                    created_before: None,
-                    count: 8,
-                },
-                deferred: vec![(SegmentId::new(11), 2)],
-            },
-            Record::Discard {
-                discard: Discard {
-                    target,
-                    up_to: Sequence::MAX,
-                    namespace: None,
-                    created_before: Some(UnixMillis::new(3)),
-                    count: 8,
-                },
-                deferred: Vec::new(),
-            },
+            Record::Discard(Discard {
+                target,
+                up_to: Sequence::new(7),
+                namespace: Some(Namespace::from_u128(4)),
+                created_before: None,
+                count: 8,
+            }),
+            Record::Discard(Discard {
+                target,
+                up_to: Sequence::MAX,
+                namespace: None,
+                created_before: Some(UnixMillis::new(3)),
+                count: 8,
+            }),
             Record::ClockConfirmed {
                 wall: UnixMillis::new(1),
                 boot_ms: 2,

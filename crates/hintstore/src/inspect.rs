@@ -96,7 +96,7 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
             ends: present.ends,
             deferred: present.deferred,
             losses: records.losses.clone(),
-            discards: records.discards.clone(),
+            discards: records.all_discards(),
         }
     });
     Ok(JournalView {

@@ -146,13 +146,7 @@ impl Engine {
             created_before: what.created_before,
             count: discarded.hints,
         };
-        // Those of deferred segments, which come behind the target's own.
-        let in_deferred = matches.iter().skip(1).flatten();
-        let in_deferred = in_deferred.map(|found| (found.segment, found.hints));
-        journal.append_or_forget(Record::Discard {
-            discard,
-            deferred: in_deferred.collect(),
-        })?;
+        journal.append_or_forget(Record::Discard(discard))?;
         for (progress, matches) in progresses.iter_mut().zip(matches) {
             progress.rare.discards.push(discard);
             for found in matches {

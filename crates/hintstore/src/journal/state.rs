@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hintstore_format::{
     Incarnation, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
-    journal::{Checkpoint, Deferred, Discard, End, Ends, Loss, Record, Retired},
+    journal::{Checkpoint, Discard, End, Ends, Loss, Record, Retired},
 };
 
 use hintstore_writer::Bytes;
@@ -27,7 +27,10 @@ pub(crate) struct TargetRecords {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// What ended since, by records that are no checkpoints.
     pub(crate) since: Ends,
+    /// What an operator discarded before the checkpoint.
     pub(crate) discards: Vec<Discard>,
+    /// And since: the checkpoint counts such hints as pending.
+    pub(crate) discards_since: Vec<Discard>,
     pub(crate) losses: Vec<Loss>,
     state: Option<u8>,
 }
@@ -76,14 +79,14 @@ impl TargetRecords {
 
     /// All of the target's hints up to here were discarded, whatever they are.
     pub(crate) fn discarded_to(&self) -> Sequence {
-        let all = self.discards.iter().filter(|discard| discard.is_all());
+        let all = self.all_discards().into_iter();
+        let all = all.filter(Discard::is_all);
         all.map(|discard| discard.up_to).max().unwrap_or_default()
     }
 
-    /// What the last checkpoint says of a deferred segment.
-    pub(crate) fn deferred(&self, segment: SegmentId) -> Option<&Deferred> {
-        let named = &self.checkpoint.as_ref()?.deferred;
-        named.iter().find(|deferred| deferred.segment == segment)
+    /// All that an operator discarded.
+    pub(crate) fn all_discards(&self) -> Vec<Discard> {
+        [self.discards.as_slice(), &self.discards_since].concat()
     }
 
     /// The last checkpoint, with what ended since.
@@ -123,22 +126,17 @@ impl JournalState {
                 }
                 let target = self.targets.entry(checkpoint.target).or_default();
                 target.since = Ends::default();
+                target.discards.append(&mut target.discards_since);
                 target.checkpoint = Some(Checkpoint {
                     retired: Vec::new(),
                     ..checkpoint.clone()
                 });
             }
             Record::Retire { target, retired } => self.retire(*target, retired),
-            Record::Discard { discard, deferred } => {
+            Record::Discard(discard) => {
                 let target = self.targets.entry(discard.target).or_default();
-                let checkpoint = target.checkpoint.iter_mut();
-                for named in checkpoint.flat_map(|checkpoint| &mut checkpoint.deferred) {
-                    let shares = deferred.iter().filter(|(of, _)| *of == named.segment);
-                    let ended: u64 = shares.map(|(_, hints)| hints).sum();
-                    named.pending = named.pending.saturating_sub(ended);
-                }
                 target.since.add(End::Discarded, discard.count);
-                target.discards.push(*discard);
+                target.discards_since.push(*discard);
             }
             Record::Loss(loss) => {
                 let target = self.targets.entry(loss.target).or_default();
@@ -201,7 +199,9 @@ impl JournalState {
     /// Forgets discards of a target below what it still holds, and old losses.
     pub(crate) fn forget_below(&mut self, target: TargetId, first: Sequence) {
         if let Some(records) = self.targets.get_mut(&target) {
-            records.discards.retain(|discard| discard.up_to >= first);
+            let may_hold = |discard: &Discard| discard.up_to >= first;
+            records.discards.retain(may_hold);
+            records.discards_since.retain(may_hold);
             let below = |loss: &Loss| loss.range.last < first;
             let old = records.losses.iter().filter(|loss| below(loss)).count();
             let mut excess = old.saturating_sub(LOSSES_KEPT);
@@ -235,12 +235,7 @@ impl JournalState {
         records.extend(self.fences.iter().map(fence));
         records.extend(self.others.iter().cloned());
         for (target, known) in &self.targets {
-            // The checkpoint, which comes behind, tells what is left of deferred segments.
-            let discard = |discard: &Discard| Record::Discard {
-                discard: *discard,
-                deferred: Vec::new(),
-            };
-            records.extend(known.discards.iter().map(discard));
+            records.extend(known.discards.iter().copied().map(Record::Discard));
             records.extend(known.losses.iter().copied().map(Record::Loss));
             if let Some(state) = known.state {
                 records.push(Record::TargetState {
@@ -248,7 +243,12 @@ impl JournalState {
                     state,
                 });
             }
-            records.push(Record::Checkpoint(known.present(*target)));
+            // What was discarded since stays behind it: its deferred segments count such hints.
+            let mut checkpoint = known.present(*target);
+            let since = known.discards_since.iter().map(|discard| discard.count);
+            checkpoint.ends = without(&checkpoint.ends, End::Discarded, since.sum());
+            records.push(Record::Checkpoint(checkpoint));
+            records.extend(known.discards_since.iter().copied().map(Record::Discard));
         }
         // The checkpoints tell of their ends.
         for (&(store, incarnation, segment), &(target, damaged)) in &self.retired {
@@ -262,4 +262,14 @@ impl JournalState {
         }
         records
     }
+}
+
+/// Books in which so many fewer hints ended in one way.
+fn without(ends: &Ends, end: End, count: u64) -> Ends {
+    let mut left = Ends::default();
+    for other in End::ALL {
+        let gone = if other == end { count } else { 0 };
+        left.add(other, ends.get(other).saturating_sub(gone));
+    }
+    left
 }

@@ -7,10 +7,7 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{
-    TargetId,
-    journal::{Deferred, End, Loss, Range, Record, Retired},
-};
+use hintstore_format::journal::{Deferred, Discard, End, Loss, Range, Record, Retired};
 use hintstore_runtime::Clock;
 use hintstore_storage::Storage;
 use hintstore_writer::Budget;
@@ -19,6 +16,7 @@ use super::{OpenReport, Told, count, segments::FoundSegment};
 use crate::{
     Result,
     catalog::{Entry, Queue, Ranges, State},
+    dispatch::Progress,
 };
 
 /// What the deferred segments of one target are recovered with.
@@ -30,6 +28,15 @@ pub(super) struct Recovery<'a> {
     pub(super) report: &'a mut OpenReport,
 }
 
+/// What the checkpoint is to say instead, where it is to say something else.
+#[derive(Default)]
+struct Changes {
+    deferred: Vec<Deferred>,
+    retired: Vec<Retired>,
+    losses: Vec<(Range, u64, End)>,
+    adopted: u64,
+}
+
 impl Recovery<'_> {
     /// Takes in the segments that were found. `doubt`: the journal may have said more than can be read.
     pub(super) fn run(
@@ -38,20 +45,29 @@ impl Recovery<'_> {
         doubt: bool,
         budget: &Budget,
     ) -> Result<()> {
-        let target = self.target();
+        let known = self.told.of(self.queue.target);
+        let mut checkpoint = known.present(self.queue.target);
+        let since = known.discards_since.iter().map(|discard| discard.count);
+        let since: u64 = since.sum();
         let is_missing =
-            |named: &Deferred| found.iter().all(|found| found.entry.id != named.segment);
-        let checkpoint = self.told.of(target).present(target);
-        let named = checkpoint.deferred.into_iter();
-        let missing: Vec<Deferred> = named.filter(is_missing).collect();
-        let mut adopted = 0;
+            |named: &&Deferred| found.iter().all(|found| found.entry.id != named.segment);
+        let missing: Vec<Deferred> = checkpoint
+            .deferred
+            .iter()
+            .filter(is_missing)
+            .cloned()
+            .collect();
+        let mut changes = Changes::default();
         for found in found {
             let entry = found.entry;
-            let named = self.told.of(target).deferred(entry.id).cloned();
+            let named = checkpoint
+                .deferred
+                .iter()
+                .find(|named| named.segment == entry.id);
             let named = if let Some(named) = named {
-                named
+                named.clone()
             } else if let Some(named) = self.adopt(&entry, doubt, &missing)? {
-                adopted += named.pending;
+                changes.adopted += named.pending;
                 named
             } else {
                 // A crash came before the checkpoint that would have named it.
@@ -60,29 +76,30 @@ impl Recovery<'_> {
                 continue;
             };
             budget.add(&self.queue.usage, entry.allocated);
-            self.take_in(entry, &named)?;
+            self.take_in(entry, named, &mut changes)?;
+        }
+        if changes.losses.is_empty() && changes.adopted == 0 && missing.is_empty() {
+            return Ok(());
         }
         // Where the journal is whole, nothing else can have become of them.
         let end = if doubt { End::Lost } else { End::Damaged };
-        for named in missing {
-            // What was merged into another segment is there.
-            let lost = named.pending.saturating_sub(adopted);
-            adopted = adopted.saturating_sub(named.pending);
+        // What was merged into another segment is there, and nobody knows what was discarded of it.
+        let mut elsewhere = changes.adopted + since;
+        for named in &missing {
+            let lost = named.pending.saturating_sub(elsewhere);
+            elsewhere = elsewhere.saturating_sub(named.pending);
             let first = named.holes.first().map_or(named.up_to, |hole| hole.first);
             let last = named.up_to.max(first);
-            self.lose(Range { first, last }, lost, end);
-            if doubt {
-                self.report.lost += lost;
-            } else {
-                self.report.damaged += lost;
-            }
-            self.restate(&named, None, None);
+            changes.losses.push((Range { first, last }, lost, end));
         }
+        for (range, count, end) in changes.losses {
+            self.lose(range, count, end);
+        }
+        checkpoint.ends = self.told.of(self.queue.target).ends();
+        checkpoint.deferred = changes.deferred;
+        checkpoint.retired = changes.retired;
+        self.told.tell(Record::Checkpoint(checkpoint));
         Ok(())
-    }
-
-    fn target(&self) -> TargetId {
-        self.queue.target
     }
 
     /// Takes a segment that no checkpoint names for one that was named, where its hints are nowhere else.
@@ -96,24 +113,20 @@ impl Recovery<'_> {
             return Ok(None);
         }
         let orphans = self.orphans(entry, missing)?;
-        if orphans.is_empty() {
-            return Ok(None);
-        }
         let named = Deferred {
             segment: entry.id,
             up_to: entry.last(),
             pending: orphans.count(),
             holes: orphans.ranges().to_vec(),
         };
-        self.restate(&named, Some(named.clone()), None);
-        Ok(Some(named))
+        Ok((!orphans.is_empty()).then_some(named))
     }
 
     /// Hints of a deferred segment that no checkpoint names which are nowhere else: the record that
-    /// named it was damaged, and the segments that they came from are gone.
+    /// named it was damaged, or the segments that they came from are gone. None that was discarded.
     fn orphans(&mut self, entry: &Entry, missing: &[Deferred]) -> Result<Ranges> {
-        let target = self.target();
-        let checkpoint = self.told.of(target).present(target);
+        let known = self.told.of(self.queue.target);
+        let (checkpoint, discards) = (known.present(self.queue.target), known.all_discards());
         let mut holes = Ranges::of(&checkpoint.holes);
         for range in missing.iter().flat_map(|missing| &missing.holes) {
             holes.insert(*range);
@@ -122,10 +135,11 @@ impl Recovery<'_> {
         let up_to = up_to.fold(checkpoint.up_to, std::cmp::min);
         let segments = self.queue.segments();
         let mut orphans = Ranges::default();
-        count::each(self.storage, entry, |sequence, _, _| {
+        count::each(self.storage, entry, |sequence, namespace, created| {
+            let is_discarded = |discard: &Discard| discard.covers(sequence, namespace, created);
             let pending = sequence > up_to || holes.contains(sequence);
             let there = |entry: &Arc<Entry>| (entry.first..=entry.last()).contains(&sequence);
-            if pending && !segments.iter().any(there) {
+            if pending && !discards.iter().any(is_discarded) && !segments.iter().any(there) {
                 orphans.add(sequence);
             }
         })?;
@@ -133,33 +147,36 @@ impl Recovery<'_> {
     }
 
     /// Adds a segment to its target.
-    fn take_in(&mut self, mut entry: Entry, named: &Deferred) -> Result<()> {
+    fn take_in(&mut self, mut entry: Entry, named: Deferred, changes: &mut Changes) -> Result<()> {
+        let known = self.told.of(self.queue.target);
+        let (then, all) = (known.discards.clone(), known.all_discards());
         let child = self.queue.deferred_of();
         let mut progress = child.progress.lock();
+        // What is there of what the checkpoint counts: what was discarded since is among it.
+        let mut counted = Progress::default();
+        counted.resume(named.up_to, &named.holes);
+        counted.resume_discards(&then);
+        let there = count::pending(self.storage, &entry, &counted)?.count;
+        let missing = named.pending.saturating_sub(there);
         progress.resume(named.up_to, &named.holes);
-        progress.resume_discards(&self.told.of(self.target()).discards);
+        progress.resume_discards(&all);
         let mut left = count::pending(self.storage, &entry, &progress)?;
         // Of missing blocks nothing tells on which side of the position they were.
-        left.count = left.count.min(named.pending);
-        let missing = named.pending - left.count;
+        left.count = left.count.min(named.pending - missing);
         if missing > 0 {
             if let State::Closed(closed) = &mut entry.state {
                 closed.damaged = true;
             }
             let (first, last) = (entry.first, entry.last().max(entry.first));
-            self.lose(Range { first, last }, missing, End::Damaged);
-            self.report.damaged += missing;
-            let stays = Deferred {
-                pending: left.count,
-                ..named.clone()
-            };
+            let range = Range { first, last };
+            changes.losses.push((range, missing, End::Damaged));
+        }
+        if left.count > 0 || missing == 0 {
+            let pending = left.count;
+            changes.deferred.push(Deferred { pending, ..named });
+        } else {
             // With nothing left in it, it is only kept for an operator.
-            let (stays, goes) = if left.count > 0 {
-                (Some(stays), None)
-            } else {
-                (None, Some(entry.retired(true)))
-            };
-            self.restate(named, stays, goes);
+            changes.retired.push(entry.retired(true));
         }
         let mut holes = Ranges::default();
         count::book(&entry, &left, &mut progress, &mut holes);
@@ -173,26 +190,20 @@ impl Recovery<'_> {
 
     /// Tells that hints are gone.
     fn lose(&mut self, range: Range, count: u64, end: End) {
-        if count > 0 {
-            self.told.tell(Record::Loss(Loss {
-                target: self.target(),
-                range,
-                count,
-                end,
-                at: self.clock.wall(),
-            }));
+        if count == 0 {
+            return;
         }
-    }
-
-    /// Has the checkpoint say this of a segment instead of what it said, and perhaps that it is done.
-    fn restate(&mut self, named: &Deferred, stays: Option<Deferred>, goes: Option<Retired>) {
-        let target = self.target();
-        let mut checkpoint = self.told.of(target).present(target);
-        checkpoint
-            .deferred
-            .retain(|known| known.segment != named.segment);
-        checkpoint.deferred.extend(stays);
-        checkpoint.retired.extend(goes);
-        self.told.tell(Record::Checkpoint(checkpoint));
+        if end == End::Damaged {
+            self.report.damaged += count;
+        } else {
+            self.report.lost += count;
+        }
+        self.told.tell(Record::Loss(Loss {
+            target: self.queue.target,
+            range,
+            count,
+            end,
+            at: self.clock.wall(),
+        }));
     }
 }

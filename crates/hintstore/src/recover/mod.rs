@@ -395,7 +395,7 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
     let mut progress = queue.progress.lock();
     progress.resume(checkpoint.up_to, &checkpoint.holes);
     progress.ends = checkpoint.ends;
-    progress.resume_discards(&records.discards);
+    progress.resume_discards(&records.all_discards());
     let mut pending = 0;
     // Holes in segments that are gone were ended by the records that retired them, those that were
     // discarded by the record of that, and those that a walk found missing by that of the loss.

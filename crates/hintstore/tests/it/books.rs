@@ -235,11 +235,14 @@ fn a_deferred_segment_that_was_removed_between_two_opens_is_counted() {
 }
 
 /// The journal has the truncation, and the checkpoint behind it never came: however often the store is
-/// opened, what was discarded is not missing.
+/// opened, what was discarded is not missing, nor what was delivered between the two.
 #[test]
 fn what_was_discarded_of_copies_is_not_missing() {
-    for operation in 0..12 {
+    for (operation, delivered) in (0..12).flat_map(|at| [(at, 0), (at, 5)]) {
         let (mut world, ..) = with_copies();
+        for _ in 0..delivered {
+            world.deliver(0, |_| false, |_| false);
+        }
         world.disk.cut_at(world.disk.operations() + operation);
         drop(world.store().truncate(&Truncate {
             target: Some(target(0)),
@@ -253,11 +256,12 @@ fn what_was_discarded_of_copies_is_not_missing() {
             let (books, report) = (world.store().ledger(), world.store().open_report());
             assert_eq!(books.ended(End::Damaged), 0, "{operation}: {books:?}");
             assert!(report.is_healthy(), "{operation}: {report}");
-            assert_eq!((books.accepted, books.excess()), (1000, 0), "{books:?}");
+            assert!(books.accepted == 1000 || delivered > 0, "{books:?}");
+            assert_eq!(books.excess(), 0, "{books:?}");
         }
         drain(world.store());
-        assert_eq!(world.store().ledger().pending(), 0);
-        assert!(world.store().ledger().ended(End::Damaged) == 0);
+        let books = world.store().ledger();
+        assert_eq!((books.pending(), books.ended(End::Damaged)), (0, 0));
     }
 }
 
