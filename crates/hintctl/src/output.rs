@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{exit::Exit, input::Bad, progress::Bar};
+use crate::{exit::Exit, input::Finding, progress::Bar};
 
 /// Where a verb prints to.
 #[expect(
@@ -149,13 +149,13 @@ impl Output {
     }
 
     /// A region of what was looked at is no hint.
-    pub(crate) fn found_bad(&mut self, bad: &Bad) {
+    pub(crate) fn found_bad(&mut self, bad: &Finding) {
         self.problems |= !bad.harmless;
         self.unknown_version |= bad.what == "version";
     }
 
     /// Tells of a region that is no hint: damage, or a note.
-    pub(crate) fn bad(&mut self, file: &str, bad: &Bad) -> anyhow::Result<()> {
+    pub(crate) fn bad(&mut self, file: &str, bad: &Finding) -> anyhow::Result<()> {
         self.found_bad(bad);
         self.line("bad", bad.json(file))?;
         let word = if bad.harmless { "note" } else { "BAD" };

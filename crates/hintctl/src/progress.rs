@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::input::{Bad, Flow, Found, HintView, Input, Visitor};
+use crate::input::{Finding, Flow, Found, HintView, Input, Visitor};
 
 /// What ends sooner needs no bar.
 const SHOW_AFTER: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ impl Visitor for Moving<'_> {
         self.visitor.hint(hint)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         self.visitor.bad(bad)
     }
 }

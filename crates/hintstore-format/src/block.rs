@@ -274,7 +274,7 @@ fn assemble(
 /// A whole block of one hint, in memory of its own: for hints that fit no slab.
 ///
 /// The result is the block up to its profile table, ready for [`seal`].
-pub fn lone(draft: &crate::frame::Draft<'_>, start: Start) -> Vec<u8> {
+pub fn oversized(draft: &crate::frame::Draft<'_>, start: Start) -> Vec<u8> {
     let mut bytes = vec![0; HEADER + draft.length(start.base_created)];
     let place = crate::frame::Place {
         index: 0,
@@ -324,7 +324,7 @@ mod tests {
             token: Some(3),
             ..Body::new(UnixMillis::new(55), b"payload")
         };
-        let mut bytes = lone(&Draft::new(&body), START);
+        let mut bytes = oversized(&Draft::new(&body), START);
         let mut table = Vec::new();
         let header = seal(START, POSITION, &[profile()], &mut bytes, &mut table);
         bytes.extend_from_slice(&table);

@@ -17,6 +17,6 @@ mod walk;
 pub use frames::{FrameItem, Frames};
 pub use inspect::{Inspected, inspect, read_footer};
 pub use page::{Faulted, HintRef, Hints, Key, Page};
-pub use source::{MapSource, PreadSource, Source, Window};
+pub use source::{ByteView, MapSource, PreadSource, Source};
 pub use survey::{Missing, Survey, survey};
 pub use walk::{Block, Hole, Item, Walk};

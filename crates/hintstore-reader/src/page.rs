@@ -9,7 +9,7 @@ use hintstore_format::{
     profile::Entry,
 };
 
-use crate::{Block, Window};
+use crate::{Block, ByteView};
 
 /// What tells a hint from every other, for ever: a receiver that keeps the last ones can drop
 /// what it gets twice.
@@ -54,7 +54,7 @@ struct Part {
     store: StoreId,
     incarnation: Incarnation,
     block: Block,
-    frames: Window,
+    frames: ByteView,
     /// Its first place in the page; it goes on to that of the next.
     from: usize,
 }
@@ -117,7 +117,7 @@ impl Page {
         store: StoreId,
         incarnation: Incarnation,
         block: Block,
-        frames: Window,
+        frames: ByteView,
     ) {
         let from = self.places.len();
         // The header is checked, and a block has no more than 65,536 hints.

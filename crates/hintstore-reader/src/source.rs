@@ -6,7 +6,7 @@ use hintstore_storage::{File, Mapping, Result};
 
 /// Bytes of a file, and what keeps them alive.
 #[derive(Clone)]
-pub struct Window {
+pub struct ByteView {
     memory: Arc<Memory>,
     start: usize,
     end: usize,
@@ -18,7 +18,7 @@ enum Memory {
     Heap(Vec<u8>),
 }
 
-impl Window {
+impl ByteView {
     /// Whether the bytes come from a map that could not be read in full: then they may be zeros.
     pub fn faulted(&self) -> bool {
         self.memory.faulted()
@@ -50,7 +50,7 @@ impl Memory {
     }
 }
 
-impl Deref for Window {
+impl Deref for ByteView {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -62,16 +62,16 @@ impl Deref for Window {
     }
 }
 
-impl fmt::Debug for Window {
+impl fmt::Debug for ByteView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Window({} bytes)", self.len())
+        write!(f, "ByteView({} bytes)", self.len())
     }
 }
 
 /// Where a reader gets bytes from.
 pub trait Source: Send + fmt::Debug {
     /// The bytes at `offset`, fewer than `length` where the file ends.
-    fn at(&mut self, offset: u64, length: usize) -> Result<Window>;
+    fn at(&mut self, offset: u64, length: usize) -> Result<ByteView>;
 
     /// Whether any byte that was given may be a zero that stands for one that could not be read.
     fn faulted(&self) -> bool;
@@ -100,9 +100,9 @@ impl MapSource {
 }
 
 impl Source for MapSource {
-    fn at(&mut self, offset: u64, length: usize) -> Result<Window> {
+    fn at(&mut self, offset: u64, length: usize) -> Result<ByteView> {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok(Window::part(&self.memory, offset, length))
+        Ok(ByteView::part(&self.memory, offset, length))
     }
 
     fn faulted(&self) -> bool {
@@ -153,7 +153,7 @@ impl PreadSource {
 }
 
 impl Source for PreadSource {
-    fn at(&mut self, offset: u64, length: usize) -> Result<Window> {
+    fn at(&mut self, offset: u64, length: usize) -> Result<ByteView> {
         let end = offset.saturating_add(length as u64);
         let have = self.start..self.start + self.memory.len() as u64;
         if offset < have.start || end > have.end {
@@ -169,7 +169,7 @@ impl Source for PreadSource {
             self.memory = Arc::new(Memory::Heap(bytes));
         }
         let start = offset.saturating_sub(self.start) as usize;
-        Ok(Window::part(&self.memory, start, length))
+        Ok(ByteView::part(&self.memory, start, length))
     }
 
     fn faulted(&self) -> bool {

@@ -10,7 +10,7 @@ use hintstore_format::{
 };
 use hintstore_storage::{File, Result};
 
-use crate::{Block, FrameItem, Frames, Hole, Item, PreadSource, Walk, Window};
+use crate::{Block, ByteView, FrameItem, Frames, Hole, Item, PreadSource, Walk};
 
 /// What a walk over a whole segment found.
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl Survey {
 }
 
 /// The sequences of the intact frames of a block, no more than it says to have.
-fn intact(block: &Block, frames: &Window) -> Vec<Sequence> {
+fn intact(block: &Block, frames: &ByteView) -> Vec<Sequence> {
     let intact = |item: FrameItem| match item {
         FrameItem::Intact { sequence, .. } => Some(sequence),
         FrameItem::Bad { .. } => None,

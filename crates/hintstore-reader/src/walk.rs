@@ -13,7 +13,7 @@ use hintstore_format::{
 };
 use hintstore_storage::Result;
 
-use crate::{Source, Window};
+use crate::{ByteView, Source};
 
 /// What the disk cannot read is passed over in steps of a page.
 const UNREADABLE: u64 = 4096;
@@ -132,7 +132,7 @@ impl Walk {
     }
 
     /// The frames of a block.
-    pub fn frames(&mut self, block: &Block) -> Result<Window> {
+    pub fn frames(&mut self, block: &Block) -> Result<ByteView> {
         self.source.at(
             block.header.frames_at(),
             block.header.frames_length as usize,

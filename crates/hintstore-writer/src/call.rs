@@ -5,7 +5,9 @@ use std::sync::Arc;
 use hintstore_format::{Sequence, TargetId, frame::Draft, profile::Profile};
 use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
 
-use crate::{Bytes, Hint, Level, Refusal, pool::FRAME_MAX, shared::Shared, target::TargetWriter};
+use crate::{
+    Bytes, Hint, Level, Refusal, pool::FRAME_MAX, target::TargetWriter, write_env::WriteEnv,
+};
 
 /// What stands before the write path: who may append, and what is known of each target.
 pub trait Gate {
@@ -21,7 +23,7 @@ pub trait Gate {
 
 /// One call, until it returns.
 pub(crate) struct Call<'a, G> {
-    shared: &'a Shared,
+    env: &'a WriteEnv,
     gate: &'a G,
     level: Level,
     deadline: Option<Boot>,
@@ -32,13 +34,13 @@ pub(crate) struct Call<'a, G> {
 impl<'a, G: Gate> Call<'a, G> {
     #[inline]
     pub(crate) fn new(
-        shared: &'a Shared,
+        env: &'a WriteEnv,
         gate: &'a G,
         level: Level,
         deadline: Option<Boot>,
     ) -> Self {
         Self {
-            shared,
+            env,
             gate,
             level,
             deadline,
@@ -66,7 +68,7 @@ impl<'a, G: Gate> Call<'a, G> {
     fn refuse(&mut self, target: TargetId, waiting: usize, reason: Refusal) {
         // It waits for nothing.
         self.wait_no_more(waiting);
-        self.shared.refused.add(reason, 1);
+        self.env.refused.add(reason, 1);
         self.gate.refused(target, reason);
     }
 
@@ -84,7 +86,7 @@ impl<'a, G: Gate> Call<'a, G> {
         let mut made = None;
         // The usual case, a slab with room, counts no references and knows no deadline. What fits no
         // slab is not checksummed while others wait for the table.
-        let targets = self.shared.targets.read();
+        let targets = self.env.targets.read();
         if let Some(target) = targets.get(&hint.target) {
             target.may_take()?;
             if hint.body.payload.len() < FRAME_MAX && target.has_slab() {
@@ -107,7 +109,7 @@ impl<'a, G: Gate> Call<'a, G> {
         draft: Draft<'_>,
         profile: Profile,
     ) -> Result<Sequence, Refusal> {
-        let deadline = || self.shared.deadline(self.deadline);
+        let deadline = || self.env.deadline(self.deadline);
         let target = self.gate.writer_of(target);
         target.append(&draft, profile, deadline)
     }
@@ -115,7 +117,7 @@ impl<'a, G: Gate> Call<'a, G> {
     /// Whether the hint may be taken, for all that can be said before anything is reserved for it.
     #[inline]
     fn check(&self, hint: &Hint<'_>) -> Result<(), Refusal> {
-        let limit = self.shared.hint_bytes_max;
+        let limit = self.env.hint_bytes_max;
         let key = hint.body.collapse.map_or(0, |collapse| collapse.key.len());
         if (hint.body.payload.len() + key) as u64 > limit.get() {
             return Err(Refusal::TooLarge { limit });
@@ -124,7 +126,7 @@ impl<'a, G: Gate> Call<'a, G> {
             let limit = Bytes::new(u16::MAX.into());
             return Err(Refusal::TooLarge { limit });
         }
-        self.shared.may_append()?;
+        self.env.may_append()?;
         self.gate.admit(hint)
     }
 
@@ -132,9 +134,9 @@ impl<'a, G: Gate> Call<'a, G> {
     fn wait_for_level(&mut self, target: TargetId) -> Result<(), Refusal> {
         let target = self.gate.writer_of(target);
         let here = target.in_flight.fetch_add(1, SeqCst);
-        let all = self.shared.in_flight.fetch_add(1, SeqCst);
+        let all = self.env.in_flight.fetch_add(1, SeqCst);
         self.waiting.push(target);
-        let config = self.shared.config();
+        let config = self.env.config();
         if here >= config.in_flight_target_max || all >= config.in_flight_max {
             return Err(Refusal::Overloaded);
         }
@@ -147,7 +149,7 @@ impl<G> Call<'_, G> {
     fn wait_no_more(&mut self, first: usize) {
         for target in self.waiting.drain(first..) {
             target.in_flight.fetch_sub(1, SeqCst);
-            self.shared.in_flight.fetch_sub(1, SeqCst);
+            self.env.in_flight.fetch_sub(1, SeqCst);
         }
     }
 }

@@ -16,10 +16,10 @@ use smallvec::SmallVec;
 use crate::{
     Cap,
     budget::for_block,
+    disk_health::WaitError,
     hint::Refusal,
     segment::{Open, Ready, Segment},
     target::{Closed, TargetWriter},
-    trouble::Trouble,
 };
 
 /// One write hands at most this much to the kernel, a single larger hint apart.
@@ -62,10 +62,10 @@ impl FileState {
         if let Some(open) = self.open.take() {
             self.busy = busy;
             if busy {
-                // Made before this one is sealed: see `Shared::seal_listed`.
-                target.shared.want_one_more_spare();
+                // Made before this one is sealed: see `WriteEnv::seal_listed`.
+                target.env.want_one_more_spare();
             }
-            target.shared.hand_to_sealer(target, open.segment);
+            target.env.hand_to_sealer(target, open.segment);
         }
     }
 }
@@ -116,7 +116,7 @@ impl TargetWriter {
     pub(crate) fn wait_file(&self, deadline: Boot) -> Option<FileGuard<'_>> {
         let mut guard = self.try_file();
         if guard.is_none() {
-            self.shared
+            self.env
                 .runner
                 .wait_until(&self.progress, Some(deadline), &mut || {
                     guard = self.try_file();
@@ -127,7 +127,7 @@ impl TargetWriter {
     }
 
     /// Writes what is complete, unless somebody else does: then they will take this along.
-    pub(crate) fn help(self: &Arc<Self>) {
+    pub(crate) fn try_flush(self: &Arc<Self>) {
         self.flush_wanted.store(true, SeqCst);
         while self.flush_wanted.load(SeqCst) {
             let Some(mut file) = self.try_file() else {
@@ -145,7 +145,7 @@ impl TargetWriter {
         self: &Arc<Self>,
         sequence: Sequence,
         deadline: Boot,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), WaitError> {
         loop {
             if self.flushed() > sequence {
                 return Ok(());
@@ -153,17 +153,17 @@ impl TargetWriter {
             self.close_upto(sequence);
             let drained = match self.wait_file(deadline) {
                 Some(mut file) => self.drain(&mut file),
-                None => return Err(Trouble::Late),
+                None => return Err(WaitError::Late),
             };
             if self.flushed() > sequence {
                 return Ok(());
             }
             match drained {
                 Ok(()) => {}
-                Err(NotDrained::Write) => return Err(Trouble::Write),
+                Err(NotDrained::Write) => return Err(WaitError::Write),
                 Err(NotDrained::Window(more)) => {
-                    if !self.shared.make_window(more, deadline) {
-                        return Err(Trouble::Late);
+                    if !self.env.make_window(more, deadline) {
+                        return Err(WaitError::Late);
                     }
                     continue;
                 }
@@ -172,11 +172,11 @@ impl TargetWriter {
             let flushed = || self.flushed() > sequence || self.front_is_complete();
             let mut done = flushed;
             if !self
-                .shared
+                .env
                 .runner
                 .wait_until(&self.progress, Some(deadline), &mut done)
             {
-                return Err(Trouble::Late);
+                return Err(WaitError::Late);
             }
         }
     }
@@ -191,8 +191,8 @@ impl TargetWriter {
 
     fn is_complete(&self, closed: &Closed) -> bool {
         match closed {
-            Closed::Slab { slab, .. } => self.shared.pool.slab(*slab).buffer.is_complete(),
-            Closed::Lone(_) => true,
+            Closed::Slab { slab, .. } => self.env.pool.slab(*slab).buffer.is_complete(),
+            Closed::Oversized(_) => true,
         }
     }
 
@@ -226,24 +226,24 @@ impl TargetWriter {
     /// at most, whatever the disk does.
     fn keep_window(self: &Arc<Self>, file: &mut FileState) -> Result<(), NotDrained> {
         let more: u64 = file.held.iter().map(Closed::bytes).sum();
-        if self.shared.has_window(more) {
+        if self.env.has_window(more) {
             return Ok(());
         }
         let synced = self.sync_locked(file);
         if synced.is_err() {
-            self.shared.list_unsynced(self);
+            self.env.list_unsynced(self);
         }
-        self.shared.wake_sync();
+        self.env.wake_sync();
         match synced {
-            _ if self.shared.has_window(more) => Ok(()),
-            Err(Trouble::Write) => Err(NotDrained::Write),
+            _ if self.env.has_window(more) => Ok(()),
+            Err(WaitError::Write) => Err(NotDrained::Write),
             _ => Err(NotDrained::Window(more)),
         }
     }
 
     /// Writes the held blocks, into a new segment where the open one is full or fails.
     fn write_held(self: &Arc<Self>, file: &mut FileState) -> Result<(), StorageError> {
-        let full = |open: &Open| open.segment.written() >= self.shared.config().segment_bytes.get();
+        let full = |open: &Open| open.segment.written() >= self.env.config().segment_bytes.get();
         if file.open.as_ref().is_some_and(full) {
             file.roll(self, true);
         }
@@ -263,18 +263,18 @@ impl TargetWriter {
                 // block, and what failed goes first into the next.
                 file.roll(self, false);
                 self.try_write(file)
-                    .inspect_err(|error| self.shared.write_failed(error))?;
+                    .inspect_err(|error| self.env.write_failed(error))?;
             }
             Err(error) => {
-                self.shared.write_failed(&error);
+                self.env.write_failed(&error);
                 return Err(error);
             }
         }
-        self.shared.write_succeeded();
+        self.env.write_succeeded();
         let next = file.held.last().map(Closed::next);
         let accepted = file.held.iter().map(|closed| match closed {
-            Closed::Slab { slab, .. } => self.shared.pool.slab(*slab).start().accepted,
-            Closed::Lone(lone) => lone.start.accepted,
+            Closed::Slab { slab, .. } => self.env.pool.slab(*slab).start().accepted,
+            Closed::Oversized(oversized) => oversized.start.accepted,
         });
         if let Some(accepted) = accepted.min() {
             self.unsynced_since.fetch_min(accepted.get(), SeqCst);
@@ -282,17 +282,16 @@ impl TargetWriter {
         for closed in std::mem::take(&mut file.held) {
             match closed {
                 Closed::Slab { slab, .. } => {
-                    if let Some(full) = self.shared.pool.slab(slab).buffer.collect(slab.generation)
-                    {
+                    if let Some(full) = self.env.pool.slab(slab).buffer.collect(slab.generation) {
                         full.release();
                     }
-                    self.shared.pool.release(slab);
-                    self.shared.budget.unreserve(&self.usage, slab.on_disk());
+                    self.env.pool.release(slab);
+                    self.env.budget.unreserve(&self.usage, slab.on_disk());
                 }
-                Closed::Lone(lone) => {
-                    let length = lone.bytes.len() as u64;
-                    self.shared.pool.give(length);
-                    self.shared.budget.unreserve(&self.usage, for_block(length));
+                Closed::Oversized(oversized) => {
+                    let length = oversized.bytes.len() as u64;
+                    self.env.pool.give(length);
+                    self.env.budget.unreserve(&self.usage, for_block(length));
                 }
             }
         }
@@ -300,22 +299,22 @@ impl TargetWriter {
             self.flushed.store(next.get(), Release);
         }
         self.progress.raise();
-        self.shared.list_unsynced(self);
-        self.shared.sync_early();
-        self.shared.events.flushed(self.id);
+        self.env.list_unsynced(self);
+        self.env.sync_early();
+        self.env.events.flushed(self.id);
         Ok(())
     }
 
     fn try_write(self: &Arc<Self>, file: &mut FileState) -> Result<(), StorageError> {
-        let shared = &self.shared;
+        let env = &self.env;
         if file.open.is_none() {
             let first = self.flushed();
             let created = &mut file.last_created;
-            let open = Open::create(shared, self.id, &self.usage, first, created, file.busy)?;
+            let open = Open::create(env, self.id, &self.usage, first, created, file.busy)?;
             file.unsynced.push(open.segment.clone());
-            let config = shared.config();
+            let config = env.config();
             let aged = config.roll_age.min(config.roll_age_max);
-            shared.list_aging(self, open.opened + aged);
+            env.list_aging(self, open.opened + aged);
             file.open = Some(open);
         }
         let Some(open) = &mut file.open else {
@@ -323,18 +322,18 @@ impl TargetWriter {
         };
         let before = open.segment.written();
         let mut slabs = Vec::with_capacity(file.held.len());
-        let mut lones = Vec::new();
+        let mut large = Vec::new();
         // Slabs are taken for ourselves one by one; dropped without `release` they are closed
         // again, so a failed write leaves them as they were.
         for closed in &mut file.held {
             match closed {
                 Closed::Slab { slab, .. } => {
-                    let of = shared.pool.slab(*slab);
+                    let of = env.pool.slab(*slab);
                     if let Some(exclusive) = of.buffer.collect(slab.generation) {
                         slabs.push((of.start(), of.profiles(), exclusive));
                     }
                 }
-                Closed::Lone(lone) => lones.push(lone),
+                Closed::Oversized(oversized) => large.push(oversized),
             }
         }
         let from_slabs = slabs.iter_mut().map(|(start, profiles, exclusive)| Ready {
@@ -342,15 +341,15 @@ impl TargetWriter {
             profiles: std::mem::take(profiles),
             bytes: &mut *exclusive,
         });
-        let from_lones = lones.into_iter().map(|lone| Ready {
-            start: lone.start,
-            profiles: vec![lone.profile],
-            bytes: lone.bytes.as_mut_slice(),
+        let from_large = large.into_iter().map(|oversized| Ready {
+            start: oversized.start,
+            profiles: vec![oversized.profile],
+            bytes: oversized.bytes.as_mut_slice(),
         });
-        let mut blocks: Vec<Ready<'_>> = from_slabs.chain(from_lones).collect();
+        let mut blocks: Vec<Ready<'_>> = from_slabs.chain(from_large).collect();
         blocks.sort_by_key(|block| block.start.first);
-        open.write(shared, &mut blocks)?;
-        shared.add_unsynced(open.segment.written() - before);
+        open.write(env, &mut blocks)?;
+        env.add_unsynced(open.segment.written() - before);
         Ok(())
     }
 }

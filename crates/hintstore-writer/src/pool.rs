@@ -1,7 +1,7 @@
 //! The slabs: one bounded pool in classes of 4, 16, 64 and 256 KiB, for all targets together.
 //!
 //! A slab is memory that one target fills (a [`SharedBuffer`]) and what is fixed when it is bound.
-//! Slabs are reused last-in-first-out, so that a lone writer stays in cache. An idle target holds
+//! Slabs are reused last-in-first-out, so that a single writer stays in cache. An idle target holds
 //! none. Memory is taken when a class is first used and moves between classes when it is short.
 
 use hintstore_format::{

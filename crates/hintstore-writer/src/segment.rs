@@ -24,7 +24,7 @@ use hintstore_storage::{Existing, File, FileId, Result, Storage, is_there};
 use crate::{
     Bytes, Usage,
     budget::{Taken, on_disk},
-    shared::Shared,
+    write_env::WriteEnv,
 };
 
 /// A segment, as writer, catalog and readers share it.
@@ -131,9 +131,9 @@ impl Segment {
     }
 
     /// Makes the segment's name durable, once.
-    pub(crate) fn sync_entry(&self, shared: &Shared) -> Result<()> {
+    pub(crate) fn sync_entry(&self, env: &WriteEnv) -> Result<()> {
         if !self.entry_synced.load(SeqCst) {
-            shared.storage.sync_directory("")?;
+            env.storage.sync_directory("")?;
             self.entry_synced.store(true, SeqCst);
         }
         Ok(())
@@ -201,7 +201,7 @@ impl Open {
     /// Makes a segment for hints of `target` from `first` on. `busy` where the one before was
     /// filled: then a prepared file is taken, if there is one.
     pub(crate) fn create(
-        shared: &Shared,
+        env: &WriteEnv,
         target: TargetId,
         usage: &Arc<Usage>,
         first: Sequence,
@@ -209,23 +209,23 @@ impl Open {
         busy: bool,
     ) -> Result<Self> {
         let mut spare = if busy {
-            shared.spares.take(shared, usage)
+            env.spares.take(env, usage)
         } else {
             None
         };
         let allocated = spare.as_ref().map_or(0, |spare| spare.allocated);
-        let taken = Taken::new(&shared.budget, usage, allocated);
+        let taken = Taken::new(&env.budget, usage, allocated);
         let (created, name, file, allocated) = loop {
             let next = UnixMillis::new(last_created.get().saturating_add(1));
-            let created = shared.clock.wall().max(next);
+            let created = env.clock.wall().max(next);
             *last_created = created;
             let name = file_name::segment(target, created);
             let made = match &spare {
-                Some(spare) => shared
+                Some(spare) => env
                     .storage
                     .rename(&spare.name, &name, Existing::Keep)
                     .map(|()| (spare.file.clone(), spare.allocated)),
-                None => shared.storage.create(&name).map(|file| (file, 0)),
+                None => env.storage.create(&name).map(|file| (file, 0)),
             };
             match made {
                 Ok((file, allocated)) => break (created, name, file, allocated),
@@ -239,10 +239,10 @@ impl Open {
             }
         };
         let descriptor = Descriptor {
-            store: shared.store,
-            incarnation: shared.incarnation,
+            store: env.store,
+            incarnation: env.incarnation,
             target,
-            segment: shared.next_segment(),
+            segment: env.next_segment(),
             created,
             first,
             kind: Kind::Hints,
@@ -254,7 +254,7 @@ impl Open {
         let begun = file.write_at(&[IoSlice::new(&bytes)], 0);
         let info = begun.and_then(|()| file.info()).inspect_err(|_| {
             // Nothing of it counts yet; a name that stays behind is removed at the next open.
-            drop(shared.storage.unlink(&name));
+            drop(env.storage.unlink(&name));
             taken.cut_to(0);
         })?;
         let end = bytes.len() as u64;
@@ -276,9 +276,9 @@ impl Open {
             taken,
         });
         segment.taken.grow_to(end + footer::longest(end, 0));
-        shared.add_unsynced(end);
-        shared.events.opened(&segment);
-        let opened = shared.clock.boot();
+        env.add_unsynced(end);
+        env.events.opened(&segment);
+        let opened = env.clock.boot();
         Ok(Self {
             segment,
             opened,
@@ -293,7 +293,7 @@ impl Open {
 
     /// Writes blocks, one behind the other, in one call to the kernel. On an error the segment
     /// ends where it ended before.
-    pub(crate) fn write(&mut self, shared: &Shared, blocks: &mut [Ready<'_>]) -> Result<()> {
+    pub(crate) fn write(&mut self, env: &WriteEnv, blocks: &mut [Ready<'_>]) -> Result<()> {
         let start = align_up(self.end, if self.synced { SECTOR } else { ALIGN });
         let mut end = start;
         let mut tables = Vec::with_capacity(blocks.len());
@@ -328,7 +328,7 @@ impl Open {
                 }
             }
         }
-        self.reserve_ahead(shared, end);
+        self.reserve_ahead(env, end);
         let parts: Vec<IoSlice<'_>> = blocks
             .iter()
             .zip(&tables)
@@ -346,7 +346,7 @@ impl Open {
         self.segment.payload_bytes.fetch_add(payload_bytes, Release);
         self.segment.written.store(end, Release);
         if end - self.writeback_from >= WRITEBACK {
-            shared.ask_writeback(&self.segment, self.writeback_from, end);
+            env.ask_writeback(&self.segment, self.writeback_from, end);
             self.writeback_from = end;
         }
         Ok(())
@@ -359,11 +359,11 @@ impl Open {
 
     /// Reserves space by the rate that the segment has shown: nothing for a trickle, then from 1
     /// to 8 MiB ahead. A full disk is not an error here: the write itself finds out.
-    fn reserve_ahead(&mut self, shared: &Shared, end: u64) {
-        let limit = shared.config().segment_bytes.get();
+    fn reserve_ahead(&mut self, env: &WriteEnv, end: u64) {
+        let limit = env.config().segment_bytes.get();
         // Nothing comes behind the write that fills it.
         let ahead = end > self.allocated && (TRICKLE..limit).contains(&end);
-        if !shared.config().preallocate || !ahead {
+        if !env.config().preallocate || !ahead {
             return;
         }
         let ahead = end
@@ -379,7 +379,7 @@ impl Open {
             }
         }
         if end > limit / 4 {
-            shared.want_spare();
+            env.want_spare();
         }
     }
 }

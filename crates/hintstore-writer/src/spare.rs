@@ -7,7 +7,7 @@ use hintstore_format::file_name;
 use hintstore_runtime::sync::{AtomicU64, AtomicUsize, Mutex, Ordering::SeqCst};
 use hintstore_storage::File;
 
-use crate::{Cap, Usage, flush::WRITE_MAX, shared::Shared};
+use crate::{Cap, Usage, flush::WRITE_MAX, write_env::WriteEnv};
 
 /// A file with reserved space and no target.
 #[derive(Debug)]
@@ -31,35 +31,34 @@ pub(crate) struct Spares {
 
 impl Spares {
     /// The spare file, for who has room for it; it counts as theirs from now on.
-    pub(crate) fn take(&self, shared: &Shared, usage: &Usage) -> Option<Spare> {
+    pub(crate) fn take(&self, env: &WriteEnv, usage: &Usage) -> Option<Spare> {
         let mut ready = self.ready.lock();
         let allocated = ready.last()?.allocated;
-        shared
-            .budget
+        env.budget
             .pass(&self.usage, usage, allocated)
             .then(|| ready.pop())?
     }
 
     /// Makes one, if one is wanted; returns when none is being made. A full disk makes none.
-    pub(crate) fn prepare(&self, shared: &Shared) {
+    pub(crate) fn prepare(&self, env: &WriteEnv) {
         let _one_at_a_time = self.making.lock();
         let wanted = self.wanted.swap(0, SeqCst);
-        let config = shared.config();
-        if self.ready.lock().len() >= wanted || !config.preallocate || shared.is_closed() {
+        let config = env.config();
+        if self.ready.lock().len() >= wanted || !config.preallocate || env.is_closed() {
             return;
         }
         // The write that fills a segment goes beyond its size.
         let allocated = config.segment_bytes.get() + WRITE_MAX;
-        if !shared.budget.take_ahead(&self.usage, allocated) {
+        if !env.budget.take_ahead(&self.usage, allocated) {
             return;
         }
         let name = file_name::spare(self.made.fetch_add(1, SeqCst));
-        let made = shared.budget.while_invisible(allocated, || {
-            let file = shared.storage.create(&name)?;
+        let made = env.budget.while_invisible(allocated, || {
+            let file = env.storage.create(&name)?;
             let reserved = file.allocate(0, allocated);
             reserved
                 .map(|()| file)
-                .inspect_err(|_| drop(shared.storage.unlink(&name)))
+                .inspect_err(|_| drop(env.storage.unlink(&name)))
         });
         match made {
             Ok(file) => self.ready.lock().push(Spare {
@@ -67,7 +66,7 @@ impl Spares {
                 file,
                 allocated,
             }),
-            Err(_) => shared.budget.give_ahead(&self.usage, allocated),
+            Err(_) => env.budget.give_ahead(&self.usage, allocated),
         }
     }
 
@@ -77,17 +76,17 @@ impl Spares {
     }
 
     /// Removes what was prepared.
-    pub(crate) fn discard(&self, shared: &Shared) {
+    pub(crate) fn discard(&self, env: &WriteEnv) {
         let gone = std::mem::take(&mut *self.ready.lock());
         for spare in &gone {
             // Left behind, it is discarded at the next open.
-            drop(shared.storage.unlink(&spare.name));
-            shared.budget.give_ahead(&self.usage, spare.allocated);
+            drop(env.storage.unlink(&spare.name));
+            env.budget.give_ahead(&self.usage, spare.allocated);
         }
     }
 }
 
-impl Shared {
+impl WriteEnv {
     /// Has a file prepared for the next segment of a busy target.
     pub(crate) fn want_spare(&self) {
         self.want(1);

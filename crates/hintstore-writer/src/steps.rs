@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use hintstore_runtime::{Boot, Next, Step};
 
-use crate::{segment::Segment, shared::Shared, target::TargetWriter, work::each_taken};
+use crate::{segment::Segment, target::TargetWriter, work::each_taken, write_env::WriteEnv};
 
 /// Hands full slabs to the kernel as they come, and all others once an interval.
 #[derive(Debug)]
-pub(crate) struct Flush(pub(crate) Arc<Shared>);
+pub(crate) struct Flush(pub(crate) Arc<WriteEnv>);
 
 impl Step for Flush {
     fn name(&self) -> &'static str {
@@ -16,21 +16,21 @@ impl Step for Flush {
     }
 
     fn step(&self, now: Boot) -> Next {
-        let shared = &self.0;
-        while let Some(target) = shared.next_ready() {
-            target.help();
+        let env = &self.0;
+        while let Some(target) = env.next_ready() {
+            target.try_flush();
         }
-        let Some(older_than) = shared.flush_due(now) else {
-            return shared.next_flush(now);
+        let Some(older_than) = env.flush_due(now) else {
+            return env.next_flush(now);
         };
-        shared.flush_older(older_than);
-        shared.next_flush(now)
+        env.flush_older(older_than);
+        env.next_flush(now)
     }
 }
 
 /// Syncs what was flushed, once an interval, and has write-back begin early.
 #[derive(Debug)]
-pub(crate) struct Sync(pub(crate) Arc<Shared>);
+pub(crate) struct Sync(pub(crate) Arc<WriteEnv>);
 
 impl Step for Sync {
     fn name(&self) -> &'static str {
@@ -38,20 +38,20 @@ impl Step for Sync {
     }
 
     fn step(&self, now: Boot) -> Next {
-        let shared = &self.0;
-        shared.start_writeback();
-        if !shared.sync_due(now) {
-            return shared.next_sync(now);
+        let env = &self.0;
+        env.start_writeback();
+        if !env.sync_due(now) {
+            return env.next_sync(now);
         }
-        shared.ask_sync(shared.take_unsynced());
-        shared.sync_asked();
-        shared.next_sync(now)
+        env.ask_sync(env.take_unsynced());
+        env.sync_asked();
+        env.next_sync(now)
     }
 }
 
 /// Syncs files side by side: several of them wait for the disk better than one.
 #[derive(Debug)]
-pub(crate) struct SyncAlong(pub(crate) Arc<Shared>);
+pub(crate) struct SyncAlong(pub(crate) Arc<WriteEnv>);
 
 impl Step for SyncAlong {
     fn name(&self) -> &'static str {
@@ -66,7 +66,7 @@ impl Step for SyncAlong {
 
 /// Ends rolled segments with their footers, and rolls those that are old.
 #[derive(Debug)]
-pub(crate) struct Seal(pub(crate) Arc<Shared>);
+pub(crate) struct Seal(pub(crate) Arc<WriteEnv>);
 
 /// What could not be done is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -77,15 +77,15 @@ impl Step for Seal {
     }
 
     fn step(&self, now: Boot) -> Next {
-        let shared = &self.0;
-        let list = |target| shared.list_aging(&target, now);
-        each_taken(shared.take_aged(now), &list, |target| {
+        let env = &self.0;
+        let list = |target| env.list_aging(&target, now);
+        each_taken(env.take_aged(now), &list, |target| {
             if let Some(at) = roll_if_old(target, now) {
-                shared.list_aging(target, at);
+                env.list_aging(target, at);
             }
         });
-        let left = shared.seal_listed();
-        let next = shared.next_aged();
+        let left = env.seal_listed();
+        let next = env.next_aged();
         let next = next.map_or(Next::WhenWoken, |at| Next::After(at.since(now)));
         if left { next.or_after(AGAIN) } else { next }
     }
@@ -93,7 +93,7 @@ impl Step for Seal {
 
 /// Rolls the open segment of a target if it is old; else says when to look again.
 fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) -> Option<Boot> {
-    let config = target.shared.config();
+    let config = target.env.config();
     let Some(mut file) = target.try_file() else {
         return Some(now + AGAIN);
     };
@@ -115,8 +115,8 @@ fn roll_if_old(target: &Arc<TargetWriter>, now: Boot) -> Option<Boot> {
 /// Ends one segment. What fails leaves it without a footer, to be read by the walk, and to be
 /// sealed when the store is next opened.
 pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
-    let shared = &target.shared;
-    let deadline = shared.deadline(None);
+    let env = &target.env;
+    let deadline = env.deadline(None);
     // First the hints: a failed sync must find the file as its last good block left it.
     let synced = segment.count() == 0 || target.sync_to(segment.last(), deadline).is_ok();
     if segment.poisoned() {
@@ -134,19 +134,19 @@ pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     };
     // Under the lock of the file, where a failed sync would have moved its hints.
     let Some(file) = target.wait_file(deadline) else {
-        shared.list_for_sealing(target, segment.clone());
+        env.list_for_sealing(target, segment.clone());
         return;
     };
     if !segment.poisoned() {
         let summary = sealed.unwrap_or(summary);
-        shared.events.closed(segment, &summary, sealed.is_some());
+        env.events.closed(segment, &summary, sealed.is_some());
     }
     drop(file);
 }
 
 /// Prepares the next file of a busy target.
 #[derive(Debug)]
-pub(crate) struct Prepare(pub(crate) Arc<Shared>);
+pub(crate) struct Prepare(pub(crate) Arc<WriteEnv>);
 
 impl Step for Prepare {
     fn name(&self) -> &'static str {

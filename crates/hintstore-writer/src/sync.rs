@@ -17,10 +17,10 @@ use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
 use hintstore_storage::StorageError;
 
 use crate::{
+    disk_health::WaitError,
     flush::FileState,
     segment::{Open, Ready, Segment},
     target::TargetWriter,
-    trouble::Trouble,
 };
 
 /// So many poisoned files in a row, and a waiting append is told that it is in doubt.
@@ -32,10 +32,10 @@ impl TargetWriter {
         self: &Arc<Self>,
         sequence: Sequence,
         deadline: Boot,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), WaitError> {
         self.sync_to(sequence, deadline)?;
         if self.doubt.holds(sequence) {
-            return Err(Trouble::Sync);
+            return Err(WaitError::Sync);
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl TargetWriter {
         self: &Arc<Self>,
         sequence: Sequence,
         deadline: Boot,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), WaitError> {
         let mut poisoned = 0;
         loop {
             if self.synced() > sequence {
@@ -55,30 +55,30 @@ impl TargetWriter {
             }
             let mut lead = None;
             let led = self
-                .shared
+                .env
                 .runner
                 .wait_until(&self.progress, Some(deadline), &mut || {
                     lead = self.try_lead();
                     lead.is_some() || self.synced() > sequence
                 });
             if !led {
-                return Err(Trouble::Late);
+                return Err(WaitError::Late);
             }
             let Some(lead) = lead else { continue };
             let done = self.sync_round(sequence, deadline);
             drop(lead);
             match done {
-                Err(Trouble::Sync) if poisoned < POISONED_MAX => poisoned += 1,
+                Err(WaitError::Sync) if poisoned < POISONED_MAX => poisoned += 1,
                 done => done?,
             }
         }
     }
 
     /// One round: flush, note how far that went, sync, tell.
-    fn sync_round(self: &Arc<Self>, sequence: Sequence, deadline: Boot) -> Result<(), Trouble> {
+    fn sync_round(self: &Arc<Self>, sequence: Sequence, deadline: Boot) -> Result<(), WaitError> {
         self.flush_to(sequence, deadline)?;
         let Some(mut file) = self.wait_file(deadline) else {
-            return Err(Trouble::Late);
+            return Err(WaitError::Late);
         };
         let plan = self.plan(&mut file);
         // Others may write on while the disk works; the next block starts a new sector.
@@ -92,16 +92,16 @@ impl TargetWriter {
             }
             Err(failed) => {
                 let Some(mut file) = self.wait_file(deadline) else {
-                    return Err(Trouble::Late);
+                    return Err(WaitError::Late);
                 };
                 self.replace(&mut file, failed)?;
-                Err(Trouble::Sync)
+                Err(WaitError::Sync)
             }
         }
     }
 
     /// A round by one who holds the file: others wait meanwhile.
-    pub(crate) fn sync_locked(self: &Arc<Self>, file: &mut FileState) -> Result<(), Trouble> {
+    pub(crate) fn sync_locked(self: &Arc<Self>, file: &mut FileState) -> Result<(), WaitError> {
         let plan = self.plan(file);
         match self.sync_planned(&plan) {
             Ok(()) => {
@@ -110,7 +110,7 @@ impl TargetWriter {
             }
             Err(failed) => {
                 self.replace(file, failed)?;
-                Err(Trouble::Sync)
+                Err(WaitError::Sync)
             }
         }
     }
@@ -127,7 +127,7 @@ impl TargetWriter {
                 .map(|s| (s.clone(), s.written()))
                 .collect(),
             next: self.flushed(),
-            at: self.shared.clock.wall(),
+            at: self.env.clock.wall(),
         }
     }
 
@@ -145,14 +145,14 @@ impl TargetWriter {
 
     /// A round in the background, by one who has the lead and waits for nobody.
     pub(crate) fn sync_in_background(self: &Arc<Self>, plan: &Plan) {
-        let deadline = self.shared.deadline(None);
+        let deadline = self.env.deadline(None);
         match self.sync_planned(plan) {
             Ok(()) => {
                 if let Some(mut file) = self.try_file() {
                     self.forget_synced(&mut file, plan);
                 } else {
                     // Whoever writes may be the last for long: the next round books this one.
-                    self.shared.list_unsynced(self);
+                    self.env.list_unsynced(self);
                 }
             }
             Err(failed) => {
@@ -160,7 +160,7 @@ impl TargetWriter {
                     // What cannot be moved now is told to whoever appends or waits; it stays listed.
                     let _told = self.replace(&mut file, failed);
                 }
-                self.shared.list_unsynced(self);
+                self.env.list_unsynced(self);
             }
         }
     }
@@ -172,19 +172,19 @@ impl TargetWriter {
                 continue;
             }
             // A name that is not durable is tried again: nothing is lost by a failed attempt.
-            if segment.sync_entry(&self.shared).is_err() {
+            if segment.sync_entry(&self.env).is_err() {
                 return Err(Failed::Entry);
             }
-            match segment.sync(*written, &*self.shared.storage) {
+            match segment.sync(*written, &*self.env.storage) {
                 Some(newly) => {
-                    self.shared.sub_unsynced(newly);
-                    self.shared.sync_succeeded();
+                    self.env.sub_unsynced(newly);
+                    self.env.sync_succeeded();
                 }
                 None => return Err(Failed::Data(segment.clone())),
             }
         }
         // What was synced in a directory that is gone is nowhere.
-        if self.shared.check_home().is_err() {
+        if self.env.check_home().is_err() {
             return Err(Failed::Entry);
         }
         self.synced.fetch_max(plan.next.get(), SeqCst);
@@ -193,9 +193,9 @@ impl TargetWriter {
     }
 
     /// Deals with a failed sync: moves what it left in doubt.
-    fn replace(self: &Arc<Self>, file: &mut FileState, failed: Failed) -> Result<(), Trouble> {
+    fn replace(self: &Arc<Self>, file: &mut FileState, failed: Failed) -> Result<(), WaitError> {
         let Failed::Data(segment) = failed else {
-            return Err(Trouble::Sync);
+            return Err(WaitError::Sync);
         };
         // Another round has dealt with it.
         if !file.unsynced.iter().any(|other| other.id() == segment.id()) {
@@ -215,8 +215,8 @@ impl TargetWriter {
                 // Neither the file nor a new one can be written. What is in doubt stays where it
                 // can still be read, and on the list: no round calls it durable, the next one
                 // tries again to move it.
-                self.shared.write_failed(&error);
-                return Err(Trouble::Write);
+                self.env.write_failed(&error);
+                return Err(WaitError::Write);
             }
         };
         // Before the list says that nothing of it is left to be synced.
@@ -230,24 +230,24 @@ impl TargetWriter {
             }
         }
         file.unsynced.retain(|other| other.id() != segment.id());
-        self.shared
+        self.env
             .sub_unsynced(segment.written() - segment.synced_to());
-        self.shared.write_succeeded();
+        self.env.write_succeeded();
         let by_segment = by.as_ref().map(|by| &by.segment);
-        self.shared
+        self.env
             .events
             .replaced(&segment, by_segment, moved.first, &moved.lost);
         let from_first = by.is_some() && moved.first == segment.descriptor.first;
         if segment.is_gone() {
-            self.shared.home.note_files_gone(1);
+            self.env.home.note_files_gone(1);
             if from_first {
                 // What could be read of it is in the next, the rest is booked. Its name is not touched:
                 // it may be another's.
                 segment.taken.cut_to(0);
-                self.shared.events.dropped(&segment);
+                self.env.events.dropped(&segment);
             }
         } else if segment.synced_to() == 0 {
-            self.shared.sync_failed_anew();
+            self.env.sync_failed_anew();
             if from_first && moved.lost.is_empty() {
                 // Nothing in it was ever durable, and all of it is in the next: a disk that goes on
                 // failing does not fill up with files.
@@ -257,14 +257,14 @@ impl TargetWriter {
         if let Some(by) = by {
             file.unsynced.insert(0, by.segment.clone());
             if was_open {
-                let aged = by.opened + self.shared.config().roll_age;
-                self.shared.list_aging(self, aged);
+                let aged = by.opened + self.env.config().roll_age;
+                self.env.list_aging(self, aged);
                 file.open = Some(by);
             } else {
                 // Not at once: its own sync may fail as well.
-                self.shared.list_for_sealing(self, by.segment);
+                self.env.list_for_sealing(self, by.segment);
             }
-            self.shared.list_unsynced(self);
+            self.env.list_unsynced(self);
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl TargetWriter {
             Ok(moved) => Ok((by, moved)),
             Err(error) => {
                 if let Some(by) = by {
-                    self.shared.sub_unsynced(by.segment.written());
+                    self.env.sub_unsynced(by.segment.written());
                     self.drop_segment(&by.segment);
                 }
                 Err(error)
@@ -293,8 +293,8 @@ impl TargetWriter {
     /// these others: recovery takes each hint once.
     fn drop_segment(&self, segment: &Arc<Segment>) {
         segment.taken.cut_to(0);
-        self.shared.events.dropped(segment);
-        drop(self.shared.storage.unlink(&segment.name));
+        self.env.events.dropped(segment);
+        drop(self.env.storage.unlink(&segment.name));
     }
 
     fn copy_unsynced(
@@ -330,9 +330,9 @@ impl TargetWriter {
                 continue;
             }
             if by.is_none() {
-                let (shared, created) = (&self.shared, &mut file.last_created);
+                let (env, created) = (&self.env, &mut file.last_created);
                 let usage = &self.usage;
-                let open = Open::create(shared, self.id, usage, moved.first, created, false)?;
+                let open = Open::create(env, self.id, usage, moved.first, created, false)?;
                 *by = Some(open);
             }
             if let Some(by) = by {
@@ -342,8 +342,8 @@ impl TargetWriter {
                     profiles: entries.iter().map(|entry| entry.profile).collect(),
                     bytes: &mut bytes,
                 };
-                by.write(&self.shared, &mut [ready])?;
-                self.shared.add_unsynced(by.segment.written() - before);
+                by.write(&self.env, &mut [ready])?;
+                self.env.add_unsynced(by.segment.written() - before);
             }
         }
         moved.lose_until(from.last().plus(1));

@@ -23,7 +23,7 @@ use crate::{
     budget::for_block,
     flush::FileState,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
-    shared::Shared,
+    write_env::WriteEnv,
 };
 
 /// A closed block that waits to be written.
@@ -39,12 +39,12 @@ pub(crate) enum Closed {
         bytes: u64,
     },
     /// A hint that fits no slab.
-    Lone(Box<Lone>),
+    Oversized(Box<Oversized>),
 }
 
 /// A hint that fits no slab.
 #[derive(Debug)]
-pub(crate) struct Lone {
+pub(crate) struct Oversized {
     /// What was fixed when its sequence was taken.
     pub(crate) start: Start,
     /// Its profile.
@@ -57,14 +57,14 @@ impl Closed {
     pub(crate) fn next(&self) -> Sequence {
         match self {
             Self::Slab { next, .. } => *next,
-            Self::Lone(lone) => lone.start.first.plus(1),
+            Self::Oversized(oversized) => oversized.start.first.plus(1),
         }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Slab { bytes, .. } => *bytes,
-            Self::Lone(lone) => lone.bytes.len() as u64,
+            Self::Oversized(oversized) => oversized.bytes.len() as u64,
         }
     }
 }
@@ -111,7 +111,7 @@ impl Drop for Lead<'_> {
 /// The writer of one target. All of its methods take `&self` and may be called from any thread.
 pub struct TargetWriter {
     pub(crate) id: TargetId,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) env: Arc<WriteEnv>,
     /// What its files take on the disk.
     pub(crate) usage: Arc<Usage>,
     /// Its oldest undelivered hint is older than the hint window.
@@ -144,7 +144,7 @@ pub struct TargetWriter {
 /// More closed blocks than this, and the appender that closes another one helps to write them. Not
 /// sooner: a flusher that was woken may come later than six slabs fill, and then there would be one
 /// thread where there can be two.
-const HELP_ABOVE: usize = 16;
+const FLUSH_ABOVE: usize = 16;
 /// More than this, and it waits for whoever writes.
 const WAIT_ABOVE: usize = 24;
 /// One target may hold a quarter of the memory in blocks that wait for the disk; then it waits.
@@ -169,11 +169,11 @@ enum Turned {
 }
 
 impl TargetWriter {
-    pub(crate) fn new(shared: &Arc<Shared>, id: TargetId, start: TargetStart) -> Self {
-        let first = Sequence::first_of(shared.epoch);
+    pub(crate) fn new(env: &Arc<WriteEnv>, id: TargetId, start: TargetStart) -> Self {
+        let first = Sequence::first_of(env.epoch);
         Self {
             id,
-            shared: shared.clone(),
+            env: env.clone(),
             usage: start.usage,
             past_window: AtomicBool::new(start.past_window),
             in_flight: AtomicU64::new(0),
@@ -184,7 +184,7 @@ impl TargetWriter {
                 bound: Boot::default(),
                 queue: VecDeque::new(),
                 listed: false,
-                closed: shared.is_closed(),
+                closed: env.is_closed(),
             }),
             file: Mutex::new(FileState::new(start.last_created)),
             flush_wanted: AtomicBool::new(false),
@@ -213,7 +213,7 @@ impl TargetWriter {
     pub fn next(&self) -> Sequence {
         let inner = self.inner.lock();
         let open = SlabRef::unpack(self.current.load(Acquire)).and_then(|slab_ref| {
-            let slab = self.shared.pool.slab(slab_ref);
+            let slab = self.env.pool.slab(slab_ref);
             let filled = slab.buffer.filled(slab_ref.generation)?;
             Some(slab.start().first.plus(filled.count.into()))
         });
@@ -231,7 +231,7 @@ impl TargetWriter {
         if self.past_window.load(Acquire) {
             return Err(Refusal::PastWindow);
         }
-        match self.shared.budget.full(&self.usage) {
+        match self.env.budget.full(&self.usage) {
             Some(cap) => Err(Refusal::Full { cap }),
             None => Ok(()),
         }
@@ -240,10 +240,10 @@ impl TargetWriter {
     /// When the oldest hint that is in memory was accepted, and the oldest that no sync covers.
     pub(crate) fn windows_since(&self) -> [UnixMillis; 2] {
         let inner = self.inner.lock();
-        let accepted = |slab: SlabRef| self.shared.pool.slab(slab).start().accepted;
+        let accepted = |slab: SlabRef| self.env.pool.slab(slab).start().accepted;
         let front = inner.queue.front().map(|closed| match closed {
             Closed::Slab { slab, .. } => accepted(*slab),
-            Closed::Lone(lone) => lone.start.accepted,
+            Closed::Oversized(oversized) => oversized.start.accepted,
         });
         let open = || SlabRef::unpack(self.current.load(Acquire)).map(accepted);
         let unflushed = front.or_else(open).unwrap_or(UnixMillis::MAX);
@@ -252,7 +252,7 @@ impl TargetWriter {
 
     /// How many hints the target accepted in this epoch.
     pub fn accepted(&self) -> u64 {
-        self.next().get() - Sequence::first_of(self.shared.epoch).get()
+        self.next().get() - Sequence::first_of(self.env.epoch).get()
     }
 
     /// All sequences below are with the kernel.
@@ -279,10 +279,10 @@ impl TargetWriter {
         profile: &Profile,
     ) -> Option<Sequence> {
         let slab_ref = SlabRef::unpack(self.current.load(Acquire))?;
-        let slab = self.shared.pool.slab(slab_ref);
+        let slab = self.env.pool.slab(slab_ref);
         let (sequence, last_out) = slab.write(slab_ref.generation, draft, profile).ok()?;
         if last_out {
-            self.shared.hand_to_flusher(self);
+            self.env.hand_to_flusher(self);
         }
         Some(sequence)
     }
@@ -299,18 +299,18 @@ impl TargetWriter {
             .length(UnixMillis::MIN)
             .max(draft.length(UnixMillis::MAX));
         if longest > FRAME_MAX {
-            return self.append_lone(draft, profile, deadline());
+            return self.append_oversized(draft, profile, deadline());
         }
         let mut deadline = Some(deadline);
         let mut until = None;
         loop {
             let word = self.current.load(Acquire);
             if let Some(slab_ref) = SlabRef::unpack(word) {
-                let slab = self.shared.pool.slab(slab_ref);
+                let slab = self.env.pool.slab(slab_ref);
                 match slab.write(slab_ref.generation, draft, &profile) {
                     Ok((sequence, last_out)) => {
                         if last_out {
-                            self.shared.hand_to_flusher(self);
+                            self.env.hand_to_flusher(self);
                         }
                         return Ok(sequence);
                     }
@@ -318,7 +318,7 @@ impl TargetWriter {
                     Err(NotWritten::Moved | NotWritten::NoRoom) => {}
                 }
             }
-            self.shared.may_append()?;
+            self.env.may_append()?;
             self.may_take()?;
             match self.turn_over(word, draft.created(), longest) {
                 Turned::Again => {}
@@ -327,17 +327,17 @@ impl TargetWriter {
                     until = until.or_else(|| deadline.take().map(|deadline| deadline()));
                     let until = until.unwrap_or_default();
                     // What came free may have gone to others each time.
-                    if self.shared.clock.boot() >= until {
+                    if self.env.clock.boot() >= until {
                         return Err(Refusal::Busy);
                     }
-                    self.shared.wait_for_memory(self, longest as u64, until)?;
+                    self.env.wait_for_memory(self, longest as u64, until)?;
                 }
                 Turned::Crowded => {
                     // Running further ahead of the kernel only takes slabs that are in no cache.
                     until = until.or_else(|| deadline.take().map(|deadline| deadline()));
-                    let soon = self.shared.clock.boot() + self.shared.config().flush_interval;
+                    let soon = self.env.clock.boot() + self.env.config().flush_interval;
                     drop(self.wait_file(until.map_or(soon, |until| until.min(soon))));
-                    self.help();
+                    self.try_flush();
                 }
                 Turned::UsedUp => return Err(Refusal::EpochUsedUp),
                 Turned::Closed => return Err(Refusal::Closed),
@@ -352,10 +352,10 @@ impl TargetWriter {
         if self.current.load(Acquire) != seen {
             return Turned::Again;
         }
-        let now = self.shared.clock.boot();
+        let now = self.env.clock.boot();
         if SlabRef::unpack(seen).is_some() {
             // It filled up. If that took less than a flush interval, the next is larger.
-            if now.since(inner.bound) < self.shared.config().flush_interval && inner.class < 3 {
+            if now.since(inner.bound) < self.env.config().flush_interval && inner.class < 3 {
                 inner.class += 1;
             }
             self.close_in(&mut inner);
@@ -369,25 +369,25 @@ impl TargetWriter {
         if self.holds_its_share(&inner) {
             return Turned::NoMemory;
         }
-        let start = self.shared.start(inner.next, created);
+        let start = self.env.start(inner.next, created);
         let least = Pool::class_for(frame);
         let slab = loop {
             let class = inner.class.max(least);
-            let Some(slab) = self.shared.pool.acquire(class, least, start) else {
+            let Some(slab) = self.env.pool.acquire(class, least, start) else {
                 return Turned::NoMemory;
             };
-            let Err(cap) = self.shared.budget.reserve(&self.usage, slab.on_disk()) else {
+            let Err(cap) = self.env.budget.reserve(&self.usage, slab.on_disk()) else {
                 break slab;
             };
             self.give_back(slab);
-            if self.shared.spares.can_give_way(cap) {
+            if self.env.spares.can_give_way(cap) {
                 drop(inner);
-                self.shared.spares.discard(&self.shared);
+                self.env.spares.discard(&self.env);
                 return Turned::Again;
             }
             // Near a cap a smaller one may do.
             let Some(smaller) = slab.smaller_class().filter(|smaller| *smaller >= least) else {
-                self.shared.budget.refuse(&self.usage, cap);
+                self.env.budget.refuse(&self.usage, cap);
                 return Turned::Full(cap);
             };
             inner.class = smaller;
@@ -396,18 +396,18 @@ impl TargetWriter {
         self.current.store(slab.pack(), Release);
         let list = !std::mem::replace(&mut inner.listed, true);
         let (crowded, full) = (
-            inner.queue.len() > HELP_ABOVE,
+            inner.queue.len() > FLUSH_ABOVE,
             inner.queue.len() > WAIT_ABOVE,
         );
         drop(inner);
         if list {
-            self.shared.list_dirty(self);
+            self.env.list_dirty(self);
         }
         if full {
             return Turned::Crowded;
         }
         if crowded {
-            self.help();
+            self.try_flush();
         }
         Turned::Again
     }
@@ -415,7 +415,7 @@ impl TargetWriter {
     /// Whether so much of the memory is in its closed blocks that the rest is for others.
     fn holds_its_share(&self, inner: &Inner) -> bool {
         let held: u64 = inner.queue.iter().map(Closed::bytes).sum();
-        held > self.shared.config().memory.get() / MEMORY_SHARE
+        held > self.env.config().memory.get() / MEMORY_SHARE
     }
 
     /// Whether it may take more memory, if there is any.
@@ -432,16 +432,16 @@ impl TargetWriter {
 
     /// Puts a slab back that was bound for nothing.
     fn give_back(&self, slab_ref: SlabRef) {
-        let slab = self.shared.pool.slab(slab_ref);
+        let slab = self.env.pool.slab(slab_ref);
         slab.buffer.close(slab_ref.generation);
         if let Some(exclusive) = slab.buffer.collect(slab_ref.generation) {
             exclusive.release();
-            self.shared.pool.release(slab_ref);
+            self.env.pool.release(slab_ref);
         }
     }
 
     fn used_up(&self, inner: &Inner) -> bool {
-        let count = inner.next.get() - Sequence::first_of(self.shared.epoch).get();
+        let count = inner.next.get() - Sequence::first_of(self.env.epoch).get();
         count > (1 << Sequence::COUNT_BITS) - EPOCH_MARGIN
     }
 
@@ -450,17 +450,15 @@ impl TargetWriter {
         let Some(slab_ref) = SlabRef::unpack(self.current.swap(0, SeqCst)) else {
             return;
         };
-        let slab = self.shared.pool.slab(slab_ref);
+        let slab = self.env.pool.slab(slab_ref);
         let Some(filled) = slab.buffer.close(slab_ref.generation) else {
             return;
         };
         if filled.count == 0 {
-            self.shared
-                .budget
-                .unreserve(&self.usage, slab_ref.on_disk());
+            self.env.budget.unreserve(&self.usage, slab_ref.on_disk());
             if let Some(exclusive) = slab.buffer.collect(slab_ref.generation) {
                 exclusive.release();
-                self.shared.pool.release(slab_ref);
+                self.env.pool.release(slab_ref);
             }
             return;
         }
@@ -472,7 +470,7 @@ impl TargetWriter {
             bytes,
         });
         if slab.buffer.is_complete() {
-            self.shared.hand_to_flusher(self);
+            self.env.hand_to_flusher(self);
         }
     }
 
@@ -480,7 +478,7 @@ impl TargetWriter {
     pub(crate) fn close_upto(self: &Arc<Self>, upto: Sequence) {
         let mut inner = self.inner.lock();
         if let Some(slab_ref) = SlabRef::unpack(self.current.load(Acquire))
-            && self.shared.pool.slab(slab_ref).start().first <= upto
+            && self.env.pool.slab(slab_ref).start().first <= upto
         {
             self.close_in(&mut inner);
         }
@@ -497,7 +495,7 @@ impl TargetWriter {
         }
         // It did not fill within the interval. If it is nearly empty, a smaller one will do.
         let filled = self
-            .shared
+            .env
             .pool
             .slab(slab_ref)
             .buffer
@@ -524,31 +522,31 @@ impl TargetWriter {
         idle
     }
 
-    fn append_lone(
+    fn append_oversized(
         self: &Arc<Self>,
         draft: &Draft<'_>,
         profile: Profile,
         deadline: Boot,
     ) -> Result<Sequence, Refusal> {
-        self.shared.may_append()?;
+        self.env.may_append()?;
         self.may_take()?;
-        let mut start = self.shared.start(Sequence::ZERO, draft.created());
+        let mut start = self.env.start(Sequence::ZERO, draft.created());
         let length = (block::HEADER + draft.length(start.base_created)) as u64;
         let on_disk = for_block(length);
-        while let Err(cap) = self.shared.budget.reserve(&self.usage, on_disk) {
-            if !self.shared.spares.can_give_way(cap) {
-                self.shared.budget.refuse(&self.usage, cap);
+        while let Err(cap) = self.env.budget.reserve(&self.usage, on_disk) {
+            if !self.env.spares.can_give_way(cap) {
+                self.env.budget.refuse(&self.usage, cap);
                 return Err(Refusal::Full { cap });
             }
-            self.shared.spares.discard(&self.shared);
+            self.env.spares.discard(&self.env);
         }
-        while !self.shared.pool.take(length) {
-            if let Err(refusal) = self.shared.wait_for_memory(self, length, deadline) {
-                self.shared.budget.unreserve(&self.usage, on_disk);
+        while !self.env.pool.take(length) {
+            if let Err(refusal) = self.env.wait_for_memory(self, length, deadline) {
+                self.env.budget.unreserve(&self.usage, on_disk);
                 return Err(refusal);
             }
         }
-        let bytes = block::lone(draft, start);
+        let bytes = block::oversized(draft, start);
         let mut inner = self.inner.lock();
         self.close_in(&mut inner);
         let refusal = if inner.closed {
@@ -558,13 +556,13 @@ impl TargetWriter {
         };
         if let Some(refusal) = refusal {
             drop(inner);
-            self.shared.pool.give(length);
-            self.shared.budget.unreserve(&self.usage, on_disk);
+            self.env.pool.give(length);
+            self.env.budget.unreserve(&self.usage, on_disk);
             return Err(refusal);
         }
         start.first = inner.next;
         inner.next = inner.next.plus(1);
-        inner.queue.push_back(Closed::Lone(Box::new(Lone {
+        inner.queue.push_back(Closed::Oversized(Box::new(Oversized {
             start,
             profile,
             bytes,
@@ -572,9 +570,9 @@ impl TargetWriter {
         let list = !std::mem::replace(&mut inner.listed, true);
         drop(inner);
         if list {
-            self.shared.list_dirty(self);
+            self.env.list_dirty(self);
         }
-        self.shared.hand_to_flusher(self);
+        self.env.hand_to_flusher(self);
         Ok(start.first)
     }
 }

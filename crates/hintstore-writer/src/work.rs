@@ -12,7 +12,7 @@ use hintstore_runtime::{
     sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst, Queue, Signal},
 };
 
-use crate::{WriterConfig, segment::Segment, shared::Shared, steps, target::TargetWriter};
+use crate::{WriterConfig, segment::Segment, steps, target::TargetWriter, write_env::WriteEnv};
 
 /// Syncs that begin early are this far apart at least: where one finds all files in use, the next must
 /// not follow at once.
@@ -119,7 +119,7 @@ impl Drop for Sealing<'_> {
 
 impl Work {
     /// The intervals are others now: nothing waits longer than they say.
-    pub(crate) fn hurry(&self, now: Boot, config: &WriterConfig) {
+    pub(crate) fn shorten_timers(&self, now: Boot, config: &WriterConfig) {
         let mut lists = self.lists.lock();
         let (flush_at, sync_at) = (
             now + config.flush_interval / 2,
@@ -139,9 +139,9 @@ impl Work {
     }
 }
 
-impl Shared {
+impl WriteEnv {
     /// Memory is short.
-    pub(crate) fn press(&self) {
+    pub(crate) fn request_flush(&self) {
         self.work.pressure.store(true, SeqCst);
         self.work.wakers.flush.wake();
     }
@@ -278,7 +278,7 @@ impl Shared {
         let list = |target| self.list_dirty(&target);
         each_taken(self.take_dirty(), &list, |target| {
             target.close_older(older_than);
-            target.help();
+            target.try_flush();
             if !target.is_idle() {
                 self.list_dirty(target);
             }

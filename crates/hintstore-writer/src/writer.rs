@@ -9,9 +9,9 @@ use crate::{
     AppendError, Gate, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
     call::Call,
     config::Bytes,
-    shared::{ByTarget, Parts, Shared},
     steps::{Flush, Prepare, Seal, Sync, SyncAlong},
     target::{TargetStart, TargetWriter},
+    write_env::{ByTarget, Parts, WriteEnv},
 };
 
 /// A slow disk is given this long to make all of a target durable, or of all targets where the store
@@ -33,7 +33,7 @@ type Lasts = ByTarget<Receipt>;
 /// The write path of a store.
 #[derive(Clone)]
 pub struct Writer {
-    shared: Arc<Shared>,
+    env: Arc<WriteEnv>,
 }
 
 impl Writer {
@@ -45,33 +45,33 @@ impl Writer {
         incarnation: Incarnation,
         epoch: u32,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(parts, config, store, incarnation, epoch));
-        let wakers = &shared.work.wakers;
+        let env = Arc::new(WriteEnv::new(parts, config, store, incarnation, epoch));
+        let wakers = &env.work.wakers;
         let mut steps: Vec<(Arc<dyn Step>, &Waker)> = vec![
-            (Arc::new(Flush(shared.clone())), &wakers.flush),
-            (Arc::new(Sync(shared.clone())), &wakers.sync),
-            (Arc::new(Seal(shared.clone())), &wakers.seal),
-            (Arc::new(Prepare(shared.clone())), &wakers.prepare),
+            (Arc::new(Flush(env.clone())), &wakers.flush),
+            (Arc::new(Sync(env.clone())), &wakers.sync),
+            (Arc::new(Seal(env.clone())), &wakers.seal),
+            (Arc::new(Prepare(env.clone())), &wakers.prepare),
         ];
-        for _ in 1..shared.config().sync_threads.get() {
-            steps.push((Arc::new(SyncAlong(shared.clone())), &wakers.sync_along));
+        for _ in 1..env.config().sync_threads.get() {
+            steps.push((Arc::new(SyncAlong(env.clone())), &wakers.sync_along));
         }
         for (step, waker) in steps {
-            shared.runner.start(step, waker.clone(), Next::WhenWoken)?;
+            env.runner.start(step, waker.clone(), Next::WhenWoken)?;
         }
-        Ok(Self { shared })
+        Ok(Self { env })
     }
 
     /// Exchanges the settings. Memory, threads and the largest hint stay as they were.
     pub fn configure(&self, config: WriterConfig) {
-        self.shared.config.set(config);
+        self.env.config.set(config);
         // Other ages may count now.
-        let now = self.shared.clock.boot();
-        for target in self.shared.all_targets() {
-            self.shared.list_aging(&target, now);
+        let now = self.env.clock.boot();
+        for target in self.env.all_targets() {
+            self.env.list_aging(&target, now);
         }
-        self.shared.work.hurry(now, &self.shared.config());
-        let wakers = &self.shared.work.wakers;
+        self.env.work.shorten_timers(now, &self.env.config());
+        let wakers = &self.env.work.wakers;
         for waker in [&wakers.flush, &wakers.sync, &wakers.seal] {
             waker.wake();
         }
@@ -82,14 +82,14 @@ impl Writer {
         if let Some(target) = self.known(id) {
             return target;
         }
-        let mut targets = self.shared.targets.write();
-        let make = || Arc::new(TargetWriter::new(&self.shared, id, start()));
+        let mut targets = self.env.targets.write();
+        let make = || Arc::new(TargetWriter::new(&self.env, id, start()));
         targets.entry(id).or_insert_with(make).clone()
     }
 
     /// The writer of a target that has one.
     pub fn known(&self, id: TargetId) -> Option<Arc<TargetWriter>> {
-        self.shared.targets.read().get(&id).cloned()
+        self.env.targets.read().get(&id).cloned()
     }
 
     /// Takes a hint, and returns when it has reached `level`, at the latest at `deadline`.
@@ -102,7 +102,7 @@ impl Writer {
         gate: &impl Gate,
     ) -> Result<Receipt, AppendError<'a>> {
         // Most appends wait for nothing: the clock is read when one has to.
-        let mut call = Call::new(&self.shared, gate, level, deadline);
+        let mut call = Call::new(&self.env, gate, level, deadline);
         let receipt = match call.accept(&hint, || Draft::new(&hint.body)) {
             Ok(sequence) => Receipt::buffered(hint.target, sequence),
             Err(reason) => return Err(AppendError::Refused { hint, reason }),
@@ -110,7 +110,7 @@ impl Writer {
         if level == Level::Buffered {
             return Ok(receipt);
         }
-        let deadline = self.shared.deadline(deadline);
+        let deadline = self.env.deadline(deadline);
         Self::reach(&gate.writer_of(hint.target), receipt, level, deadline)
     }
 
@@ -122,12 +122,12 @@ impl Writer {
         deadline: Option<Boot>,
         gate: &impl Gate,
     ) -> Batch {
-        let deadline = self.shared.deadline(deadline);
+        let deadline = self.env.deadline(deadline);
         let mut batch = Batch {
             receipts: Vec::with_capacity(hints.len()),
             refused: None,
         };
-        let mut call = Call::new(&self.shared, gate, level, Some(deadline));
+        let mut call = Call::new(&self.env, gate, level, Some(deadline));
         // The last receipt of each target: what is before it in its order is as safe as it.
         let mut lasts = Lasts::default();
         for hint in hints {
@@ -162,8 +162,8 @@ impl Writer {
         deadline: Option<Boot>,
         gate: &impl Gate,
     ) -> Vec<Result<Receipt, Refusal>> {
-        let deadline = self.shared.deadline(deadline);
-        let mut call = Call::new(&self.shared, gate, level, Some(deadline));
+        let deadline = self.env.deadline(deadline);
+        let mut call = Call::new(&self.env, gate, level, Some(deadline));
         let mut draft = None;
         let mut lasts = Lasts::default();
         let mut results: Vec<Result<Receipt, Refusal>> = Vec::with_capacity(targets.len());
@@ -200,7 +200,7 @@ impl Writer {
         let Some(target) = self.known(receipt.target) else {
             return Err(AppendError::InDoubt(receipt));
         };
-        Self::reach(&target, receipt, level, self.shared.deadline(deadline))
+        Self::reach(&target, receipt, level, self.env.deadline(deadline))
     }
 
     /// What a hint has reached, where the last of its batch has reached `level`: not all before that one
@@ -233,23 +233,23 @@ impl Writer {
     /// Looks whether the directory is still the store's own; where it is not, appends are refused from
     /// now on.
     pub fn check_home(&self) -> Result<(), Gone> {
-        self.shared.check_home()
+        self.env.check_home()
     }
 
     /// Says whether the journal, which is not the writer's, could be written: appends are refused as
     /// [`Refusal::StorageFailed`] while it cannot.
     pub fn journal_is(&self, failed: bool) {
-        self.shared.journal_is(failed);
+        self.env.journal_is(failed);
     }
 
     /// How many hints were refused, by reason, since the store was opened.
     pub fn refused(&self) -> Refusals {
-        self.shared.refused.get()
+        self.env.refused.get()
     }
 
     /// Hints that wait for their level.
     pub fn in_flight(&self) -> u64 {
-        self.shared.in_flight.load(SeqCst)
+        self.env.in_flight.load(SeqCst)
     }
 
     /// Has several targets synced at once. Each is waited for afterwards, in whatever order.
@@ -258,7 +258,7 @@ impl Writer {
         let flushed = known.filter_map(|(target, sequence)| {
             target.flush_to(sequence, deadline).ok().map(|()| target)
         });
-        self.shared.ask_sync(flushed);
+        self.env.ask_sync(flushed);
     }
 
     fn reach(
@@ -284,21 +284,20 @@ impl Writer {
     }
 
     fn patience(&self) -> Boot {
-        let patience = self.shared.config().append_timeout.max(SYNC_PATIENCE);
-        self.shared
-            .deadline(Some(self.shared.clock.boot() + patience))
+        let patience = self.env.config().append_timeout.max(SYNC_PATIENCE);
+        self.env.deadline(Some(self.env.clock.boot() + patience))
     }
 
     fn sync_by(&self, target: &Arc<TargetWriter>, deadline: Boot) -> bool {
         let next = target.next();
         let last = next.before();
-        next.get() == Sequence::first_of(self.shared.epoch).get()
+        next.get() == Sequence::first_of(self.env.epoch).get()
             || target.sync_to(last, deadline).is_ok()
     }
 
     /// Ends the open segment of a target, so that it can be retired.
     pub fn roll(&self, target: &Arc<TargetWriter>) {
-        let deadline = self.shared.deadline(None);
+        let deadline = self.env.deadline(None);
         if let Some(mut file) = target.wait_file(deadline) {
             file.roll(target, false);
         }
@@ -306,22 +305,22 @@ impl Writer {
 
     /// Seals what was rolled, as far as the disk has room; the rest is closed without footers.
     pub fn seal_rolled(&self) {
-        self.shared.seal_all(self.shared.deadline(None));
+        self.env.seal_all(self.env.deadline(None));
     }
 
     /// Memory in slabs, and bytes in the kernel that no sync covers.
     pub fn windows(&self) -> (Bytes, Bytes) {
-        let shared = &self.shared;
+        let env = &self.env;
         (
-            Bytes::new(shared.pool.used()),
-            Bytes::new(shared.unsynced_bytes()),
+            Bytes::new(env.pool.used()),
+            Bytes::new(env.unsynced_bytes()),
         )
     }
 
     /// When the oldest hint that is in memory was accepted, and the oldest that no sync covers.
     pub fn windows_since(&self) -> [Option<UnixMillis>; 2] {
         let mut oldest = [UnixMillis::MAX; 2];
-        for target in self.shared.all_targets() {
+        for target in self.env.all_targets() {
             for (oldest, since) in oldest.iter_mut().zip(target.windows_since()) {
                 *oldest = since.min(*oldest);
             }
@@ -331,42 +330,42 @@ impl Writer {
 
     /// Whether appends are refused for the disk's sake, and why.
     pub fn trouble(&self) -> Option<Refusal> {
-        let full = || self.shared.budget.all_full();
-        let trouble = self.shared.may_append().err();
+        let full = || self.env.budget.all_full();
+        let trouble = self.env.may_append().err();
         trouble.or_else(|| full().map(|cap| Refusal::Full { cap }))
     }
 
     /// Refuses further appends, then makes everything durable and seals all segments. Returns
     /// false where something could not be made durable.
     pub fn close(&self) -> bool {
-        self.shared.closed.store(true, SeqCst);
-        self.shared.pool.freed.raise();
+        self.env.closed.store(true, SeqCst);
+        self.env.pool.freed.raise();
         let mut all = true;
         // One for all that a close does, checkpoints included: behind it, each of a thousand targets is
         // still tried, and none waited for.
         let deadline = self.patience();
-        let _first = self.shared.closing_by.set(deadline);
+        let _first = self.env.closing_by.set(deadline);
         // One that is made from now on is made closed.
-        for target in self.shared.all_targets() {
+        for target in self.env.all_targets() {
             target.close();
             all &= self.sync_by(&target, deadline);
             self.roll(&target);
         }
         self.seal_rolled();
-        self.shared.spares.discard(&self.shared);
+        self.env.spares.discard(&self.env);
         all
     }
 
     /// Forgets all targets, after [`Writer::close`]: they hold what they share alive.
     pub fn forget(&self) {
-        let shared = &self.shared;
-        shared.targets.write().clear();
-        shared.work.clear();
+        let env = &self.env;
+        env.targets.write().clear();
+        env.work.clear();
     }
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Writer(epoch {})", self.shared.epoch)
+        write!(f, "Writer(epoch {})", self.env.epoch)
     }
 }

@@ -77,7 +77,7 @@ pub use hintstore_writer::{
     AppendError, Batch, Bytes, Cap, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
 };
 pub use ledger::{Ledger, TargetLedger};
-pub use recover::{Foreign, OpenReport, Windows};
+pub use recover::{AtRisk, Foreign, OpenReport};
 pub use snapshot::{Health, Snapshot, TargetSnapshot};
 pub use space::{Caps, DiskConfig};
 pub use store::HintStore;

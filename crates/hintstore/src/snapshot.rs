@@ -5,7 +5,7 @@ use hintstore_runtime::StepPanics;
 use hintstore_storage::Lacks;
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
-use crate::{Caps, Ledger, TargetLedger, Windows, catalog::Queue, store::Engine};
+use crate::{AtRisk, Caps, Ledger, TargetLedger, catalog::Queue, store::Engine};
 
 /// What goes on in a store: see [`crate::HintStore::snapshot`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Snapshot {
     /// The books of all.
     pub ledger: Ledger,
     /// Accepted and not yet with the kernel, not yet on the disk.
-    pub windows: Windows,
+    pub windows: AtRisk,
     /// When the oldest of those in memory was accepted.
     pub unflushed_since: Option<UnixMillis>,
     /// When the oldest of those that no sync covers was accepted.
@@ -133,7 +133,7 @@ impl Engine {
             descriptors_max: self.descriptors.max(),
             targets,
             ledger,
-            windows: Windows {
+            windows: AtRisk {
                 unflushed,
                 unsynced,
             },

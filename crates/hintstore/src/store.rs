@@ -19,9 +19,9 @@ use crate::{
     Answer, Config, Delivery, Discarded, Environment, Error, Ledger, OpenReport, Page, Result,
     Scope, Snapshot, Truncate,
     admit::Admission,
-    catalog::{Catalog, Entry, Queue},
+    catalog::{Catalog, Queue, SegmentEntry},
     descriptors::{CloseFiles, Descriptors},
-    dispatch::{CheckAhead, Checkpoint, Deliver, Helpers},
+    dispatch::{CheckAhead, CheckQueue, Checkpoint, Deliver},
     expiry::{Known, TrustedClock},
     journal::Journal,
     recover::{Recovered, each_hint, recover},
@@ -52,7 +52,7 @@ pub(crate) struct Engine {
     /// Whether the directory is still the store's own.
     pub(crate) home: Arc<Home>,
     /// Checks blocks before they are read.
-    pub(crate) helpers: Arc<Helpers>,
+    pub(crate) check_queue: Arc<CheckQueue>,
     last_created: ByTarget<UnixMillis>,
     report: OpenReport,
     /// The latest deadlines of segments whose footers were read for the rules by namespace.
@@ -60,12 +60,12 @@ pub(crate) struct Engine {
     /// Wakes the step that checkpoints.
     waker: Waker,
     sweep_at: Mutex<Boot>,
-    pub(crate) look_at: Mutex<Boot>,
+    pub(crate) refresh_at: Mutex<Boot>,
     /// Bytes of foreign files, as they were when the store was opened.
     pub(crate) foreign_bytes: u64,
     /// Bytes of files that are set aside.
     pub(crate) aside_bytes: AtomicU64,
-    aside_segments: AtomicU64,
+    copies: AtomicU64,
     /// Confirmations of the clock up to the last look.
     confirmations_seen: AtomicU64,
     closed: AtomicBool,
@@ -100,8 +100,8 @@ impl Engine {
         // What waits for the end of an interval waits no longer than the new one says.
         let now = self.clock.boot();
         *self.sweep_at.lock() = now;
-        *self.look_at.lock() = now;
-        self.look_around(true, now);
+        *self.refresh_at.lock() = now;
+        self.refresh_admission(true, now);
         self.waker.wake();
         for queue in self.catalog.all() {
             self.catalog.budget.relax_target(&queue.usage);
@@ -124,14 +124,14 @@ impl Engine {
     }
 
     /// An id for a segment that is made outside of the write path: from the upper half of the epoch.
-    pub(crate) fn aside_segment(&self) -> SegmentId {
-        let count = self.aside_segments.fetch_add(1, SeqCst) | 1 << (Sequence::COUNT_BITS - 1);
+    pub(crate) fn next_copy_id(&self) -> SegmentId {
+        let count = self.copies.fetch_add(1, SeqCst) | 1 << (Sequence::COUNT_BITS - 1);
         SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
     }
 
     /// Looks at the time, and where something happened at the space and the windows, on which it
     /// depends who may append.
-    pub(crate) fn look_around(&self, touched: bool, boot: Boot) {
+    pub(crate) fn refresh_admission(&self, touched: bool, boot: Boot) {
         let now = self.time.now(&*self.clock).at_least();
         // Whoever noticed it.
         let confirmed = self.time.confirmations();
@@ -142,7 +142,7 @@ impl Engine {
         let take_all = self.config().take_expired;
         self.admission
             .set_now(if take_all { UnixMillis::MIN } else { now });
-        if self.look_due(boot) || touched {
+        if self.is_refresh_due(boot) || touched {
             // A device that does not tell its space now is asked again.
             drop(self.look_at_space());
             self.look_at_windows();
@@ -177,7 +177,7 @@ impl Engine {
     /// Calls back for each intact hint of a segment, open or closed.
     pub(crate) fn each_in(
         &self,
-        entry: &Entry,
+        entry: &SegmentEntry,
         call: impl FnMut(Sequence, Namespace, UnixMillis),
     ) -> Result<()> {
         Ok(each_hint(&*self.storage, entry, call)?)
@@ -356,13 +356,13 @@ impl HintStore {
         };
         let interval = config.checkpoint_interval;
         let engine = Arc::new(Engine {
-            helpers: Arc::new(Helpers::new(clock.clone())),
+            check_queue: Arc::new(CheckQueue::new(clock.clone())),
             time: TrustedClock::new(&*clock, known),
             admission: Admission::default(),
             latest: Mutex::default(),
             waker: Waker::default(),
             sweep_at: Mutex::new(clock.boot()),
-            look_at: Mutex::new(clock.boot()),
+            refresh_at: Mutex::new(clock.boot()),
             foreign_bytes,
             aside_bytes: AtomicU64::new(aside_bytes),
             storage,
@@ -379,7 +379,7 @@ impl HintStore {
             runner: runner.clone(),
             last_created,
             report,
-            aside_segments: AtomicU64::new(0),
+            copies: AtomicU64::new(0),
             confirmations_seen: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
@@ -388,13 +388,13 @@ impl HintStore {
             .admission
             .set_fences(engine.journal.lock().state.fences());
         engine.admission.set_policy(&engine.config().expiry);
-        engine.look_around(true, engine.clock.boot());
+        engine.refresh_admission(true, engine.clock.boot());
         engine.catalog.touch();
-        let helpers = &engine.helpers;
+        let check_queue = &engine.check_queue;
         runner
             .start(
-                Arc::new(CheckAhead(helpers.clone())),
-                helpers.waker.clone(),
+                Arc::new(CheckAhead(check_queue.clone())),
+                check_queue.waker.clone(),
                 Next::WhenWoken,
             )
             .map_err(Error::Threads)?;
@@ -564,7 +564,7 @@ impl HintStore {
     /// a hint that is retried may arrive after later ones (P2).
     pub fn strict_order(&self, target: TargetId, strict: bool) {
         self.engine().catalog.get_or_add(target).set_strict(strict);
-        self.engine().look_at(target);
+        self.engine().wake_delivery(target);
     }
 
     /// Hands everything that a target accepted to the disk. False where that failed.

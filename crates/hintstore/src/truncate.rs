@@ -148,24 +148,24 @@ impl Engine {
         };
         journal.append_or_forget(Record::Discard(discard))?;
         for (progress, matches) in progresses.iter_mut().zip(matches) {
-            progress.rare.discards.push(discard);
+            progress.exceptional.discards.push(discard);
             for found in matches {
                 progress.ends.add(End::Discarded, found.hints);
                 progress.count_in(found.segment, found.hints);
                 let Progress {
                     unended,
                     again,
-                    rare,
+                    exceptional,
                     ..
                 } = &mut **progress;
-                for ranges in [unended, again, &mut rare.held] {
+                for ranges in [unended, again, &mut exceptional.held] {
                     ranges.subtract(&found.handed);
                 }
             }
             if discard.is_all() {
                 // Nothing at or below is left: delivery goes on behind it.
                 progress.frontier = progress.frontier.max(discarded.up_to);
-                progress.ahead.reset();
+                progress.frontier_cursor.reset();
             }
             progress.dirty = true;
         }
@@ -234,7 +234,10 @@ impl Engine {
                     let handed = progress.unended.contains(sequence);
                     let pending = sequence > progress.frontier || handed;
                     let before = |discard: &Discard| discard.covers(sequence, namespace, created);
-                    if !pending || sequence > up_to || progress.rare.discards.iter().any(before) {
+                    if !pending
+                        || sequence > up_to
+                        || progress.exceptional.discards.iter().any(before)
+                    {
                         return;
                     }
                     let in_time = what.created_before.is_none_or(|limit| created < limit);

@@ -71,8 +71,8 @@ impl Ages {
 impl Engine {
     /// Whether it is time to look at space and windows, with nothing else to do: every five minutes, or
     /// as exactly as the window is to be kept.
-    pub(crate) fn look_due(&self, now: Boot) -> bool {
-        let mut at = self.look_at.lock();
+    pub(crate) fn is_refresh_due(&self, now: Boot) -> bool {
+        let mut at = self.refresh_at.lock();
         let due = *at <= now;
         if due {
             let exact = self

@@ -8,7 +8,7 @@ use crate::{
     args::{self, Dump, DumpFormat, Select, namespace_word},
     decode,
     exit::usage,
-    input::{Bad, Flow, From, HintView, Visitor, each},
+    input::{Finding, Flow, HintSource, HintView, Visitor, each},
     output::{Output, count, hex, time},
 };
 
@@ -114,7 +114,7 @@ impl Visitor for Printer<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         self.bad += u64::from(!bad.harmless);
         if self.dump.format == DumpFormat::Cql {
             let (word, at) = (if bad.harmless { "note" } else { "BAD" }, bad.position);
@@ -143,7 +143,7 @@ pub(crate) fn selected(select: &Select, hint: &HintView<'_>) -> bool {
 pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
     let hash = hex(&Sha256::digest(hint.payload));
     match &hint.from {
-        From::Cassandra {
+        HintSource::Cassandra {
             body_bytes,
             hint: of,
         } => json!({
@@ -162,7 +162,7 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
             "partition_key_hex": of.first_update().map(|first| hex(first.key)),
             "min_timestamp": of.first_update().and_then(|first| first.min_timestamp).map(|t| t.to_string()),
         }),
-        From::Native {
+        HintSource::Native {
             sequence,
             incarnation,
             body,
@@ -257,8 +257,8 @@ pub(crate) fn add_updates(fields: &mut Value, hint: &HintView<'_>, schema: &Sche
 
 fn text(hint: &HintView<'_>, value: args::Value) -> String {
     let place = match &hint.from {
-        From::Cassandra { .. } => format!("#{}", hint.index),
-        From::Native { sequence, .. } => sequence.to_string(),
+        HintSource::Cassandra { .. } => format!("#{}", hint.index),
+        HintSource::Native { sequence, .. } => sequence.to_string(),
     };
     let value = match value {
         args::Value::Size => String::new(),

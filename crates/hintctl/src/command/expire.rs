@@ -11,7 +11,7 @@ use super::{
 use crate::{
     args::Expire,
     exit::usage,
-    input::{Bad, Flow, HintView, Input, Pending, Visitor},
+    input::{Finding, Flow, HintView, Input, Pending, Visitor},
     output::{Output, count, time},
 };
 
@@ -118,7 +118,7 @@ impl Visitor for Counter {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, _: &Finding) -> anyhow::Result<()> {
         Ok(())
     }
 }

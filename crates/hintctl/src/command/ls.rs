@@ -9,7 +9,8 @@ use super::verify::{Walked, tell};
 use crate::{
     args::Paths,
     input::{
-        Bad, CassandraFile, Flow, Found, HintView, Input, NativeFile, SideFile, Visitor, What, each,
+        CassandraFile, FileKind, Finding, Flow, Found, HintView, Input, NativeFile, SideFile,
+        Visitor, each,
     },
     output::{Output, bytes, count, time},
     progress::Bar,
@@ -25,7 +26,7 @@ struct Row {
     newest_ms: Option<i64>,
     last_expiry_ms: Option<i64>,
     remark: String,
-    bad: Vec<Bad>,
+    bad: Vec<Finding>,
 }
 
 #[derive(Default)]
@@ -57,7 +58,7 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
         let mut rows = Vec::new();
         let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
         for file in &input.files {
-            if matches!(file.what, What::SideFile | What::Control) {
+            if matches!(file.what, FileKind::SideFile | FileKind::Control) {
                 continue;
             }
             let mut row = Row::default();
@@ -197,19 +198,19 @@ pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<(
 
 fn look(input: &Input, file: &Found, bar: &Bar, row: &mut Row) -> anyhow::Result<()> {
     match &file.what {
-        What::Native => native(input, file, row),
-        What::Cassandra => cassandra(input, file, bar, row),
-        What::Foreign(why) => {
+        FileKind::Native => native(input, file, row),
+        FileKind::Cassandra => cassandra(input, file, bar, row),
+        FileKind::Foreign(why) => {
             "foreign".clone_into(&mut row.state);
             row.remark.clone_from(why);
             Ok(())
         }
-        What::Misnamed | What::Unfinished => {
+        FileKind::Misnamed | FileKind::Unfinished => {
             file.what.word().clone_into(&mut row.state);
             "not looked into".clone_into(&mut row.remark);
             Ok(())
         }
-        What::SideFile | What::Control => Ok(()),
+        FileKind::SideFile | FileKind::Control => Ok(()),
     }
 }
 
@@ -284,7 +285,7 @@ impl Visitor for Counted<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         // The first says enough here.
         if self.row.bad.len() < 16 {
             self.row.bad.push(bad.clone());
@@ -299,7 +300,7 @@ impl Totals {
         self.hints += row.hints.unwrap_or(0);
         self.bytes += file.info.length;
         self.allocated += file.info.allocated;
-        self.foreign += u64::from(matches!(file.what, What::Foreign(_)));
+        self.foreign += u64::from(matches!(file.what, FileKind::Foreign(_)));
     }
 }
 

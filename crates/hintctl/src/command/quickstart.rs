@@ -24,7 +24,7 @@ use super::convert::{import, importing};
 use crate::{
     args::{Quickstart, QuickstartChild},
     exit::usage,
-    input::{Bad, CassandraFile, Flow, HintView, Input, Visitor, What},
+    input::{CassandraFile, FileKind, Finding, Flow, HintView, Input, Visitor},
     interrupt::Guard,
     output::{Output, time},
 };
@@ -104,7 +104,7 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
         for file in input
             .files
             .iter()
-            .filter(|file| file.what == What::Cassandra)
+            .filter(|file| file.what == FileKind::Cassandra)
         {
             let file = CassandraFile::open(&input.storage, &file.name)?;
             file.walk(&mut Expect {
@@ -449,7 +449,7 @@ impl Visitor for Expect<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         anyhow::bail!(
             "the golden data is damaged at byte {}: {}",
             bad.position,

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::dump::{add_value, fields, selected};
 use crate::{
     args::{self, Replay},
-    input::{Bad, Flow, HintView, Pending, Visitor, each},
+    input::{Finding, Flow, HintView, Pending, Visitor, each},
     interrupt::Making,
     output::{Output, count, json_line, time},
 };
@@ -226,7 +226,7 @@ impl Visitor for Player<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         self.counts.bad += u64::from(!bad.harmless);
         self.output.found_bad(bad);
         self.output.line("bad", bad.json(self.file))?;

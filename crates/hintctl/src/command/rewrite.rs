@@ -25,7 +25,7 @@ use super::{
 use crate::{
     args::Change,
     exit::{Coded, Exit, is_full_disk},
-    input::{Bad, CassandraFile, Flow, Found, From, HintView, Input, Visitor, What},
+    input::{CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor},
     interrupt::Guard,
     output::{Output, bytes, count},
 };
@@ -178,7 +178,7 @@ fn look<'a>(
     for found in input
         .files
         .iter()
-        .filter(|file| file.what == What::Cassandra)
+        .filter(|file| file.what == FileKind::Cassandra)
     {
         let mut counter = Counter::new(fate);
         let walked = bar.walk(input, found, &mut counter);
@@ -277,7 +277,7 @@ struct Counter<'a> {
     /// Of the records that go.
     bytes: u64,
     /// What is damage, or why the file is not looked at.
-    regions: Vec<Bad>,
+    regions: Vec<Finding>,
 }
 
 /// No more damaged regions of one file are told.
@@ -313,7 +313,7 @@ impl Visitor for Counter<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         // What cannot be read is not what was meant.
         if !bad.harmless && self.regions.len() < REGIONS_MAX {
             self.regions.push(bad.clone());
@@ -508,7 +508,7 @@ struct Keeper<'a, W: std::io::Write> {
 
 impl<W: std::io::Write> Visitor for Keeper<'_, W> {
     fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
-        if let From::Cassandra { hint, .. } = &view.from
+        if let HintSource::Cassandra { hint, .. } = &view.from
             && (self.fate)(view) != Fate::Go
         {
             let body = encode_body(hint.creation_time_ms, hint.gcgs_s, hint.mutation);
@@ -517,7 +517,7 @@ impl<W: std::io::Write> Visitor for Keeper<'_, W> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, _: &Finding) -> anyhow::Result<()> {
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     args::Salvage,
     exit::usage,
-    input::{Bad, CassandraFile, Flow, Found, From, HintView, Input, Visitor, What},
+    input::{CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor},
     interrupt::Making,
     output::{Output, bytes, count},
 };
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
     input.tell_misnamed(output)?;
     // Also what a node has set aside itself.
     let is_cassandra = |file: &&Found| {
-        file.what == What::Cassandra || FileName::parse(&file.name) == Some(FileName::Corrupt)
+        file.what == FileKind::Cassandra || FileName::parse(&file.name) == Some(FileName::Corrupt)
     };
     if !input.files.iter().any(|file| is_cassandra(&file)) {
         return Err(usage(format!(
@@ -152,7 +152,7 @@ struct Saver<'a, W: std::io::Write> {
 
 impl<W: std::io::Write> Visitor for Saver<'_, W> {
     fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
-        if let From::Cassandra { hint, .. } = &view.from {
+        if let HintSource::Cassandra { hint, .. } = &view.from {
             let body = encode_body(hint.creation_time_ms, hint.gcgs_s, hint.mutation);
             self.writer.append(&body)?;
             self.hints += 1;
@@ -160,7 +160,7 @@ impl<W: std::io::Write> Visitor for Saver<'_, W> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         // What is only a note may still be bytes that are gone: a torn tail.
         self.regions += u64::from(!bad.harmless || bad.bytes > 0);
         self.lost_bytes += bad.bytes;

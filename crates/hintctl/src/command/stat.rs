@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     args::{Paths, namespace_word},
-    input::{CassandraFile, Found, Input, NativeFile, SideFile, What, each},
+    input::{CassandraFile, FileKind, Found, Input, NativeFile, SideFile, each},
     output::{Output, bytes, time},
 };
 
@@ -14,7 +14,7 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
         input.tell_misnamed(output)?;
         for found in input.hints() {
             let looked = match found.what {
-                What::Native => native(input, found, output),
+                FileKind::Native => native(input, found, output),
                 _ => cassandra(input, found, output),
             };
             let told = super::verify::tell(looked, &found.name, output)?;

@@ -18,7 +18,7 @@ use crate::{
     args::{Select, Truncate},
     decode,
     exit::usage,
-    input::{Bad, Flow, From, HintView, Input, Pending, Visitor, What},
+    input::{FileKind, Finding, Flow, HintSource, HintView, Input, Pending, Visitor},
     output::{Output, count},
 };
 
@@ -35,7 +35,10 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     let input = Input::open(&args.directory)?;
     input.refuse_unfinished()?;
     input.tell_misnamed(output)?;
-    let is_cassandras = input.files.iter().any(|file| file.what == What::Cassandra);
+    let is_cassandras = input
+        .files
+        .iter()
+        .any(|file| file.what == FileKind::Cassandra);
     if input.is_directory && !input.is_store() && (is_cassandras || input.is_empty()?) {
         return of_cassandra(args, &input, output);
     }
@@ -164,7 +167,7 @@ fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<
         found: BTreeMap::new(),
     };
     let bar = output.bar(input.hint_bytes());
-    for file in input.hints().filter(|file| file.what == What::Native) {
+    for file in input.hints().filter(|file| file.what == FileKind::Native) {
         let walked = bar.walk(input, file, &mut planner);
         super::verify::tell(walked, &file.name, output)?;
     }
@@ -180,7 +183,7 @@ struct Planner {
 
 impl Visitor for Planner {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
-        let From::Native { sequence, .. } = hint.from else {
+        let HintSource::Native { sequence, .. } = hint.from else {
             return Ok(Flow::Go);
         };
         let which = &self.which;
@@ -210,7 +213,7 @@ impl Visitor for Planner {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, _: &Finding) -> anyhow::Result<()> {
         // `verify` tells of damage; what cannot be read is not discarded.
         Ok(())
     }

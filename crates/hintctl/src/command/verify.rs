@@ -11,8 +11,8 @@ use crate::{
     decode,
     exit::{closed_pipe, is_full_disk},
     input::{
-        Bad, CassandraFile, Flow, Found, From, HintView, Input, NativeFile, SideFile, Visitor,
-        What, each,
+        CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, NativeFile,
+        SideFile, Visitor, each,
     },
     output::{Output, count, is_of_output},
     progress::Bar,
@@ -23,7 +23,7 @@ use crate::{
 struct Check<'s> {
     hints: u64,
     bytes: u64,
-    bad: Vec<Bad>,
+    bad: Vec<Finding>,
     bad_count: u64,
     harmful: u64,
     last: Option<hintstore::Sequence>,
@@ -52,7 +52,7 @@ impl Visitor for Check<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         self.hints += 1;
         self.bytes += hint.payload.len() as u64;
-        if let From::Native { sequence, .. } = hint.from {
+        if let HintSource::Native { sequence, .. } = hint.from {
             self.disorder += u64::from(self.last.is_some_and(|last| last >= sequence));
             self.last = Some(sequence);
         }
@@ -70,7 +70,7 @@ impl Visitor for Check<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         self.bad_count += 1;
         self.harmful += u64::from(!bad.harmless);
         if self.bad.len() < BAD_MAX {
@@ -94,9 +94,9 @@ impl Check<'_> {
     fn add(&mut self, position: u64, what: &'static str, text: String) {
         self.bad_count += 1;
         self.harmful += 1;
-        self.bad.push(Bad {
+        self.bad.push(Finding {
             position,
-            ..Bad::whole(what, text)
+            ..Finding::whole(what, text)
         });
     }
 }
@@ -129,7 +129,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
                 ..Check::default()
             };
             let walked = match &file.what {
-                What::Native => native(input, file, &bar, &mut check),
+                FileKind::Native => native(input, file, &bar, &mut check),
                 _ => cassandra(input, file, &bar, &mut check),
             };
             bar.pass(file);
@@ -418,7 +418,7 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
         Ok(file) => file,
         Err(error) if error.is_missing() => {
             let text = "it is missing: the store will draw a new identity when it is opened";
-            return output.bad(file_name::STORE, &Bad::whole("store", text.to_owned()));
+            return output.bad(file_name::STORE, &Finding::whole("store", text.to_owned()));
         }
         Err(error) => return Err(error.into()),
     };
@@ -431,7 +431,7 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
         Err(error) if error.is_foreign() => Ok(()),
         Err(error) => {
             let text = format!("neither slot can be read: {error}");
-            output.bad(file_name::STORE, &Bad::whole("store", text))
+            output.bad(file_name::STORE, &Finding::whole("store", text))
         }
     }
 }
@@ -444,9 +444,9 @@ fn damaged_slot(bytes: &[u8], output: &mut Output) -> anyhow::Result<()> {
             && raw.iter().any(|byte| *byte != 0)
         {
             let text = format!("one of two slots cannot be read, and the other counts: {error}");
-            let note = Bad {
+            let note = Finding {
                 position: (at * STORE_SLOT_BYTES) as u64,
-                ..Bad::note("slot", text)
+                ..Finding::note("slot", text)
             };
             output.bad(file_name::STORE, &note)?;
         }

@@ -10,7 +10,7 @@ use hintstore_cassandra::{
 use hintstore_format::expiry::Lifetime;
 use hintstore_storage::File;
 
-use super::{Bad, Flow, From, HintView, Visitor, claimed, misnamed_cassandra};
+use super::{Finding, Flow, HintSource, HintView, Visitor, claimed, misnamed_cassandra};
 
 /// A hint file of Cassandra.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl CassandraFile {
     }
 
     /// Why the records of the file cannot be read, if they cannot.
-    pub(crate) fn refusal(&self) -> Option<Bad> {
-        let whole = |what, text: String| Bad {
+    pub(crate) fn refusal(&self) -> Option<Finding> {
+        let whole = |what, text: String| Finding {
             position: 0,
             bytes: self.length,
             what,
@@ -92,7 +92,7 @@ impl CassandraFile {
                     )
                 },
             )),
-            Err(error @ DescriptorError::Short { length: 0 }) => Some(Bad {
+            Err(error @ DescriptorError::Short { length: 0 }) => Some(Finding {
                 harmless: true,
                 ..whole("empty", error.to_string())
             }),
@@ -135,7 +135,7 @@ impl CassandraFile {
 
     /// How the hints of the file are saved, also where its descriptor is damaged: target and time
     /// are then those of its name, or the target is `given`; how records are stored is tried.
-    pub(crate) fn salvageable(&self, given: Option<TargetId>) -> Result<Salvageable, Bad> {
+    pub(crate) fn salvageable(&self, given: Option<TargetId>) -> Result<Salvageable, Finding> {
         match &self.descriptor {
             Ok(descriptor) => {
                 if let Some(refusal) = self.refusal() {
@@ -159,7 +159,7 @@ impl CassandraFile {
             Err(_) => {
                 let refusal = self.refusal();
                 return refusal.map_or_else(
-                    || Err(Bad::note("empty", "there is nothing in it".to_owned())),
+                    || Err(Finding::note("empty", "there is nothing in it".to_owned())),
                     Err,
                 );
             }
@@ -167,7 +167,7 @@ impl CassandraFile {
         let (_, base) = self.name.rsplit_once('/').unwrap_or(("", &self.name));
         let claim = claimed(base);
         let Some(target) = claim.map(|(target, _)| target).or(given) else {
-            return Err(Bad::whole(
+            return Err(Finding::whole(
                 "descriptor",
                 "the descriptor is damaged and the name says no target: give it with --target"
                     .to_owned(),
@@ -180,7 +180,7 @@ impl CassandraFile {
             .and_then(|version| version.parse().ok())
             .filter(|version| (1..=3).contains(version));
         let Some(version) = name_version else {
-            return Err(Bad::whole(
+            return Err(Finding::whole(
                 "descriptor",
                 "the descriptor is damaged and the name says no version from 1 to 3: rename the \
                  file to TARGET-TIME-VERSION.hints"
@@ -228,7 +228,7 @@ impl CassandraFile {
             version,
             codec,
             start,
-            notes: vec![Bad::whole("descriptor", text)],
+            notes: vec![Finding::whole("descriptor", text)],
         })
     }
 
@@ -434,7 +434,7 @@ impl<V: Visitor> Visitor for Whole<'_, V> {
         self.visitor.hint(hint)
     }
 
-    fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, _: &Finding) -> anyhow::Result<()> {
         self.intact = false;
         Ok(())
     }
@@ -447,7 +447,7 @@ pub(crate) struct Salvageable {
     pub(crate) version: i32,
     pub(crate) codec: Option<Codec>,
     start: u64,
-    pub(crate) notes: Vec<Bad>,
+    pub(crate) notes: Vec<Finding>,
 }
 
 impl Salvageable {
@@ -476,7 +476,7 @@ fn walk(
         };
         let body = records.body();
         let Some(hint) = HintBody::decode(body) else {
-            visitor.bad(&Bad {
+            visitor.bad(&Finding {
                 position,
                 bytes: body.len() as u64 + 12,
                 what: "body",
@@ -502,7 +502,7 @@ fn walk(
                 ttl: None,
             },
             payload: hint.mutation,
-            from: From::Cassandra {
+            from: HintSource::Cassandra {
                 body_bytes: body.len() as u64,
                 hint,
             },
@@ -514,7 +514,7 @@ fn walk(
     Ok(records.is_odd())
 }
 
-fn bad(item: &Item, closed: bool) -> Bad {
+fn bad(item: &Item, closed: bool) -> Finding {
     match *item {
         Item::Intact { position, .. } => {
             unreachable!("the record at {position} is intact")
@@ -523,7 +523,7 @@ fn bad(item: &Item, closed: bool) -> Bad {
             index,
             position,
             length,
-        } => Bad {
+        } => Finding {
             position,
             bytes: length + 12,
             what: "checksum",
@@ -534,7 +534,7 @@ fn bad(item: &Item, closed: bool) -> Bad {
             position,
             bytes,
             found,
-        } => Bad {
+        } => Finding {
             position,
             bytes,
             what: "length",
@@ -553,14 +553,14 @@ fn bad(item: &Item, closed: bool) -> Bad {
             bytes,
             ref text,
             torn,
-        }) => Bad {
+        }) => Finding {
             position,
             bytes,
             what: "block",
             text: format!("{text} (the position is that in the file)"),
             harmless: torn && !closed,
         },
-        Item::Torn { position, left } => Bad {
+        Item::Torn { position, left } => Finding {
             position,
             bytes: left,
             what: "torn",
@@ -572,7 +572,7 @@ fn bad(item: &Item, closed: bool) -> Bad {
             .to_owned(),
             harmless: !closed,
         },
-        Item::ZeroTail { position, left } => Bad {
+        Item::ZeroTail { position, left } => Finding {
             position,
             bytes: left,
             what: "zeros",

@@ -55,12 +55,12 @@ pub(crate) struct Input {
 pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) info: Info,
-    pub(crate) what: What,
+    pub(crate) what: FileKind,
 }
 
 /// What a file is, by its name and its first bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum FileKind {
     /// A native segment.
     Native,
     /// A hint file of Cassandra.
@@ -77,7 +77,7 @@ pub(crate) enum What {
     Foreign(String),
 }
 
-impl What {
+impl FileKind {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -93,7 +93,7 @@ impl What {
 
 /// Why a region of a file is no hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bad {
+pub(crate) struct Finding {
     /// Where it begins.
     pub(crate) position: u64,
     /// How long it is.
@@ -106,7 +106,7 @@ pub(crate) struct Bad {
     pub(crate) harmless: bool,
 }
 
-impl Bad {
+impl Finding {
     /// Something is wrong with a file as a whole.
     pub(crate) fn whole(what: &'static str, text: String) -> Self {
         Self {
@@ -149,12 +149,12 @@ pub(crate) struct HintView<'a> {
     pub(crate) created_ms: i64,
     pub(crate) lifetime: hintstore_format::expiry::Lifetime,
     pub(crate) payload: &'a [u8],
-    pub(crate) from: From<'a>,
+    pub(crate) from: HintSource<'a>,
 }
 
 /// What a hint has besides, by where it is from.
 #[derive(Clone, Debug)]
-pub(crate) enum From<'a> {
+pub(crate) enum HintSource<'a> {
     Cassandra {
         body_bytes: u64,
         hint: HintBody<'a>,
@@ -196,7 +196,7 @@ pub(crate) trait Visitor {
     /// An intact hint.
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow>;
     /// A region that is none.
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()>;
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()>;
 }
 
 /// Looks at each path in turn. What cannot be looked at is told, and the others are looked at all
@@ -280,10 +280,10 @@ impl Input {
         };
         let file = storage.open(name, false)?;
         let what = match what(&storage, name) {
-            What::Control => What::Control,
+            FileKind::Control => FileKind::Control,
             by_name => by_content(&*file).unwrap_or(by_name),
         };
-        if !matches!(what, What::Native | What::Cassandra) {
+        if !matches!(what, FileKind::Native | FileKind::Cassandra) {
             return Err(usage(format!(
                 "{shown} is no hint file: name one, or a directory of them"
             )));
@@ -324,7 +324,7 @@ impl Input {
     /// Hint files of Cassandra's under names that nobody looks into.
     pub(crate) fn misnamed(&self) -> impl Iterator<Item = &Found> {
         let files = self.files.iter();
-        files.filter(|file| file.what == What::Misnamed)
+        files.filter(|file| file.what == FileKind::Misnamed)
     }
 
     /// Tells of these: what is in them is passed over.
@@ -332,7 +332,7 @@ impl Input {
         for file in self.misnamed() {
             let text = "it is a hint file of Cassandra's, and passed over for its name: `hintctl verify` \
                         says which name is its own";
-            output.bad(&file.name, &Bad::whole("name", text.to_owned()))?;
+            output.bad(&file.name, &Finding::whole("name", text.to_owned()))?;
         }
         Ok(())
     }
@@ -345,7 +345,7 @@ impl Input {
     /// Tells of a directory that was not finished.
     fn tell_unfinished(&self, output: &mut Output) -> anyhow::Result<()> {
         if self.is_unfinished() {
-            let bad = Bad::whole("unfinished", UNFINISHED.to_owned());
+            let bad = Finding::whole("unfinished", UNFINISHED.to_owned());
             output.bad(interrupt::MARK, &bad)?;
         }
         Ok(())
@@ -373,9 +373,9 @@ impl Input {
     pub(crate) fn tell_newer_store(&self, output: &mut Output) -> anyhow::Result<()> {
         match self.store_file()? {
             Some(Err(error)) if error.is_foreign() => {
-                let bad = Bad {
+                let bad = Finding {
                     position: error.offset,
-                    ..Bad::whole("version", newer(error))
+                    ..Finding::whole("version", newer(error))
                 };
                 output.bad(file_name::STORE, &bad)
             }
@@ -388,25 +388,25 @@ impl Input {
         for file in self
             .files
             .iter()
-            .filter(|file| file.what == What::Unfinished)
+            .filter(|file| file.what == FileKind::Unfinished)
         {
             let text = "hintctl is making this file, or was killed while it did: the files beside it are \
                         as they were. Remove it if none runs";
-            output.bad(&file.name, &Bad::whole("unfinished", text.to_owned()))?;
+            output.bad(&file.name, &Finding::whole("unfinished", text.to_owned()))?;
         }
         Ok(())
     }
 
     /// Files with hints, in the order in which a node delivers them.
     pub(crate) fn hints(&self) -> impl Iterator<Item = &Found> {
-        let hints = |file: &&Found| matches!(file.what, What::Native | What::Cassandra);
+        let hints = |file: &&Found| matches!(file.what, FileKind::Native | FileKind::Cassandra);
         self.files.iter().filter(hints)
     }
 
     /// Walks the hints of a file.
     pub(crate) fn walk(&self, file: &Found, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
         match file.what {
-            What::Cassandra => {
+            FileKind::Cassandra => {
                 CassandraFile::open(&self.storage, &file.name)?.walk(visitor)?;
                 Ok(())
             }
@@ -416,7 +416,7 @@ impl Input {
 
     /// Whether it is the directory of a native store, or of what is left of one.
     pub(crate) fn is_store(&self) -> bool {
-        let control = |file: &Found| file.what == What::Control;
+        let control = |file: &Found| file.what == FileKind::Control;
         self.is_directory && self.files.iter().any(control)
     }
 
@@ -444,10 +444,10 @@ impl Input {
             } else {
                 "journal"
             };
-            let bad = Bad {
+            let bad = Finding {
                 position: journal.bad_at,
                 bytes: journal.bad_bytes,
-                ..Bad::whole(what, text)
+                ..Finding::whole(what, text)
             };
             output.bad(file_name::JOURNAL, &bad)?;
         }
@@ -456,9 +456,9 @@ impl Input {
                 "behind its last record is none that is whole: a crash cut it off, it is being \
                         written, or it was damaged"
                     .to_owned();
-            let torn = Bad {
+            let torn = Finding {
                 position,
-                ..Bad::note("torn", text)
+                ..Finding::note("torn", text)
             };
             output.bad(file_name::JOURNAL, &torn)?;
         }
@@ -478,7 +478,7 @@ impl Input {
             }
             .into());
         }
-        for found in self.hints().filter(|found| found.what == What::Native) {
+        for found in self.hints().filter(|found| found.what == FileKind::Native) {
             let file = NativeFile::open(&self.storage, &found.name)?;
             if let Some(bad) = file.refusal().filter(|bad| bad.what == "version") {
                 output.bad(&found.name, &bad)?;
@@ -508,7 +508,7 @@ impl Input {
     pub(crate) fn is_native(&self) -> bool {
         self.files
             .iter()
-            .any(|file| matches!(file.what, What::Native | What::Control))
+            .any(|file| matches!(file.what, FileKind::Native | FileKind::Control))
     }
 
     /// Bytes of all files with hints.
@@ -537,7 +537,7 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
                 // It went in between, or its name cannot be said.
                 if name.contains(char::REPLACEMENT_CHARACTER) {
                     let why = "its name is not UTF-8: link to it under another".to_owned();
-                    let (what, info) = (What::Foreign(why), Info::default());
+                    let (what, info) = (FileKind::Foreign(why), Info::default());
                     files.push(Found { name, info, what });
                 }
                 continue;
@@ -546,9 +546,9 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
         };
         let what = match std::fs::metadata(storage.path(&name)) {
             // Opening a pipe or a device can block for ever.
-            Ok(metadata) if !metadata.is_file() => What::Foreign("no regular file".to_owned()),
+            Ok(metadata) if !metadata.is_file() => FileKind::Foreign("no regular file".to_owned()),
             Ok(_) => what(storage, &name),
-            Err(error) => What::Foreign(format!("leads nowhere: {error}")),
+            Err(error) => FileKind::Foreign(format!("leads nowhere: {error}")),
         };
         files.push(Found { name, info, what });
     }
@@ -572,7 +572,7 @@ fn misnamed(
 ) -> anyhow::Result<()> {
     let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
     match claimed(base) {
-        Some(claim) if claim != (target, created_ms) => visitor.bad(&Bad::note(
+        Some(claim) if claim != (target, created_ms) => visitor.bad(&Finding::note(
             "name",
             format!(
                 "the descriptor says target {target}, created {created_ms} ms: it counts, not the \
@@ -595,14 +595,14 @@ fn misnamed_cassandra(name: &str, computed: &str, visitor: &mut dyn Visitor) -> 
         _ => "passes over a file of this name",
     };
     let text = format!("its header says that it is {computed}: Cassandra {does}");
-    visitor.bad(&Bad::note("name", text))
+    visitor.bad(&Finding::note("name", text))
 }
 
 /// By target, then by time as a number: the order in which a node delivers. Of a native file the
 /// descriptor says both, as its name may be anything, and the first sequence is the time.
 fn order(storage: &Arc<OsStorage>, file: &Found) -> (String, u64, String) {
     let name = file.name.clone();
-    if file.what == What::Native
+    if file.what == FileKind::Native
         && let Ok(native) = NativeFile::open(storage, &name)
         && let (Some(target), Some(first)) = (native.target(), native.first())
     {
@@ -614,22 +614,22 @@ fn order(storage: &Arc<OsStorage>, file: &Found) -> (String, u64, String) {
     (target.to_owned(), time, name)
 }
 
-fn what(storage: &OsStorage, name: &str) -> What {
+fn what(storage: &OsStorage, name: &str) -> FileKind {
     if file_name::CONTROL.contains(&name) || file_name::is_spare(name) {
-        return What::Control;
+        return FileKind::Control;
     }
     let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
     if file_name::parse_segment(base).is_some() {
-        return What::Native;
+        return FileKind::Native;
     }
     let is_of_hints = |of: &str| of.contains(".hints") || of.contains(".crc32");
     if base.strip_suffix(".tmp").is_some_and(is_of_hints) {
-        return What::Unfinished;
+        return FileKind::Unfinished;
     }
     match FileName::parse(name) {
-        Some(FileName::Hints) => What::Cassandra,
-        Some(FileName::SideFile) => What::SideFile,
-        Some(FileName::Corrupt) => What::Foreign(
+        Some(FileName::Hints) => FileKind::Cassandra,
+        Some(FileName::SideFile) => FileKind::SideFile,
+        Some(FileName::Corrupt) => FileKind::Foreign(
             "set aside by Cassandra at start-up: its descriptor is damaged".to_owned(),
         ),
         // A copy under another name.
@@ -637,9 +637,9 @@ fn what(storage: &OsStorage, name: &str) -> What {
             .open(name, false)
             .ok()
             .and_then(|file| by_content(&*file))
-            .unwrap_or(What::Cassandra),
-        None if is_of_cassandra(storage, name) => What::Misnamed,
-        None => What::Foreign("not a hint file".to_owned()),
+            .unwrap_or(FileKind::Cassandra),
+        None if is_of_cassandra(storage, name) => FileKind::Misnamed,
+        None => FileKind::Foreign("not a hint file".to_owned()),
     }
 }
 
@@ -655,12 +655,12 @@ fn is_of_cassandra(storage: &OsStorage, name: &str) -> bool {
 }
 
 /// What a single file is that somebody named: its name may be anything.
-fn by_content(file: &dyn File) -> Option<What> {
+fn by_content(file: &dyn File) -> Option<FileKind> {
     let mut head = [0; 8];
     let read = file.read_at(&mut head, 0).ok()?;
     if head.get(..read)? == SEGMENT_MAGIC {
-        return Some(What::Native);
+        return Some(FileKind::Native);
     }
     // Cassandra's begin with a small version.
-    (read == 8 && head.starts_with(&[0, 0, 0])).then_some(What::Cassandra)
+    (read == 8 && head.starts_with(&[0, 0, 0])).then_some(FileKind::Cassandra)
 }

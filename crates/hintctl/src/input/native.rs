@@ -16,7 +16,7 @@ use hintstore_reader::{
 };
 use hintstore_storage::File;
 
-use super::{Bad, Flow, From, HintView, Visitor, misnamed, newer};
+use super::{Finding, Flow, HintSource, HintView, Visitor, misnamed, newer};
 
 /// A native segment.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl NativeFile {
     }
 
     /// What is wrong with the descriptor, if anything.
-    pub(crate) fn refusal(&self) -> Option<Bad> {
+    pub(crate) fn refusal(&self) -> Option<Finding> {
         let error = self.inspected.descriptor.as_ref().err()?;
         let (what, text) = if error.is_foreign() {
             ("version", newer(*error))
@@ -59,10 +59,10 @@ impl NativeFile {
                 format!("the descriptor cannot be read: {error}"),
             )
         };
-        Some(Bad {
+        Some(Finding {
             position: error.offset,
             bytes: self.inspected.info.length.min(128),
-            ..Bad::whole(what, text)
+            ..Finding::whole(what, text)
         })
     }
 
@@ -177,7 +177,7 @@ impl NativeFile {
             passed = header.end();
             let frames = walk.frames(&block)?;
             let Some(entries) = &block.entries else {
-                visitor.bad(&Bad {
+                visitor.bad(&Finding {
                     position: block.header.position.offset,
                     bytes: block.header.length(),
                     what: "profiles",
@@ -198,7 +198,7 @@ impl NativeFile {
                         sequence,
                     } => (at, header, sequence),
                     FrameItem::Bad { at, length } => {
-                        visitor.bad(&Bad {
+                        visitor.bad(&Finding {
                             position: frames_at + at as u64,
                             bytes: length as u64,
                             what: "frame",
@@ -214,9 +214,9 @@ impl NativeFile {
                 let frame = Frame::read_body(header, &frames, at, base).ok();
                 let Some((frame, entry)) = frame.zip(entries.get(usize::from(header.profile)))
                 else {
-                    visitor.bad(&Bad {
+                    visitor.bad(&Finding {
                         position: frames_at + at as u64,
-                        ..Bad::whole(
+                        ..Finding::whole(
                             "frame",
                             format!(
                                 "the checksum of hint {} holds, but its body or its profile {} \
@@ -237,7 +237,7 @@ impl NativeFile {
                     created_ms: frame.body.created.get(),
                     lifetime: entry.profile.lifetime(),
                     payload: frame.body.payload,
-                    from: From::Native {
+                    from: HintSource::Native {
                         store,
                         segment,
                         kind,
@@ -254,9 +254,9 @@ impl NativeFile {
         }
         if !sealed {
             let text = "no footer: it is being written, a crash left it, or it was cut off here";
-            visitor.bad(&Bad {
+            visitor.bad(&Finding {
                 position: length,
-                ..Bad::note("open", text.to_owned())
+                ..Finding::note("open", text.to_owned())
             })?;
         }
         Ok(())
@@ -264,7 +264,7 @@ impl NativeFile {
 
     /// In a file without a footer, what is not known synced may be a write in progress, or one that
     /// a crash tore.
-    fn hole(&self, hole: Hole, synced_to: u64) -> anyhow::Result<Bad> {
+    fn hole(&self, hole: Hole, synced_to: u64) -> anyhow::Result<Finding> {
         let mut head = [0; FOOTER_MAGIC.len()];
         // The footer begins the sector behind the last block.
         self.file
@@ -281,7 +281,7 @@ impl NativeFile {
         } else {
             ("hole", "no block: damaged", false)
         };
-        Ok(Bad {
+        Ok(Finding {
             position: hole.offset,
             bytes: hole.length,
             what,
@@ -291,7 +291,7 @@ impl NativeFile {
     }
 
     /// A crash between the footer and the cut behind it leaves zeros, and nothing else.
-    fn behind_footer(&self, footer: &Footer) -> anyhow::Result<Bad> {
+    fn behind_footer(&self, footer: &Footer) -> anyhow::Result<Finding> {
         let at = footer.summary.file_length;
         let mut piece = vec![0; 1 << 16];
         let (mut from, mut zeros) = (at, true);
@@ -308,7 +308,7 @@ impl NativeFile {
         } else {
             "bytes behind the footer that are none of this file"
         };
-        Ok(Bad {
+        Ok(Finding {
             position: at,
             bytes: self.inspected.info.length.saturating_sub(at),
             what: "tail",

@@ -6,7 +6,7 @@ use hintstore::{Sequence, TargetId, UnixMillis, inspect::JournalView};
 
 use hintstore_format::descriptor::Kind;
 
-use super::{From, HintView, Input};
+use super::{HintSource, HintView, Input};
 use crate::output::Output;
 
 /// What the journal says, and what was met so far.
@@ -28,7 +28,7 @@ impl Pending {
 
     /// Whether a hint is to be delivered. Hints of a target are asked for in order.
     pub(crate) fn has(&mut self, hint: &HintView<'_>) -> bool {
-        let From::Native {
+        let HintSource::Native {
             segment,
             kind,
             sequence,

@@ -1,6 +1,7 @@
 //! hintctl through its binary: on real files, damaged files, and wrong ones.
 #![expect(clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 
+mod bad_input;
 mod bench;
 mod cassandra;
 mod interop;
@@ -9,4 +10,3 @@ mod native;
 mod reports;
 mod tool;
 mod transform;
-mod wrong;

@@ -24,7 +24,7 @@ use crate::trace::event;
 
 pub(crate) use queue::{Moved, Queue};
 pub(crate) use ranges::Ranges;
-pub(crate) use segment::{Closed, Entry, NOT_TORN, State};
+pub(crate) use segment::{Closed, NOT_TORN, SegmentEntry, State};
 
 /// All targets of a store.
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ impl Catalog {
 impl SegmentEvents for Catalog {
     fn opened(&self, segment: &Arc<Segment>) {
         self.get_or_add(segment.target())
-            .insert(Entry::open(segment));
+            .insert(SegmentEntry::open(segment));
     }
 
     fn flushed(&self, target: TargetId) {
@@ -133,7 +133,7 @@ impl SegmentEvents for Catalog {
             "segment closed"
         );
         let queue = self.get_or_add(segment.target());
-        queue.insert(Entry::written(segment, summary, sealed));
+        queue.insert(SegmentEntry::written(segment, summary, sealed));
         // All of it may be delivered already, and then its file goes.
         queue.closed_some.store(true, Release);
         self.touch();
@@ -167,6 +167,6 @@ impl SegmentEvents for Catalog {
             "a sync failed; what was unsynced is in another segment"
         );
         let queue = self.get_or_add(poisoned.target());
-        queue.replace(Entry::poisoned(poisoned, from), moved);
+        queue.replace(SegmentEntry::poisoned(poisoned, from), moved);
     }
 }

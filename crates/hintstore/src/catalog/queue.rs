@@ -13,7 +13,7 @@ use hintstore_runtime::{
 use hintstore_writer::{RefusalCounts, TargetWriter, Usage};
 use smallvec::SmallVec;
 
-use super::{Entry, Ranges, State};
+use super::{Ranges, SegmentEntry, State};
 use crate::{dispatch::Progress, ledger::TargetLedger, window::Ages};
 
 /// Hints that a failed sync moved from one segment to another.
@@ -27,7 +27,7 @@ pub(crate) struct Moved {
 }
 
 /// Most targets have one.
-type Segments = SmallVec<[Arc<Entry>; 1]>;
+type Segments = SmallVec<[Arc<SegmentEntry>; 1]>;
 
 /// One target.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ impl Queue {
 
     /// Adds a segment, or puts what is known of it now in its place. One that was retired in
     /// between does not come back.
-    pub(crate) fn insert(&self, entry: Entry) {
+    pub(crate) fn insert(&self, entry: SegmentEntry) {
         let mut segments = self.segments.lock();
         let known = segments.iter_mut().find(|known| known.id == entry.id);
         match (known, &entry.state) {
@@ -177,7 +177,7 @@ impl Queue {
     }
 
     /// Puts what is left of a segment in its place, and notes what was moved out of it.
-    pub(crate) fn replace(&self, entry: Entry, moved: Option<Moved>) {
+    pub(crate) fn replace(&self, entry: SegmentEntry, moved: Option<Moved>) {
         let mut moves = self.moved.lock();
         self.insert(entry);
         moves.extend(moved);
@@ -189,7 +189,7 @@ impl Queue {
     }
 
     /// Adds a segment that was found at open.
-    pub(crate) fn recover(&self, entry: Entry) {
+    pub(crate) fn recover(&self, entry: SegmentEntry) {
         Self::place(&mut self.segments.lock(), entry);
     }
 
@@ -245,7 +245,7 @@ impl Queue {
         firsts.flatten().min().unwrap_or(Sequence::MAX)
     }
 
-    fn place(segments: &mut Segments, entry: Entry) {
+    fn place(segments: &mut Segments, entry: SegmentEntry) {
         let at =
             segments.partition_point(|known| (known.first, known.id) < (entry.first, entry.id));
         segments.insert(at, Arc::new(entry));
@@ -256,13 +256,17 @@ impl Queue {
     }
 
     /// All segments, in order.
-    pub(crate) fn segments(&self) -> Vec<Arc<Entry>> {
+    pub(crate) fn segments(&self) -> Vec<Arc<SegmentEntry>> {
         self.segments.lock().to_vec()
     }
 
     /// Segments that may hold sequences from `first` to `last`, in order: there may be thousands of
     /// others.
-    pub(crate) fn segments_within(&self, first: Sequence, last: Sequence) -> Vec<Arc<Entry>> {
+    pub(crate) fn segments_within(
+        &self,
+        first: Sequence,
+        last: Sequence,
+    ) -> Vec<Arc<SegmentEntry>> {
         let segments = self.segments.lock();
         segments
             .iter()
@@ -273,7 +277,7 @@ impl Queue {
     }
 
     /// The first segment that has hints behind `sequence`.
-    pub(crate) fn segment_after(&self, sequence: Sequence) -> Option<Arc<Entry>> {
+    pub(crate) fn segment_after(&self, sequence: Sequence) -> Option<Arc<SegmentEntry>> {
         let segments = self.segments.lock();
         segments
             .iter()

@@ -13,7 +13,7 @@ use crate::dispatch::Copied;
 
 /// A segment of a target.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct SegmentEntry {
     pub(crate) id: SegmentId,
     /// The store that accepted its hints: another than this after a restore.
     pub(crate) store: StoreId,
@@ -85,7 +85,7 @@ impl From<&Summary> for Sealed {
     }
 }
 
-impl Entry {
+impl SegmentEntry {
     pub(crate) fn open(segment: &Arc<Segment>) -> Self {
         Self::with(segment, State::Open(segment.clone()))
     }

@@ -103,7 +103,7 @@ impl Engine {
         progress.end(&queue, &delivered, End::Delivered);
         progress.end(&queue, &rejected, End::Rejected);
         if let Ok(false) = kept {
-            progress.rare.unkept.join(&rejected);
+            progress.exceptional.unkept.join(&rejected);
         }
         drop(progress);
         self.catalog.touch();

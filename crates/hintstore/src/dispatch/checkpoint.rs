@@ -13,7 +13,7 @@ use hintstore_sweep::latest_deadline;
 use super::{presence, progress::Progress};
 use crate::{
     Error, Result,
-    catalog::{Entry, Queue},
+    catalog::{Queue, SegmentEntry},
     expiry::{Now, Verdict},
     journal::Journal,
     recover::aside,
@@ -34,7 +34,7 @@ struct Settled {
     losses: Vec<Record>,
     checkpoint: journal::Checkpoint,
     /// Segments that are done, with the queue they are in, damaged or not.
-    done: Vec<(Arc<Queue>, Arc<Entry>, bool)>,
+    done: Vec<(Arc<Queue>, Arc<SegmentEntry>, bool)>,
 }
 
 /// Targets whose state counts as checkpointed: dirty again unless all of it came to its end, whether
@@ -76,7 +76,7 @@ impl Step for Checkpoint {
         if touched && self.0.checkpoint().is_err() {
             self.0.catalog.touch();
         }
-        self.0.look_around(touched, now);
+        self.0.refresh_admission(touched, now);
         Next::After(self.0.config().checkpoint_interval)
     }
 }
@@ -160,7 +160,7 @@ impl Engine {
         }
         progress.finish_passed(queue);
         progress.dirty = false;
-        let is_done = |entry: &Arc<Entry>| progress.is_done(entry);
+        let is_done = |entry: &Arc<SegmentEntry>| progress.is_done(entry);
         let mut done: Vec<_> = queue
             .segments()
             .into_iter()
@@ -191,18 +191,18 @@ impl Engine {
                     progress.ends.join(&std::mem::take(&mut theirs.ends));
                     theirs.is_gone = true;
                     queue.remove_deferred(&child);
-                    let leaves = |entry: Arc<Entry>| {
+                    let leaves = |entry: Arc<SegmentEntry>| {
                         let damaged = theirs.is_damaged(&entry);
                         (entry, damaged)
                     };
                     if let Some(entry) = entry {
-                        progress.rare.leaving.push(leaves(entry));
+                        progress.exceptional.leaving.push(leaves(entry));
                     }
                 }
             }
         }
         // They stay listed until their records are durable.
-        for (entry, damaged) in &progress.rare.leaving {
+        for (entry, damaged) in &progress.exceptional.leaving {
             done.push((queue.clone(), entry.clone(), *damaged));
         }
         losses.extend(self.loss_of_unkept(queue.target, &mut progress));
@@ -227,7 +227,7 @@ impl Engine {
 
     /// Tells of rejected hints for which there was no room among the dead letters.
     fn loss_of_unkept(&self, target: TargetId, progress: &mut Progress) -> Option<Record> {
-        let unkept = progress.rare.get_mut()?.unkept.take();
+        let unkept = progress.exceptional.get_mut()?.unkept.take();
         let (first, last) = (unkept.ranges().first()?, unkept.ranges().last()?);
         Some(Record::Loss(Loss {
             target,
@@ -248,7 +248,7 @@ impl Engine {
         journal: &mut Journal,
         queue: &Queue,
         holder: &Queue,
-        entry: &Entry,
+        entry: &SegmentEntry,
         damaged: bool,
     ) {
         let mut progress = holder.progress.lock();
@@ -256,7 +256,7 @@ impl Engine {
         // it for damaged.
         holder.remove(entry.id);
         progress.ended_in.remove(&entry.id);
-        if let Some(rare) = progress.rare.get_mut() {
+        if let Some(rare) = progress.exceptional.get_mut() {
             rare.damaged.remove(&entry.id);
             rare.leaving.retain(|(left, _)| left.id != entry.id);
         }
@@ -286,7 +286,7 @@ impl Engine {
         let mut holders = Vec::new();
         for queue in self.catalog.all() {
             for holder in queue.with_deferred() {
-                let closed = |entry: &Arc<Entry>| entry.closed().is_some();
+                let closed = |entry: &Arc<SegmentEntry>| entry.closed().is_some();
                 let entries: Vec<_> = holder.segments().into_iter().filter(closed).collect();
                 holders.push((holder, entries));
             }
@@ -351,7 +351,7 @@ impl Engine {
     /// once under each set of rules; `None` where it is enough to know the summary, and it lives.
     fn latest_deadline(
         &self,
-        entry: &Entry,
+        entry: &SegmentEntry,
         known: Option<UnixMillis>,
         now: Now,
         policy: &Policy,
@@ -378,7 +378,7 @@ impl Engine {
     }
 
     /// Ends all of a segment in one way. False where it is listed no more.
-    fn end_all(&self, holder: &Queue, entry: &Arc<Entry>, end: End) -> bool {
+    fn end_all(&self, holder: &Queue, entry: &Arc<SegmentEntry>, end: End) -> bool {
         let mut progress = holder.progress.lock();
         let is_listed = || holder.segments().iter().any(|known| known.id == entry.id);
         if progress.is_gone || !is_listed() {
@@ -389,13 +389,13 @@ impl Engine {
         progress.end_whole(holder, entry, end);
         if end == End::Damaged {
             // Whoever took the file away may bring it back: then it is kept for an operator.
-            progress.rare.damaged.insert(entry.id);
+            progress.exceptional.damaged.insert(entry.id);
         }
-        progress.ahead.reset();
+        progress.frontier_cursor.reset();
         let damaged = progress.is_damaged(entry);
         if !progress.is_done(entry) {
             // There are living hints before it: the order of delivery goes on without it.
-            progress.rare.leaving.push((entry.clone(), damaged));
+            progress.exceptional.leaving.push((entry.clone(), damaged));
             holder.remove(entry.id);
         }
         self.catalog.touch();

@@ -85,7 +85,7 @@ impl<'a> SegmentCopy<'a> {
             store: engine.store,
             incarnation: engine.incarnation,
             target,
-            segment: engine.aside_segment(),
+            segment: engine.next_copy_id(),
             created,
             first,
             kind,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use hintstore_format::{SegmentId, Sequence, layout::align_up};
-use hintstore_reader::{Block, Item, MapSource, PreadSource, Source, Walk, Window, read_footer};
+use hintstore_reader::{Block, ByteView, Item, MapSource, PreadSource, Source, Walk, read_footer};
 use hintstore_storage::{File, Result, Storage};
 
 use super::{
-    ahead::{Ahead, Checked, Helpers, LEAST},
+    pre_check::{CheckQueue, Checked, LEAST, PreCheck},
     presence,
 };
-use crate::catalog::{Entry, Queue, State};
+use crate::catalog::{Queue, SegmentEntry, State};
 
 /// Reads the segments of one target in order.
 #[derive(Debug, Default)]
@@ -38,30 +38,30 @@ struct Reading {
     /// The file could not be read in large pieces: it is read in the smallest that will do.
     careful: bool,
     /// Checks before this reads, where the segment is mapped.
-    ahead: Option<Arc<Ahead>>,
+    ahead: Option<Arc<PreCheck>>,
     /// A block of which some frames are still to be read, where, and what is known of them.
-    open: Option<(Block, Window, usize, Checked)>,
+    open: Option<(Block, ByteView, usize, Checked)>,
 }
 
 /// What a cursor finds.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum CursorItem {
     /// A block, its frames, and where to begin in them.
     Block {
         /// The segment it is of.
-        entry: Arc<Entry>,
+        entry: Arc<SegmentEntry>,
         block: Block,
-        frames: Window,
+        frames: ByteView,
         at: usize,
         /// What is known of its frames.
         checked: Checked,
     },
     /// A closed segment holds nothing more.
-    Finished(Arc<Entry>),
+    Finished(Arc<SegmentEntry>),
     /// Somebody took the file of a segment away, or put another in its place.
-    Missing(Arc<Entry>),
+    Missing(Arc<SegmentEntry>),
     /// Damage, in the closed or open segment.
-    Damage(Arc<Entry>),
+    Damage(Arc<SegmentEntry>),
     /// Nothing more for now.
     Nothing,
 }
@@ -76,16 +76,16 @@ impl Cursor {
     }
 
     /// Goes on behind `after`. Cheap only where calls come in order. Sealed segments are mapped
-    /// where there are helpers, who check them ahead.
+    /// where there is a queue whose steps check them before.
     pub(crate) fn next(
         &mut self,
         storage: &dyn Storage,
         queue: &Queue,
         after: Sequence,
-        helpers: Option<&Helpers>,
-    ) -> Result<Found> {
+        check_queue: Option<&CheckQueue>,
+    ) -> Result<CursorItem> {
         let Some(entry) = queue.segment_after(after) else {
-            return Ok(Found::Nothing);
+            return Ok(CursorItem::Nothing);
         };
         if after < self.behind {
             self.reset();
@@ -94,22 +94,22 @@ impl Cursor {
         let same = |reading: &Reading| reading.segment == entry.id;
         if !self.reading.as_deref().is_some_and(same) {
             self.reset();
-            let map = helpers.is_some() && !self.unmapped.contains(&entry.id);
+            let map = check_queue.is_some() && !self.unmapped.contains(&entry.id);
             match Reading::start(storage, &entry, after, map) {
                 Ok(Some(reading)) => self.reading = Some(Box::new(reading)),
                 // Somebody took the file away: there is nothing to wait for.
-                Ok(None) => return Ok(Found::Missing(entry)),
-                Err(error) if error.is_missing() => return Ok(Found::Missing(entry)),
+                Ok(None) => return Ok(CursorItem::Missing(entry)),
+                Err(error) if error.is_missing() => return Ok(CursorItem::Missing(entry)),
                 Err(error) => return Err(error),
             }
         }
         let Some(reading) = &mut self.reading else {
-            return Ok(Found::Nothing);
+            return Ok(CursorItem::Nothing);
         };
         if let Some((block, frames, at, checked)) = reading.open.take()
             && block.header.last() > after
         {
-            return Ok(Found::Block {
+            return Ok(CursorItem::Block {
                 entry,
                 block,
                 frames,
@@ -124,7 +124,7 @@ impl Cursor {
                     let from = reading.walk.offset();
                     let behind = align_up(from + 1, UNREADABLE);
                     if reading.pass_unreadable(&entry, from, behind) {
-                        return Ok(Found::Damage(entry));
+                        return Ok(CursorItem::Damage(entry));
                     }
                 }
                 Ok(Some(Item::Block(block))) if block.header.start.first > entry.last() => {}
@@ -135,20 +135,20 @@ impl Cursor {
                     header,
                 }))) => {
                     if was_synced(&entry, header.end()) {
-                        return Ok(Found::Damage(entry));
+                        return Ok(CursorItem::Damage(entry));
                     }
                 }
                 Ok(Some(Item::Hole(hole))) => {
                     if was_synced(&entry, hole.offset + 1) {
-                        return Ok(Found::Damage(entry));
+                        return Ok(CursorItem::Damage(entry));
                     }
                 }
                 Ok(Some(Item::Block(block))) => {
                     if let Ok(frames) = reading.walk.frames(&block) {
-                        let helpers = helpers.filter(|_| !self.alone);
-                        let ahead = reading.ahead.as_ref().zip(helpers);
+                        let check_queue = check_queue.filter(|_| !self.alone);
+                        let ahead = reading.ahead.as_ref().zip(check_queue);
                         let checked = ahead.map(|(ahead, by)| ahead.reach(&block.header, by));
-                        return Ok(Found::Block {
+                        return Ok(CursorItem::Block {
                             entry,
                             block,
                             frames,
@@ -158,16 +158,16 @@ impl Cursor {
                     }
                     let (from, behind) = (block.header.position.offset, block.header.end());
                     if reading.pass_unreadable(&entry, from, behind) {
-                        return Ok(Found::Damage(entry));
+                        return Ok(CursorItem::Damage(entry));
                     }
                 }
                 Ok(Some(Item::Footer(_)) | None) => {
                     return Ok(match &entry.state {
                         // More was written since the catalog was asked.
-                        State::Open(_) => Found::Nothing,
+                        State::Open(_) => CursorItem::Nothing,
                         State::Closed(_) => {
                             self.reset();
-                            Found::Finished(entry)
+                            CursorItem::Finished(entry)
                         }
                     });
                 }
@@ -181,7 +181,7 @@ impl Cursor {
     }
 
     /// Leaves a block with frames unread; the next call goes on there.
-    pub(crate) fn leave(&mut self, block: Block, frames: Window, at: usize, checked: Checked) {
+    pub(crate) fn leave(&mut self, block: Block, frames: ByteView, at: usize, checked: Checked) {
         if let Some(reading) = &mut self.reading {
             reading.open = Some((block, frames, at, checked));
         }
@@ -212,12 +212,12 @@ impl Cursor {
 }
 
 /// Whether all up to this place is known to have been synced: nothing of it is torn.
-pub(super) fn was_synced(entry: &Entry, end: u64) -> bool {
+pub(super) fn was_synced(entry: &SegmentEntry, end: u64) -> bool {
     entry.closed().is_none_or(|closed| end <= closed.synced_to)
 }
 
 /// Where the blocks of a segment end now.
-fn end(entry: &Entry) -> u64 {
+fn end(entry: &SegmentEntry) -> u64 {
     match &entry.state {
         State::Open(segment) => segment.written(),
         State::Closed(closed) => closed.end,
@@ -228,7 +228,7 @@ impl Reading {
     /// Opens a segment; nothing where another file has its name.
     fn start(
         storage: &dyn Storage,
-        entry: &Entry,
+        entry: &SegmentEntry,
         after: Sequence,
         map: bool,
     ) -> Result<Option<Self>> {
@@ -264,7 +264,7 @@ impl Reading {
         let ahead = mapped
             .as_ref()
             .filter(|_| long)
-            .map(|source| Arc::new(Ahead::new(source.clone(), entry.id, at, end(entry))));
+            .map(|source| Arc::new(PreCheck::new(source.clone(), entry.id, at, end(entry))));
         let source: Box<dyn Source> = match mapped {
             Some(source) => Box::new(source),
             None => Box::new(PreadSource::sequential(file.clone())),
@@ -283,7 +283,7 @@ impl Reading {
     /// Deals with a place that the disk could not read: first by reading smaller pieces, which
     /// may leave the bad sector out, once more from `from`; then by going on at `behind`. True
     /// where it went on, and something is lost.
-    fn pass_unreadable(&mut self, entry: &Entry, from: u64, behind: u64) -> bool {
+    fn pass_unreadable(&mut self, entry: &SegmentEntry, from: u64, behind: u64) -> bool {
         if self.careful {
             self.walk.skip_to(behind);
             return true;

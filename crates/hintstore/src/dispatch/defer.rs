@@ -18,17 +18,17 @@ use hintstore_format::{
     frame::{Frame, Header, Origin},
     journal::{Discard, End, Range},
 };
-use hintstore_reader::{Block, FrameItem, Frames, Window};
+use hintstore_reader::{Block, ByteView, FrameItem, Frames};
 use hintstore_runtime::sync::MutexGuard;
 use hintstore_storage::Result;
 
 use super::{
     copy::{Copied, SegmentCopy},
-    cursor::{Cursor, Found},
+    cursor::{Cursor, CursorItem},
     progress::Progress,
 };
 use crate::{
-    catalog::{Entry, Queue, Ranges},
+    catalog::{Queue, Ranges, SegmentEntry},
     store::Engine,
 };
 
@@ -50,9 +50,9 @@ struct Source<'a> {
 
 /// A block, and those of its hints that are still to be copied.
 struct Opened {
-    entry: Arc<Entry>,
+    entry: Arc<SegmentEntry>,
     block: Block,
-    frames: Window,
+    frames: ByteView,
     places: VecDeque<(Sequence, usize, Header)>,
 }
 
@@ -63,7 +63,7 @@ impl Engine {
         let children = queue.deferred();
         let crowded = |progress: &Progress| {
             let holes = progress.unended.ranges().len();
-            let waiting = !progress.again.is_empty() || !progress.rare.held.is_empty();
+            let waiting = !progress.again.is_empty() || !progress.exceptional.held.is_empty();
             holes >= self.config().checkpoint_holes_max && waiting
         };
         let any = children.iter().any(|child| crowded(&child.progress.lock()));
@@ -157,7 +157,7 @@ impl Engine {
         let mut body = frame.body;
         let discarded =
             |discard: &Discard| discard.covers(sequence, entry.profile.namespace, body.created);
-        if source.progress.rare.discards.iter().any(discarded) {
+        if source.progress.exceptional.discards.iter().any(discarded) {
             return Ok(true);
         }
         if (open.entry.store, open.entry.incarnation) != (self.store, self.incarnation) {
@@ -192,7 +192,7 @@ impl Engine {
                 progress.ends.add(End::Damaged, gone);
                 progress.count_in(entry.id, gone + child.copied.count());
                 let damaged = gone > 0 || progress.is_damaged(&entry);
-                parent.progress.rare.leaving.push((entry, damaged));
+                parent.progress.exceptional.leaving.push((entry, damaged));
             }
             parent
                 .progress
@@ -201,11 +201,11 @@ impl Engine {
             progress.is_gone = true;
             queue.remove_deferred(child.queue);
         }
-        let discards = parent.progress.rare.discards.clone();
+        let discards = parent.progress.exceptional.discards.clone();
         for source in sources.iter_mut().filter(|source| !source.whole) {
             let progress = &mut source.progress;
             progress.again.subtract(&source.wanted);
-            if let Some(rare) = progress.rare.get_mut() {
+            if let Some(rare) = progress.exceptional.get_mut() {
                 rare.held.subtract(&source.wanted);
             }
             let mut gone = source.wanted.clone();
@@ -221,7 +221,7 @@ impl Engine {
                 progress.set_discards(&discards);
                 progress.rest_until = self.clock.boot() + self.config().retry_delay;
             }
-            child.recover(Entry::copied(&copied));
+            child.recover(SegmentEntry::copied(&copied));
             queue.add_deferred(Arc::new(child));
         }
         self.catalog.touch();
@@ -232,7 +232,7 @@ impl<'a> Source<'a> {
     /// What waits to be handed out again.
     fn waiting(queue: &'a Queue, progress: MutexGuard<'a, Progress>) -> Self {
         let mut wanted = progress.again.clone();
-        wanted.join(&progress.rare.held);
+        wanted.join(&progress.exceptional.held);
         Self::new(queue, progress, wanted, false)
     }
 
@@ -283,7 +283,7 @@ impl<'a> Source<'a> {
                 .cursor
                 .next(&*engine.storage, self.queue, self.after, None)?;
             match found {
-                Found::Block {
+                CursorItem::Block {
                     entry,
                     block,
                     frames,
@@ -311,11 +311,11 @@ impl<'a> Source<'a> {
                         places,
                     });
                 }
-                Found::Finished(entry) | Found::Missing(entry) => {
+                CursorItem::Finished(entry) | CursorItem::Missing(entry) => {
                     self.after = self.after.max(entry.last());
                 }
-                Found::Damage(_) => {}
-                Found::Nothing => return Ok(None),
+                CursorItem::Damage(_) => {}
+                CursorItem::Nothing => return Ok(None),
             }
         }
     }

@@ -48,7 +48,7 @@ impl Completion {
                 progress.rest_until = rest;
             }
         }
-        self.engine.look_at(target);
+        self.engine.wake_delivery(target);
         done
     }
 }
@@ -65,7 +65,7 @@ pub(crate) struct Deliver {
 
 impl Engine {
     /// Has delivery look at a target.
-    pub(crate) fn look_at(&self, target: TargetId) {
+    pub(crate) fn wake_delivery(&self, target: TargetId) {
         if let Some(queue) = self.catalog.get(target) {
             self.catalog.list_ready(&queue);
         }
@@ -143,7 +143,7 @@ impl Step for Deliver {
         let mut resting = self.resting.lock();
         while let Some((at, target)) = resting.first().copied().filter(|(at, _)| *at <= now) {
             resting.remove(&(at, target));
-            engine.look_at(target);
+            engine.wake_delivery(target);
         }
         drop(resting);
         for _ in 0..engine.catalog.ready() {

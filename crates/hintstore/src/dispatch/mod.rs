@@ -7,7 +7,6 @@
 //! [`Delivery`] instead of pulling pages.
 
 mod acknowledge;
-mod ahead;
 mod checkpoint;
 mod copy;
 mod cursor;
@@ -15,6 +14,7 @@ mod dead_letter;
 mod defer;
 mod deliver;
 mod page;
+mod pre_check;
 mod presence;
 mod progress;
 mod read;
@@ -23,8 +23,8 @@ pub use acknowledge::Answer;
 pub use deliver::{Completion, Delivery};
 pub use page::Page;
 
-pub(crate) use ahead::{CheckAhead, Helpers};
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use copy::Copied;
 pub(crate) use deliver::Deliver;
+pub(crate) use pre_check::{CheckAhead, CheckQueue};
 pub(crate) use progress::Progress;

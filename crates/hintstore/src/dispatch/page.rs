@@ -112,7 +112,7 @@ impl Drop for Page {
             progress.rest_until = engine.clock.boot() + engine.config().retry_delay;
             drop(progress);
             drop(out);
-            engine.look_at(queue.target);
+            engine.wake_delivery(queue.target);
         }
     }
 }

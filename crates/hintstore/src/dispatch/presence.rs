@@ -7,10 +7,10 @@
 use hintstore_reader::inspect;
 use hintstore_storage::{File, Result, Storage};
 
-use crate::catalog::Entry;
+use crate::catalog::SegmentEntry;
 
 /// Whether the file of a segment is there; an open one is the writer's business.
-pub(super) fn is_there(storage: &dyn Storage, entry: &Entry) -> Result<bool> {
+pub(super) fn is_there(storage: &dyn Storage, entry: &SegmentEntry) -> Result<bool> {
     let Some(closed) = entry.closed() else {
         return Ok(true);
     };
@@ -23,7 +23,7 @@ pub(super) fn is_there(storage: &dyn Storage, entry: &Entry) -> Result<bool> {
 }
 
 /// Whether an open file is that of a closed segment, or a copy of it.
-pub(super) fn is_of(file: &dyn File, entry: &Entry) -> Result<bool> {
+pub(super) fn is_of(file: &dyn File, entry: &SegmentEntry) -> Result<bool> {
     let Some(closed) = entry.closed() else {
         return Ok(true);
     };

@@ -13,7 +13,7 @@ use hintstore_format::{
 use hintstore_runtime::Boot;
 
 use super::cursor::Cursor;
-use crate::catalog::{Entry, NOT_TORN, Queue, Ranges};
+use crate::catalog::{NOT_TORN, Queue, Ranges, SegmentEntry};
 
 /// How far delivery of one target has come. The books: every hint at or below the frontier has
 /// ended, or is in `unended`; every hint above it is pending, but for segments that were dropped
@@ -35,10 +35,10 @@ pub(crate) struct Progress {
     /// Pages that are out.
     pub(crate) in_flight: usize,
     /// Reads on from the frontier.
-    pub(crate) ahead: Cursor,
+    pub(crate) frontier_cursor: Cursor,
     /// Reads what is to be handed out again, once something is.
-    pub(crate) back: Option<Box<Cursor>>,
-    pub(crate) rare: Rare,
+    pub(crate) retry_cursor: Option<Box<Cursor>>,
+    pub(crate) exceptional: Exceptional,
     /// Of a deferred segment that is its target's no more: its books are the target's, and what was
     /// pending in it is in another. Who listed it before must not read it any more.
     pub(crate) is_gone: bool,
@@ -52,7 +52,7 @@ pub(crate) struct Progress {
 
 /// What is said of few targets.
 #[derive(Debug, Default)]
-pub(crate) struct RareParts {
+pub(crate) struct ExceptionalParts {
     /// Unended hints that are dead by one of two clocks.
     pub(crate) held: Ranges,
     /// The clock's confirmations when they were held.
@@ -63,27 +63,27 @@ pub(crate) struct RareParts {
     pub(crate) damaged: BTreeSet<SegmentId>,
     /// Segments that are in the catalog no more, damaged or not, and are to be retired: deferred ones
     /// that are done or were merged into others, dead ones behind living ones.
-    pub(crate) leaving: Vec<(Arc<Entry>, bool)>,
+    pub(crate) leaving: Vec<(Arc<SegmentEntry>, bool)>,
     /// Rejected hints that were not kept as dead letters since the last checkpoint.
     pub(crate) unkept: Ranges,
 }
 
-/// [`RareParts`] that take no memory before they are first written to.
+/// [`ExceptionalParts`] that take no memory before they are first written to.
 #[derive(Debug, Default)]
-pub(crate) struct Rare(Option<Box<RareParts>>);
+pub(crate) struct Exceptional(Option<Box<ExceptionalParts>>);
 
-impl Rare {
+impl Exceptional {
     /// What is there to be changed, if anything is.
-    pub(crate) fn get_mut(&mut self) -> Option<&mut RareParts> {
+    pub(crate) fn get_mut(&mut self) -> Option<&mut ExceptionalParts> {
         self.0.as_deref_mut()
     }
 }
 
-impl Deref for Rare {
-    type Target = RareParts;
+impl Deref for Exceptional {
+    type Target = ExceptionalParts;
 
-    fn deref(&self) -> &RareParts {
-        static NONE: RareParts = RareParts {
+    fn deref(&self) -> &ExceptionalParts {
+        static NONE: ExceptionalParts = ExceptionalParts {
             held: Ranges::new(),
             held_at: 0,
             discards: Vec::new(),
@@ -95,8 +95,8 @@ impl Deref for Rare {
     }
 }
 
-impl DerefMut for Rare {
-    fn deref_mut(&mut self) -> &mut RareParts {
+impl DerefMut for Exceptional {
+    fn deref_mut(&mut self) -> &mut ExceptionalParts {
         self.0.get_or_insert_default()
     }
 }
@@ -126,7 +126,7 @@ impl Progress {
     /// What an operator discarded so far.
     pub(crate) fn set_discards(&mut self, discards: &[Discard]) {
         if !discards.is_empty() {
-            self.rare.discards = discards.to_vec();
+            self.exceptional.discards = discards.to_vec();
         }
     }
 
@@ -189,18 +189,19 @@ impl Progress {
     }
 
     /// Hints of a closed segment that have not ended, handed out or not.
-    pub(crate) fn pending_in(&self, entry: &Entry) -> u64 {
+    pub(crate) fn pending_in(&self, entry: &SegmentEntry) -> u64 {
         let count = entry.closed().map_or(0, |closed| closed.count);
         count.saturating_sub(self.ended_in.get(&entry.id).copied().unwrap_or(0))
     }
 
     /// Whether damage was met in a segment, now or before.
-    pub(crate) fn is_damaged(&self, entry: &Entry) -> bool {
-        self.rare.damaged.contains(&entry.id) || entry.closed().is_some_and(|closed| closed.damaged)
+    pub(crate) fn is_damaged(&self, entry: &SegmentEntry) -> bool {
+        self.exceptional.damaged.contains(&entry.id)
+            || entry.closed().is_some_and(|closed| closed.damaged)
     }
 
     /// Whether all of a closed segment has ended.
-    pub(crate) fn is_done(&self, entry: &Entry) -> bool {
+    pub(crate) fn is_done(&self, entry: &SegmentEntry) -> bool {
         entry.closed().is_some_and(|closed| {
             closed.last <= self.frontier
                 && self.unended.count_within(entry.first, closed.last) == 0
@@ -224,7 +225,7 @@ impl Progress {
         self.finished = self.finished.max(finished);
     }
 
-    fn finish(&mut self, entry: &Entry) {
+    fn finish(&mut self, entry: &SegmentEntry) {
         let Some(closed) = entry.closed() else { return };
         let out = self.unended.count_within(entry.first, closed.last);
         let missing = self.pending_in(entry).saturating_sub(out);
@@ -232,20 +233,20 @@ impl Progress {
             return;
         }
         // Above what was known synced nothing tells a torn write from damage.
-        let known = self.rare.damaged.contains(&entry.id)
+        let known = self.exceptional.damaged.contains(&entry.id)
             || closed.sealed.is_some()
             || closed.synced_to == NOT_TORN;
         self.ends
             .add(if known { End::Damaged } else { End::Lost }, missing);
         self.count_in(entry.id, missing);
         if known {
-            self.rare.damaged.insert(entry.id);
+            self.exceptional.damaged.insert(entry.id);
         }
         self.dirty = true;
     }
 
     /// Books the end of all of a segment at once, whether read or not; none of it is handed out.
-    pub(crate) fn end_whole(&mut self, queue: &Queue, entry: &Entry, end: End) {
+    pub(crate) fn end_whole(&mut self, queue: &Queue, entry: &SegmentEntry, end: End) {
         self.apply_moves(queue);
         let Some(closed) = entry.closed() else { return };
         let count = self.pending_in(entry);
@@ -255,7 +256,7 @@ impl Progress {
             first: entry.first,
             last: closed.last,
         };
-        let held = self.rare.get_mut().map(|rare| &mut rare.held);
+        let held = self.exceptional.get_mut().map(|rare| &mut rare.held);
         for ranges in [&mut self.unended, &mut self.again].into_iter().chain(held) {
             ranges.remove(range);
         }
@@ -267,8 +268,8 @@ impl Progress {
 
     /// What was held is judged anew when the clock was confirmed.
     pub(crate) fn release_held(&mut self, confirmations: u64) {
-        if !self.rare.held.is_empty() && self.rare.held_at != confirmations {
-            let held = self.rare.held.take();
+        if !self.exceptional.held.is_empty() && self.exceptional.held_at != confirmations {
+            let held = self.exceptional.held.take();
             self.again.join(&held);
         }
     }

@@ -7,18 +7,18 @@ use hintstore_format::{
     frame::Header,
     journal::{End, Range},
 };
-use hintstore_reader::{self as reader, Block, FrameItem, Frames, Window};
+use hintstore_reader::{self as reader, Block, ByteView, FrameItem, Frames};
 use hintstore_runtime::sync::{Ordering::SeqCst, Signal};
 use hintstore_storage::Result;
 use hintstore_writer::Bytes;
 
 use super::{
     Page,
-    cursor::{Cursor, Found, was_synced},
+    cursor::{Cursor, CursorItem, was_synced},
     progress::Progress,
 };
 use crate::{
-    catalog::{Entry, Queue, Ranges},
+    catalog::{Queue, Ranges, SegmentEntry},
     expiry::{Now, Verdict},
     store::Engine,
     trace::event,
@@ -31,7 +31,7 @@ const PAGES_AT_ONCE: u64 = 32;
 const PAUSE: Duration = Duration::from_micros(100);
 
 /// What reading found, before any of it is booked: where a map failed, it is read again.
-struct Draft {
+struct PageDraft {
     page: reader::Page,
     /// No hint of the page dies before.
     earliest: UnixMillis,
@@ -46,14 +46,14 @@ struct Draft {
     fenced: Ranges,
     /// What was to be handed out again, and was looked for.
     sought: Ranges,
-    damaged: Vec<Arc<Entry>>,
+    damaged: Vec<Arc<SegmentEntry>>,
     /// Segments whose files somebody else removed or replaced.
-    missing: Vec<Arc<Entry>>,
+    missing: Vec<Arc<SegmentEntry>>,
     /// How often the clock had been confirmed when it was asked.
     confirmations: u64,
 }
 
-impl Draft {
+impl PageDraft {
     fn new(target: TargetId, room: Bytes, upto: Sequence) -> Self {
         Self {
             page: reader::Page::new(target),
@@ -165,18 +165,21 @@ impl Engine {
         progress.release_held(confirmations);
         let now = self.time.now(&*self.clock);
         let draft = loop {
-            let mut draft = Draft::new(queue.target, self.config().page_bytes, progress.frontier);
+            let mut draft =
+                PageDraft::new(queue.target, self.config().page_bytes, progress.frontier);
             draft.confirmations = confirmations;
             let read = self.fill(queue, &mut progress, &mut draft, now);
             // Through a map that failed, hints read as zeros, which looks like damage: nothing of
             // it is booked. Each round does without one map more, so this ends.
             let back_faulted = |back: &mut Box<Cursor>| back.take_fault();
-            if progress.ahead.take_fault() | progress.back.as_mut().is_some_and(back_faulted) {
+            if progress.frontier_cursor.take_fault()
+                | progress.retry_cursor.as_mut().is_some_and(back_faulted)
+            {
                 continue;
             }
             if let Err(error) = read {
-                progress.ahead.reset();
-                if let Some(back) = &mut progress.back {
+                progress.frontier_cursor.reset();
+                if let Some(back) = &mut progress.retry_cursor {
                     back.reset();
                 }
                 // What was read before is handed out; the error comes again behind it.
@@ -206,14 +209,14 @@ impl Engine {
         &self,
         queue: &Queue,
         progress: &mut Progress,
-        draft: &mut Draft,
+        draft: &mut PageDraft,
         now: Now,
     ) -> Result<()> {
         if !progress.again.is_empty() && progress.retry_at <= self.clock.boot() {
             let alone = || Box::new(Cursor::alone());
-            let mut back = progress.back.take().unwrap_or_else(alone);
+            let mut back = progress.retry_cursor.take().unwrap_or_else(alone);
             let again = self.read_again(queue, progress, &mut back, draft, now);
-            progress.back = Some(back);
+            progress.retry_cursor = Some(back);
             again?;
         }
         let holes = progress.unended.ranges().len();
@@ -221,9 +224,9 @@ impl Engine {
         if stop || holes >= self.config().checkpoint_holes_max || draft.is_full() {
             return Ok(());
         }
-        let mut ahead = std::mem::take(&mut progress.ahead);
+        let mut ahead = std::mem::take(&mut progress.frontier_cursor);
         let read = self.read_on(queue, progress, &mut ahead, draft, Sequence::MAX, now);
-        progress.ahead = ahead;
+        progress.frontier_cursor = ahead;
         read
     }
 
@@ -233,7 +236,7 @@ impl Engine {
         queue: &Queue,
         progress: &Progress,
         cursor: &mut Cursor,
-        draft: &mut Draft,
+        draft: &mut PageDraft,
         now: Now,
     ) -> Result<()> {
         let frontier = draft.upto;
@@ -262,14 +265,14 @@ impl Engine {
         queue: &Queue,
         progress: &Progress,
         cursor: &mut Cursor,
-        draft: &mut Draft,
+        draft: &mut PageDraft,
         last: Sequence,
         now: Now,
     ) -> Result<()> {
         while !draft.is_full() && draft.upto < last {
-            let helpers = self.config().map.then_some(&*self.helpers);
-            match cursor.next(&*self.storage, queue, draft.upto, helpers)? {
-                Found::Block {
+            let check_queue = self.config().map.then_some(&*self.check_queue);
+            match cursor.next(&*self.storage, queue, draft.upto, check_queue)? {
+                CursorItem::Block {
                     entry,
                     block,
                     frames,
@@ -292,13 +295,13 @@ impl Engine {
                         None => draft.passed(&block),
                     }
                 }
-                Found::Missing(entry) => {
+                CursorItem::Missing(entry) => {
                     draft.upto = draft.upto.max(entry.last());
                     draft.missing.push(entry);
                 }
-                Found::Finished(entry) => draft.upto = draft.upto.max(entry.last()),
-                Found::Damage(entry) => draft.damaged.push(entry),
-                Found::Nothing => break,
+                CursorItem::Finished(entry) => draft.upto = draft.upto.max(entry.last()),
+                CursorItem::Damage(entry) => draft.damaged.push(entry),
+                CursorItem::Nothing => break,
             }
         }
         Ok(())
@@ -313,10 +316,10 @@ impl Engine {
     fn read_block(
         &self,
         progress: &Progress,
-        draft: &mut Draft,
-        entry: &Arc<Entry>,
+        draft: &mut PageDraft,
+        entry: &Arc<SegmentEntry>,
         block: &Block,
-        frames: &Window,
+        frames: &ByteView,
         items: Frames<'_>,
         last: Sequence,
         now: Now,
@@ -333,7 +336,8 @@ impl Engine {
         };
         let no_rule = self.config().expiry.gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
-        let simple = all_live && progress.rare.discards.is_empty() && !self.admission.has_fences();
+        let simple =
+            all_live && progress.exceptional.discards.is_empty() && !self.admission.has_fences();
         let was_synced = was_synced(entry, header.end());
         let mut added = false;
         for item in items {
@@ -400,14 +404,14 @@ impl Engine {
         &self,
         progress: &Progress,
         block: &Block,
-        frames: &Window,
+        frames: &ByteView,
         at: usize,
         sequence: Sequence,
         now: Now,
     ) -> Option<(Verdict, UnixMillis)> {
         let (namespace, created, deadline) = self.times(block, frames, at)?;
         let discarded = progress
-            .rare
+            .exceptional
             .discards
             .iter()
             .any(|discard| discard.covers(sequence, namespace, created));
@@ -440,20 +444,20 @@ impl Engine {
     }
 
     /// Books what was read.
-    fn book(&self, queue: &Queue, progress: &mut Progress, draft: &Draft) {
+    fn book(&self, queue: &Queue, progress: &mut Progress, draft: &PageDraft) {
         progress.apply_moves(queue);
         let moved = draft.upto > progress.frontier;
         progress.frontier = progress.frontier.max(draft.upto);
         progress.unended.join(&draft.handed);
         if !draft.held.is_empty() {
             progress.unended.join(&draft.held);
-            progress.rare.held.join(&draft.held);
-            progress.rare.held_at = draft.confirmations;
+            progress.exceptional.held.join(&draft.held);
+            progress.exceptional.held_at = draft.confirmations;
         }
         progress.again.subtract(&draft.sought);
         if progress.again.is_empty() {
             // Its map goes with it.
-            progress.back = None;
+            progress.retry_cursor = None;
         }
         // What was handed out once and cannot be read any more was damaged since.
         let mut gone = draft.sought.clone();
@@ -464,10 +468,10 @@ impl Engine {
         progress.end(queue, &draft.expired, End::Expired);
         progress.end(queue, &draft.fenced, End::Fenced);
         for entry in &draft.damaged {
-            progress.rare.damaged.insert(entry.id);
+            progress.exceptional.damaged.insert(entry.id);
         }
         for entry in &draft.missing {
-            if progress.rare.damaged.insert(entry.id) {
+            if progress.exceptional.damaged.insert(entry.id) {
                 event!(error, file = %entry.name, "somebody removed or replaced a hint file");
                 self.home.note_files_gone(1);
             }

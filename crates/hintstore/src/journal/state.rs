@@ -9,7 +9,7 @@ use hintstore_format::{
 
 use hintstore_writer::Bytes;
 
-use crate::Windows;
+use crate::AtRisk;
 
 /// An operator is told of so many losses of a target that nothing on disk tells of any more.
 const LOSSES_KEPT: usize = 64;
@@ -60,7 +60,7 @@ pub(crate) struct JournalState {
     /// Retired segments whose files may still be there, and whether they are to be set aside.
     pub(crate) retired: BTreeMap<RetiredKey, (TargetId, bool)>,
     unlinked: BTreeSet<RetiredKey>,
-    windows: Option<Windows>,
+    windows: Option<AtRisk>,
     /// Wall time, ms since boot, boot id.
     pub(crate) clock: Option<(UnixMillis, u64, [u8; 16])>,
     fences: BTreeMap<Namespace, UnixMillis>,
@@ -115,7 +115,7 @@ impl JournalState {
                 unflushed_bytes,
                 unsynced_bytes,
             } => {
-                self.windows = Some(Windows {
+                self.windows = Some(AtRisk {
                     unflushed: Bytes::new(*unflushed_bytes),
                     unsynced: Bytes::new(*unsynced_bytes),
                 });
@@ -179,7 +179,7 @@ impl JournalState {
     }
 
     /// What the process that wrote it could lose.
-    pub(crate) fn windows(&self) -> Option<Windows> {
+    pub(crate) fn windows(&self) -> Option<AtRisk> {
         self.windows
     }
 

@@ -9,7 +9,7 @@ use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
 use hintstore_storage::{Result, Storage};
 
 use crate::{
-    catalog::{Entry, Ranges, State},
+    catalog::{Ranges, SegmentEntry, State},
     dispatch::Progress,
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Pending {
 /// Broken ones among them count: delivery finds them missing, and books them.
 pub(super) fn pending(
     storage: &dyn Storage,
-    entry: &Entry,
+    entry: &SegmentEntry,
     progress: &Progress,
 ) -> Result<Pending> {
     let Some(closed) = entry.closed().filter(|closed| closed.count > 0) else {
@@ -37,7 +37,7 @@ pub(super) fn pending(
     let holes = progress.unended.and(&within);
     let span = last.get().saturating_sub(first.get()) + 1;
     let is_discarded = |discard: &Discard| !discard.is_all() && discard.up_to >= first;
-    let discards = progress.rare.discards.iter().any(is_discarded);
+    let discards = progress.exceptional.discards.iter().any(is_discarded);
     if span == closed.count && !discards {
         // No gaps: sequences can be counted without reading.
         let from = first.max(progress.frontier.plus(1));
@@ -56,7 +56,7 @@ pub(super) fn pending(
             None => false,
         };
         let is_open = sequence > progress.frontier || is_hole;
-        if is_open && !progress.rare.discards.iter().any(covers) {
+        if is_open && !progress.exceptional.discards.iter().any(covers) {
             pending.count += 1;
             if is_hole {
                 pending.holes.add(sequence);
@@ -72,7 +72,7 @@ pub(super) fn pending(
 
 /// Notes what is left of a segment, and collects its holes; gives how many hints that is.
 pub(super) fn book(
-    entry: &Entry,
+    entry: &SegmentEntry,
     left: &Pending,
     progress: &mut Progress,
     holes: &mut Ranges,
@@ -86,7 +86,7 @@ pub(super) fn book(
 /// Calls back for each intact hint of a segment.
 pub(crate) fn each(
     storage: &dyn Storage,
-    entry: &Entry,
+    entry: &SegmentEntry,
     mut call: impl FnMut(Sequence, Namespace, UnixMillis),
 ) -> Result<()> {
     each_expected(storage, entry, |sequence, hint| {
@@ -100,7 +100,7 @@ pub(crate) fn each(
 /// order but for broken ones, of which nothing is known.
 fn each_expected(
     storage: &dyn Storage,
-    entry: &Entry,
+    entry: &SegmentEntry,
     mut call: impl FnMut(Sequence, Option<(Namespace, UnixMillis)>),
 ) -> Result<()> {
     let (file, start, end) = match &entry.state {

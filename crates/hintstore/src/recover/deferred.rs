@@ -12,10 +12,10 @@ use hintstore_runtime::Clock;
 use hintstore_storage::Storage;
 use hintstore_writer::Budget;
 
-use super::{OpenReport, Told, count, segments::FoundSegment};
+use super::{JournalDraft, OpenReport, count, segments::FoundSegment};
 use crate::{
     Result,
-    catalog::{Entry, Queue, Ranges, State},
+    catalog::{Queue, Ranges, SegmentEntry, State},
     dispatch::Progress,
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Recovery<'a> {
     pub(super) storage: &'a dyn Storage,
     pub(super) clock: &'a dyn Clock,
     pub(super) queue: &'a Queue,
-    pub(super) told: &'a mut Told,
+    pub(super) draft: &'a mut JournalDraft,
     pub(super) report: &'a mut OpenReport,
 }
 
@@ -45,7 +45,7 @@ impl Recovery<'_> {
         doubt: bool,
         budget: &Budget,
     ) -> Result<()> {
-        let known = self.told.of(self.queue.target);
+        let known = self.draft.of(self.queue.target);
         let mut checkpoint = known.present(self.queue.target);
         let since = known.discards_since.iter().map(|discard| discard.count);
         let since: u64 = since.sum();
@@ -95,17 +95,17 @@ impl Recovery<'_> {
         for (range, count, end) in changes.losses {
             self.lose(range, count, end);
         }
-        checkpoint.ends = self.told.of(self.queue.target).ends();
+        checkpoint.ends = self.draft.of(self.queue.target).ends();
         checkpoint.deferred = changes.deferred;
         checkpoint.retired = changes.retired;
-        self.told.tell(Record::Checkpoint(checkpoint));
+        self.draft.add(Record::Checkpoint(checkpoint));
         Ok(())
     }
 
     /// Takes a segment that no checkpoint names for one that was named, where its hints are nowhere else.
     fn adopt(
         &mut self,
-        entry: &Entry,
+        entry: &SegmentEntry,
         doubt: bool,
         missing: &[Deferred],
     ) -> Result<Option<Deferred>> {
@@ -124,8 +124,8 @@ impl Recovery<'_> {
 
     /// Hints of a deferred segment that no checkpoint names which are nowhere else: the record that
     /// named it was damaged, or the segments that they came from are gone. None that was discarded.
-    fn orphans(&mut self, entry: &Entry, missing: &[Deferred]) -> Result<Ranges> {
-        let known = self.told.of(self.queue.target);
+    fn orphans(&mut self, entry: &SegmentEntry, missing: &[Deferred]) -> Result<Ranges> {
+        let known = self.draft.of(self.queue.target);
         let (checkpoint, discards) = (known.present(self.queue.target), known.all_discards());
         let mut holes = Ranges::of(&checkpoint.holes);
         for range in missing.iter().flat_map(|missing| &missing.holes) {
@@ -138,7 +138,8 @@ impl Recovery<'_> {
         count::each(self.storage, entry, |sequence, namespace, created| {
             let is_discarded = |discard: &Discard| discard.covers(sequence, namespace, created);
             let pending = sequence > up_to || holes.contains(sequence);
-            let there = |entry: &Arc<Entry>| (entry.first..=entry.last()).contains(&sequence);
+            let there =
+                |entry: &Arc<SegmentEntry>| (entry.first..=entry.last()).contains(&sequence);
             if pending && !discards.iter().any(is_discarded) && !segments.iter().any(there) {
                 orphans.add(sequence);
             }
@@ -147,8 +148,13 @@ impl Recovery<'_> {
     }
 
     /// Adds a segment to its target.
-    fn take_in(&mut self, mut entry: Entry, named: Deferred, changes: &mut Changes) -> Result<()> {
-        let known = self.told.of(self.queue.target);
+    fn take_in(
+        &mut self,
+        mut entry: SegmentEntry,
+        named: Deferred,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let known = self.draft.of(self.queue.target);
         let (then, all) = (known.discards.clone(), known.all_discards());
         let child = self.queue.deferred_of();
         let mut progress = child.progress.lock();
@@ -198,7 +204,7 @@ impl Recovery<'_> {
         } else {
             self.report.lost += count;
         }
-        self.told.tell(Record::Loss(Loss {
+        self.draft.add(Record::Loss(Loss {
             target: self.queue.target,
             range,
             count,

@@ -24,7 +24,7 @@ use hintstore_writer::{ByTarget, Bytes};
 
 use crate::{
     Config, Environment, Error, Result,
-    catalog::{Catalog, Entry, Queue, Ranges},
+    catalog::{Catalog, Queue, Ranges, SegmentEntry},
     journal::{Found, Journal, JournalState, TargetRecords},
 };
 
@@ -41,7 +41,7 @@ pub struct Foreign {
 
 /// Bytes of accepted hints that were not safe yet, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Windows {
+pub struct AtRisk {
     /// In memory: a crash of the process takes these.
     pub unflushed: Bytes,
     /// With the kernel: a power cut takes these as well.
@@ -72,7 +72,7 @@ pub struct OpenReport {
     pub journal_unreadable: bool,
     /// What a crash of the process before can have cost at most, in hints that were accepted below
     /// the level that covers it: nothing where it closed in peace.
-    pub lost_at_most: Option<Windows>,
+    pub lost_at_most: Option<AtRisk>,
     /// Files that could not be read, and why.
     pub unreadable: Vec<(String, String)>,
     /// The directory was copied or restored: the store drew a new identity.
@@ -160,13 +160,13 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     report.journal_bad_bytes = found.bad_bytes;
     report.journal_unreadable = found.unreadable.is_some() || found.is_foreign;
     let windows = found.state.windows();
-    report.lost_at_most = windows.filter(|windows| *windows != Windows::default());
-    let looking = segments::Looking {
+    report.lost_at_most = windows.filter(|windows| *windows != AtRisk::default());
+    let scan = segments::Scan {
         storage: &**storage,
         journal: &found.state,
         own,
     };
-    let segments = segments::find(&looking, &mut report)?;
+    let segments = segments::find(&scan, &mut report)?;
     // A journal is made before the first segment: where one is missing, it was taken away.
     report.journal_unreadable |= found.is_missing && !segments.targets.is_empty();
     let had_another = store_file.is_copied() || !segments.targets.is_empty();
@@ -174,12 +174,12 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let incarnation = identity::incarnation(environment);
     let identity = store_file.next(environment, segments.last_epoch.max(found.epoch()))?;
 
-    let mut told = Told {
+    let mut draft = JournalDraft {
         state: std::mem::take(&mut found.state),
         records: Vec::new(),
     };
     // The files of retired segments are gone by now; their records go with the next rotation.
-    told.state.note_all_unlinked();
+    draft.state.note_all_unlinked();
     let catalog = Arc::new(Catalog::default());
     // The journal may have said more than can be read of it.
     let doubt = report.journal_unreadable || found.torn_at.is_some() || found.bad_bytes > 0;
@@ -189,7 +189,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let earliest_accepted = all.map(|found| found.accepted).min();
     // Also those that are known from the journal alone.
     let mut targets = segments.targets;
-    for target in told.state.targets.keys() {
+    for target in draft.state.targets.keys() {
         targets.entry(*target).or_default();
     }
     for (target, mut segments) in targets {
@@ -197,7 +197,13 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             last_created.insert(target, created);
         }
         segments::limit_overlaps(&mut segments.found);
-        tell_losses(target, &segments.found, &mut told, environment, &mut report);
+        tell_losses(
+            target,
+            &segments.found,
+            &mut draft,
+            environment,
+            &mut report,
+        );
         let queue = catalog.get_or_add(target);
         let mut ages = queue.ages.lock();
         // What waits in deferred segments is older than what is behind it.
@@ -220,13 +226,13 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             storage: &**storage,
             clock: &*environment.clock,
             queue: &queue,
-            told: &mut told,
+            draft: &mut draft,
             report: &mut report,
         };
         recovery.run(segments.deferred, doubt, &catalog.budget)?;
     }
-    told.tell(config.windows());
-    let Told { mut state, records } = told;
+    draft.add(config.windows());
+    let JournalDraft { mut state, records } = draft;
     for (target, records) in &state.targets {
         resume(&**storage, &catalog.get_or_add(*target), records)?;
     }
@@ -276,13 +282,13 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
 }
 
 /// What the journal says, and what opening has to add to it.
-struct Told {
+struct JournalDraft {
     state: JournalState,
     records: Vec<Record>,
 }
 
-impl Told {
-    fn tell(&mut self, record: Record) {
+impl JournalDraft {
+    fn add(&mut self, record: Record) {
         self.state.apply(&record);
         self.records.push(record);
     }
@@ -335,15 +341,15 @@ fn refuse_newer(storage: &dyn Storage, found: &Found) -> Result<()> {
 fn tell_losses(
     target: TargetId,
     found: &[segments::FoundSegment],
-    told: &mut Told,
+    draft: &mut JournalDraft,
     environment: &Environment,
     report: &mut OpenReport,
 ) {
-    let checkpoint = told.of(target).present(target);
+    let checkpoint = draft.of(target).present(target);
     let holes = Ranges::of(&checkpoint.holes);
     // What was delivered or discarded before it was damaged has ended already.
-    let discarded = told.of(target).discarded_to();
-    let pending = |missing: &Missing, entry: &Entry| {
+    let discarded = draft.of(target).discarded_to();
+    let pending = |missing: &Missing, entry: &SegmentEntry| {
         // What a failed sync moved is in the next segment.
         let (first, last) = (entry.first, entry.last());
         let all = Ranges::of(&missing.ranges).and(&Ranges::of(&[Range { first, last }]));
@@ -367,14 +373,14 @@ fn tell_losses(
             first: segment.entry.first,
             last,
         };
-        let known = told.of(target).losses.iter();
+        let known = draft.of(target).losses.iter();
         let known = known
             .filter(|loss| loss.end != End::Rejected)
             .any(|loss| loss.range.first == range.first);
         for (end, count) in [(End::Damaged, damaged), (End::Lost, lost)] {
             if count > 0 && !known {
                 let at = environment.clock.wall();
-                told.tell(Record::Loss(Loss {
+                draft.add(Record::Loss(Loss {
                     target,
                     range,
                     count,

@@ -16,14 +16,14 @@ use hintstore_writer::Bytes;
 use super::{Foreign, OpenReport, identity::Identity};
 use crate::{
     Result,
-    catalog::{Closed, Entry, NOT_TORN, State},
+    catalog::{Closed, NOT_TORN, SegmentEntry, State},
     journal::JournalState,
 };
 
 /// A segment that was found.
 #[derive(Debug)]
 pub(super) struct FoundSegment {
-    pub(super) entry: Entry,
+    pub(super) entry: SegmentEntry,
     pub(super) target: TargetId,
     /// Hints missing below what was known synced, delivered ones among them.
     pub(super) damaged: Missing,
@@ -59,14 +59,14 @@ pub(super) struct Segments {
 }
 
 /// What is known before the files are looked at.
-pub(super) struct Looking<'a> {
+pub(super) struct Scan<'a> {
     pub(super) storage: &'a dyn Storage,
     pub(super) journal: &'a JournalState,
     /// The store and its last epoch; nothing where its file was lost or restored.
     pub(super) own: Option<Identity>,
 }
 
-/// So many files are looked at side by side, by so many threads.
+/// So many files are judged side by side, by so many threads.
 const MANY: usize = 256;
 const THREADS: usize = 4;
 
@@ -78,10 +78,10 @@ const EPOCH_PLAUSIBLE: u32 = 1 << 23;
 const CREATED_PLAUSIBLE: UnixMillis = UnixMillis::new(253_402_300_800_000);
 
 /// Looks at every file in the directory.
-pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Segments> {
+pub(super) fn find(scan: &Scan<'_>, report: &mut OpenReport) -> Result<Segments> {
     let mut segments = Segments::default();
     let mut all = Vec::new();
-    let storage = looking.storage;
+    let storage = scan.storage;
     let foreign = |name: String, why: String| Foreign {
         allocated: storage.info(&name).map_or(0, |info| info.allocated),
         name,
@@ -106,10 +106,10 @@ pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Seg
             report.foreign.push(foreign(entry.name, why));
         }
     }
-    let looked = looking.look_at(&names);
-    for (name, looked) in names.into_iter().zip(looked) {
-        match looked {
-            Ok(Looked::Segment(found)) => {
+    let verdicts = scan.judge_all(&names);
+    for (name, verdict) in names.into_iter().zip(verdicts) {
+        match verdict {
+            Ok(FileVerdict::Segment(found)) => {
                 if found.walked {
                     report.walked += 1;
                 } else {
@@ -117,9 +117,9 @@ pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Seg
                 }
                 all.push(found);
             }
-            Ok(Looked::Foreign(why)) => report.foreign.push(foreign(name, why)),
-            Ok(Looked::Gone) => report.removed += 1,
-            Ok(Looked::SetAside) => report.set_aside.push(name),
+            Ok(FileVerdict::Foreign(why)) => report.foreign.push(foreign(name, why)),
+            Ok(FileVerdict::Gone) => report.removed += 1,
+            Ok(FileVerdict::SetAside) => report.set_aside.push(name),
             // Not the file's fault: the same open later finds it whole.
             Err(error) if error.is_exhausted() => return Err(error.into()),
             Err(error) => {
@@ -132,7 +132,7 @@ pub(super) fn find(looking: &Looking<'_>, report: &mut OpenReport) -> Result<Seg
             }
         }
     }
-    segments.sort_out(all, looking, report);
+    segments.sort_out(all, scan, report);
     segments.drop_replaced(storage, report)?;
     Ok(segments)
 }
@@ -144,7 +144,7 @@ fn describe(error: &dyn std::error::Error) -> String {
     }
 }
 
-enum Looked {
+enum FileVerdict {
     Segment(Box<FoundSegment>),
     Foreign(String),
     /// It was delivered before, or never filled, and is gone now.
@@ -152,13 +152,13 @@ enum Looked {
     SetAside,
 }
 
-type LookedAt = std::result::Result<Looked, StorageError>;
+type ScanResult = std::result::Result<FileVerdict, StorageError>;
 
-impl Looking<'_> {
+impl Scan<'_> {
     /// Looks at each of these files; where there are many, by several threads: the disk, and the
     /// kernel, answer several at once.
-    fn look_at(&self, names: &[String]) -> Vec<LookedAt> {
-        let look = |names: &[String]| names.iter().map(|name| self.look(name)).collect();
+    fn judge_all(&self, names: &[String]) -> Vec<ScanResult> {
+        let look = |names: &[String]| names.iter().map(|name| self.judge(name)).collect();
         if names.len() < MANY {
             return look(names);
         }
@@ -172,19 +172,19 @@ impl Looking<'_> {
                     )
                 })
                 .collect();
-            let looked = threads.into_iter().flat_map(|(part, thread)| match thread {
+            let verdicts = threads.into_iter().flat_map(|(part, thread)| match thread {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
                 // The system gives no thread: it takes longer.
                 Err(_) => look(part),
             });
-            looked.collect()
+            verdicts.collect()
         })
     }
 
-    fn look(&self, name: &str) -> LookedAt {
+    fn judge(&self, name: &str) -> ScanResult {
         let storage = self.storage;
         let file = match storage.open(name, false) {
-            Err(error) if error.is_missing() => return Ok(Looked::Gone),
+            Err(error) if error.is_missing() => return Ok(FileVerdict::Gone),
             file => file?,
         };
         let inspected = inspect(&*file)?;
@@ -192,13 +192,13 @@ impl Looking<'_> {
             (Ok(of), _) => ((of.store, of.incarnation, of.segment), of.kind),
             (_, Some(of)) => ((of.store, of.incarnation, of.segment), of.kind),
             (Err(error), None) if error.is_foreign() => {
-                return Ok(Looked::Foreign(format!("of a newer version: {error}")));
+                return Ok(FileVerdict::Foreign(format!("of a newer version: {error}")));
             }
             (Err(_), None) => return without_descriptor(storage, name, &*file, &inspected),
         };
         if kind == Kind::DeadLetters {
             let why = "dead letters, which belong in aside/: replay them with hintctl";
-            return Ok(Looked::Foreign(why.to_owned()));
+            return Ok(FileVerdict::Foreign(why.to_owned()));
         }
         if let Some((_, damaged)) = self.journal.retired.get(&id) {
             if *damaged {
@@ -206,17 +206,17 @@ impl Looking<'_> {
             } else {
                 storage.unlink(name)?;
             }
-            return Ok(Looked::Gone);
+            return Ok(FileVerdict::Gone);
         }
         if let Some(summary) = inspected.summary {
             if let Some(why) = self.nonsense(&summary, inspected.info.length) {
                 return self.refuse(name, why);
             }
             let found = sealed(name, &inspected, &summary);
-            return Ok(Looked::Segment(Box::new(found)));
+            return Ok(FileVerdict::Segment(Box::new(found)));
         }
         let Ok(descriptor) = &inspected.descriptor else {
-            return Ok(Looked::SetAside);
+            return Ok(FileVerdict::SetAside);
         };
         // It is to be sealed. A file system that is mounted read-only has hints to deliver, too.
         let file = match storage.open(name, true) {
@@ -230,7 +230,7 @@ impl Looking<'_> {
         let closed = end_of(storage, &file, descriptor, &survey, inspected.info);
         let allocated = Bytes::new(file.info()?.allocated);
         let found = walked(name, descriptor, &survey, closed, allocated);
-        Ok(Looked::Segment(Box::new(found)))
+        Ok(FileVerdict::Segment(Box::new(found)))
     }
 
     /// Why what a segment says of itself cannot be. Its checksums hold, so it is another store's,
@@ -255,14 +255,14 @@ impl Looking<'_> {
         (!whole).then_some(Nonsense::Counts)
     }
 
-    fn refuse(&self, name: &str, why: Nonsense) -> LookedAt {
+    fn refuse(&self, name: &str, why: Nonsense) -> ScanResult {
         match why {
-            Nonsense::LaterEpoch => Ok(Looked::Foreign(
+            Nonsense::LaterEpoch => Ok(FileVerdict::Foreign(
                 "of a later epoch than this store has had: it comes from elsewhere".to_owned(),
             )),
             Nonsense::Counts => {
                 aside(self.storage, name)?;
-                Ok(Looked::SetAside)
+                Ok(FileVerdict::SetAside)
             }
         }
     }
@@ -281,14 +281,14 @@ fn without_descriptor(
     name: &str,
     file: &dyn File,
     inspected: &Inspected,
-) -> LookedAt {
+) -> ScanResult {
     let short = inspected.info.length < hintstore_format::layout::descriptor::SIZE as u64;
     if short || is_all_zeros(file)? {
         storage.unlink(name)?;
-        return Ok(Looked::Gone);
+        return Ok(FileVerdict::Gone);
     }
     aside(storage, name)?;
-    Ok(Looked::SetAside)
+    Ok(FileVerdict::SetAside)
 }
 
 fn is_all_zeros(file: &dyn File) -> std::result::Result<bool, StorageError> {
@@ -346,7 +346,7 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         file: inspected.info.id(),
     };
     FoundSegment {
-        entry: Entry {
+        entry: SegmentEntry {
             id: summary.segment,
             store: summary.store,
             incarnation: summary.incarnation,
@@ -380,7 +380,7 @@ fn walked(
         survey.summary().first
     };
     FoundSegment {
-        entry: Entry {
+        entry: SegmentEntry {
             id: descriptor.segment,
             store: descriptor.store,
             incarnation: descriptor.incarnation,
@@ -469,10 +469,10 @@ impl Segments {
     fn sort_out(
         &mut self,
         mut all: Vec<Box<FoundSegment>>,
-        looking: &Looking<'_>,
+        scan: &Scan<'_>,
         report: &mut OpenReport,
     ) {
-        let own = looking.own.map(|own| own.store);
+        let own = scan.own.map(|own| own.store);
         let strangeness = |found: &FoundSegment| {
             let its_name = file_name::segment(found.target, found.created);
             (

@@ -8,7 +8,7 @@ use hintstore::{
 };
 use hintstore_sim::{Crash, Fault, FaultOn};
 
-use crate::world::{LONG, START, World, small_config, target};
+use crate::harness::{LONG, START, World, small_config, target};
 
 #[test]
 fn a_hint_that_is_too_large_comes_back_and_takes_no_sequence() {

@@ -4,7 +4,7 @@ use hintstore::{Answer, End, HintStore, Level, Sequence, Truncate};
 use hintstore_runtime::Clock as _;
 use hintstore_sim::Crash;
 
-use crate::world::{World, small_config, target};
+use crate::harness::{World, small_config, target};
 
 /// Delivers all that is left, and gives how many hints that were.
 fn drain(store: &HintStore) -> u64 {
@@ -69,7 +69,7 @@ fn a_truncation_of_a_namespace_counts_its_holes_once() {
         world.disk.cut_at(world.disk.operations() + operation);
         let what = Truncate {
             // That of the second hint.
-            namespace: Some(crate::world::namespace(2)),
+            namespace: Some(crate::harness::namespace(2)),
             ..Truncate::default()
         };
         drop(world.store().truncate(&what));

@@ -8,7 +8,7 @@ use hintstore::{
 };
 use hintstore_sim::{Crash, Random, SimStorage};
 
-use crate::world::{Fate, LONG, START, World, namespace, small_config, target};
+use crate::harness::{Fate, LONG, START, World, namespace, small_config, target};
 
 const HOUR: Duration = Duration::from_hours(1);
 

@@ -4,8 +4,8 @@
 use hintstore_sim::{Broken, Crash, Random, SimStorage};
 
 use crate::{
+    harness::{World, small_config},
     model::{TARGETS, operate},
-    world::{World, small_config},
 };
 
 const OPERATIONS: u64 = 45;

@@ -4,7 +4,7 @@ use hintstore::{Bytes, End, Level};
 use hintstore_sim::Random;
 use hintstore_storage::Storage as _;
 
-use crate::world::{World, small_config};
+use crate::harness::{World, small_config};
 
 fn filled() -> World {
     let mut world = World::opened(small_config());
@@ -188,7 +188,7 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
 
     hintstore::install_guard().unwrap();
     let folder = std::env::temp_dir().join(format!("hintstore-cut-{}", std::process::id()));
-    let target = crate::world::target(0);
+    let target = crate::harness::target(0);
     let mut config = Config::new(&folder);
     config.page_bytes = Bytes::kib(16);
     // Otherwise what is cut would be a file of one block.
@@ -196,7 +196,7 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
     let store = HintStore::open(config.clone()).unwrap();
     for number in 0..4000u32 {
         let payload = [number as u8; 200];
-        let hint = Hint::new(target, SystemClock.wall(), crate::world::LONG, &payload);
+        let hint = Hint::new(target, SystemClock.wall(), crate::harness::LONG, &payload);
         let level = if number % 100 == 0 {
             Level::Os
         } else {

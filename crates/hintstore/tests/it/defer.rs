@@ -6,7 +6,7 @@ use hintstore::{Answer, Bytes, End, Hint, Level, Truncate};
 use hintstore_runtime::Clock as _;
 use hintstore_sim::Crash;
 
-use crate::world::{LONG, World, namespace, small_config, target};
+use crate::harness::{LONG, World, namespace, small_config, target};
 
 fn hint_files(world: &World) -> usize {
     let names = world.disk.names();
@@ -86,7 +86,7 @@ fn a_journal_that_is_damaged_forgets_no_deferred_hint() {
     assert!(world.store().ledger().pending() >= 500);
     // Some come twice, none is lost.
     for attempt in world.attempts.values_mut() {
-        attempt.fate = crate::world::Fate::Pending;
+        attempt.fate = crate::harness::Fate::Pending;
     }
     world.drain(1);
     world.assert_right();

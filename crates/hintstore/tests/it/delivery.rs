@@ -8,7 +8,7 @@ use std::{
 use hintstore::{Answer, Completion, Delivery, End, Level, Page, Truncate};
 use hintstore_sim::Crash;
 
-use crate::world::{World, small_config, target};
+use crate::harness::{World, small_config, target};
 
 #[test]
 fn a_rejected_hint_becomes_a_dead_letter_and_blocks_nobody() {
@@ -106,7 +106,7 @@ fn a_page_says_until_when_it_may_be_sent() {
         world.append_living(0, 10, Level::Os, lives * second);
     }
     let page = world.store().page(target(0)).unwrap().unwrap();
-    let earliest = crate::world::START.saturating_add(200 * second);
+    let earliest = crate::harness::START.saturating_add(200 * second);
     assert_eq!(page.earliest_deadline(), earliest);
     drop(page);
     world.runner.advance(220 * second);

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use hintstore::{Answer, Clock as _, Config, Hint, HintStore, Level, SystemClock};
 use hintstore_sim::{Crash, Fault, FaultOn};
 
-use crate::world::{LONG, Scratch, World, small_config, target};
+use crate::harness::{LONG, Scratch, World, small_config, target};
 
 #[test]
 fn more_targets_than_descriptors_lose_nothing() {

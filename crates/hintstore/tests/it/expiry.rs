@@ -8,7 +8,7 @@ use std::{
 use hintstore::{Answer, Bytes, Clock as _, End, Hint, HintStore, Level, UnixMillis};
 use hintstore_runtime::{Boot, Next, Runner as _, Step, Waker};
 
-use crate::world::{LONG, START, World, namespace, small_config, target};
+use crate::harness::{LONG, START, World, namespace, small_config, target};
 
 const SECOND: Duration = Duration::from_secs(1);
 

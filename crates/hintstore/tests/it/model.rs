@@ -5,7 +5,7 @@ use std::time::Duration;
 use hintstore::{Level, Truncate};
 use hintstore_sim::{Broken, Crash, Random};
 
-use crate::world::{World, namespace, small_config, target};
+use crate::harness::{World, namespace, small_config, target};
 
 pub(crate) const TARGETS: u128 = 3;
 

@@ -16,7 +16,7 @@ use hintstore_format::{
 };
 use hintstore_sim::Crash;
 
-use crate::world::{START, World, small_config, target};
+use crate::harness::{START, World, small_config, target};
 
 fn segments(world: &World) -> Vec<String> {
     let mut names = world.disk.names();
@@ -282,7 +282,7 @@ fn forged(store: StoreId, first: Sequence, claim: impl FnOnce(&mut Footer)) -> V
     };
     let body = hintstore::Body::new(START, b"1 x");
     let draft = hintstore_format::frame::Draft::new(&body);
-    let mut frames = block::lone(&draft, start);
+    let mut frames = block::oversized(&draft, start);
     let position = Position {
         segment: descriptor.segment,
         offset: bytes.len() as u64,

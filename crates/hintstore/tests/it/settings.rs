@@ -6,7 +6,7 @@ use hintstore::{Bytes, Cap, Config, End, Error, Level, Refusal};
 
 use hintstore_sim::Crash;
 
-use crate::world::{World, small_config};
+use crate::harness::{World, small_config};
 
 #[test]
 fn every_setting_is_documented_with_its_default() {

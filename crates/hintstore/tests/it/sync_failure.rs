@@ -6,7 +6,7 @@ use hintstore::{Bytes, End, Level};
 use hintstore_runtime::Clock as _;
 use hintstore_sim::{Broken, Crash, Fault, FaultOn, Random};
 
-use crate::world::{World, small_config};
+use crate::harness::{World, small_config};
 
 fn fail_sync(world: &World, after: u64, times: u64, name: &'static str) {
     world.disk.fail(Fault {
@@ -64,7 +64,7 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
     world.disk.heal();
     // What was moved around is counted once.
     for to in 0..2 {
-        drop(world.store().sync(crate::world::target(to)));
+        drop(world.store().sync(crate::harness::target(to)));
     }
     let windows = world.store().snapshot().windows;
     if windows.unsynced.get() > 0 {

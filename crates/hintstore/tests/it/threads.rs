@@ -16,7 +16,7 @@ use hintstore::{
     SystemClock, TargetId, Truncate, UnixMillis,
 };
 
-use crate::world::{LONG, Scratch, target};
+use crate::harness::{LONG, Scratch, target};
 
 /// How long each case is put under stress, where `STRESS_SECONDS` says nothing else.
 const STRESS: Duration = Duration::from_millis(1500);

@@ -14,7 +14,7 @@ use hintstore::{
 use hintstore_sim::{Crash, SimStorage};
 use hintstore_storage::{Presence, Storage as _};
 
-use crate::world::{LONG, Scratch, World, small_config, target};
+use crate::harness::{LONG, Scratch, World, small_config, target};
 
 fn hint(to: TargetId, payload: &[u8]) -> Hint<'_> {
     Hint::new(to, SystemClock.wall(), LONG, payload)

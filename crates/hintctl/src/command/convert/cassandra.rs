@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::Sink;
 use crate::{
-    input::{Bad, From, HintView},
+    input::{Finding, HintSource, HintView},
     interrupt::Making,
     output::{Output, bytes, count},
 };
@@ -172,11 +172,11 @@ impl<'s> Directory<'s> {
     }
 
     /// Why a mutation of this messaging version cannot be in these files.
-    fn refusal(&self, hint: &HintView<'_>) -> Option<Bad> {
+    fn refusal(&self, hint: &HintView<'_>) -> Option<Finding> {
         let refuse = |what, text: String| {
-            Some(Bad {
+            Some(Finding {
                 position: hint.position,
-                ..Bad::whole(what, text)
+                ..Finding::whole(what, text)
             })
         };
         let Some(mutation) = hint.mutation() else {
@@ -294,7 +294,7 @@ fn unlink_if_there(storage: &OsStorage, name: &str) -> anyhow::Result<()> {
 }
 
 impl Sink for Directory<'_> {
-    fn put(&mut self, _: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Bad>> {
+    fn put(&mut self, _: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Finding>> {
         if let Some(bad) = self.refusal(hint) {
             return Ok(Err(bad));
         }
@@ -304,8 +304,8 @@ impl Sink for Directory<'_> {
             .ttl
             .map_or(lifetime.gc_grace, |ttl| ttl.min(lifetime.gc_grace));
         let gcgs = match &hint.from {
-            From::Cassandra { hint, .. } => hint.gcgs_s,
-            From::Native { .. } => lives.as_secs().min(i32::MAX.unsigned_abs().into()),
+            HintSource::Cassandra { hint, .. } => hint.gcgs_s,
+            HintSource::Native { .. } => lives.as_secs().min(i32::MAX.unsigned_abs().into()),
         };
         let body = encode_body(hint.created_ms, gcgs, hint.payload);
         let open = self.file(hint.target, hint.created_ms)?;

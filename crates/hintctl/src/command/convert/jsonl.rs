@@ -12,7 +12,7 @@ use super::{NewFile, Sink};
 use crate::{
     args,
     command::dump::{add_updates, add_value, fields},
-    input::{Bad, HintView},
+    input::{Finding, HintView},
     output::{Output, json_line},
 };
 
@@ -42,7 +42,7 @@ impl<'s> Lines<'s> {
 }
 
 impl Sink for Lines<'_> {
-    fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Bad>> {
+    fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Finding>> {
         let mut line = fields(file, hint);
         add_value(&mut line, args::Value::Hex, hint.payload);
         if let Some(schema) = self.schema {

@@ -19,7 +19,7 @@ use crate::{
     args::{Convert, Select, To},
     decode,
     exit::{is_full_disk, usage},
-    input::{Bad, Flow, From, HintView, Input, Pending, Visitor, below},
+    input::{Finding, Flow, HintSource, HintView, Input, Pending, Visitor, below},
     interrupt::{self, Guard},
     output::{Output, count},
 };
@@ -30,7 +30,7 @@ pub(crate) use native::{import, importing};
 /// Where hints go.
 pub(crate) trait Sink {
     /// Takes a hint that is from `file`; or says why this form cannot have it.
-    fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Bad>>;
+    fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Finding>>;
     /// Makes all of it durable.
     fn finish(self: Box<Self>, output: &mut Output) -> anyhow::Result<()>;
 }
@@ -136,7 +136,7 @@ fn first_of_version_3(input: &Input) -> Option<String> {
         fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
             self.0 |= hint.mutation().is_some() && hint.payload_version >= 13;
             // In a file of Cassandra's all are of one version.
-            let native = matches!(hint.from, From::Native { .. });
+            let native = matches!(hint.from, HintSource::Native { .. });
             Ok(if native && !self.0 {
                 Flow::Go
             } else {
@@ -144,7 +144,7 @@ fn first_of_version_3(input: &Input) -> Option<String> {
             })
         }
 
-        fn bad(&mut self, _: &Bad) -> anyhow::Result<()> {
+        fn bad(&mut self, _: &Finding) -> anyhow::Result<()> {
             Ok(())
         }
     }
@@ -341,7 +341,7 @@ fn touches(hint: &HintView<'_>, table: Namespace, schema: Option<&Schema>) -> To
     if hint.namespace != Namespace::MIXED {
         return yes(hint.namespace == table);
     }
-    if let From::Cassandra { hint, .. } = &hint.from
+    if let HintSource::Cassandra { hint, .. } = &hint.from
         && Namespace::from_bytes(hint.table_id) == table
     {
         return Touches::Yes;
@@ -388,7 +388,7 @@ impl Visitor for Feeder<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         self.bad += u64::from(!bad.harmless);
         self.output.bad(self.file, bad)
     }

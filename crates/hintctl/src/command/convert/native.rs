@@ -16,7 +16,7 @@ use super::{Full, Sink, refuse_occupied, refuse_unfinished};
 use crate::{
     command::verify::tell,
     exit::usage,
-    input::{Bad, Flow, From, HintView, Input, Visitor},
+    input::{Finding, Flow, HintSource, HintView, Input, Visitor},
     interrupt::{Guard, Making},
     output::Output,
 };
@@ -76,7 +76,7 @@ impl Store {
 }
 
 impl Sink for Store {
-    fn put(&mut self, file: &str, view: &HintView<'_>) -> anyhow::Result<Result<(), Bad>> {
+    fn put(&mut self, file: &str, view: &HintView<'_>) -> anyhow::Result<Result<(), Finding>> {
         let sequence = append(&self.into, file, view)?;
         self.last.insert(view.target, sequence);
         Ok(Ok(()))
@@ -96,7 +96,7 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
         .namespace(view.namespace)
         .payload_version(view.payload_version);
     hint.lifetime = view.lifetime;
-    if let From::Native {
+    if let HintSource::Native {
         store,
         sequence,
         incarnation,
@@ -164,7 +164,7 @@ impl Visitor for Importer<'_> {
         Ok(Flow::Go)
     }
 
-    fn bad(&mut self, bad: &Bad) -> anyhow::Result<()> {
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         self.output.bad(&self.file, bad)
     }
 }

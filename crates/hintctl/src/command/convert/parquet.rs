@@ -16,7 +16,7 @@ use parquet::{
 use super::{NewFile, Sink};
 use crate::{
     decode::touched,
-    input::{Bad, From, HintView},
+    input::{Finding, HintSource, HintView},
     output::{Output, hex},
 };
 
@@ -157,14 +157,14 @@ fn number(value: impl TryInto<i64>) -> i64 {
 }
 
 impl Sink for Rows<'_> {
-    fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Bad>> {
+    fn put(&mut self, file: &str, hint: &HintView<'_>) -> anyhow::Result<Result<(), Finding>> {
         let (body_bytes, updates, first) = match &hint.from {
-            From::Cassandra { body_bytes, hint } => {
+            HintSource::Cassandra { body_bytes, hint } => {
                 let id = Namespace::from_bytes(hint.table_id).to_string();
                 let key = hint.first_update().map(|first| first.key);
                 (*body_bytes, hint.updates, (Some(id), key))
             }
-            From::Native { .. } => {
+            HintSource::Native { .. } => {
                 let id = hint.namespace.to_string();
                 let known = hint.namespace != Namespace::MIXED;
                 (hint.payload.len() as u64, 1, (known.then_some(id), None))

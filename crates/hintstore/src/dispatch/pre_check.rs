@@ -34,7 +34,7 @@ pub(crate) const LEAST: u64 = 512 << 10;
 
 /// What is known of the blocks ahead of one reader.
 #[derive(Debug)]
-pub(crate) struct Ahead {
+pub(crate) struct PreCheck {
     walk: Mutex<Walk>,
     /// Where the blocks end.
     end: u64,
@@ -71,7 +71,7 @@ struct Note {
     checked: Checked,
 }
 
-impl Ahead {
+impl PreCheck {
     /// For a reader of the blocks from `at` to `end`.
     pub(crate) fn new(source: MapSource, segment: SegmentId, at: u64, end: u64) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl Ahead {
     }
 
     /// The reader comes to a block: gives what is known of it.
-    pub(crate) fn reach(self: &Arc<Self>, block: &Header, helpers: &Helpers) -> Checked {
+    pub(crate) fn reach(self: &Arc<Self>, block: &Header, check_queue: &CheckQueue) -> Checked {
         let (offset, end) = (block.position.offset, block.end());
         // One that hops over blocks needs little of what lies between.
         let before = self.reader.swap(end, SeqCst);
@@ -97,8 +97,8 @@ impl Ahead {
         let few = notes.len() < NOTES_MAX / 2 && self.checked.load(Acquire) < end + AHEAD / 2;
         drop(notes);
         if few && follows && end + LEAST <= self.end && !self.queued.swap(true, SeqCst) {
-            helpers.waiting.push(Arc::downgrade(self));
-            helpers.waker.wake();
+            check_queue.waiting.push(Arc::downgrade(self));
+            check_queue.waker.wake();
         }
         note.map_or_else(Checked::default, |note| note.checked)
     }
@@ -144,14 +144,14 @@ impl Ahead {
 
 /// Readers that wait for the step.
 #[derive(Debug)]
-pub(crate) struct Helpers {
+pub(crate) struct CheckQueue {
     clock: Arc<dyn Clock>,
     /// Those that are gone meanwhile need nothing.
-    waiting: Queue<Weak<Ahead>>,
+    waiting: Queue<Weak<PreCheck>>,
     pub(crate) waker: Waker,
 }
 
-impl Helpers {
+impl CheckQueue {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
@@ -163,7 +163,7 @@ impl Helpers {
 
 /// The step.
 #[derive(Debug)]
-pub(crate) struct CheckAhead(pub(crate) Arc<Helpers>);
+pub(crate) struct CheckAhead(pub(crate) Arc<CheckQueue>);
 
 impl Step for CheckAhead {
     fn name(&self) -> &'static str {
@@ -262,53 +262,56 @@ mod tests {
     #[test]
     fn a_reader_is_told_what_is_right_ahead_of_it() {
         let (headers, source, end) = segment();
-        let ahead = Arc::new(Ahead::new(source, SEGMENT, 128, end));
-        let helpers = Arc::new(Helpers::new(Arc::new(SystemClock)));
-        let step = CheckAhead(helpers.clone());
-        let now = helpers.clock.boot();
+        let ahead = Arc::new(PreCheck::new(source, SEGMENT, 128, end));
+        let check_queue = Arc::new(CheckQueue::new(Arc::new(SystemClock)));
+        let step = CheckAhead(check_queue.clone());
+        let now = check_queue.clock.boot();
         let length = |header: &Header| header.frames_length as usize;
         // Nobody goes ahead of a reader that reads one block.
-        assert_eq!(ahead.reach(&headers[0], &helpers).right_to(now), 0);
-        assert!(helpers.waiting.is_empty());
-        assert_eq!(ahead.reach(&headers[1], &helpers).right_to(now), 0);
+        assert_eq!(ahead.reach(&headers[0], &check_queue).right_to(now), 0);
+        assert!(check_queue.waiting.is_empty());
+        assert_eq!(ahead.reach(&headers[1], &check_queue).right_to(now), 0);
         step.step(Boot::default());
         // The next is the reader's own.
-        assert_eq!(ahead.reach(&headers[2], &helpers).right_to(now), 0);
+        assert_eq!(ahead.reach(&headers[2], &check_queue).right_to(now), 0);
         assert_eq!(
-            ahead.reach(&headers[3], &helpers).right_to(now),
+            ahead.reach(&headers[3], &check_queue).right_to(now),
             length(&headers[3])
         );
         let wrong = length(&headers[5]) / usize::from(HINTS) * 10;
-        assert_eq!(ahead.reach(&headers[5], &helpers).right_to(now), wrong);
+        assert_eq!(ahead.reach(&headers[5], &check_queue).right_to(now), wrong);
         for header in headers[6..8].iter().chain(&headers[9..12]) {
-            assert_eq!(ahead.reach(header, &helpers).right_to(now), length(header));
+            assert_eq!(
+                ahead.reach(header, &check_queue).right_to(now),
+                length(header)
+            );
         }
         // What lay for a while is checked again.
-        let later = helpers.clock.boot() + FRESH + Duration::from_millis(1);
-        assert_eq!(ahead.reach(&headers[12], &helpers).right_to(later), 0);
+        let later = check_queue.clock.boot() + FRESH + Duration::from_millis(1);
+        assert_eq!(ahead.reach(&headers[12], &check_queue).right_to(later), 0);
     }
 
     #[test]
     fn a_reader_that_hops_or_is_gone_has_nothing_checked() {
         let (headers, source, end) = segment();
-        let ahead = Arc::new(Ahead::new(source, SEGMENT, 128, end));
-        let helpers = Helpers::new(Arc::new(SystemClock));
-        let now = helpers.clock.boot();
+        let ahead = Arc::new(PreCheck::new(source, SEGMENT, 128, end));
+        let check_queue = CheckQueue::new(Arc::new(SystemClock));
+        let now = check_queue.clock.boot();
         for header in headers.iter().step_by(2) {
-            assert_eq!(ahead.reach(header, &helpers).right_to(now), 0);
+            assert_eq!(ahead.reach(header, &check_queue).right_to(now), 0);
         }
-        assert!(helpers.waiting.is_empty());
+        assert!(check_queue.waiting.is_empty());
         // Overtaken, it goes on ahead of where the reader is.
-        ahead.reach(&headers[1], &helpers);
-        ahead.reach(&headers[2], &helpers);
-        assert_eq!(helpers.waiting.len(), 1);
-        ahead.reach(&headers[9], &helpers);
+        ahead.reach(&headers[1], &check_queue);
+        ahead.reach(&headers[2], &check_queue);
+        assert_eq!(check_queue.waiting.len(), 1);
+        ahead.reach(&headers[9], &check_queue);
         ahead.check(now);
-        assert_eq!(ahead.reach(&headers[10], &helpers).right_to(now), 0);
-        assert!(ahead.reach(&headers[11], &helpers).right_to(now) > 0);
+        assert_eq!(ahead.reach(&headers[10], &check_queue).right_to(now), 0);
+        assert!(ahead.reach(&headers[11], &check_queue).right_to(now) > 0);
         drop(ahead);
         assert!(
-            helpers
+            check_queue
                 .waiting
                 .pop()
                 .is_some_and(|gone| gone.upgrade().is_none())

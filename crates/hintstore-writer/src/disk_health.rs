@@ -6,11 +6,11 @@ use hintstore_runtime::sync::{
 };
 use hintstore_storage::StorageError;
 
-use crate::{Gone, Refusal, shared::Shared};
+use crate::{Gone, Refusal, write_env::WriteEnv};
 
 /// Why a level was not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum WaitError {
     /// The deadline came.
     Late,
     /// Neither the open segment nor a new one could be written.
@@ -21,7 +21,7 @@ pub(crate) enum Trouble {
 
 /// What failed last, until it succeeds.
 #[derive(Debug, Default)]
-pub(crate) struct Failures {
+pub(crate) struct DiskHealth {
     /// New segments in a row that could not be written.
     writes: AtomicU64,
     /// New segments in a row that could not be synced.
@@ -32,14 +32,14 @@ pub(crate) struct Failures {
     failure: Mutex<Option<Refusal>>,
 }
 
-impl Shared {
+impl WriteEnv {
     #[inline]
     pub(crate) fn may_append(&self) -> Result<(), Refusal> {
         if self.closed.load(Acquire) {
             return Err(Refusal::Closed);
         }
-        if self.failures.failing.load(Acquire) {
-            return self.failures.failure.lock().map_or(Ok(()), Err);
+        if self.disk_health.failing.load(Acquire) {
+            return self.disk_health.failure.lock().map_or(Ok(()), Err);
         }
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Shared {
         } else if error.is_disk_full() {
             self.spares.discard(self);
             self.budget.device_is_full();
-        } else if self.failures.writes.fetch_add(1, SeqCst) > 0 {
+        } else if self.disk_health.writes.fetch_add(1, SeqCst) > 0 {
             self.refuse(error.into());
         }
         // Who waits for memory is to hear of it.
@@ -60,50 +60,50 @@ impl Shared {
     }
 
     pub(crate) fn write_succeeded(&self) {
-        if self.failures.writes.swap(0, SeqCst) > 0 {
-            self.take_hope();
+        if self.disk_health.writes.swap(0, SeqCst) > 0 {
+            self.clear_failure();
         }
     }
 
     /// A segment of which nothing was durable yet could not be synced: as for a failed write, the
     /// second in a row is the disk.
     pub(crate) fn sync_failed_anew(&self) {
-        if self.failures.syncs.fetch_add(1, SeqCst) > 0 {
+        if self.disk_health.syncs.fetch_add(1, SeqCst) > 0 {
             self.refuse(Refusal::StorageFailed);
         }
     }
 
     /// New segments in a row that could not be synced.
     pub(crate) fn sync_failures(&self) -> u32 {
-        self.failures.syncs.load(Relaxed)
+        self.disk_health.syncs.load(Relaxed)
     }
 
     pub(crate) fn sync_succeeded(&self) {
-        if self.failures.syncs.load(Relaxed) > 0 && self.failures.syncs.swap(0, SeqCst) > 0 {
-            self.take_hope();
+        if self.disk_health.syncs.load(Relaxed) > 0 && self.disk_health.syncs.swap(0, SeqCst) > 0 {
+            self.clear_failure();
         }
     }
 
     /// Takes appends again, unless something else fails.
-    fn take_hope(&self) {
-        let journal = self.failures.journal.load(SeqCst);
+    fn clear_failure(&self) {
+        let journal = self.disk_health.journal.load(SeqCst);
         if !journal
             && self.home.gone().is_none()
-            && self.failures.writes.load(SeqCst) == 0
-            && self.failures.syncs.load(SeqCst) == 0
+            && self.disk_health.writes.load(SeqCst) == 0
+            && self.disk_health.syncs.load(SeqCst) == 0
         {
-            *self.failures.failure.lock() = None;
-            self.failures.failing.store(false, SeqCst);
+            *self.disk_health.failure.lock() = None;
+            self.disk_health.failing.store(false, SeqCst);
         }
     }
 
     /// Whether the journal could be written: where it cannot, what is appended cannot end.
     pub(crate) fn journal_is(&self, failed: bool) {
         if failed {
-            self.failures.journal.store(true, SeqCst);
+            self.disk_health.journal.store(true, SeqCst);
             self.refuse(Refusal::StorageFailed);
-        } else if self.failures.journal.swap(false, SeqCst) {
-            self.take_hope();
+        } else if self.disk_health.journal.swap(false, SeqCst) {
+            self.clear_failure();
         }
     }
 
@@ -120,7 +120,7 @@ impl Shared {
         // What is gone says more than what fails because of it.
         let gone = self.home.gone().map(|what| Refusal::Gone { what });
         let why = gone.unwrap_or(why);
-        *self.failures.failure.lock() = Some(why);
-        self.failures.failing.store(true, SeqCst);
+        *self.disk_health.failure.lock() = Some(why);
+        self.disk_health.failing.store(true, SeqCst);
     }
 }

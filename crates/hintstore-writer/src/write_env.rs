@@ -23,11 +23,11 @@ use hintstore_storage::Storage;
 use crate::{
     Budget, Home, Refusal, SegmentEvents, WriterConfig,
     config::Bytes,
+    disk_health::DiskHealth,
     hint::RefusalCounts,
     pool::{CLASSES, Pool},
     spare::Spares,
     target::TargetWriter,
-    trouble::Failures,
     work::Work,
 };
 
@@ -75,7 +75,7 @@ pub type ByTarget<T> = HashMap<TargetId, T, BuildHasherDefault<IdHasher>>;
 
 /// What all targets of a store share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct WriteEnv {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runner: Arc<dyn Runner>,
@@ -101,11 +101,11 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// When a close that has begun gives up.
     pub(crate) closing_by: OnceLock<Boot>,
-    pub(crate) failures: Failures,
+    pub(crate) disk_health: DiskHealth,
     pub(crate) work: Work,
 }
 
-impl Shared {
+impl WriteEnv {
     pub(crate) fn new(
         parts: Parts,
         config: WriterConfig,
@@ -136,7 +136,7 @@ impl Shared {
             less_unsynced: Signal::new(),
             closed: AtomicBool::new(false),
             closing_by: OnceLock::new(),
-            failures: Failures::default(),
+            disk_health: DiskHealth::default(),
             work: Work::default(),
         }
     }
@@ -181,13 +181,13 @@ impl Shared {
         frame: u64,
         deadline: Boot,
     ) -> Result<(), Refusal> {
-        target.help();
+        target.try_flush();
         // What will be asked for: a slab of the class that the frame needs.
         let class = usize::from(Pool::class_for(
             usize::try_from(frame).unwrap_or(usize::MAX / 2),
         ));
         let bytes = frame.max(CLASSES.get(class).map_or(0, |size| *size as u64));
-        self.press();
+        self.request_flush();
         let mut room = || {
             let over = self.may_append().is_err();
             over || (self.pool.has_room(bytes) && target.may_grow())

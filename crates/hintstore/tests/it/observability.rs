@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hintstore::{Level, Refusal, Truncate};
 
-use crate::world::{LONG, START, World, small_config, target};
+use crate::harness::{LONG, START, World, small_config, target};
 
 #[test]
 fn the_snapshot_says_what_there_is() {
