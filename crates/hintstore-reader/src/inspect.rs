@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
+use hintstore_env::{File, Info, Result};
 use hintstore_format::{
     DecodeError, SegmentId,
     descriptor::Descriptor,
     footer::{Footer, SUMMARY, Summary},
     layout,
 };
-use hintstore_storage::{File, Info, Result};
 
 /// A descriptor is at most this long: 255 replaced segments, padded.
 const DESCRIPTOR_MAX: usize = layout::descriptor::SIZE + 256 * 8;

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use hintstore_storage::{File, Mapping, Result};
+use hintstore_env::{File, Mapping, Result};
 
 /// Bytes of a file, and what keeps them alive.
 #[derive(Clone)]

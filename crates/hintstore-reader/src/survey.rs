@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use hintstore_env::{File, Result};
 use hintstore_format::{
     Sequence,
     descriptor::Descriptor,
     footer::{Builder, Footer, Summary},
     journal::Range,
 };
-use hintstore_storage::{File, Result};
 
 use crate::{Block, ByteView, FrameItem, Frames, Hole, Item, PreadSource, Walk};
 

@@ -4,6 +4,7 @@
 //! between. Where neither holds, the walk searches on in steps of 64 bytes within the file's data:
 //! valid blocks behind a hole are kept, the hole is told.
 
+use hintstore_env::Result;
 use hintstore_format::{
     SegmentId,
     block::{self, Header},
@@ -11,7 +12,6 @@ use hintstore_format::{
     layout::{ALIGN, BLOCK_MAGIC, FOOTER_MAGIC, SECTOR, align_up},
     profile::{self, Entry},
 };
-use hintstore_storage::Result;
 
 use crate::{ByteView, Source};
 

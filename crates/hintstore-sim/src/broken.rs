@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hintstore_storage::{
+use hintstore_env::{
     Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Presence, Result, Space, Storage,
 };
 

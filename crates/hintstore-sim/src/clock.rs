@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use hintstore_format::UnixMillis;
-use hintstore_runtime::{
+use hintstore_env::{
     Boot, Clock,
     sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst},
 };
+use hintstore_format::UnixMillis;
 
 #[derive(Clone, Copy, Debug)]
 struct Times {

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use hintstore_storage::{Lacks, Presence};
+use hintstore_env::{Lacks, Presence};
 
 use crate::Random;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use hintstore_runtime::{
+use hintstore_env::{
     Boot, Clock as _, Next, Panics, Runner, Step, StepPanics, Waker,
     sync::{Mutex, Signal},
 };

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use hintstore_runtime::sync::{
+use hintstore_env::sync::{
     AtomicBool, AtomicI64, AtomicU64,
     Ordering::{Acquire, SeqCst},
 };

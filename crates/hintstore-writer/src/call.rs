@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use hintstore_env::{Boot, sync::Ordering::SeqCst};
 use hintstore_format::{Sequence, TargetId, frame::Draft, profile::Profile};
-use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
 
 use crate::{
     Bytes, Hint, Level, Refusal, pool::FRAME_MAX, target::TargetWriter, write_env::WriteEnv,

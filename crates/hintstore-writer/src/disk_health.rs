@@ -1,10 +1,12 @@
 //! What the disk refuses, and so whether appends are taken.
 
-use hintstore_runtime::sync::{
-    AtomicBool, AtomicU32, AtomicU64, Mutex,
-    Ordering::{Acquire, Relaxed, SeqCst},
+use hintstore_env::{
+    StorageError,
+    sync::{
+        AtomicBool, AtomicU32, AtomicU64, Mutex,
+        Ordering::{Acquire, Relaxed, SeqCst},
+    },
 };
-use hintstore_storage::StorageError;
 
 use crate::{Gone, Refusal, write_env::WriteEnv};
 

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{Sequence, UnixMillis};
-use hintstore_runtime::{
-    Boot,
+use hintstore_env::{
+    Boot, StorageError,
     sync::{
         MutexGuard,
         Ordering::{Release, SeqCst},
     },
 };
-use hintstore_storage::StorageError;
+use hintstore_format::{Sequence, UnixMillis};
 use smallvec::SmallVec;
 
 use crate::{

@@ -9,7 +9,7 @@ use hintstore_format::{
     profile::Profile,
 };
 
-use hintstore_runtime::sync::{AtomicU64, Ordering::Relaxed};
+use hintstore_env::sync::{AtomicU64, Ordering::Relaxed};
 
 use crate::{Bytes, Cap, Gone};
 

@@ -6,9 +6,11 @@
 
 use std::{fmt, sync::Arc};
 
+use hintstore_env::{
+    Info, Lock, Presence, Storage,
+    sync::{AtomicU64, OnceLock, Ordering::Relaxed},
+};
 use hintstore_format::file_name;
-use hintstore_runtime::sync::{AtomicU64, OnceLock, Ordering::Relaxed};
-use hintstore_storage::{Info, Lock, Presence, Storage};
 
 /// What of a store was taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

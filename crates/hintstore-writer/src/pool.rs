@@ -4,6 +4,14 @@
 //! Slabs are reused last-in-first-out, so that a single writer stays in cache. An idle target holds
 //! none. Memory is taken when a class is first used and moves between classes when it is short.
 
+use hintstore_env::{
+    Refused, SharedBuffer,
+    sync::{
+        AtomicU32, AtomicU64, Mutex, OnceLock,
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
+        Signal,
+    },
+};
 use hintstore_format::{
     Sequence, UnixMillis,
     block::{self, Start},
@@ -11,12 +19,6 @@ use hintstore_format::{
     layout::PROFILES_MAX,
     profile::{self, Profile},
 };
-use hintstore_runtime::sync::{
-    AtomicU32, AtomicU64, Mutex, OnceLock,
-    Ordering::{Acquire, Relaxed, Release, SeqCst},
-    Signal,
-};
-use hintstore_storage::{Refused, SharedBuffer};
 
 use crate::budget::for_block;
 

@@ -1,12 +1,12 @@
 //! The end of a segment: the footer, built by reading headers and profile tables back.
 
+use hintstore_env::{Op, Result, StorageError};
 use hintstore_format::{
     block::{self, Header},
     footer::{Builder, Summary},
     layout::{SECTOR, align_up},
     profile,
 };
-use hintstore_storage::{Op, Result, StorageError};
 use std::io::{self, IoSlice};
 
 use crate::segment::Segment;

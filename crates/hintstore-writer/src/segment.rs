@@ -2,6 +2,13 @@
 
 use std::{io::IoSlice, sync::Arc};
 
+use hintstore_env::{
+    Boot, Existing, File, FileId, Result, Storage, is_there,
+    sync::{
+        AtomicBool, AtomicI64, AtomicU64, Mutex,
+        Ordering::{Acquire, Release, SeqCst},
+    },
+};
 use hintstore_format::{
     Namespace, SegmentId, Sequence, TargetId, UnixMillis,
     block::{self, Position, Start},
@@ -12,14 +19,6 @@ use hintstore_format::{
     layout::{ALIGN, SECTOR, align_up},
     profile::Profile,
 };
-use hintstore_runtime::{
-    Boot,
-    sync::{
-        AtomicBool, AtomicI64, AtomicU64, Mutex,
-        Ordering::{Acquire, Release, SeqCst},
-    },
-};
-use hintstore_storage::{Existing, File, FileId, Result, Storage, is_there};
 
 use crate::{
     Bytes, Usage,

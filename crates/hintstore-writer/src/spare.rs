@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use hintstore_env::{
+    File,
+    sync::{AtomicU64, AtomicUsize, Mutex, Ordering::SeqCst},
+};
 use hintstore_format::file_name;
-use hintstore_runtime::sync::{AtomicU64, AtomicUsize, Mutex, Ordering::SeqCst};
-use hintstore_storage::File;
 
 use crate::{Cap, Usage, flush::WRITE_MAX, write_env::WriteEnv};
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hintstore_runtime::{Boot, Next, Step};
+use hintstore_env::{Boot, Next, Step};
 
 use crate::{segment::Segment, target::TargetWriter, work::each_taken, write_env::WriteEnv};
 

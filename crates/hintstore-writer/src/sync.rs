@@ -7,14 +7,13 @@
 
 use std::sync::Arc;
 
+use hintstore_env::{Boot, StorageError, sync::Ordering::SeqCst};
 use hintstore_format::{
     Sequence, UnixMillis,
     block::{self, Header},
     journal::Range,
 };
 use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
-use hintstore_runtime::{Boot, sync::Ordering::SeqCst};
-use hintstore_storage::StorageError;
 
 use crate::{
     disk_health::WaitError,

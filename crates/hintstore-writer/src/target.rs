@@ -2,20 +2,20 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use hintstore_format::{
-    Sequence, TargetId, UnixMillis,
-    block::{self, Start},
-    frame::Draft,
-    journal::Range,
-    profile::Profile,
-};
-use hintstore_runtime::{
+use hintstore_env::{
     Boot,
     sync::{
         AtomicBool, AtomicI64, AtomicU64, Mutex, MutexGuard,
         Ordering::{Acquire, Release, SeqCst},
         Signal,
     },
+};
+use hintstore_format::{
+    Sequence, TargetId, UnixMillis,
+    block::{self, Start},
+    frame::Draft,
+    journal::Range,
+    profile::Profile,
 };
 
 use crate::{

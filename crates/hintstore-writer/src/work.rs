@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use hintstore_format::TargetId;
-use hintstore_runtime::{
+use hintstore_env::{
     Boot, Next, Waker,
     sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst, Queue, Signal},
 };
+use hintstore_format::TargetId;
 
 use crate::{WriterConfig, segment::Segment, steps, target::TargetWriter, write_env::WriteEnv};
 

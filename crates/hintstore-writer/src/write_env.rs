@@ -7,18 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use hintstore_format::{
-    Incarnation, SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Start,
-};
-use hintstore_runtime::{
-    Boot, Clock, Live, Runner,
+use hintstore_env::{
+    Boot, Clock, Live, Runner, Storage,
     sync::{
         AtomicBool, AtomicU64, OnceLock,
         Ordering::{Relaxed, SeqCst},
         RwLock, Signal,
     },
 };
-use hintstore_storage::Storage;
+use hintstore_format::{
+    Incarnation, SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Start,
+};
 
 use crate::{
     Budget, Home, Refusal, SegmentEvents, WriterConfig,

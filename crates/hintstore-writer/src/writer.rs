@@ -2,8 +2,8 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
+use hintstore_env::{Boot, Next, Step, Waker, sync::Ordering::SeqCst};
 use hintstore_format::{Incarnation, Sequence, StoreId, TargetId, UnixMillis, frame::Draft};
-use hintstore_runtime::{Boot, Next, Step, Waker, sync::Ordering::SeqCst};
 
 use crate::{
     AppendError, Gate, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,

@@ -5,14 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use hintstore_format::{
-    Namespace, TargetId, UnixMillis,
-    expiry::{Policy, written_deadline},
-};
-use hintstore_runtime::sync::{
+use hintstore_env::sync::{
     AtomicBool, AtomicI64,
     Ordering::{Acquire, Relaxed, SeqCst},
     RwLock,
+};
+use hintstore_format::{
+    Namespace, TargetId, UnixMillis,
+    expiry::{Policy, written_deadline},
 };
 use hintstore_writer::{Hint, Refusal};
 

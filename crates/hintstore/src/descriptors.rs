@@ -19,16 +19,13 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use hintstore_runtime::{
-    Boot, Next, Step, Waker,
+use hintstore_env::{
+    Boot, Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Next, Op, Presence, Result,
+    Space, Step, Storage, StorageError, Waker,
     sync::{
         AtomicBool, AtomicU64, AtomicUsize, Mutex,
         Ordering::{Relaxed, SeqCst},
     },
-};
-use hintstore_storage::{
-    Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Op, Presence, Result, Space,
-    Storage, StorageError,
 };
 use smallvec::SmallVec;
 

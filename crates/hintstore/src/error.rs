@@ -2,8 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use hintstore_env::StorageError;
 use hintstore_format::{DecodeError, TargetId};
-use hintstore_storage::StorageError;
 use hintstore_writer::Gone;
 
 use crate::ConfigError;

@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
+use hintstore_env::{Boot, Clock, sync::Mutex};
 use hintstore_format::{UnixMillis, expiry::is_dead};
-use hintstore_runtime::{Boot, Clock, sync::Mutex};
 
 /// What a clock may gain or lose between two looks.
 const STEP: Duration = Duration::from_secs(5);

@@ -1,11 +1,11 @@
 //! What tools need that only look: the journal of a store that may be open elsewhere.
 
+use hintstore_env::Storage;
 use hintstore_format::{
     SegmentId, Sequence, TargetId,
     descriptor::Kind,
     journal::{Deferred, Discard, Ends, Loss, Range},
 };
-use hintstore_storage::Storage;
 
 use crate::{Result, journal};
 

@@ -65,14 +65,16 @@ pub use admit::Scope;
 pub use config::{Config, ConfigError, Environment};
 pub use dispatch::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};
+pub use hintstore_env::{
+    Boot, Clock, Lacks, OsStorage, Runner, StepPanics, Storage, StorageError, SystemClock, Threads,
+    install_guard,
+};
 pub use hintstore_format::{
     Incarnation, MutationId, Namespace, Sequence, StoreId, TargetId, UnixMillis,
     frame::{Body, Collapse, Origin},
     journal::{End, Ends},
 };
 pub use hintstore_reader::{Faulted, HintRef, Key};
-pub use hintstore_runtime::{Boot, Clock, Runner, StepPanics, SystemClock, Threads};
-pub use hintstore_storage::{Lacks, OsStorage, Storage, StorageError, install_guard};
 pub use hintstore_writer::{
     AppendError, Batch, Bytes, Cap, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
 };

@@ -1,8 +1,7 @@
 //! What goes on inside, at a moment: for operators and their monitoring.
 
+use hintstore_env::{Lacks, StepPanics};
 use hintstore_format::{TargetId, UnixMillis};
-use hintstore_runtime::StepPanics;
-use hintstore_storage::Lacks;
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
 use crate::{AtRisk, Caps, Ledger, TargetLedger, catalog::Queue, store::Engine};

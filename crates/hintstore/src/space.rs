@@ -1,7 +1,6 @@
 //! What the disk has room for: the caps of the configuration, on the device as it is now.
 
-use hintstore_runtime::sync::Ordering::Relaxed;
-use hintstore_storage::Space;
+use hintstore_env::{Space, sync::Ordering::Relaxed};
 use hintstore_writer::Bytes;
 
 use crate::{
@@ -60,7 +59,7 @@ impl DiskConfig {
 impl Engine {
     /// Looks how much the device has free and how long the journal has grown, and sets the caps by
     /// it. Some calls to the kernel, and nothing is read.
-    pub(crate) fn look_at_space(&self) -> hintstore_storage::Result<Caps> {
+    pub(crate) fn look_at_space(&self) -> hintstore_env::Result<Caps> {
         let space = self.storage.space()?;
         let caps = self.config().disk.caps(space);
         let budget = &self.catalog.budget;

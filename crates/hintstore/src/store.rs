@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc, time::Duration};
 
+use hintstore_env::{
+    Boot, Clock, Live, Lock, Next, Runner, Storage, Waker,
+    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst},
+};
 use hintstore_format::{
     Incarnation, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, journal::Record,
 };
-use hintstore_runtime::{
-    Boot, Clock, Live, Next, Runner, Waker,
-    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst},
-};
-use hintstore_storage::{Lock, Storage};
 use hintstore_writer::{
     AppendError, Batch, ByTarget, Bytes, Gate, Hint, Home, Level, Parts, Receipt, Refusal,
     TargetStart, TargetWriter, Writer,

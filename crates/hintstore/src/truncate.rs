@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use hintstore_env::sync::MutexGuard;
 use hintstore_format::{
     Namespace, SegmentId, Sequence, TargetId, UnixMillis,
     journal::{Discard, End, Record},
 };
-use hintstore_runtime::sync::MutexGuard;
 
 use crate::{
     Error, Result,

@@ -11,8 +11,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hintstore_env::Boot;
 use hintstore_format::{Sequence, UnixMillis};
-use hintstore_runtime::Boot;
 
 use crate::{catalog::Queue, store::Engine};
 

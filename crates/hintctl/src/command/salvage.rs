@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hintstore::OsStorage;
 use hintstore_cassandra::{FileName, FileWriter, encode_body};
-use hintstore_storage::Existing;
+use hintstore_env::Existing;
 use serde_json::json;
 
 use super::{

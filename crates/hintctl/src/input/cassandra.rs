@@ -7,8 +7,8 @@ use hintstore_cassandra::{
     BadBlock, Codec, Descriptor, DescriptorError, HintBody, Item, ReadAt, Records, Schema, Storage,
     Verdict, judge, parse_side_file, side_file,
 };
+use hintstore_env::File;
 use hintstore_format::expiry::Lifetime;
-use hintstore_storage::File;
 
 use super::{Finding, Flow, HintSource, HintView, Visitor, claimed, misnamed_cassandra};
 

@@ -15,6 +15,7 @@ use hintstore::{
     inspect::{JournalView, read_journal},
 };
 use hintstore_cassandra::{Descriptor, DescriptorError, FileName, HintBody};
+use hintstore_env::{File, Info};
 use hintstore_format::{
     DecodeError, SegmentId, StoreId,
     descriptor::Kind,
@@ -22,7 +23,6 @@ use hintstore_format::{
     layout::{SEGMENT_MAGIC, STORE_SLOT_BYTES},
     store_file,
 };
-use hintstore_storage::{File, Info};
 use serde_json::{Value, json};
 
 use crate::{

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hintstore::{OsStorage, Sequence, Storage as _, TargetId};
+use hintstore_env::File;
 use hintstore_format::{
     block,
     descriptor::Kind,
@@ -14,7 +15,6 @@ use hintstore_reader::{
     FrameItem, Frames, Hole, Inspected, Item, PreadSource, Survey, Walk, inspect, read_footer,
     survey,
 };
-use hintstore_storage::File;
 
 use super::{Finding, Flow, HintSource, HintView, Visitor, misnamed, newer};
 

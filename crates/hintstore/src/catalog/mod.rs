@@ -9,8 +9,7 @@ mod segment;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use hintstore_format::{Sequence, TargetId, footer::Summary, journal::Range};
-use hintstore_runtime::{
+use hintstore_env::{
     Waker,
     sync::{
         AtomicBool, AtomicUsize, Mutex,
@@ -18,6 +17,7 @@ use hintstore_runtime::{
         RwLock,
     },
 };
+use hintstore_format::{Sequence, TargetId, footer::Summary, journal::Range};
 use hintstore_writer::{Budget, ByTarget, Segment, SegmentEvents};
 
 use crate::trace::event;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{SegmentId, Sequence, TargetId, UnixMillis, journal::Range};
-use hintstore_runtime::{
+use hintstore_env::{
     Boot,
     sync::{
         AtomicBool, AtomicI64, AtomicU64, Mutex, OnceLock,
         Ordering::{Acquire, Release, SeqCst},
     },
 };
+use hintstore_format::{SegmentId, Sequence, TargetId, UnixMillis, journal::Range};
 use hintstore_writer::{RefusalCounts, TargetWriter, Usage};
 use smallvec::SmallVec;
 

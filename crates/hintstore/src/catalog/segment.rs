@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use hintstore_env::FileId;
 use hintstore_format::{
     Incarnation, SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, journal::Retired,
     profile::Span,
 };
-use hintstore_storage::FileId;
 use hintstore_writer::{Bytes, Segment};
 
 use crate::dispatch::Copied;

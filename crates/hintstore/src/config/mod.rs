@@ -6,9 +6,8 @@ mod text;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use hintstore_env::{Clock, OsStorage, Runner, Storage, SystemClock, Threads};
 use hintstore_format::{expiry::Policy, journal::Record};
-use hintstore_runtime::{Clock, Runner, SystemClock, Threads};
-use hintstore_storage::{OsStorage, Storage};
 use hintstore_writer::{Bytes, WriterConfig};
 
 use crate::DiskConfig;

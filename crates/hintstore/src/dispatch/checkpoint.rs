@@ -20,13 +20,13 @@ use crate::{
     store::Engine,
     trace::{event, span},
 };
+use hintstore_env::{Boot, Next, Step, sync::Ordering::AcqRel};
 use hintstore_format::{
     TargetId, UnixMillis,
     expiry::Policy,
     journal::{self, End, Ends, Loss, Range, Record},
 };
 use hintstore_reader::read_footer;
-use hintstore_runtime::{Boot, Next, Step, sync::Ordering::AcqRel};
 
 /// What there is to write of a target.
 struct Settled {

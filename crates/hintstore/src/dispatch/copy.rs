@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use hintstore_env::{File, FileId, Op, Result, StorageError, is_there};
 use hintstore_format::{
     Sequence, UnixMillis,
     block::{self, Position, Start},
@@ -18,7 +19,6 @@ use hintstore_format::{
     layout::{PROFILES_MAX, SECTOR, align_up},
     profile::{self, Profile},
 };
-use hintstore_storage::{File, FileId, Op, Result, StorageError, is_there};
 use hintstore_writer::{Bytes, Usage};
 
 use crate::{catalog::Queue, store::Engine};

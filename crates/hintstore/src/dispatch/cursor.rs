@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use hintstore_env::{File, Result, Storage};
 use hintstore_format::{SegmentId, Sequence, layout::align_up};
 use hintstore_reader::{Block, ByteView, Item, MapSource, PreadSource, Source, Walk, read_footer};
-use hintstore_storage::{File, Result, Storage};
 
 use super::{
     pre_check::{CheckQueue, Checked, LEAST, PreCheck},

@@ -2,10 +2,9 @@
 
 use std::io;
 
+use hintstore_env::{Op, Result, StorageError, sync::Ordering::Relaxed};
 use hintstore_format::{descriptor::Kind, frame::Origin, profile::Profile};
 use hintstore_reader::{HintRef, Page};
-use hintstore_runtime::sync::Ordering::Relaxed;
-use hintstore_storage::{Op, Result, StorageError};
 
 use super::copy::SegmentCopy;
 use crate::{

@@ -12,6 +12,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use hintstore_env::{Result, sync::MutexGuard};
 use hintstore_format::{
     Sequence,
     descriptor::Kind,
@@ -19,8 +20,6 @@ use hintstore_format::{
     journal::{Discard, End, Range},
 };
 use hintstore_reader::{Block, ByteView, FrameItem, Frames};
-use hintstore_runtime::sync::MutexGuard;
-use hintstore_storage::Result;
 
 use super::{
     copy::{Copied, SegmentCopy},

@@ -7,11 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use hintstore_format::TargetId;
-use hintstore_runtime::{
+use hintstore_env::{
     Boot, Next, Step,
     sync::{Mutex, Ordering::Acquire},
 };
+use hintstore_format::TargetId;
 
 use super::{Answer, Page};
 use crate::{Result, catalog::Queue, store::Engine};

@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use hintstore_env::sync::{AtomicUsize, Ordering::AcqRel};
 use hintstore_format::UnixMillis;
 use hintstore_reader as reader;
-use hintstore_runtime::sync::{AtomicUsize, Ordering::AcqRel};
 
 use crate::{
     catalog::{Queue, Ranges},

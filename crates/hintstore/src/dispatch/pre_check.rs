@@ -11,9 +11,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore_format::{SegmentId, block::Header, layout::SECTOR};
-use hintstore_reader::{Frames, Item, MapSource, Walk};
-use hintstore_runtime::{
+use hintstore_env::{
     Boot, Clock, Next, Step, Waker,
     sync::{
         AtomicBool, AtomicU64, Mutex,
@@ -21,6 +19,8 @@ use hintstore_runtime::{
         Queue,
     },
 };
+use hintstore_format::{SegmentId, block::Header, layout::SECTOR};
+use hintstore_reader::{Frames, Item, MapSource, Walk};
 
 /// So many bytes ahead of the reader.
 const AHEAD: u64 = 4 << 20;
@@ -183,6 +183,8 @@ impl Step for CheckAhead {
 
 #[cfg(test)]
 mod tests {
+    use hintstore_env::Storage as _;
+    use hintstore_env::SystemClock;
     use hintstore_format::{
         Namespace, Sequence, UnixMillis,
         block::{self, Position, Start},
@@ -191,9 +193,7 @@ mod tests {
         layout::{ALIGN, align_up},
         profile::Profile,
     };
-    use hintstore_runtime::SystemClock;
     use hintstore_sim::SimStorage;
-    use hintstore_storage::Storage as _;
 
     use super::*;
 

@@ -4,8 +4,8 @@
 //! file if it says that it is that segment, as a copy does; else nothing is read from it as a hint of
 //! the segment, and it is never removed for it.
 
+use hintstore_env::{File, Result, Storage};
 use hintstore_reader::inspect;
-use hintstore_storage::{File, Result, Storage};
 
 use crate::catalog::SegmentEntry;
 

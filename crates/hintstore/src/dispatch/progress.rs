@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use hintstore_env::Boot;
 use hintstore_format::{
     SegmentId, Sequence,
     journal::{Discard, End, Ends, Range},
 };
-use hintstore_runtime::Boot;
 
 use super::cursor::Cursor;
 use crate::catalog::{NOT_TORN, Queue, Ranges, SegmentEntry};

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hintstore_env::{
+    Result,
+    sync::{Ordering::SeqCst, Signal},
+};
 use hintstore_format::{
     Sequence, TargetId, UnixMillis,
     frame::Header,
     journal::{End, Range},
 };
 use hintstore_reader::{self as reader, Block, ByteView, FrameItem, Frames};
-use hintstore_runtime::sync::{Ordering::SeqCst, Signal};
-use hintstore_storage::Result;
 use hintstore_writer::Bytes;
 
 use super::{

@@ -13,11 +13,11 @@ use std::{
     sync::Arc,
 };
 
+use hintstore_env::{Existing, File, Op, Result, Storage, StorageError, is_there};
 use hintstore_format::{
     DecodeError, Incarnation, StoreId, file_name,
     journal::{HEAD, Head, Item, JOURNAL_BYTES_MAX, RECORD_BYTES_MAX, Record, Walk},
 };
-use hintstore_storage::{Existing, File, Op, Result, Storage, StorageError, is_there};
 
 pub(crate) use state::{JournalState, TargetRecords};
 
@@ -345,12 +345,12 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use hintstore_env::OsStorage;
     use hintstore_format::{
         Namespace, Sequence, TargetId, UnixMillis,
         journal::{Checkpoint, Ends, Range},
     };
     use hintstore_sim::SimStorage;
-    use hintstore_storage::OsStorage;
 
     use super::*;
 

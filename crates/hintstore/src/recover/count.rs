@@ -1,12 +1,12 @@
 //! How many hints of a segment are still to be delivered.
 
+use hintstore_env::{Result, Storage};
 use hintstore_format::{
     Namespace, Sequence, UnixMillis,
     frame::Frame,
     journal::{Discard, Range},
 };
 use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
-use hintstore_storage::{Result, Storage};
 
 use crate::{
     catalog::{Ranges, SegmentEntry, State},

@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 
+use hintstore_env::{Clock, Storage};
 use hintstore_format::journal::{Deferred, Discard, End, Loss, Range, Record, Retired};
-use hintstore_runtime::Clock;
-use hintstore_storage::Storage;
 use hintstore_writer::Budget;
 
 use super::{JournalDraft, OpenReport, count, segments::FoundSegment};

@@ -2,10 +2,10 @@
 
 use std::{io::IoSlice, sync::Arc};
 
+use hintstore_env::{File, Storage};
 use hintstore_format::{
     Incarnation, Sequence, StoreId, file_name, layout::STORE_SLOT_BYTES, store_file,
 };
-use hintstore_storage::{File, Storage};
 
 use crate::{Environment, Error, Result};
 

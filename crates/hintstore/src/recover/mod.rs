@@ -13,13 +13,12 @@ pub(crate) use segments::aside;
 
 use std::{fmt, sync::Arc};
 
+use hintstore_env::{Lacks, Lock, LockError, Storage, sync::Ordering::SeqCst};
 use hintstore_format::{
     Incarnation, Sequence, StoreId, TargetId, UnixMillis, file_name,
     journal::{End, Loss, Range, Record},
 };
 use hintstore_reader::Missing;
-use hintstore_runtime::sync::Ordering::SeqCst;
-use hintstore_storage::{Lacks, Lock, LockError, Storage};
 use hintstore_writer::{ByTarget, Bytes};
 
 use crate::{
@@ -299,7 +298,7 @@ impl JournalDraft {
 }
 
 /// What is set aside.
-pub(crate) fn aside_bytes(storage: &dyn Storage) -> hintstore_storage::Result<u64> {
+pub(crate) fn aside_bytes(storage: &dyn Storage) -> hintstore_env::Result<u64> {
     let mut bytes = 0;
     for entry in storage.list(file_name::ASIDE)? {
         let info = storage.info(&format!("{}/{}", file_name::ASIDE, entry.name));

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::IoSlice, panic::resume_unwind, sync::Arc, thread};
 
+use hintstore_env::{Existing, File, Info, Storage, StorageError};
 use hintstore_format::{
     SegmentId, Sequence, TargetId, UnixMillis,
     descriptor::{Descriptor, Kind},
@@ -10,7 +11,6 @@ use hintstore_format::{
     layout::{SECTOR, align_up},
 };
 use hintstore_reader::{Inspected, Missing, Survey, inspect, survey};
-use hintstore_storage::{Existing, File, Info, Storage, StorageError};
 use hintstore_writer::Bytes;
 
 use super::{Foreign, OpenReport, identity::Identity};

@@ -1,7 +1,7 @@
 //! The books after a crash: what has ended ends once, whichever of the two finds it missing.
 
 use hintstore::{Answer, End, HintStore, Level, Sequence, Truncate};
-use hintstore_runtime::Clock as _;
+use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
 use crate::harness::{World, small_config, target};

@@ -1,8 +1,8 @@
 //! Damage is contained, counted and kept: a flipped bit anywhere costs little, and nothing hangs.
 
 use hintstore::{Bytes, End, Level};
+use hintstore_env::Storage as _;
 use hintstore_sim::Random;
-use hintstore_storage::Storage as _;
 
 use crate::harness::{World, small_config};
 

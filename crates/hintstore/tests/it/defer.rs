@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hintstore::{Answer, Bytes, End, Hint, Level, Truncate};
-use hintstore_runtime::Clock as _;
+use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
 use crate::harness::{LONG, World, namespace, small_config, target};

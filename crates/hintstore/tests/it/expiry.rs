@@ -6,7 +6,7 @@ use std::{
 };
 
 use hintstore::{Answer, Bytes, Clock as _, End, Hint, HintStore, Level, UnixMillis};
-use hintstore_runtime::{Boot, Next, Runner as _, Step, Waker};
+use hintstore_env::{Boot, Next, Runner as _, Step, Waker};
 
 use crate::harness::{LONG, START, World, namespace, small_config, target};
 

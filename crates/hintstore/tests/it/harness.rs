@@ -11,7 +11,7 @@ use hintstore::{
     Answer, AppendError, Bytes, Config, End, Environment, Error, Hint, HintStore, Level, Namespace,
     Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
 };
-use hintstore_runtime::Clock as _;
+use hintstore_env::Clock as _;
 use hintstore_sim::{
     Broken, BrokenStorage, Crash, Heard, Manual, Random, SimClock, SimStorage, SimTarget,
 };

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use hintstore::{Bytes, End, Level};
-use hintstore_runtime::Clock as _;
+use hintstore_env::Clock as _;
 use hintstore_sim::{Broken, Crash, Fault, FaultOn, Random};
 
 use crate::harness::{World, small_config};

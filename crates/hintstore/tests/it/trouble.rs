@@ -11,8 +11,8 @@ use hintstore::{
     Answer, AppendError, Bytes, Clock as _, Config, End, Error, Gone, Hint, HintStore, Lacks,
     Level, Namespace, Refusal, SystemClock, TargetId, Truncate,
 };
+use hintstore_env::{Presence, Storage as _};
 use hintstore_sim::{Crash, SimStorage};
-use hintstore_storage::{Presence, Storage as _};
 
 use crate::harness::{LONG, Scratch, World, small_config, target};
 

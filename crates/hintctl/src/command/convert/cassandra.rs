@@ -15,7 +15,7 @@ use hintstore_cassandra::{
     Cell, Codec, DecodeError, Deletion, FileWriter, Liveness, Schema, Update, Visit,
     decode_mutation, encode_body, side_file, side_file_text,
 };
-use hintstore_storage::{Existing, File};
+use hintstore_env::{Existing, File};
 use serde_json::json;
 
 use super::Sink;

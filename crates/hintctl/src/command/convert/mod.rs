@@ -11,7 +11,7 @@ use std::{cell::Cell, path::Path};
 use anyhow::Context as _;
 use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::Schema;
-use hintstore_storage::Existing;
+use hintstore_env::Existing;
 use serde_json::json;
 
 use super::{dump::selected, verify::tell};

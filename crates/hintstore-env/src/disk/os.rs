@@ -20,7 +20,7 @@ use rustix::{
     process::{Resource, Rlimit},
 };
 
-use crate::{
+use super::{
     Entry, Existing, File, Info, Lacks, Lock, LockError, Mapping, Op, Presence, Result, Space,
     Storage, StorageError,
     guard::{Range, guard_installed},

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use crate::guard::Range;
+use super::guard::Range;
 
 /// The bytes of a file, mapped or held.
 ///
