@@ -44,26 +44,20 @@
 mod admit;
 mod catalog;
 mod config;
-mod descriptors;
-mod dispatch;
+mod deliver;
+mod discard;
 mod error;
-mod expiry;
+mod expire;
 pub mod inspect;
 mod journal;
-mod ledger;
-#[cfg(feature = "prometheus")]
-pub mod prometheus;
+mod observe;
 mod recover;
-mod snapshot;
 mod space;
 mod store;
-mod trace;
-mod truncate;
-mod window;
 
 pub use admit::Scope;
 pub use config::{Config, ConfigError, Environment};
-pub use dispatch::{Answer, Completion, Delivery, Page};
+pub use deliver::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};
 pub use hintstore_env::{
     Boot, Clock, Lacks, OsStorage, Runner, StepPanics, Storage, StorageError, SystemClock, Threads,
@@ -78,9 +72,11 @@ pub use hintstore_reader::{Faulted, HintRef, Key};
 pub use hintstore_writer::{
     AppendError, Batch, Bytes, Cap, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
 };
-pub use ledger::{Ledger, TargetLedger};
+#[cfg(feature = "prometheus")]
+pub use observe::prometheus;
+pub use observe::{Health, Ledger, Snapshot, TargetLedger, TargetSnapshot};
 pub use recover::{AtRisk, Foreign, OpenReport};
-pub use snapshot::{Health, Snapshot, TargetSnapshot};
+
+pub use discard::{Discarded, Truncate};
 pub use space::{Caps, DiskConfig};
 pub use store::HintStore;
-pub use truncate::{Discarded, Truncate};

@@ -19,12 +19,12 @@ use crate::{
     Scope, Snapshot, Truncate,
     admit::Admission,
     catalog::{Catalog, Queue, SegmentEntry},
-    descriptors::{CloseFiles, Descriptors},
-    dispatch::{CheckAhead, CheckQueue, Checkpoint, Deliver},
-    expiry::{Known, TrustedClock},
+    deliver::{CheckAhead, CheckQueue, Checkpoint, Deliver},
+    expire::{Known, TrustedClock},
     journal::Journal,
+    observe::{event, span},
     recover::{Recovered, each_hint, recover},
-    trace::{event, span},
+    space::{CloseFiles, Descriptors},
 };
 
 /// The clock is persisted when it was last persisted so long ago.

@@ -20,7 +20,7 @@ use hintstore_env::{
 use hintstore_format::{Sequence, TargetId, footer::Summary, journal::Range};
 use hintstore_writer::{Budget, ByTarget, Segment, SegmentEvents};
 
-use crate::trace::event;
+use crate::observe::event;
 
 pub(crate) use queue::{Moved, Queue};
 pub(crate) use ranges::Ranges;

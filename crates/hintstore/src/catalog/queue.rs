@@ -14,7 +14,7 @@ use hintstore_writer::{RefusalCounts, TargetWriter, Usage};
 use smallvec::SmallVec;
 
 use super::{Ranges, SegmentEntry, State};
-use crate::{dispatch::Progress, ledger::TargetLedger, window::Ages};
+use crate::{deliver::Progress, expire::Ages, observe::TargetLedger};
 
 /// Hints that a failed sync moved from one segment to another.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use hintstore_format::{
 };
 use hintstore_writer::{Bytes, Segment};
 
-use crate::dispatch::Copied;
+use crate::deliver::Copied;
 
 /// A segment of a target.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
 
 use crate::{
     catalog::{Ranges, SegmentEntry, State},
-    dispatch::Progress,
+    deliver::Progress,
 };
 
 /// What is still to be delivered of a segment.

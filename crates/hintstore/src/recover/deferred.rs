@@ -15,7 +15,7 @@ use super::{JournalDraft, OpenReport, count, segments::FoundSegment};
 use crate::{
     Result,
     catalog::{Queue, Ranges, SegmentEntry, State},
-    dispatch::Progress,
+    deliver::Progress,
 };
 
 /// What the deferred segments of one target are recovered with.

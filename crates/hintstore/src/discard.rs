@@ -11,9 +11,9 @@ use hintstore_format::{
 use crate::{
     Error, Result,
     catalog::{Queue, Ranges},
-    dispatch::Progress,
+    deliver::Progress,
+    observe::event,
     store::Engine,
-    trace::event,
 };
 
 /// Which hints to discard. Every condition that is set must hold; with none, all are discarded.

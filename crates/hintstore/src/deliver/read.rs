@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     catalog::{Queue, Ranges, SegmentEntry},
-    expiry::{Now, Verdict},
+    expire::{Now, Verdict},
+    observe::event,
     store::Engine,
-    trace::event,
 };
 
 /// A target's books are held while so many pages are read; where these were all dead, others get at

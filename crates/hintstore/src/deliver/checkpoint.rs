@@ -14,11 +14,11 @@ use super::{presence, progress::Progress};
 use crate::{
     Error, Result,
     catalog::{Queue, SegmentEntry},
-    expiry::{Now, Verdict},
+    expire::{Now, Verdict},
     journal::Journal,
+    observe::{event, span},
     recover::aside,
     store::Engine,
-    trace::{event, span},
 };
 use hintstore_env::{Boot, Next, Step, sync::Ordering::AcqRel};
 use hintstore_format::{
