@@ -143,8 +143,8 @@ fn on_disk(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Measures in a new folder in `directory`, which is removed at the end: `rounds` rounds, each of which
-/// moves a few times `bytes`. Calls `tell` with what is done next.
+/// Measures in a new folder in `directory`, which is removed at the end. Each of `rounds` rounds moves a
+/// few times `bytes`. Calls `tell` with what is done next.
 pub fn measure(
     directory: &Path,
     rounds: usize,

@@ -70,7 +70,7 @@ pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool, deed: Option<&s
     code(&error)
 }
 
-/// Whether whoever read the output has gone.
+/// Whether the reader of the output has gone.
 pub(crate) fn closed_pipe(error: &anyhow::Error) -> bool {
     let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause

@@ -81,7 +81,7 @@ impl Output {
         Ok(())
     }
 
-    /// Prints a line of JSON, whoever reads.
+    /// Prints a line of JSON, for people as for programs.
     pub(crate) fn json_line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
         self.write_json(kind, fields)
     }
@@ -182,12 +182,12 @@ impl Output {
         eprintln!("hintctl: {}", printable(text));
     }
 
-    /// A bar for work of so many bytes, on a terminal only.
+    /// A bar for work of `bytes` bytes, on a terminal only.
     pub(crate) fn bar(&self, bytes: u64) -> Bar {
         Bar::new(bytes, self.progress)
     }
 
-    /// A bar for so many steps, on a terminal only.
+    /// A bar for `count` steps, on a terminal only.
     pub(crate) fn steps(&self, count: u64) -> ProgressBar {
         if !self.progress {
             return ProgressBar::hidden();

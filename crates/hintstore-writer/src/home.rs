@@ -48,6 +48,7 @@ pub struct Home {
 impl Home {
     /// The directory as it is when the store has just been opened, by who holds its lock.
     pub fn new(storage: Arc<dyn Storage>, lock: &Lock) -> Self {
+        // A simulation may have no such file; a store that has just been opened has read it.
         let store = storage.info(file_name::STORE).ok();
         let watched = [
             (file_name::STORE, Gone::StoreFile, store),

@@ -545,7 +545,7 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
             Err(error) => return Err(error.into()),
         };
         let what = match std::fs::metadata(storage.path(&name)) {
-            // Opening a pipe or a device can block for ever.
+            // Opening a pipe or a device may never return.
             Ok(metadata) if !metadata.is_file() => FileKind::Foreign("no regular file".to_owned()),
             Ok(_) => what(storage, &name),
             Err(error) => FileKind::Foreign(format!("leads nowhere: {error}")),

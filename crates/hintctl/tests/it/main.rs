@@ -8,5 +8,6 @@ mod interop;
 mod kill;
 mod native;
 mod reports;
+mod schema_text;
 mod tool;
 mod transform;
