@@ -11,6 +11,11 @@ use hintstore_format::file_name;
 
 use crate::{Cap, Usage, flush::WRITE_MAX, write_env::WriteEnv};
 
+/// A smaller segment gets no spare. What one takes beyond the segment, for a last write that passes
+/// its size, comes free only when the segment is sealed: where many small ones wait for that, it
+/// would be most of what the disk has.
+const SEGMENT_MIN: u64 = 2 * WRITE_MAX;
+
 /// A file with reserved space and no target.
 #[derive(Debug)]
 pub(crate) struct Spare {
@@ -46,11 +51,13 @@ impl Spares {
         let _one_at_a_time = self.making.lock();
         let wanted = self.wanted.swap(0, SeqCst);
         let config = env.config();
-        if self.ready.lock().len() >= wanted || !config.preallocate || env.is_closed() {
+        let segment = config.segment_bytes.get();
+        let useful = config.preallocate && segment >= SEGMENT_MIN && !env.is_closed();
+        if self.ready.lock().len() >= wanted || !useful {
             return;
         }
         // The write that fills a segment goes beyond its size.
-        let allocated = config.segment_bytes.get() + WRITE_MAX;
+        let allocated = segment + WRITE_MAX;
         if !env.budget.take_ahead(&self.usage, allocated) {
             return;
         }

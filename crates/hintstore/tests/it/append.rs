@@ -56,6 +56,19 @@ fn every_segment_of_a_busy_target_finds_its_file_prepared() {
 }
 
 #[test]
+fn small_segments_take_no_more_than_they_hold() {
+    let mut config = small_config();
+    config.writer.segment_bytes = Bytes::kib(4);
+    let mut world = World::opened(config);
+    for _ in 0..40 {
+        assert!(world.append(0, 5 << 10, Level::Os));
+        world.runner.run();
+    }
+    let used = world.store().snapshot().targets[0].bytes;
+    assert!(used <= Bytes::kib(40 * 20), "{used} for 40 hints of 5 KiB");
+}
+
+#[test]
 fn each_level_survives_what_it_says() {
     for (level, crash, survives) in [
         (Level::Os, Crash::Kill, true),
