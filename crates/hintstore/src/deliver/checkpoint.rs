@@ -262,17 +262,18 @@ impl Engine {
         }
         drop(progress);
         let gone = match presence::is_there(&*self.storage, entry) {
-            // Another file has its name by now, or none.
-            Ok(false) => Ok(()),
+            // Another file has its name by now, or none. What was damaged may come back, and is set aside
+            // then: that is not forgotten.
+            Ok(false) => Ok(!damaged),
             Err(error) => Err(error),
             Ok(true) if damaged => {
                 self.add_aside(entry.allocated);
-                aside(&*self.storage, &entry.name)
+                aside(&*self.storage, &entry.name).map(|()| true)
             }
-            Ok(true) => self.storage.unlink(&entry.name),
+            Ok(true) => self.storage.unlink(&entry.name).map(|()| true),
         };
         self.catalog.budget.free(&queue.usage, entry.allocated);
-        if gone.map_or_else(|error| error.is_missing(), |()| true) {
+        if gone.unwrap_or_else(|error| error.is_missing()) {
             journal.state.note_unlinked(&entry.retired(damaged));
         }
         journal.state.forget_below(queue.target, queue.first_held());

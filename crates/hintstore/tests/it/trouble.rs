@@ -367,19 +367,29 @@ fn a_closed_file_that_is_replaced_by_its_copy_is_delivered() {
 /// Somebody takes a file away and puts it back: its hints ended, and it is kept for an operator.
 #[test]
 fn a_file_that_comes_back_is_set_aside() {
-    let scratch = Scratch::new("comes-back");
-    let path = scratch.path("store");
-    let (store, _) = several_sealed(&path);
-    let victim = hint_files(&path).remove(1);
-    let elsewhere = scratch.path("elsewhere");
-    rename(&victim, &elsewhere);
-    store.sweep().unwrap();
-    assert!(store.ledger().ended(End::Damaged) > 0);
-    rename(&elsewhere, &victim);
-    store.close().unwrap();
-    let store = HintStore::open(Config::new(&path)).unwrap();
-    let kept = path.join("aside").join(victim.file_name().unwrap());
-    assert!(kept.exists(), "{}", store.open_report());
+    for the_journal_is_written_again in [false, true] {
+        let scratch = Scratch::new("comes-back");
+        let path = scratch.path("store");
+        let (store, _) = several_sealed(&path);
+        let victim = hint_files(&path).remove(1);
+        let elsewhere = scratch.path("elsewhere");
+        rename(&victim, &elsewhere);
+        store.sweep().unwrap();
+        assert!(store.ledger().ended(End::Damaged) > 0);
+        if the_journal_is_written_again {
+            let journal = path.join("store.journal");
+            fs::remove_file(&journal).unwrap();
+            store
+                .fence(Namespace::from_u128(9), SystemClock.wall())
+                .unwrap();
+            assert!(journal.exists());
+        }
+        rename(&elsewhere, &victim);
+        store.close().unwrap();
+        let store = HintStore::open(Config::new(&path)).unwrap();
+        let kept = path.join("aside").join(victim.file_name().unwrap());
+        assert!(kept.exists(), "{}", store.open_report());
+    }
 }
 
 #[test]
