@@ -14,7 +14,7 @@ use crate::{Cap, Usage, flush::WRITE_MAX, write_env::WriteEnv};
 /// A smaller segment gets no spare. What one takes beyond the segment, for a last write that passes
 /// its size, comes free only when the segment is sealed: where many small ones wait for that, it
 /// would be most of what the disk has.
-const SEGMENT_MIN: u64 = 2 * WRITE_MAX;
+const SEGMENT_MIN: u64 = WRITE_MAX;
 
 /// A file with reserved space and no target.
 #[derive(Debug)]
