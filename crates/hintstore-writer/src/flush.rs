@@ -16,8 +16,9 @@ use crate::{
     Cap,
     budget::for_block,
     disk_health::WaitError,
+    file::Ready,
     hint::Refusal,
-    segment::{Open, Ready, Segment},
+    segment::{Open, Segment},
     target::{Closed, TargetWriter},
 };
 

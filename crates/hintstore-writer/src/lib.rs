@@ -14,7 +14,9 @@
 mod budget;
 mod call;
 mod config;
+mod copy;
 mod disk_health;
+mod file;
 mod flush;
 mod hint;
 mod home;
@@ -32,6 +34,8 @@ mod writer;
 pub use budget::{Budget, Cap, Usage};
 pub use call::Gate;
 pub use config::{Bytes, WriterConfig};
+pub use copy::{Copied, SegmentCopy};
+pub use file::{cut, seal_found};
 pub use hint::{AppendError, Hint, Level, Receipt, Refusal, RefusalCounts, Refusals};
 pub use home::{Gone, Home};
 pub use segment::{Segment, SegmentEvents};

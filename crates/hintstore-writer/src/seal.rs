@@ -7,9 +7,9 @@ use hintstore_format::{
     layout::{SECTOR, align_up},
     profile,
 };
-use std::io::{self, IoSlice};
+use std::io;
 
-use crate::segment::Segment;
+use crate::{file, segment::Segment};
 
 /// Adds up a segment from what is on disk.
 pub(crate) fn read_back(segment: &Segment) -> Result<Builder> {
@@ -52,18 +52,12 @@ fn read_block(segment: &Segment, at: u64) -> Result<(Header, Vec<profile::Entry>
 
 /// Writes the footer, cuts the file behind it and syncs both.
 pub(crate) fn write_footer(segment: &Segment, builder: Builder) -> Result<Summary> {
-    // The blocks before are synced: the footer starts a sector of its own.
-    let footer = builder.build(align_up(segment.written(), SECTOR));
-    let bytes = footer.encode();
-    segment
-        .file
-        .write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)?;
-    // A crash before this leaves zeros behind the footer: whoever meets it in the walk takes the
-    // segment for sealed all the same.
-    segment.file.set_length(footer.summary.file_length)?;
+    // The blocks before are synced.
+    let footer = file::footer(builder, segment.written());
+    file::write_footer(&*segment.file, &footer)?;
+    let length = footer.summary.file_length;
     // The footer may have passed what was counted.
-    segment.taken.grow_to(footer.summary.file_length);
-    segment.taken.cut_to(footer.summary.file_length);
-    segment.file.sync()?;
+    segment.taken.grow_to(length);
+    segment.taken.cut_to(length);
     Ok(footer.summary)
 }

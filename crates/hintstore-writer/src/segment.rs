@@ -1,6 +1,6 @@
-//! One hint file while it is written: created, filled front to back, ended.
+//! The segment of a target that hints are written to now.
 
-use std::{io::IoSlice, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
     Boot, Existing, File, FileId, Result, Storage, is_there,
@@ -11,18 +11,16 @@ use hintstore_env::{
 };
 use hintstore_format::{
     Namespace, SegmentId, Sequence, TargetId, UnixMillis,
-    block::{self, Position, Start},
     descriptor::{Descriptor, Kind},
-    file_name,
     footer::{self, Summary},
     journal::Range,
-    layout::{ALIGN, SECTOR, align_up},
-    profile::Profile,
+    layout::{ALIGN, SECTOR},
 };
 
 use crate::{
     Bytes, Usage,
     budget::{Taken, on_disk},
+    file::{self, Ready, SegmentFile},
     write_env::WriteEnv,
 };
 
@@ -165,20 +163,12 @@ pub trait SegmentEvents: Send + Sync + std::fmt::Debug {
     );
 }
 
-/// A block that is ready to be written but for its place.
-pub(crate) struct Ready<'a> {
-    pub(crate) start: Start,
-    pub(crate) profiles: Vec<Profile>,
-    pub(crate) bytes: &'a mut [u8],
-}
-
 /// The segment of a target that is open for writing.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) segment: Arc<Segment>,
     pub(crate) opened: Boot,
-    /// Where the last block ended.
-    end: u64,
+    blocks: SegmentFile,
     /// Space is reserved up to here.
     allocated: u64,
     /// A sync was begun since the last write: the next block starts a sector.
@@ -214,29 +204,23 @@ impl Open {
         };
         let allocated = spare.as_ref().map_or(0, |spare| spare.allocated);
         let taken = Taken::new(&env.budget, usage, allocated);
-        let (created, name, file, allocated) = loop {
-            let next = UnixMillis::new(last_created.get().saturating_add(1));
-            let created = env.clock.wall().max(next);
-            *last_created = created;
-            let name = file_name::segment(target, created);
-            let made = match &spare {
-                Some(spare) => env
-                    .storage
-                    .rename(&spare.name, &name, Existing::Keep)
-                    .map(|()| (spare.file.clone(), spare.allocated)),
-                None => env.storage.create(&name).map(|file| (file, 0)),
-            };
-            match made {
-                Ok((file, allocated)) => break (created, name, file, allocated),
-                Err(error) if error.is_taken() && created < UnixMillis::MAX => {}
-                // The spare is gone or cannot be renamed: do without.
-                Err(_) if spare.is_some() => {
-                    taken.cut_to(0);
-                    spare = None;
+        let next = last_created.saturating_add(Duration::from_millis(1));
+        let made = file::create("", target, env.clock.wall().max(next), |name| {
+            if let Some(ready) = &spare {
+                match env.storage.rename(&ready.name, name, Existing::Keep) {
+                    Ok(()) => return Ok((ready.file.clone(), ready.allocated)),
+                    Err(error) if error.is_taken() => return Err(error),
+                    // The spare is gone or cannot be renamed: do without.
+                    Err(_) => {
+                        taken.cut_to(0);
+                        spare = None;
+                    }
                 }
-                Err(error) => return Err(error),
             }
-        };
+            env.storage.create(name).map(|file| (file, 0))
+        })?;
+        let (created, name, (file, allocated)) = (made.at, made.name, made.file);
+        *last_created = created;
         let descriptor = Descriptor {
             store: env.store,
             incarnation: env.incarnation,
@@ -249,14 +233,14 @@ impl Open {
             cipher: 0,
             replaces: Vec::new(),
         };
-        let bytes = descriptor.encode();
-        let begun = file.write_at(&[IoSlice::new(&bytes)], 0);
-        let info = begun.and_then(|()| file.info()).inspect_err(|_| {
+        let begun = SegmentFile::begin(file.clone(), &descriptor);
+        let begun = begun.and_then(|blocks| Ok((blocks, file.info()?)));
+        let (blocks, info) = begun.inspect_err(|_| {
             // Nothing of it counts yet; a name that stays behind is removed at the next open.
             drop(env.storage.unlink(&name));
             taken.cut_to(0);
         })?;
-        let end = bytes.len() as u64;
+        let end = blocks.end();
         let segment = Arc::new(Segment {
             descriptor,
             name: name.into(),
@@ -281,7 +265,7 @@ impl Open {
         Ok(Self {
             segment,
             opened,
-            end,
+            blocks,
             allocated,
             synced: false,
             writeback_from: 0,
@@ -293,49 +277,29 @@ impl Open {
     /// Writes blocks, one behind the other, in one call to the kernel. On an error the segment
     /// ends where it ended before.
     pub(crate) fn write(&mut self, env: &WriteEnv, blocks: &mut [Ready<'_>]) -> Result<()> {
-        let start = align_up(self.end, if self.synced { SECTOR } else { ALIGN });
-        let mut end = start;
-        let mut tables = Vec::with_capacity(blocks.len());
+        let align = if self.synced { SECTOR } else { ALIGN };
+        let namespaces = blocks.iter().flat_map(|block| &block.profiles);
+        for namespace in namespaces.map(|profile| profile.namespace) {
+            if self.namespace.replace(namespace) != Some(namespace) {
+                self.namespaces += 1;
+            }
+        }
+        let placed = self.blocks.place(blocks, align, self.segment.synced_to());
+        let end = placed.end();
         let mut count = 0;
         let mut payload_bytes = 0;
         let mut last = self.segment.last();
         let mut earliest = UnixMillis::MAX;
-        for block in blocks.iter_mut() {
-            let position = Position {
-                segment: self.segment.id(),
-                offset: end,
-                synced_to: self.segment.synced_to(),
-            };
-            let mut table = Vec::new();
-            let header = block::seal(
-                block.start,
-                position,
-                &block.profiles,
-                block.bytes,
-                &mut table,
-            );
-            tables.push(table);
-            end = header.end();
+        for header in placed.headers() {
             count += u64::from(header.count);
             payload_bytes += u64::from(header.frames_length)
                 - u64::from(header.count) * hintstore_format::frame::HEADER as u64;
             last = last.max(header.last());
             earliest = earliest.min(header.deadlines.min);
-            for namespace in block.profiles.iter().map(|profile| profile.namespace) {
-                if self.namespace.replace(namespace) != Some(namespace) {
-                    self.namespaces += 1;
-                }
-            }
         }
         self.reserve_ahead(env, end);
-        let parts: Vec<IoSlice<'_>> = blocks
-            .iter()
-            .zip(&tables)
-            .flat_map(|(block, table)| [IoSlice::new(block.bytes), IoSlice::new(table)])
-            .collect();
-        self.segment.file.write_at(&parts, start)?;
+        self.blocks.append(&placed)?;
         self.segment.taken.grow_to(self.length_at(end));
-        self.end = end;
         self.synced = false;
         self.segment
             .earliest_deadline
@@ -369,9 +333,9 @@ impl Open {
             .clamp(*AHEAD.start(), *AHEAD.end())
             .min(limit.saturating_sub(end));
         let to = on_disk(end + ahead);
-        let taken = &self.segment.taken;
+        let (taken, from) = (&self.segment.taken, self.blocks.end());
         if taken.take_ahead(to) {
-            if self.segment.file.allocate(self.end, to - self.end).is_ok() {
+            if self.segment.file.allocate(from, to - from).is_ok() {
                 self.allocated = to;
             } else {
                 taken.cut_to(self.length_at(end));

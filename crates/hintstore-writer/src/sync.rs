@@ -17,8 +17,9 @@ use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
 
 use crate::{
     disk_health::WaitError,
+    file::Ready,
     flush::FileState,
-    segment::{Open, Ready, Segment},
+    segment::{Open, Segment},
     target::TargetWriter,
 };
 

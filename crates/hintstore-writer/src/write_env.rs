@@ -93,6 +93,7 @@ pub(crate) struct WriteEnv {
     pub(crate) spares: Spares,
     pub(crate) targets: RwLock<ByTarget<Arc<TargetWriter>>>,
     segments: AtomicU64,
+    copies: AtomicU64,
     salt: AtomicU64,
     unsynced_bytes: AtomicU64,
     /// Raised when there are fewer of them.
@@ -131,6 +132,7 @@ impl WriteEnv {
             spares: Spares::default(),
             targets: RwLock::default(),
             segments: AtomicU64::new(0),
+            copies: AtomicU64::new(0),
             unsynced_bytes: AtomicU64::new(0),
             less_unsynced: Signal::new(),
             closed: AtomicBool::new(false),
@@ -142,6 +144,12 @@ impl WriteEnv {
 
     pub(crate) fn next_segment(&self) -> SegmentId {
         let count = self.segments.fetch_add(1, SeqCst);
+        SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
+    }
+
+    /// An id for a segment of copies: from the upper half of the epoch.
+    pub(crate) fn next_copy(&self) -> SegmentId {
+        let count = self.copies.fetch_add(1, SeqCst) | 1 << (Sequence::COUNT_BITS - 1);
         SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
     }
 

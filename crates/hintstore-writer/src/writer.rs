@@ -2,11 +2,14 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use hintstore_env::{Boot, Next, Step, Waker, sync::Ordering::SeqCst};
-use hintstore_format::{Incarnation, Sequence, StoreId, TargetId, UnixMillis, frame::Draft};
+use hintstore_env::{Boot, Next, Step, StorageError, Waker, sync::Ordering::SeqCst};
+use hintstore_format::{
+    Incarnation, Sequence, StoreId, TargetId, UnixMillis, descriptor::Kind, frame::Draft,
+};
 
 use crate::{
-    AppendError, Gate, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
+    AppendError, Gate, Gone, Hint, Level, Receipt, Refusal, Refusals, SegmentCopy, Usage,
+    WriterConfig,
     call::Call,
     config::Bytes,
     steps::{Flush, Prepare, Seal, Sync, SyncAlong},
@@ -276,6 +279,21 @@ impl Writer {
             Ok(()) => Ok(Receipt { level, ..receipt }),
             Err(_) => Err(AppendError::InDoubt(receipt)),
         }
+    }
+
+    /// Begins a segment of copies of a target's hints, the first of which is `first`. Its space counts
+    /// as the target's.
+    ///
+    /// # Errors
+    /// The disk, or a cap on its space, has no room for it.
+    pub fn copy(
+        &self,
+        target: TargetId,
+        usage: &Arc<Usage>,
+        kind: Kind,
+        first: Sequence,
+    ) -> Result<SegmentCopy, StorageError> {
+        SegmentCopy::create(&self.env, target, usage, kind, first)
     }
 
     /// Makes all that a target accepted durable.

@@ -64,7 +64,6 @@ pub(crate) struct Engine {
     pub(crate) foreign_bytes: u64,
     /// Bytes of files that are set aside.
     pub(crate) aside_bytes: AtomicU64,
-    copies: AtomicU64,
     /// Confirmations of the clock up to the last look.
     confirmations_seen: AtomicU64,
     closed: AtomicBool,
@@ -120,12 +119,6 @@ impl Engine {
         journal.append_or_forget(Record::Fence { namespace, before })?;
         self.admission.set_fences(journal.state.fences());
         Ok(())
-    }
-
-    /// An id for a segment that is made outside of the write path: from the upper half of the epoch.
-    pub(crate) fn next_copy_id(&self) -> SegmentId {
-        let count = self.copies.fetch_add(1, SeqCst) | 1 << (Sequence::COUNT_BITS - 1);
-        SegmentId::new(u64::from(self.epoch) << Sequence::COUNT_BITS | count)
     }
 
     /// Looks at the time, and where something happened at the space and the windows, on which it
@@ -378,7 +371,6 @@ impl HintStore {
             runner: runner.clone(),
             last_created,
             report,
-            copies: AtomicU64::new(0),
             confirmations_seen: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),

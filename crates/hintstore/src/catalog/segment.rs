@@ -7,9 +7,7 @@ use hintstore_format::{
     Incarnation, SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, journal::Retired,
     profile::Span,
 };
-use hintstore_writer::{Bytes, Segment};
-
-use crate::deliver::Copied;
+use hintstore_writer::{Bytes, Copied, Segment};
 
 /// A segment of a target.
 #[derive(Clone, Debug)]

@@ -6,7 +6,6 @@ use hintstore_env::{Op, Result, StorageError, sync::Ordering::Relaxed};
 use hintstore_format::{descriptor::Kind, frame::Origin, profile::Profile};
 use hintstore_reader::{HintRef, Page};
 
-use super::copy::SegmentCopy;
 use crate::{
     catalog::{Queue, Ranges},
     store::Engine,
@@ -27,7 +26,9 @@ impl Engine {
         let Some(first) = rejected.ranges().first().map(|range| range.first) else {
             return Ok(true);
         };
-        let mut copy = SegmentCopy::create(self, queue, Kind::DeadLetters, first)?;
+        let mut copy = self
+            .writer
+            .copy(queue.target, &queue.usage, Kind::DeadLetters, first)?;
         let is_rejected = |hint: &HintRef<'_>| {
             let sequence = hint.key.sequence;
             rejected.contains(sequence)

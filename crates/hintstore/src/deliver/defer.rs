@@ -20,9 +20,9 @@ use hintstore_format::{
     journal::{Discard, End, Range},
 };
 use hintstore_reader::{Block, ByteView, FrameItem, Frames};
+use hintstore_writer::{Copied, SegmentCopy};
 
 use super::{
-    copy::{Copied, SegmentCopy},
     cursor::{Cursor, CursorItem},
     progress::Progress,
 };
@@ -104,7 +104,7 @@ impl Engine {
 
     /// Copies from all sources at once, in the order of the sequences.
     fn copy(&self, queue: &Queue, sources: &mut [Source<'_>]) -> Result<Option<Copied>> {
-        let mut copy: Option<SegmentCopy<'_>> = None;
+        let mut copy: Option<SegmentCopy> = None;
         let copied = loop {
             match self.copy_next(queue, sources, &mut copy) {
                 Ok(true) => {}
@@ -124,11 +124,11 @@ impl Engine {
         }
     }
 
-    fn copy_next<'a>(
-        &'a self,
+    fn copy_next(
+        &self,
         queue: &Queue,
         sources: &mut [Source<'_>],
-        copy: &mut Option<SegmentCopy<'a>>,
+        copy: &mut Option<SegmentCopy>,
     ) -> Result<bool> {
         let mut next: Option<(Sequence, &mut Source<'_>)> = None;
         for source in sources {
@@ -168,10 +168,11 @@ impl Engine {
                 incarnation: open.entry.incarnation,
             });
         }
-        let copy = match copy {
-            Some(copy) => copy,
-            None => copy.insert(SegmentCopy::create(self, queue, Kind::Deferred, sequence)?),
-        };
+        if copy.is_none() {
+            let (target, usage) = (queue.target, &queue.usage);
+            *copy = Some(self.writer.copy(target, usage, Kind::Deferred, sequence)?);
+        }
+        let Some(copy) = copy else { return Ok(false) };
         copy.add(sequence, start.accepted, entry.profile, &body)?;
         source.copied.add(sequence);
         Ok(true)

@@ -8,7 +8,6 @@
 
 mod acknowledge;
 mod checkpoint;
-mod copy;
 mod cursor;
 mod dead_letter;
 mod defer;
@@ -24,7 +23,6 @@ pub use page::Page;
 pub use push::{Completion, Delivery};
 
 pub(crate) use checkpoint::Checkpoint;
-pub(crate) use copy::Copied;
 pub(crate) use pre_check::{CheckAhead, CheckQueue};
 pub(crate) use progress::Progress;
 pub(crate) use push::Deliver;

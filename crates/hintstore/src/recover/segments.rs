@@ -1,6 +1,6 @@
 //! Which files are segments, and how far each came.
 
-use std::{collections::BTreeMap, io::IoSlice, panic::resume_unwind, sync::Arc, thread};
+use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc, thread};
 
 use hintstore_env::{Existing, File, Info, Storage, StorageError};
 use hintstore_format::{
@@ -8,10 +8,9 @@ use hintstore_format::{
     descriptor::{Descriptor, Kind},
     file_name,
     footer::Summary,
-    layout::{SECTOR, align_up},
 };
 use hintstore_reader::{Inspected, Missing, Survey, inspect, survey};
-use hintstore_writer::Bytes;
+use hintstore_writer::{Bytes, cut, seal_found};
 
 use super::{Foreign, OpenReport, identity::Identity};
 use crate::{
@@ -432,10 +431,8 @@ fn end_of(
     };
     if let Some(footer) = &survey.footer {
         // The crash came between the footer and the cut: cut now, and it is sealed.
-        let cut = file
-            .set_length(footer.summary.file_length)
-            .and_then(|()| file.sync());
-        closed.sealed = cut.is_ok().then_some((&footer.summary).into());
+        let is_cut = cut(&**file, &footer.summary).is_ok();
+        closed.sealed = is_cut.then_some((&footer.summary).into());
         closed.end = footer.summary.footer_at;
         return closed;
     }
@@ -444,22 +441,11 @@ fn end_of(
     // Nothing in it was torn.
     closed.damaged |= unclear && descriptor.kind == Kind::Deferred;
     if !unclear && survey.summary().count > 0 {
-        closed.sealed = seal(storage, file, survey).as_ref().map(Into::into);
+        let builder = survey.builder.clone();
+        let sealed = seal_found(storage, &**file, builder, survey.end);
+        closed.sealed = sealed.ok().as_ref().map(Into::into);
     }
     closed
-}
-
-fn seal(storage: &dyn Storage, file: &Arc<dyn File>, survey: &Survey) -> Option<Summary> {
-    // What a killed process left with the kernel becomes durable first, its name with it.
-    file.sync().and_then(|()| storage.sync_directory("")).ok()?;
-    let footer = survey.builder.clone().build(align_up(survey.end, SECTOR));
-    let bytes = footer.encode();
-    file.write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)
-        .ok()?;
-    file.set_length(footer.summary.file_length)
-        .and_then(|()| file.sync())
-        .ok()?;
-    Some(footer.summary)
 }
 
 impl Segments {

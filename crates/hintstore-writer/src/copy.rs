@@ -1,43 +1,45 @@
-//! Copies hints into a sealed segment of their own: dead letters, and hints that wait for a retry.
+//! Copies of hints in a sealed segment of their own: dead letters, and hints that wait for a retry.
 //!
 //! The file counts for nothing until [`SegmentCopy::finish`] has returned: a crash before leaves
 //! one that no checkpoint names, and that the next open removes.
 
-use std::{
-    io::{self, IoSlice},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use hintstore_env::{File, FileId, Op, Result, StorageError, is_there};
 use hintstore_format::{
-    Sequence, UnixMillis,
-    block::{self, Position, Start},
+    Sequence, TargetId, UnixMillis,
+    block::{self, Start},
     descriptor::{Descriptor, Kind},
     file_name,
     footer::{Builder, Summary},
     frame::{Body, Draft, Place},
-    layout::{PROFILES_MAX, SECTOR, align_up},
+    layout::PROFILES_MAX,
     profile::{self, Profile},
 };
-use hintstore_writer::{Bytes, Usage};
 
-use crate::{catalog::Queue, store::Engine};
+use crate::{
+    Bytes, Usage,
+    budget::on_disk,
+    file::{self, Ready, SegmentFile},
+    write_env::WriteEnv,
+};
 
 /// A block of the copy is written when it is about this long.
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// A segment that is being filled with copies, in the order of their sequences.
-pub(crate) struct SegmentCopy<'a> {
-    engine: &'a Engine,
+#[derive(Debug)]
+pub struct SegmentCopy {
+    env: Arc<WriteEnv>,
     folder: &'static str,
     name: String,
     usage: Arc<Usage>,
     /// Bytes that count against the caps already.
     taken: u64,
     file: Arc<dyn File>,
+    blocks: SegmentFile,
     builder: Builder,
     descriptor: Descriptor,
-    offset: u64,
     start: Start,
     profiles: Vec<Profile>,
     /// The block so far: its reserved header, and whole frames.
@@ -46,97 +48,87 @@ pub(crate) struct SegmentCopy<'a> {
 
 /// A segment of copies that is durable, its name with it.
 #[derive(Debug)]
-pub(crate) struct Copied {
-    pub(crate) name: String,
-    pub(crate) descriptor: Descriptor,
-    pub(crate) summary: Summary,
-    pub(crate) allocated: Bytes,
-    pub(crate) file: FileId,
+pub struct Copied {
+    /// Its file name in the store directory.
+    pub name: String,
+    /// Its descriptor.
+    pub descriptor: Descriptor,
+    /// What its footer says.
+    pub summary: Summary,
+    /// Bytes that its file takes on the disk.
+    pub allocated: Bytes,
+    /// What tells the file from another of its name.
+    pub file: FileId,
 }
 
-impl<'a> SegmentCopy<'a> {
+impl SegmentCopy {
     pub(crate) fn create(
-        engine: &'a Engine,
-        queue: &Queue,
+        env: &Arc<WriteEnv>,
+        target: TargetId,
+        usage: &Arc<Usage>,
         kind: Kind,
         first: Sequence,
     ) -> Result<Self> {
-        let target = queue.target;
         let folder = match kind {
             Kind::DeadLetters => file_name::ASIDE,
             Kind::Deferred | Kind::Hints => "",
         };
-        let mut created = engine.clock.wall();
-        let (name, file) = loop {
-            let name = file_name::segment(target, created);
-            let name = match folder {
-                "" => name,
-                folder => format!("{folder}/{name}"),
-            };
-            match engine.storage.create(&name) {
-                Ok(file) => break (name, file),
-                Err(error) if error.is_taken() && created < UnixMillis::MAX => {
-                    created = UnixMillis::new(created.get() + 1);
-                }
-                Err(error) => return Err(error),
-            }
-        };
+        let make = |name: &str| env.storage.create(name);
+        let created = file::create(folder, target, env.clock.wall(), make)?;
         let descriptor = Descriptor {
-            store: engine.store,
-            incarnation: engine.incarnation,
+            store: env.store,
+            incarnation: env.incarnation,
             target,
-            segment: engine.next_copy_id(),
-            created,
+            segment: env.next_copy(),
+            created: created.at,
             first,
             kind,
             codec: 0,
             cipher: 0,
             replaces: Vec::new(),
         };
-        let mut copy = Self {
-            engine,
+        let mut taken = 0;
+        let begun = take(
+            env,
+            usage,
+            &created.name,
+            &mut taken,
+            descriptor.length() as u64,
+        );
+        let begun = begun.and_then(|()| SegmentFile::begin(created.file.clone(), &descriptor));
+        let give_up = |_: &_| remove(env, usage, &created.name, taken);
+        let blocks = begun.inspect_err(give_up)?;
+        Ok(Self {
+            env: env.clone(),
             folder,
-            name,
-            usage: queue.usage.clone(),
-            taken: 0,
-            file,
+            name: created.name,
+            usage: usage.clone(),
+            taken,
+            file: created.file,
+            blocks,
             builder: Builder::new(&descriptor),
-            offset: descriptor.length() as u64,
             start: Start {
                 first,
                 salt: 0,
-                base_created: created,
-                accepted: created,
+                base_created: descriptor.created,
+                accepted: descriptor.created,
             },
             descriptor,
             profiles: Vec::new(),
             bytes: Vec::new(),
-        };
-        let head = copy.descriptor.encode();
-        let written = copy.take(copy.offset);
-        match written.and_then(|()| copy.file.write_at(&[IoSlice::new(&head)], 0)) {
-            Ok(()) => Ok(copy),
-            Err(error) => {
-                copy.give_up();
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Takes the space that a file of this length needs, under the caps.
     fn take(&mut self, length: u64) -> Result<()> {
-        let more = length.next_multiple_of(4096).saturating_sub(self.taken);
-        let budget = &self.engine.catalog.budget;
-        if budget.take_copy(&self.usage, Bytes::new(more)).is_err() {
-            let error = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(StorageError::new(Op::Write, self.name.clone(), error));
-        }
-        self.taken += more;
-        Ok(())
+        take(&self.env, &self.usage, &self.name, &mut self.taken, length)
     }
 
     /// Adds a hint, behind those that were added before.
-    pub(crate) fn add(
+    ///
+    /// # Errors
+    /// The disk, or a cap on its space, does not take the block before.
+    pub fn add(
         &mut self,
         sequence: Sequence,
         accepted: UnixMillis,
@@ -151,7 +143,7 @@ impl<'a> SegmentCopy<'a> {
             self.bytes.resize(block::HEADER, 0);
             self.start = Start {
                 first: sequence,
-                salt: (sequence.get() ^ self.offset << 16) as u32,
+                salt: (sequence.get() ^ self.blocks.end() << 16) as u32,
                 base_created: body.created,
                 accepted,
             };
@@ -188,35 +180,30 @@ impl<'a> SegmentCopy<'a> {
         if self.bytes.is_empty() {
             return Ok(());
         }
-        let position = Position {
-            segment: self.descriptor.segment,
-            offset: self.offset,
-            synced_to: 0,
-        };
-        let mut table = Vec::new();
-        let header = block::seal(
-            self.start,
-            position,
-            &self.profiles,
-            &mut self.bytes,
-            &mut table,
-        );
-        let entries = table
-            .get(..header.table_length as usize)
-            .unwrap_or_default();
-        let entries = profile::decode_table(entries, position.segment, position.offset);
-        self.builder.add(&header, &entries.unwrap_or_default());
-        self.take(header.end())?;
-        let parts = [IoSlice::new(&self.bytes), IoSlice::new(&table)];
-        self.file.write_at(&parts, self.offset)?;
-        self.offset = header.end();
-        self.bytes.clear();
-        self.profiles.clear();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut ready = [Ready {
+            start: self.start,
+            profiles: std::mem::take(&mut self.profiles),
+            bytes: &mut bytes,
+        }];
+        let placed = self.blocks.place(&mut ready, 1, 0);
+        self.take(placed.end())?;
+        for (header, table) in placed.tables() {
+            let offset = header.position.offset;
+            let entries = profile::decode_table(table, self.descriptor.segment, offset);
+            self.builder.add(header, &entries.unwrap_or_default());
+        }
+        self.blocks.append(&placed)?;
+        bytes.clear();
+        self.bytes = bytes;
         Ok(())
     }
 
     /// Makes it durable.
-    pub(crate) fn finish(mut self) -> Result<Copied> {
+    ///
+    /// # Errors
+    /// The disk, or a cap on its space, does not take it: the file is removed.
+    pub fn finish(mut self) -> Result<Copied> {
         let sealed = self.seal();
         match sealed.and_then(|summary| Ok((summary, self.file.info()?))) {
             Ok((summary, info)) => Ok(Copied {
@@ -235,15 +222,12 @@ impl<'a> SegmentCopy<'a> {
 
     fn seal(&mut self) -> Result<Summary> {
         self.end_block()?;
-        let footer = self.builder.clone().build(align_up(self.offset, SECTOR));
-        let bytes = footer.encode();
+        let end = self.blocks.end();
+        let footer = file::footer(self.builder.clone(), end);
         self.take(footer.summary.file_length)?;
-        self.file
-            .write_at(&[IoSlice::new(&bytes)], footer.summary.footer_at)?;
-        self.file.set_length(footer.summary.file_length)?;
-        self.file.sync()?;
-        self.engine.storage.sync_directory(self.folder)?;
-        if !is_there(&*self.engine.storage, &self.name, &*self.file)? {
+        file::write_footer(&*self.file, &footer)?;
+        self.env.storage.sync_directory(self.folder)?;
+        if !is_there(&*self.env.storage, &self.name, &*self.file)? {
             let error = io::Error::from(io::ErrorKind::NotFound);
             return Err(StorageError::new(Op::Sync, self.name.clone(), error));
         }
@@ -251,9 +235,22 @@ impl<'a> SegmentCopy<'a> {
     }
 
     /// Removes the file; one that stays behind is removed at the next open.
-    pub(crate) fn give_up(self) {
-        let budget = &self.engine.catalog.budget;
-        budget.free(&self.usage, Bytes::new(self.taken));
-        drop(self.engine.storage.unlink(&self.name));
+    pub fn give_up(self) {
+        remove(&self.env, &self.usage, &self.name, self.taken);
     }
+}
+
+fn take(env: &WriteEnv, usage: &Usage, name: &str, taken: &mut u64, length: u64) -> Result<()> {
+    let more = on_disk(length).saturating_sub(*taken);
+    if env.budget.take_copy(usage, Bytes::new(more)).is_err() {
+        let error = io::Error::from(io::ErrorKind::StorageFull);
+        return Err(StorageError::new(Op::Write, name.to_owned(), error));
+    }
+    *taken += more;
+    Ok(())
+}
+
+fn remove(env: &WriteEnv, usage: &Usage, name: &str, taken: u64) {
+    env.budget.free(usage, Bytes::new(taken));
+    drop(env.storage.unlink(name));
 }
