@@ -14,6 +14,7 @@ mod run;
 mod shared_buffer;
 pub mod sync;
 mod time;
+mod trace;
 
 pub use disk::{
     Entry, Existing, File, FileId, Info, Lacks, Lock, LockError, Mapping, Op, OpenElsewhere,
@@ -24,3 +25,6 @@ pub use live::Live;
 pub use run::{Next, Panics, Runner, Step, StepPanics, Threads, Waker};
 pub use shared_buffer::{Exclusive, Filled, Refused, Reservation, SharedBuffer};
 pub use time::{Boot, Clock, SystemClock};
+#[cfg(feature = "tracing")]
+#[doc(hidden)]
+pub use tracing;

@@ -30,20 +30,35 @@ pub(crate) struct DiskHealth {
     syncs: AtomicU32,
     /// The journal could not be written: what is appended cannot end.
     journal: AtomicBool,
-    failing: AtomicBool,
+    /// Something fails, or the store is closed.
+    refusing: AtomicBool,
     failure: Mutex<Option<Refusal>>,
 }
 
 impl WriteEnv {
+    /// Whether hints may be taken: one load in the usual case.
     #[inline]
     pub(crate) fn may_append(&self) -> Result<(), Refusal> {
-        if self.closed.load(Acquire) {
-            return Err(Refusal::Closed);
-        }
-        if self.disk_health.failing.load(Acquire) {
-            return self.disk_health.failure.lock().map_or(Ok(()), Err);
+        if self.disk_health.refusing.load(Acquire) {
+            return self.why_not();
         }
         Ok(())
+    }
+
+    #[cold]
+    fn why_not(&self) -> Result<(), Refusal> {
+        if self.is_closed() {
+            return Err(Refusal::Closed);
+        }
+        self.disk_health.failure.lock().map_or(Ok(()), Err)
+    }
+
+    /// No hint is taken from now on.
+    pub(crate) fn close_to_appends(&self) {
+        self.closed.store(true, SeqCst);
+        // Under the lock: a failure that clears right now must not open it again.
+        let _failure = self.disk_health.failure.lock();
+        self.disk_health.refusing.store(true, SeqCst);
     }
 
     /// A new segment could not be written. The first time that may be the segment; the second
@@ -94,8 +109,9 @@ impl WriteEnv {
             && self.disk_health.writes.load(SeqCst) == 0
             && self.disk_health.syncs.load(SeqCst) == 0
         {
-            *self.disk_health.failure.lock() = None;
-            self.disk_health.failing.store(false, SeqCst);
+            let mut failure = self.disk_health.failure.lock();
+            *failure = None;
+            self.disk_health.refusing.store(self.is_closed(), SeqCst);
         }
     }
 
@@ -122,7 +138,8 @@ impl WriteEnv {
         // What is gone says more than what fails because of it.
         let gone = self.home.gone().map(|what| Refusal::Gone { what });
         let why = gone.unwrap_or(why);
-        *self.disk_health.failure.lock() = Some(why);
-        self.disk_health.failing.store(true, SeqCst);
+        let mut failure = self.disk_health.failure.lock();
+        *failure = Some(why);
+        self.disk_health.refusing.store(true, SeqCst);
     }
 }

@@ -13,11 +13,10 @@ use hintstore_format::{Sequence, UnixMillis};
 use smallvec::SmallVec;
 
 use crate::{
-    Cap,
+    Cap, Refusal,
     budget::for_block,
     disk_health::WaitError,
     file::Ready,
-    hint::Refusal,
     segment::{Open, Segment},
     target::{Closed, TargetWriter},
 };
@@ -301,7 +300,10 @@ impl TargetWriter {
         self.progress.raise();
         self.env.list_unsynced(self);
         self.env.sync_early();
-        self.env.events.flushed(self.id);
+        self.env.activity.touch();
+        if self.is_up() {
+            self.announce();
+        }
         Ok(())
     }
 
@@ -310,8 +312,10 @@ impl TargetWriter {
         if file.open.is_none() {
             let first = self.flushed();
             let created = &mut file.last_created;
-            let open = Open::create(env, self.id, &self.usage, first, created, file.busy)?;
+            let open = Open::create(self, first, created, file.busy)?;
             file.unsynced.push(open.segment.clone());
+            // Its descriptor is unsynced already.
+            env.list_unsynced(self);
             let config = env.config();
             let aged = config.roll_age.min(config.roll_age_max);
             env.list_aging(self, open.opened + aged);

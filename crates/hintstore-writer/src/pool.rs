@@ -26,7 +26,7 @@ use crate::budget::for_block;
 pub(crate) const CLASSES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 
 /// The most that one frame may take of the largest slab; a longer one is a block of its own.
-pub(crate) const FRAME_MAX: usize = CLASSES[3] - block::HEADER;
+pub const FRAME_MAX: usize = CLASSES[3] - block::HEADER;
 
 /// The profile table of a slab takes no more than this part of it, and has its space on the disk.
 const TABLE_SHARE: u64 = 2;

@@ -12,13 +12,12 @@ use hintstore_env::{
 use hintstore_format::{
     Namespace, SegmentId, Sequence, TargetId, UnixMillis,
     descriptor::{Descriptor, Kind},
-    footer::{self, Summary},
-    journal::Range,
+    footer,
     layout::{ALIGN, SECTOR},
 };
 
 use crate::{
-    Bytes, Usage,
+    Bytes, SegmentEntry, TargetWriter,
     budget::{Taken, on_disk},
     file::{self, Ready, SegmentFile},
     write_env::WriteEnv,
@@ -137,32 +136,6 @@ impl Segment {
     }
 }
 
-/// Whoever keeps the list of segments: told by the writer, never asked. Called under the lock of
-/// the target's file, so that the calls for one target come in order.
-pub trait SegmentEvents: Send + Sync + std::fmt::Debug {
-    /// A segment was made. Nothing of it can be read yet.
-    fn opened(&self, segment: &Arc<Segment>);
-
-    /// More of an open segment can be read.
-    fn flushed(&self, target: TargetId);
-
-    /// Nothing more will be written to a segment. `sealed` where its footer was.
-    fn closed(&self, segment: &Arc<Segment>, summary: &Summary, sealed: bool);
-
-    /// A segment that was only just made is no more: what was to be moved into it could not be.
-    fn dropped(&self, segment: &Arc<Segment>);
-
-    /// A sync of a segment failed. Its hints from `from` on are to be taken from `by`, but for
-    /// `lost`, which could not be read back.
-    fn replaced(
-        &self,
-        poisoned: &Arc<Segment>,
-        by: Option<&Arc<Segment>>,
-        from: Sequence,
-        lost: &[Range],
-    );
-}
-
 /// The segment of a target that is open for writing.
 #[derive(Debug)]
 pub(crate) struct Open {
@@ -187,16 +160,15 @@ const TRICKLE: u64 = 256 << 10;
 const WRITEBACK: u64 = 8 << 20;
 
 impl Open {
-    /// Makes a segment for hints of `target` from `first` on. `busy` where the one before was
+    /// Makes a segment for hints of a target from `first` on. `busy` where the one before was
     /// filled: then a prepared file is taken, if there is one.
     pub(crate) fn create(
-        env: &WriteEnv,
-        target: TargetId,
-        usage: &Arc<Usage>,
+        of: &TargetWriter,
         first: Sequence,
         last_created: &mut UnixMillis,
         busy: bool,
     ) -> Result<Self> {
+        let (env, target, usage) = (&of.env, of.id, &of.usage);
         let mut spare = if busy {
             env.spares.take(env, usage)
         } else {
@@ -260,7 +232,7 @@ impl Open {
         });
         segment.taken.grow_to(end + footer::longest(end, 0));
         env.add_unsynced(end);
-        env.events.opened(&segment);
+        of.segments.put(SegmentEntry::open(&segment));
         let opened = env.clock.boot();
         Ok(Self {
             segment,

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hintstore_env::{Boot, Next, Step};
+use hintstore_env::{Boot, Next, Step, event};
 
-use crate::{segment::Segment, target::TargetWriter, work::each_taken, write_env::WriteEnv};
+use crate::{
+    SegmentEntry, segment::Segment, target::TargetWriter, work::each_taken, write_env::WriteEnv,
+};
 
 /// Hands full slabs to the kernel as they come, and all others once an interval.
 #[derive(Debug)]
@@ -139,7 +141,17 @@ pub(crate) fn seal(target: &Arc<TargetWriter>, segment: &Arc<Segment>) {
     };
     if !segment.poisoned() {
         let summary = sealed.unwrap_or(summary);
-        env.events.closed(segment, &summary, sealed.is_some());
+        event!(
+            debug,
+            target_id = %target.id,
+            segment = %segment.id(),
+            hints = summary.count,
+            sealed = sealed.is_some(),
+            "segment closed"
+        );
+        let entry = SegmentEntry::written(segment, &summary, sealed.is_some());
+        target.segments.close(entry);
+        env.activity.touch();
     }
     drop(file);
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use hintstore_env::{Boot, StorageError, sync::Ordering::SeqCst};
+use hintstore_env::{Boot, StorageError, event, sync::Ordering::SeqCst};
 use hintstore_format::{
     Sequence, UnixMillis,
     block::{self, Header},
@@ -16,6 +16,7 @@ use hintstore_format::{
 use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
 
 use crate::{
+    Moved, SegmentEntry,
     disk_health::WaitError,
     file::Ready,
     flush::FileState,
@@ -27,19 +28,6 @@ use crate::{
 const POISONED_MAX: u32 = 3;
 
 impl TargetWriter {
-    /// Waits until a hint is durable, whatever became of those before it.
-    pub(crate) fn sync_one(
-        self: &Arc<Self>,
-        sequence: Sequence,
-        deadline: Boot,
-    ) -> Result<(), WaitError> {
-        self.sync_to(sequence, deadline)?;
-        if self.doubt.holds(sequence) {
-            return Err(WaitError::Sync);
-        }
-        Ok(())
-    }
-
     /// Waits until syncs have come behind a sequence: all up to it is durable but what [`Doubt`] holds.
     ///
     /// [`Doubt`]: crate::target::Doubt
@@ -233,10 +221,24 @@ impl TargetWriter {
         self.env
             .sub_unsynced(segment.written() - segment.synced_to());
         self.env.write_succeeded();
-        let by_segment = by.as_ref().map(|by| &by.segment);
-        self.env
-            .events
-            .replaced(&segment, by_segment, moved.first, &moved.lost);
+        event!(
+            warn,
+            target_id = %self.id,
+            segment = %segment.id(),
+            lost = moved.lost.len(),
+            "a sync failed; what was unsynced is in another segment"
+        );
+        let moves = by.as_ref().map(|by| Moved {
+            from: segment.id(),
+            by: by.segment.id(),
+            range: Range {
+                first: moved.first,
+                last: segment.last(),
+            },
+            lost: moved.lost.clone(),
+        });
+        let left = SegmentEntry::poisoned(&segment, moved.first);
+        self.segments.replace(left, moves);
         let from_first = by.is_some() && moved.first == segment.descriptor.first;
         if segment.is_gone() {
             self.env.home.note_files_gone(1);
@@ -244,7 +246,7 @@ impl TargetWriter {
                 // What could be read of it is in the next, the rest is booked. Its name is not touched:
                 // it may be another's.
                 segment.taken.cut_to(0);
-                self.env.events.dropped(&segment);
+                self.segments.remove(segment.id());
             }
         } else if segment.synced_to() == 0 {
             self.env.sync_failed_anew();
@@ -275,7 +277,7 @@ impl TargetWriter {
         self: &Arc<Self>,
         file: &mut FileState,
         from: &Arc<Segment>,
-    ) -> Result<(Option<Open>, Moved), StorageError> {
+    ) -> Result<(Option<Open>, CopiedOut), StorageError> {
         let mut by = None;
         match self.copy_unsynced(file, from, &mut by) {
             Ok(moved) => Ok((by, moved)),
@@ -293,7 +295,7 @@ impl TargetWriter {
     /// these others: recovery takes each hint once.
     fn drop_segment(&self, segment: &Arc<Segment>) {
         segment.taken.cut_to(0);
-        self.env.events.dropped(segment);
+        self.segments.remove(segment.id());
         drop(self.env.storage.unlink(&segment.name));
     }
 
@@ -302,8 +304,8 @@ impl TargetWriter {
         file: &mut FileState,
         from: &Arc<Segment>,
         by: &mut Option<Open>,
-    ) -> Result<Moved, StorageError> {
-        let mut moved = Moved {
+    ) -> Result<CopiedOut, StorageError> {
+        let mut moved = CopiedOut {
             first: Sequence::MAX,
             next: Sequence::MAX,
             lost: Vec::new(),
@@ -330,10 +332,8 @@ impl TargetWriter {
                 continue;
             }
             if by.is_none() {
-                let (env, created) = (&self.env, &mut file.last_created);
-                let usage = &self.usage;
-                let open = Open::create(env, self.id, usage, moved.first, created, false)?;
-                *by = Some(open);
+                let created = &mut file.last_created;
+                *by = Some(Open::create(self, moved.first, created, false)?);
             }
             if let Some(by) = by {
                 let before = by.segment.written();
@@ -352,7 +352,7 @@ impl TargetWriter {
 }
 
 /// What was copied out of a poisoned segment.
-struct Moved {
+struct CopiedOut {
     /// The first hint of it.
     first: Sequence,
     /// The one behind the last.
@@ -361,7 +361,7 @@ struct Moved {
     lost: Vec<Range>,
 }
 
-impl Moved {
+impl CopiedOut {
     fn add(&mut self, sequence: Sequence) {
         self.first = self.first.min(sequence);
         self.lose_until(sequence);
@@ -379,7 +379,7 @@ impl Moved {
 }
 
 /// The intact frames of a block, behind room for its header.
-fn intact_frames(header: &Header, frames: &[u8], moved: &mut Moved) -> Vec<u8> {
+fn intact_frames(header: &Header, frames: &[u8], moved: &mut CopiedOut) -> Vec<u8> {
     let mut bytes = vec![0; block::HEADER];
     for item in Frames::new(header, frames) {
         if let FrameItem::Intact {

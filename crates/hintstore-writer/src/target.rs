@@ -19,7 +19,7 @@ use hintstore_format::{
 };
 
 use crate::{
-    Cap, Refusal, Usage,
+    Cap, Refusal, Segments, Usage,
     budget::for_block,
     flush::FileState,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
@@ -91,6 +91,8 @@ pub struct TargetStart {
     pub last_created: UnixMillis,
     /// What its files take already.
     pub usage: Arc<Usage>,
+    /// Its segments.
+    pub segments: Arc<Segments>,
     /// Whether its oldest undelivered hint is older than the hint window.
     pub past_window: bool,
 }
@@ -114,10 +116,14 @@ pub struct TargetWriter {
     pub(crate) env: Arc<WriteEnv>,
     /// What its files take on the disk.
     pub(crate) usage: Arc<Usage>,
+    /// Its segments, as delivery sees them.
+    pub(crate) segments: Arc<Segments>,
+    /// It can be reached.
+    pub(crate) up: AtomicBool,
+    /// Delivery is to look at it.
+    pub(crate) announced: AtomicBool,
     /// Its oldest undelivered hint is older than the hint window.
     past_window: AtomicBool,
-    /// Hints that wait for their level.
-    pub(crate) in_flight: AtomicU64,
     /// The present slab as one word; 0 is none.
     current: AtomicU64,
     pub(crate) inner: Mutex<Inner>,
@@ -175,8 +181,10 @@ impl TargetWriter {
             id,
             env: env.clone(),
             usage: start.usage,
+            segments: start.segments,
+            up: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
             past_window: AtomicBool::new(start.past_window),
-            in_flight: AtomicU64::new(0),
             current: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 next: first,
@@ -225,9 +233,27 @@ impl TargetWriter {
         self.past_window.store(past, Release);
     }
 
+    /// Whether it takes none because its oldest undelivered hint is older than the hint window.
+    pub fn is_past_window(&self) -> bool {
+        self.past_window.load(Acquire)
+    }
+
+    /// What its files take on the disk.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    /// Its segments.
+    pub fn segments(&self) -> &Arc<Segments> {
+        &self.segments
+    }
+
     /// Whether it may take a hint now.
+    ///
+    /// # Errors
+    /// Why not.
     #[inline]
-    pub(crate) fn may_take(&self) -> Result<(), Refusal> {
+    pub fn may_take(&self) -> Result<(), Refusal> {
         if self.past_window.load(Acquire) {
             return Err(Refusal::PastWindow);
         }
@@ -237,8 +263,9 @@ impl TargetWriter {
         }
     }
 
-    /// When the oldest hint that is in memory was accepted, and the oldest that no sync covers.
-    pub(crate) fn windows_since(&self) -> [UnixMillis; 2] {
+    /// When the oldest hint that is in memory was accepted, and the oldest that no sync covers;
+    /// [`UnixMillis::MAX`] for none.
+    pub fn windows_since(&self) -> [UnixMillis; 2] {
         let inner = self.inner.lock();
         let accepted = |slab: SlabRef| self.env.pool.slab(slab).start().accepted;
         let front = inner.queue.front().map(|closed| match closed {
@@ -267,17 +294,13 @@ impl TargetWriter {
 
     /// Whether there is a slab to try.
     #[inline]
-    pub(crate) fn has_slab(&self) -> bool {
+    pub fn has_slab(&self) -> bool {
         self.current.load(Acquire) != 0
     }
 
     /// Takes a hint into the present slab, where there is one with room.
     #[inline]
-    pub(crate) fn append_open(
-        self: &Arc<Self>,
-        draft: &Draft<'_>,
-        profile: &Profile,
-    ) -> Option<Sequence> {
+    pub fn append_open(self: &Arc<Self>, draft: &Draft<'_>, profile: &Profile) -> Option<Sequence> {
         let slab_ref = SlabRef::unpack(self.current.load(Acquire))?;
         let slab = self.env.pool.slab(slab_ref);
         let (sequence, last_out) = slab.write(slab_ref.generation, draft, profile).ok()?;
@@ -287,8 +310,12 @@ impl TargetWriter {
         Some(sequence)
     }
 
-    /// Takes a hint into memory and gives it its sequence.
-    pub(crate) fn append(
+    /// Takes a hint into memory and gives it its sequence. `deadline` is asked where it has to wait for
+    /// memory.
+    ///
+    /// # Errors
+    /// Why not; no sequence was taken.
+    pub fn append(
         self: &Arc<Self>,
         draft: &Draft<'_>,
         profile: Profile,
@@ -410,6 +437,24 @@ impl TargetWriter {
             self.try_flush();
         }
         Turned::Again
+    }
+
+    /// Waits until a hint is with the kernel, and all before it. False where the deadline came, or the
+    /// disk refused.
+    pub fn reach_kernel(self: &Arc<Self>, sequence: Sequence, deadline: Boot) -> bool {
+        self.flush_to(sequence, deadline).is_ok()
+    }
+
+    /// Waits until a hint is durable, whatever became of those before it. False where the deadline came,
+    /// or the disk refused.
+    pub fn reach_disk(self: &Arc<Self>, sequence: Sequence, deadline: Boot) -> bool {
+        self.sync_to(sequence, deadline).is_ok() && !self.is_in_doubt(sequence)
+    }
+
+    /// Whether a failed sync left a hint in doubt that could not be read back: no later sync makes it
+    /// durable.
+    pub fn is_in_doubt(&self, sequence: Sequence) -> bool {
+        self.doubt.holds(sequence)
     }
 
     /// Whether so much of the memory is in its closed blocks that the rest is for others.

@@ -12,7 +12,7 @@ use hintstore_env::{
     sync::{
         AtomicBool, AtomicU64, OnceLock,
         Ordering::{Relaxed, SeqCst},
-        RwLock, Signal,
+        Signal,
     },
 };
 use hintstore_format::{
@@ -20,10 +20,9 @@ use hintstore_format::{
 };
 
 use crate::{
-    Budget, Home, Refusal, SegmentEvents, WriterConfig,
+    Activity, Budget, Home, Refusal, WriterConfig,
     config::Bytes,
     disk_health::DiskHealth,
-    hint::RefusalCounts,
     pool::{CLASSES, Pool},
     spare::Spares,
     target::TargetWriter,
@@ -39,8 +38,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Who runs the background steps.
     pub runner: Arc<dyn Runner>,
-    /// Who is told of segments.
-    pub events: Arc<dyn SegmentEvents>,
+    /// What happens, for delivery and checkpoints.
+    pub activity: Arc<Activity>,
     /// What the disk has room for.
     pub budget: Arc<Budget>,
     /// Whether the directory is still the store's own.
@@ -78,7 +77,7 @@ pub(crate) struct WriteEnv {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runner: Arc<dyn Runner>,
-    pub(crate) events: Arc<dyn SegmentEvents>,
+    pub(crate) activity: Arc<Activity>,
     pub(crate) config: Live<WriterConfig>,
     /// A larger hint is refused: read for each hint, and so the one that is fixed.
     pub(crate) hint_bytes_max: Bytes,
@@ -88,10 +87,7 @@ pub(crate) struct WriteEnv {
     pub(crate) pool: Pool,
     pub(crate) budget: Arc<Budget>,
     pub(crate) home: Arc<Home>,
-    pub(crate) in_flight: AtomicU64,
-    pub(crate) refused: RefusalCounts,
     pub(crate) spares: Spares,
-    pub(crate) targets: RwLock<ByTarget<Arc<TargetWriter>>>,
     segments: AtomicU64,
     copies: AtomicU64,
     salt: AtomicU64,
@@ -119,18 +115,15 @@ impl WriteEnv {
             storage: parts.storage,
             clock: parts.clock,
             runner: parts.runner,
-            events: parts.events,
+            activity: parts.activity,
             budget: parts.budget,
             home: parts.home,
-            in_flight: AtomicU64::new(0),
-            refused: RefusalCounts::default(),
             hint_bytes_max: config.hint_bytes_max,
             config: Live::new(config),
             store,
             incarnation,
             epoch,
             spares: Spares::default(),
-            targets: RwLock::default(),
             segments: AtomicU64::new(0),
             copies: AtomicU64::new(0),
             unsynced_bytes: AtomicU64::new(0),
@@ -235,10 +228,6 @@ impl WriteEnv {
     pub(crate) fn sub_unsynced(&self, bytes: u64) {
         self.unsynced_bytes.fetch_sub(bytes, SeqCst);
         self.less_unsynced.raise();
-    }
-
-    pub(crate) fn all_targets(&self) -> Vec<Arc<TargetWriter>> {
-        self.targets.read().values().cloned().collect()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use hintstore_env::sync::MutexGuard;
+use hintstore_env::{
+    event,
+    sync::{Mutex, MutexGuard},
+};
 use hintstore_format::{
     Namespace, SegmentId, Sequence, TargetId, UnixMillis,
     journal::{Discard, End, Record},
@@ -10,10 +13,11 @@ use hintstore_format::{
 
 use crate::{
     Error, Result,
-    catalog::{Queue, Ranges},
-    deliver::Progress,
-    observe::event,
-    store::Engine,
+    deliver::{Checkpoints, WholeSegments},
+    journal::Journal,
+    recover::each_hint,
+    store_env::StoreEnv,
+    target::{Backlog, Progress, Ranges, Target, Targets},
 };
 
 /// Which hints to discard. Every condition that is set must hold; with none, all are discarded.
@@ -58,49 +62,76 @@ struct Plan {
     matches: Vec<Vec<Match>>,
 }
 
-impl Engine {
+/// Discards hints.
+#[derive(Debug)]
+pub(crate) struct Discarder {
+    env: Arc<StoreEnv>,
+    targets: Arc<Targets>,
+    journal: Arc<Mutex<Journal>>,
+    checkpoints: Arc<Checkpoints>,
+    whole: Arc<WholeSegments>,
+}
+
+impl Discarder {
+    pub(crate) fn new(
+        env: &Arc<StoreEnv>,
+        targets: &Arc<Targets>,
+        journal: &Arc<Mutex<Journal>>,
+        checkpoints: &Arc<Checkpoints>,
+        whole: &Arc<WholeSegments>,
+    ) -> Self {
+        Self {
+            env: env.clone(),
+            targets: targets.clone(),
+            journal: journal.clone(),
+            checkpoints: checkpoints.clone(),
+            whole: whole.clone(),
+        }
+    }
+
     /// What a truncation would discard; changes nothing but that hints in memory are flushed. Those
     /// that the disk has no room for are not counted.
-    pub(crate) fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
-        let plan = |(queue, next): (Arc<Queue>, Sequence)| {
+    pub(crate) fn plan(&self, what: &Truncate) -> Result<Vec<Discarded>> {
+        let plan = |(target, next): (Arc<Target>, Sequence)| {
             // The deed makes room for it first; a plan does not.
-            drop(self.make_readable(&queue));
-            let own = queue.progress.lock();
-            let holders = queue.with_deferred();
-            let progresses = lock_all(own, &holders);
-            Ok(self.plan_one(&holders, &progresses, what, next)?.discarded)
+            drop(self.make_readable(&target));
+            let own = target.backlog.progress.lock();
+            let backlogs = target.backlogs();
+            let progresses = lock_all(own, &backlogs);
+            let plan = self.plan_one(target.id, &backlogs, &progresses, what, next)?;
+            Ok(plan.discarded)
         };
         self.chosen(what)?.into_iter().map(plan).collect()
     }
 
     /// Discards.
     pub(crate) fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
-        self.check_home()?;
+        self.env.check_home()?;
         // Files that somebody took away cannot be looked into. Where that cannot be told now, the look
         // into them says why.
-        drop(self.end_missing());
+        drop(self.whole.end_missing());
         let mut done = Vec::new();
         let mut in_memory = Vec::new();
-        for (queue, next) in self.chosen(what)? {
-            let readable = self.make_readable(&queue);
-            done.push(self.truncate_one(&queue, what, next)?);
+        for (target, next) in self.chosen(what)? {
+            let readable = self.make_readable(&target);
+            done.push(self.truncate_one(&target, what, next)?);
             if readable.is_err() {
-                in_memory.push((done.len() - 1, queue, next));
+                in_memory.push((done.len() - 1, target, next));
             }
         }
         if !in_memory.is_empty() {
             // Files go when they are closed: now, not soon.
-            self.writer.seal_rolled();
+            self.env.writer.seal_rolled();
         }
         // The files go with the next checkpoint, which is now.
-        self.checkpoint()?;
+        self.checkpoints.checkpoint()?;
         if in_memory.is_empty() {
             return Ok(done);
         }
         // On a full disk there may be room now for what was in memory, which belongs to it.
-        for (at, queue, next) in in_memory {
-            self.make_readable(&queue)?;
-            let more = self.truncate_one(&queue, what, next)?;
+        for (at, target, next) in in_memory {
+            self.make_readable(&target)?;
+            let more = self.truncate_one(&target, what, next)?;
             if let Some(done) = done.get_mut(at) {
                 *done = Discarded {
                     hints: done.hints + more.hints,
@@ -108,39 +139,35 @@ impl Engine {
                 };
             }
         }
-        self.checkpoint()?;
+        self.checkpoints.checkpoint()?;
         Ok(done)
     }
 
     /// The targets, each with the sequence of the first hint that is accepted after the call began.
-    fn chosen(&self, what: &Truncate) -> Result<Vec<(Arc<Queue>, Sequence)>> {
-        self.check_open()?;
-        let queues = match what.target {
-            Some(target) => vec![self.queue(target)?],
-            None => self.catalog.all(),
+    fn chosen(&self, what: &Truncate) -> Result<Vec<(Arc<Target>, Sequence)>> {
+        self.env.check_open()?;
+        let targets = match what.target {
+            Some(id) => vec![self.targets.get(id).ok_or(Error::UnknownTarget(id))?],
+            None => self.targets.all(),
         };
-        let with_next = |queue: Arc<Queue>| {
-            let next = queue.next(self.epoch);
-            (queue, next)
+        let with_next = |target: Arc<Target>| {
+            let next = target.writer.next();
+            (target, next)
         };
-        Ok(queues.into_iter().map(with_next).collect())
+        Ok(targets.into_iter().map(with_next).collect())
     }
 
-    fn truncate_one(
-        &self,
-        queue: &Arc<Queue>,
-        what: &Truncate,
-        next: Sequence,
-    ) -> Result<Discarded> {
+    fn truncate_one(&self, target: &Target, what: &Truncate, next: Sequence) -> Result<Discarded> {
         let mut journal = self.journal.lock();
         // Held from the look to the deed: what is discarded is not delivered in between, and no deferred
         // segment is merged into another, which would know nothing of the discard.
-        let own = queue.progress.lock();
-        let holders = queue.with_deferred();
-        let mut progresses = lock_all(own, &holders);
-        let Plan { discarded, matches } = self.plan_one(&holders, &progresses, what, next)?;
+        let own = target.backlog.progress.lock();
+        let backlogs = target.backlogs();
+        let mut progresses = lock_all(own, &backlogs);
+        let plan = self.plan_one(target.id, &backlogs, &progresses, what, next)?;
+        let Plan { discarded, matches } = plan;
         let discard = Discard {
-            target: queue.target,
+            target: target.id,
             up_to: discarded.up_to,
             namespace: what.namespace,
             created_before: what.created_before,
@@ -177,40 +204,35 @@ impl Engine {
             hints = discarded.hints,
             "discarded"
         );
-        self.catalog.touch();
-        self.finish_ended(queue);
+        self.env.activity.touch();
+        // Where all in the open segment has ended its file can go.
+        self.env.writer.roll(&target.writer);
         Ok(discarded)
     }
 
-    /// Ends the open segment if all in it has ended, so that its file can go.
-    fn finish_ended(&self, queue: &Queue) {
-        if let Some(writer) = queue.writer.get() {
-            self.writer.roll(writer);
-        }
-    }
-
     /// What is in memory has sequences already, and belongs to what is discarded.
-    fn make_readable(&self, queue: &Queue) -> Result<()> {
-        match queue.writer.get() {
-            Some(writer) if !self.writer.sync(writer) => Err(Error::NotDurable),
-            _ => Ok(()),
+    fn make_readable(&self, target: &Target) -> Result<()> {
+        if self.env.writer.sync(&target.writer) {
+            Ok(())
+        } else {
+            Err(Error::NotDurable)
         }
     }
 
     /// What of a target the conditions cover.
     fn plan_one(
         &self,
-        holders: &[Arc<Queue>],
+        target: TargetId,
+        backlogs: &[Arc<Backlog>],
         progresses: &[MutexGuard<'_, Progress>],
         what: &Truncate,
         next: Sequence,
     ) -> Result<Plan> {
         // All epochs before this one are below; what was accepted since the call began is not.
-        let segments = holders.iter().flat_map(|holder| holder.segments());
+        let segments = backlogs.iter().flat_map(|backlog| backlog.segments.all());
         let lasts = segments.map(|entry| entry.last().min(next.before()));
         let last = lasts.max().unwrap_or(Sequence::ZERO);
         let up_to = what.up_to.map_or(last, |limit| limit.min(last));
-        let target = holders.first().map_or(TargetId::from_u128(0), |q| q.target);
         let mut discarded = Discarded {
             target,
             hints: 0,
@@ -218,19 +240,16 @@ impl Engine {
             mixed: 0,
         };
         let mut matches = Vec::new();
-        for (holder, progress) in holders.iter().zip(progresses) {
+        for (backlog, progress) in backlogs.iter().zip(progresses) {
             let mut found = Vec::new();
-            for entry in holder
-                .segments()
-                .iter()
-                .filter(|entry| entry.first <= up_to)
-            {
+            let entries = backlog.segments.all();
+            for entry in entries.iter().filter(|entry| entry.first <= up_to) {
                 let mut here = Match {
                     segment: entry.id,
                     hints: 0,
                     handed: Ranges::default(),
                 };
-                self.each_in(entry, |sequence, namespace, created| {
+                each_hint(&*self.env.storage, entry, |sequence, namespace, created| {
                     let handed = progress.unended.contains(sequence);
                     let pending = sequence > progress.frontier || handed;
                     let before = |discard: &Discard| discard.covers(sequence, namespace, created);
@@ -264,12 +283,12 @@ impl Engine {
     }
 }
 
-/// The progress of a target, which is held already, and of its deferred segments: `holders` behind the
+/// The progress of a target, which is held already, and of its deferred segments: `backlogs` behind the
 /// first. They were listed under the target's progress, or some of them may be gone.
 fn lock_all<'a>(
     own: MutexGuard<'a, Progress>,
-    holders: &'a [Arc<Queue>],
+    backlogs: &'a [Arc<Backlog>],
 ) -> Vec<MutexGuard<'a, Progress>> {
-    let deferred = holders.iter().skip(1).map(|child| child.progress.lock());
+    let deferred = backlogs.iter().skip(1).map(|child| child.progress.lock());
     std::iter::once(own).chain(deferred).collect()
 }

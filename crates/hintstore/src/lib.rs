@@ -41,8 +41,7 @@
 
 #![forbid(unsafe_code)]
 
-mod admit;
-mod catalog;
+mod append;
 mod config;
 mod deliver;
 mod discard;
@@ -51,11 +50,16 @@ mod expire;
 pub mod inspect;
 mod journal;
 mod observe;
+mod open;
+mod read;
 mod recover;
 mod space;
 mod store;
+mod store_env;
+mod target;
+mod upkeep;
 
-pub use admit::Scope;
+pub use append::{AppendError, Batch, Hint, Level, Receipt, Scope};
 pub use config::{Config, ConfigError, Environment};
 pub use deliver::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};
@@ -69,9 +73,7 @@ pub use hintstore_format::{
     journal::{End, Ends},
 };
 pub use hintstore_reader::{Faulted, HintRef, Key};
-pub use hintstore_writer::{
-    AppendError, Batch, Bytes, Cap, Gone, Hint, Level, Receipt, Refusal, Refusals, WriterConfig,
-};
+pub use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals, WriterConfig};
 #[cfg(feature = "prometheus")]
 pub use observe::prometheus;
 pub use observe::{Health, Ledger, Snapshot, TargetLedger, TargetSnapshot};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hintstore_format::{Sequence, journal::End};
 
-use super::Page;
-use crate::{Result, catalog::Ranges, store::Engine};
+use super::{Page, dead_letter::DeadLetters};
+use crate::{Result, store_env::StoreEnv, target::Ranges};
 
 /// What a target said to a page: every hint that is not named was delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,11 +54,25 @@ impl Answer {
     }
 }
 
-impl Engine {
-    pub(crate) fn acknowledge(self: &Arc<Self>, mut page: Page, answer: &Answer) -> Result<()> {
-        self.check_open()?;
-        let Some(queue) = page.home() else {
-            // A page of a deferred segment that is done meanwhile.
+/// Books answers.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    env: Arc<StoreEnv>,
+    dead_letters: DeadLetters,
+}
+
+impl Answers {
+    pub(crate) fn new(env: &Arc<StoreEnv>, dead_letters: DeadLetters) -> Self {
+        Self {
+            env: env.clone(),
+            dead_letters,
+        }
+    }
+
+    pub(crate) fn acknowledge(&self, mut page: Page, answer: &Answer) -> Result<()> {
+        self.env.check_open()?;
+        let Some(backlog) = page.home() else {
+            // A page of a deferred segment that is done by now.
             return Ok(());
         };
         let mut delivered = page.handed().clone();
@@ -87,26 +101,26 @@ impl Engine {
         let kept = if rejected.is_empty() {
             Ok(true)
         } else {
-            self.keep_dead_letters(&queue, &page, &rejected)
+            self.dead_letters.keep(&page, &rejected)
         };
         if kept.is_err() {
             again.join(&rejected.take());
         }
         page.settle();
-        let mut progress = queue.progress.lock();
+        let mut progress = backlog.progress.lock();
         progress.in_flight -= 1;
         // What was discarded or swept while the page was out has ended.
         for ranges in [&mut again, &mut delivered, &mut rejected] {
             *ranges = ranges.and(&progress.unended);
         }
         progress.again.join(&again);
-        progress.end(&queue, &delivered, End::Delivered);
-        progress.end(&queue, &rejected, End::Rejected);
+        progress.end(&backlog.segments, &delivered, End::Delivered);
+        progress.end(&backlog.segments, &rejected, End::Rejected);
         if let Ok(false) = kept {
             progress.exceptional.unkept.join(&rejected);
         }
         drop(progress);
-        self.catalog.touch();
+        self.env.activity.touch();
         kept?;
         Ok(())
     }

@@ -1,34 +1,41 @@
 //! Hints that their target rejected for good: copied aside, for an operator.
 
-use std::io;
+use std::{io, sync::Arc};
 
-use hintstore_env::{Op, Result, StorageError, sync::Ordering::Relaxed};
+use hintstore_env::{Op, Result, StorageError};
 use hintstore_format::{descriptor::Kind, frame::Origin, profile::Profile};
-use hintstore_reader::{HintRef, Page};
+use hintstore_reader::HintRef;
 
-use crate::{
-    catalog::{Queue, Ranges},
-    store::Engine,
-};
+use super::Page;
+use crate::{space::Space, store_env::StoreEnv, target::Ranges};
 
-impl Engine {
+/// Keeps dead letters.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    env: Arc<StoreEnv>,
+    space: Arc<Space>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(env: &Arc<StoreEnv>, space: &Arc<Space>) -> Self {
+        Self {
+            env: env.clone(),
+            space: space.clone(),
+        }
+    }
+
     /// Copies rejected hints of a page into a segment of their own and makes it durable. Above
     /// the cap nothing is kept; returns whether it was.
-    pub(crate) fn keep_dead_letters(
-        &self,
-        queue: &Queue,
-        page: &Page,
-        rejected: &Ranges,
-    ) -> Result<bool> {
-        if self.aside_bytes.load(Relaxed) >= self.config().dead_letter_bytes.get() {
+    pub(super) fn keep(&self, page: &Page, rejected: &Ranges) -> Result<bool> {
+        if self.space.aside() >= self.env.config().dead_letter_bytes {
             return Ok(false);
         }
+        let (id, usage) = (page.of().id, page.of().writer.usage());
         let Some(first) = rejected.ranges().first().map(|range| range.first) else {
             return Ok(true);
         };
-        let mut copy = self
-            .writer
-            .copy(queue.target, &queue.usage, Kind::DeadLetters, first)?;
+        let kind = Kind::DeadLetters;
+        let mut copy = self.env.writer.copy(id, usage, kind, first)?;
         let is_rejected = |hint: &HintRef<'_>| {
             let sequence = hint.key.sequence;
             rejected.contains(sequence)
@@ -43,7 +50,7 @@ impl Engine {
                 incarnation: key.incarnation,
             });
             let profile = Profile::new(hint.namespace, hint.payload_version, hint.lifetime);
-            let added = copy.add(key.sequence, self.clock.wall(), profile, &body);
+            let added = copy.add(key.sequence, self.env.clock.wall(), profile, &body);
             if let Err(error) = added {
                 copy.give_up();
                 return Err(error);
@@ -56,8 +63,8 @@ impl Engine {
             return Err(StorageError::new(Op::Read, "a page", error));
         }
         let copied = copy.finish()?;
-        self.catalog.budget.free(&queue.usage, copied.allocated);
-        self.add_aside(copied.allocated);
+        self.env.budget.free(usage, copied.allocated);
+        self.space.add_aside(copied.allocated);
         Ok(true)
     }
 }

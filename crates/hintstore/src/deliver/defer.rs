@@ -3,7 +3,7 @@
 //! A checkpoint names the hints below its position that have not ended, as ranges, and there is
 //! room for so many. Where a target cannot take every second hint for an hour (it does not know a
 //! table yet), these hints are copied into a *deferred* segment under their sequences, delivery
-//! goes on behind them, and the segments that they came from can go. Deferred segments are queues
+//! goes on behind them, and the segments that they came from can go. Deferred segments are backlogs
 //! of their own below the target's; small ones are merged, so that there are never many.
 //!
 //! A copy counts when a checkpoint names its segment: that record also drops the hints from where
@@ -12,7 +12,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use hintstore_env::{Result, sync::MutexGuard};
+use hintstore_env::{
+    Boot, Next, Result, Step, Waker,
+    sync::{Mutex, MutexGuard, Queue, Signal},
+};
 use hintstore_format::{
     Sequence,
     descriptor::Kind,
@@ -20,23 +23,20 @@ use hintstore_format::{
     journal::{Discard, End, Range},
 };
 use hintstore_reader::{Block, ByteView, FrameItem, Frames};
-use hintstore_writer::{Copied, SegmentCopy};
+use hintstore_writer::{Copied, SegmentCopy, SegmentEntry, Segments};
 
-use super::{
-    cursor::{Cursor, CursorItem},
-    progress::Progress,
-};
 use crate::{
-    catalog::{Queue, Ranges, SegmentEntry},
-    store::Engine,
+    read::{Cursor, CursorItem},
+    store_env::StoreEnv,
+    target::{Backlog, Deferral, Progress, Ranges, Target},
 };
 
 /// A target with so many deferred segments, all of them with pages out, waits for these.
 const SEGMENTS_MAX: usize = 16;
 
-/// What is copied out of one queue, and how far that has come.
+/// What is copied out of one backlog, and how far that has come.
 struct Source<'a> {
-    queue: &'a Queue,
+    backlog: &'a Backlog,
     progress: MutexGuard<'a, Progress>,
     /// Everything that is pending in it is copied, and its segment goes.
     whole: bool,
@@ -55,31 +55,132 @@ struct Opened {
     places: VecDeque<(Sequence, usize, Header)>,
 }
 
-impl Engine {
+/// Moves hints that wait for a retry, in the background: who reads a page does not write.
+#[derive(Debug)]
+pub(crate) struct Defer {
+    env: Arc<StoreEnv>,
+    asked: Queue<Arc<Target>>,
+    pub(crate) waker: Waker,
+    /// Raised when a target was dealt with.
+    done: Signal,
+}
+
+/// A target that is dealt with; where that panics, too.
+struct Dealt<'a> {
+    defer: &'a Defer,
+    target: &'a Arc<Target>,
+    outcome: Deferral,
+}
+
+impl Drop for Dealt<'_> {
+    fn drop(&mut self) {
+        *self.target.deferral.lock() = self.outcome;
+        self.defer.done.raise();
+        self.target.writer.announce();
+    }
+}
+
+impl Step for Defer {
+    fn name(&self) -> &'static str {
+        "defer"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        while let Some(target) = self.asked.pop() {
+            let mut dealt = Dealt {
+                defer: self,
+                target: &target,
+                outcome: Deferral::Failed,
+            };
+            // Where there is no space for it, no new hints are handed out until old ones are done.
+            if self.make_room(&target).is_ok() && !self.is_crowded(&target) {
+                dealt.outcome = Deferral::Idle;
+            }
+        }
+        Next::WhenWoken
+    }
+}
+
+impl Defer {
+    pub(crate) fn new(env: &Arc<StoreEnv>) -> Self {
+        Self {
+            env: env.clone(),
+            asked: Queue::default(),
+            waker: Waker::default(),
+            done: Signal::new(),
+        }
+    }
+
+    /// Has room made for a target that needs it. True where that is to be waited for.
+    pub(super) fn ask(&self, target: &Arc<Target>) -> bool {
+        if target.is_strict() || self.env.is_closing() {
+            return false;
+        }
+        let mut deferral = target.deferral.lock();
+        match *deferral {
+            Deferral::Asked => return true,
+            Deferral::Failed => {
+                *deferral = Deferral::Idle;
+                return false;
+            }
+            Deferral::Idle => {}
+        }
+        // Taken before the progress of a target, and of nothing that takes it after.
+        if !self.is_crowded(target) {
+            return false;
+        }
+        *deferral = Deferral::Asked;
+        drop(deferral);
+        self.asked.push(target.clone());
+        self.waker.wake();
+        true
+    }
+
+    /// Has room made for a target that needs it, and waits for that.
+    pub(super) fn wait(&self, target: &Arc<Target>) {
+        if !self.ask(target) {
+            return;
+        }
+        let deadline = self.env.writer.deadline(None);
+        let runner = &self.env.runner;
+        let is_done = || *target.deferral.lock() != Deferral::Asked || self.env.is_closing();
+        runner.wait_until(&self.done, Some(deadline), &mut || is_done());
+        let mut deferral = target.deferral.lock();
+        if *deferral == Deferral::Failed {
+            *deferral = Deferral::Idle;
+        }
+    }
+
+    /// Whether a checkpoint has as many holes as it may, and some of them wait for a retry.
+    fn is_full(&self, progress: &Progress) -> bool {
+        let holes = progress.unended.ranges().len();
+        let waiting = !progress.again.is_empty() || !progress.exceptional.held.is_empty();
+        holes >= self.env.config().checkpoint_holes_max && waiting
+    }
+
+    fn is_crowded(&self, target: &Target) -> bool {
+        let progress = target.backlog.progress.lock();
+        let children = target.deferred();
+        let full = |child: &Arc<Backlog>| self.is_full(&child.progress.lock());
+        self.is_full(&progress) || children.iter().any(full)
+    }
+
     /// Makes room for new holes, where a target's checkpoint has as many as it may.
-    pub(crate) fn make_room(&self, queue: &Queue) -> Result<()> {
-        let progress = queue.progress.lock();
-        let children = queue.deferred();
-        let crowded = |progress: &Progress| {
-            let holes = progress.unended.ranges().len();
-            let waiting = !progress.again.is_empty() || !progress.exceptional.held.is_empty();
-            holes >= self.config().checkpoint_holes_max && waiting
-        };
-        let any = children.iter().any(|child| crowded(&child.progress.lock()));
-        if !crowded(&progress) && !any {
+    fn make_room(&self, target: &Target) -> Result<()> {
+        let progress = target.backlog.progress.lock();
+        let children = target.deferred();
+        let any = |child: &Arc<Backlog>| self.is_full(&child.progress.lock());
+        if !self.is_full(&progress) && !children.iter().any(any) {
             return Ok(());
         }
-        let mut sources = vec![Source::waiting(queue, progress)];
+        let mut sources = vec![Source::waiting(&target.backlog, progress)];
         let mut count: u64 = sources.iter().map(|source| source.wanted.count()).sum();
         let mut merging = true;
         let mut left = 0;
         for child in children.iter().rev() {
             let progress = child.progress.lock();
-            let pending: u64 = child
-                .segments()
-                .iter()
-                .map(|e| progress.pending_in(e))
-                .sum();
+            let segments = child.segments.all();
+            let pending: u64 = segments.iter().map(|e| progress.pending_in(e)).sum();
             // Merging what is not much larger keeps their number logarithmic.
             merging &= progress.in_flight == 0 && pending <= 2 * count;
             if merging {
@@ -88,7 +189,7 @@ impl Engine {
                 continue;
             }
             left += 1;
-            if crowded(&progress) {
+            if self.is_full(&progress) {
                 let source = Source::waiting(child, progress);
                 count += source.wanted.count();
                 sources.push(source);
@@ -97,16 +198,16 @@ impl Engine {
         if left >= SEGMENTS_MAX {
             return Ok(());
         }
-        let copied = self.copy(queue, &mut sources)?;
-        self.rearrange(queue, sources, copied);
+        let copied = self.copy(target, &mut sources)?;
+        self.rearrange(target, sources, copied);
         Ok(())
     }
 
     /// Copies from all sources at once, in the order of the sequences.
-    fn copy(&self, queue: &Queue, sources: &mut [Source<'_>]) -> Result<Option<Copied>> {
+    fn copy(&self, target: &Target, sources: &mut [Source<'_>]) -> Result<Option<Copied>> {
         let mut copy: Option<SegmentCopy> = None;
         let copied = loop {
-            match self.copy_next(queue, sources, &mut copy) {
+            match self.copy_next(target, sources, &mut copy) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
@@ -126,13 +227,13 @@ impl Engine {
 
     fn copy_next(
         &self,
-        queue: &Queue,
+        target: &Target,
         sources: &mut [Source<'_>],
         copy: &mut Option<SegmentCopy>,
     ) -> Result<bool> {
         let mut next: Option<(Sequence, &mut Source<'_>)> = None;
         for source in sources {
-            if let Some(sequence) = source.peek(self)?
+            if let Some(sequence) = source.peek(&self.env)?
                 && next.as_ref().is_none_or(|(first, _)| sequence < *first)
             {
                 next = Some((sequence, source));
@@ -159,18 +260,19 @@ impl Engine {
         if source.progress.exceptional.discards.iter().any(discarded) {
             return Ok(true);
         }
-        if (open.entry.store, open.entry.incarnation) != (self.store, self.incarnation) {
+        if (open.entry.store, open.entry.incarnation) != (self.env.store, self.env.incarnation) {
             // The file names this opening from now on; the hint keeps the key that it was sent with.
             body.origin.get_or_insert(Origin {
                 store: open.entry.store,
-                target: queue.target,
+                target: target.id,
                 sequence,
                 incarnation: open.entry.incarnation,
             });
         }
         if copy.is_none() {
-            let (target, usage) = (queue.target, &queue.usage);
-            *copy = Some(self.writer.copy(target, usage, Kind::Deferred, sequence)?);
+            let (id, usage) = (target.id, target.writer.usage());
+            let begun = self.env.writer.copy(id, usage, Kind::Deferred, sequence)?;
+            *copy = Some(begun);
         }
         let Some(copy) = copy else { return Ok(false) };
         copy.add(sequence, start.accepted, entry.profile, &body)?;
@@ -179,13 +281,13 @@ impl Engine {
     }
 
     /// Books the move. What was to be copied and could not be read was damaged.
-    fn rearrange(&self, queue: &Queue, mut sources: Vec<Source<'_>>, copied: Option<Copied>) {
+    fn rearrange(&self, target: &Target, mut sources: Vec<Source<'_>>, copied: Option<Copied>) {
         let Some((parent, children)) = sources.split_first_mut() else {
             return;
         };
         for child in children.iter_mut().filter(|child| child.whole) {
             let progress = &mut child.progress;
-            for entry in child.queue.segments() {
+            for entry in child.backlog.segments.all() {
                 let gone = progress
                     .pending_in(&entry)
                     .saturating_sub(child.copied.count());
@@ -199,7 +301,7 @@ impl Engine {
                 .ends
                 .join(&std::mem::take(&mut progress.ends));
             progress.is_gone = true;
-            queue.remove_deferred(child.queue);
+            target.remove_deferred(child.backlog);
         }
         let discards = parent.progress.exceptional.discards.clone();
         for source in sources.iter_mut().filter(|source| !source.whole) {
@@ -210,53 +312,52 @@ impl Engine {
             }
             let mut gone = source.wanted.clone();
             gone.subtract(&source.copied);
-            progress.end(source.queue, &gone, End::Damaged);
-            progress.move_out(source.queue, &source.copied);
+            progress.end(&source.backlog.segments, &gone, End::Damaged);
+            progress.move_out(&source.backlog.segments, &source.copied);
         }
         if let Some(copied) = copied {
-            let child = queue.deferred_of();
-            {
-                let mut progress = child.progress.lock();
-                progress.frontier = copied.summary.first.before();
-                progress.set_discards(&discards);
-                progress.rest_until = self.clock.boot() + self.config().retry_delay;
-            }
-            child.recover(SegmentEntry::copied(&copied));
-            queue.add_deferred(Arc::new(child));
+            let mut progress = Progress::default();
+            progress.frontier = copied.summary.first.before();
+            progress.set_discards(&discards);
+            progress.rest_until = self.env.clock.boot() + self.env.config().retry_delay;
+            target.add_deferred(Backlog {
+                segments: Arc::new(Segments::of(SegmentEntry::copied(&copied))),
+                progress: Mutex::new(progress),
+            });
         }
-        self.catalog.touch();
+        self.env.activity.touch();
     }
 }
 
 impl<'a> Source<'a> {
     /// What waits to be handed out again.
-    fn waiting(queue: &'a Queue, progress: MutexGuard<'a, Progress>) -> Self {
+    fn waiting(backlog: &'a Backlog, progress: MutexGuard<'a, Progress>) -> Self {
         let mut wanted = progress.again.clone();
         wanted.join(&progress.exceptional.held);
-        Self::new(queue, progress, wanted, false)
+        Self::new(backlog, progress, wanted, false)
     }
 
     /// All that has not ended.
-    fn whole(queue: &'a Queue, progress: MutexGuard<'a, Progress>) -> Self {
+    fn whole(backlog: &'a Backlog, progress: MutexGuard<'a, Progress>) -> Self {
         let mut wanted = progress.unended.clone();
         let first = progress.frontier.plus(1);
-        for entry in queue.segments() {
+        for entry in backlog.segments.all() {
             let last = entry.last();
             if last >= first {
                 wanted.insert(Range { first, last });
             }
         }
-        Self::new(queue, progress, wanted, true)
+        Self::new(backlog, progress, wanted, true)
     }
 
     fn new(
-        queue: &'a Queue,
+        backlog: &'a Backlog,
         progress: MutexGuard<'a, Progress>,
         wanted: Ranges,
         whole: bool,
     ) -> Self {
         Self {
-            queue,
+            backlog,
             progress,
             whole,
             wanted,
@@ -268,7 +369,7 @@ impl<'a> Source<'a> {
     }
 
     /// The sequence of the next hint to copy.
-    fn peek(&mut self, engine: &Engine) -> Result<Option<Sequence>> {
+    fn peek(&mut self, env: &StoreEnv) -> Result<Option<Sequence>> {
         loop {
             let open = self.open.as_ref().and_then(|open| open.places.front());
             if let Some((sequence, ..)) = open {
@@ -279,9 +380,9 @@ impl<'a> Source<'a> {
             };
             self.after = self.after.max(range.first.before());
             // Not mapped: a fault would be taken for damage.
-            let found = self
-                .cursor
-                .next(&*engine.storage, self.queue, self.after, None)?;
+            let found =
+                self.cursor
+                    .next(&*env.storage, &self.backlog.segments, self.after, None)?;
             match found {
                 CursorItem::Block {
                     entry,

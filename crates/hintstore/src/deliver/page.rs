@@ -10,8 +10,8 @@ use hintstore_format::UnixMillis;
 use hintstore_reader as reader;
 
 use crate::{
-    catalog::{Queue, Ranges},
-    store::Engine,
+    store_env::StoreEnv,
+    target::{Backlog, Ranges, Target},
 };
 
 /// Checked hints of one target, in order: to be delivered, and given back to
@@ -22,7 +22,9 @@ pub struct Page {
     inner: reader::Page,
     handed: Ranges,
     earliest: UnixMillis,
-    home: Option<Weak<Queue>>,
+    target: Arc<Target>,
+    /// Where its hints were read; nothing where the caller books what became of them.
+    home: Option<Weak<Backlog>>,
     /// Of a page that the store handed to delivery.
     out: Option<Out>,
 }
@@ -30,7 +32,7 @@ pub struct Page {
 /// A page that delivery has out; counted until it is gone.
 #[derive(Debug)]
 struct Out {
-    engine: Weak<Engine>,
+    env: Arc<StoreEnv>,
     count: Arc<AtomicUsize>,
 }
 
@@ -45,12 +47,14 @@ impl Page {
         inner: reader::Page,
         handed: Ranges,
         earliest: UnixMillis,
-        home: &Arc<Queue>,
+        target: &Arc<Target>,
+        home: &Arc<Backlog>,
     ) -> Self {
         Self {
             inner,
             handed,
             earliest,
+            target: target.clone(),
             home: Some(Arc::downgrade(home)),
             out: None,
         }
@@ -58,12 +62,11 @@ impl Page {
 
     /// Counts it as out. Its target rests if the page is dropped: who drops it at once would get
     /// it for ever.
-    pub(crate) fn hand_out(mut self, engine: &Arc<Engine>) -> Self {
-        let count = engine.catalog.pages_out.clone();
+    pub(super) fn hand_out(mut self, env: &Arc<StoreEnv>, count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, AcqRel);
         self.out = Some(Out {
-            engine: Arc::downgrade(engine),
-            count,
+            env: env.clone(),
+            count: count.clone(),
         });
         self
     }
@@ -79,8 +82,13 @@ impl Page {
         &self.handed
     }
 
-    /// The queue that it was read from.
-    pub(crate) fn home(&self) -> Option<Arc<Queue>> {
+    /// The target that it is for.
+    pub(super) fn of(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// The backlog that it was read from, if that is still there.
+    pub(crate) fn home(&self) -> Option<Arc<Backlog>> {
         self.home.as_ref().and_then(Weak::upgrade)
     }
 
@@ -100,19 +108,17 @@ impl Deref for Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        let Some(queue) = self.home.take().and_then(|home| home.upgrade()) else {
+        let Some(backlog) = self.home.take().and_then(|home| home.upgrade()) else {
             return;
         };
-        let mut progress = queue.progress.lock();
+        let mut progress = backlog.progress.lock();
         progress.in_flight -= 1;
         let again = self.handed.and(&progress.unended);
         progress.again.join(&again);
         let Some(out) = self.out.take() else { return };
-        if let Some(engine) = out.engine.upgrade() {
-            progress.rest_until = engine.clock.boot() + engine.config().retry_delay;
-            drop(progress);
-            drop(out);
-            engine.wake_delivery(queue.target);
-        }
+        progress.rest_until = out.env.clock.boot() + out.env.config().retry_delay;
+        drop(progress);
+        drop(out);
+        self.target.writer.announce();
     }
 }

@@ -9,12 +9,16 @@ use std::{
 
 use hintstore_env::{
     Boot, Next, Step,
-    sync::{Mutex, Ordering::Acquire},
+    sync::{AtomicUsize, Mutex, Ordering::Acquire},
 };
 use hintstore_format::TargetId;
 
-use super::{Answer, Page};
-use crate::{Result, catalog::Queue, store::Engine};
+use super::{Answer, Page, acknowledge::Answers, pages::Pager};
+use crate::{
+    Result,
+    store_env::StoreEnv,
+    target::{Target, Targets},
+};
 
 /// Sends pages to targets. Implemented by the embedder.
 pub trait Delivery: Send + Sync + fmt::Debug {
@@ -28,17 +32,18 @@ pub trait Delivery: Send + Sync + fmt::Debug {
 /// rest.
 #[derive(Debug)]
 pub struct Completion {
-    engine: Arc<Engine>,
+    env: Arc<StoreEnv>,
+    answers: Arc<Answers>,
 }
 
 impl Completion {
     /// Gives the page back with the target's answer.
     pub fn complete(self, page: Page, answer: &Answer) -> Result<()> {
         let home = page.home();
-        let target = page.target();
+        let target = page.of().clone();
         let took_none = answer.took_none(page.len());
-        let done = self.engine.acknowledge(page, answer);
-        let rest = self.engine.clock.boot() + self.engine.config().retry_delay;
+        let done = self.answers.acknowledge(page, answer);
+        let rest = self.env.clock.boot() + self.env.config().retry_delay;
         if (answer.has_retries() || done.is_err())
             && let Some(home) = home
         {
@@ -48,7 +53,7 @@ impl Completion {
                 progress.rest_until = rest;
             }
         }
-        self.engine.wake_delivery(target);
+        target.writer.announce();
         done
     }
 }
@@ -57,63 +62,70 @@ impl Completion {
 /// is looked at when there is news of it, or when its rest is over.
 #[derive(Debug)]
 pub(crate) struct Deliver {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) delivery: Arc<dyn Delivery>,
+    env: Arc<StoreEnv>,
+    targets: Arc<Targets>,
+    pager: Arc<Pager>,
+    answers: Arc<Answers>,
+    delivery: Arc<dyn Delivery>,
+    /// Pages that delivery has out.
+    pages_out: Arc<AtomicUsize>,
     /// Targets that rest, and until when.
     resting: Mutex<BTreeSet<(Boot, TargetId)>>,
 }
 
-impl Engine {
-    /// Has delivery look at a target.
-    pub(crate) fn wake_delivery(&self, target: TargetId) {
-        if let Some(queue) = self.catalog.get(target) {
-            self.catalog.list_ready(&queue);
-        }
-    }
-}
-
 impl Deliver {
-    pub(crate) fn new(engine: Arc<Engine>, delivery: Arc<dyn Delivery>) -> Self {
+    pub(crate) fn new(
+        env: &Arc<StoreEnv>,
+        targets: &Arc<Targets>,
+        pager: &Arc<Pager>,
+        answers: &Arc<Answers>,
+        pages_out: &Arc<AtomicUsize>,
+        delivery: Arc<dyn Delivery>,
+    ) -> Self {
         Self {
-            engine,
+            env: env.clone(),
+            targets: targets.clone(),
+            pager: pager.clone(),
+            answers: answers.clone(),
             delivery,
+            pages_out: pages_out.clone(),
             resting: Mutex::default(),
         }
     }
 
     /// Hands out a page of a target, or says when to look again.
-    fn look(&self, queue: &Arc<Queue>, now: Boot) -> Option<Boot> {
-        let engine = &self.engine;
-        if !queue.is_up() || queue.is_in_flight() {
+    fn look(&self, target: &Arc<Target>, now: Boot) -> Option<Boot> {
+        if !target.writer.is_up() || target.is_in_flight() {
             // There is news when that ends.
             return None;
         }
-        let rest_until = queue.progress.lock().rest_until;
+        let rest_until = target.backlog.progress.lock().rest_until;
         if rest_until > now {
             return Some(rest_until);
         }
-        match engine.next_page(queue, true) {
+        match self.pager.push(target) {
             Ok(Some(page)) => {
                 let completion = Completion {
-                    engine: engine.clone(),
+                    env: self.env.clone(),
+                    answers: self.answers.clone(),
                 };
-                let page = page.hand_out(engine);
-                // What unwinds drops the page, which is told of.
+                let page = page.hand_out(&self.env, &self.pages_out);
+                // What unwinds drops the page, and the drop of the page lists its target again.
                 let deliver = AssertUnwindSafe(|| self.delivery.deliver(page, completion));
                 match catch_unwind(deliver) {
                     Ok(()) => None,
-                    Err(_) => Some(self.rest(queue, now)),
+                    Err(_) => Some(self.rest(target, now)),
                 }
             }
-            Ok(None) => queue.retry_at(now),
+            Ok(None) => target.retry_at(now),
             // The disk may answer again; other targets go on.
-            Err(_) => Some(self.rest(queue, now)),
+            Err(_) => Some(self.rest(target, now)),
         }
     }
 
-    fn rest(&self, queue: &Queue, now: Boot) -> Boot {
-        let rest_until = now + self.engine.config().retry_delay;
-        queue.progress.lock().rest_until = rest_until;
+    fn rest(&self, target: &Target, now: Boot) -> Boot {
+        let rest_until = now + self.env.config().retry_delay;
+        target.backlog.progress.lock().rest_until = rest_until;
         rest_until
     }
 }
@@ -139,28 +151,34 @@ impl Step for Deliver {
     }
 
     fn step(&self, now: Boot) -> Next {
-        let engine = &self.engine;
         let mut resting = self.resting.lock();
-        while let Some((at, target)) = resting.first().copied().filter(|(at, _)| *at <= now) {
-            resting.remove(&(at, target));
-            engine.wake_delivery(target);
+        while let Some((at, id)) = resting.first().copied().filter(|(at, _)| *at <= now) {
+            resting.remove(&(at, id));
+            if let Some(target) = self.targets.get(id) {
+                target.writer.announce();
+            }
         }
         drop(resting);
-        for _ in 0..engine.catalog.ready() {
-            if engine.catalog.pages_out.load(Acquire) >= engine.config().pages_out_max {
+        let activity = &self.env.activity;
+        for _ in 0..activity.ready() {
+            if self.pages_out.load(Acquire) >= self.env.config().pages_out_max {
                 // There is news when one of them comes back.
                 return Next::WhenWoken;
             }
-            let Some(queue) = engine.catalog.next_ready() else {
+            let Some(id) = activity.next_ready() else {
                 break;
             };
+            let Some(target) = self.targets.get(id) else {
+                continue;
+            };
+            target.writer.unlist();
             let mut look = Look {
                 deliver: self,
-                target: Some(queue.target),
-                again_at: now + engine.config().retry_delay,
+                target: Some(id),
+                again_at: now + self.env.config().retry_delay,
             };
-            let again_at = self.look(&queue, now);
-            look.target = again_at.map(|_| queue.target);
+            let again_at = self.look(&target, now);
+            look.target = again_at.map(|_| id);
             look.again_at = again_at.unwrap_or_default();
         }
         let first = self.resting.lock().first().map(|(at, _)| *at);

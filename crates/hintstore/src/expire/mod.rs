@@ -1,7 +1,9 @@
-//! What is dead: the clock that may be trusted, and the hint window.
+//! What is dead: the clock that may be trusted, the hint window, the sweep.
 
 mod clock;
+mod sweep;
 mod window;
 
 pub(crate) use clock::{Known, Now, TrustedClock, Verdict};
-pub(crate) use window::Ages;
+pub(crate) use sweep::Sweep;
+pub(crate) use window::HintWindow;

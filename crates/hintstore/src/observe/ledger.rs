@@ -5,6 +5,8 @@ use hintstore_format::{
     journal::{End, Ends},
 };
 
+use crate::target::{Target, Targets};
+
 /// The books of one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetLedger {
@@ -17,6 +19,16 @@ pub struct TargetLedger {
 }
 
 impl TargetLedger {
+    pub(crate) fn of(target: &Target) -> Self {
+        // First the ends: a hint that ends in between was accepted before.
+        let ends = target.ends();
+        Self {
+            target: target.id,
+            accepted: target.accepted(),
+            ends,
+        }
+    }
+
     /// Hints that have not ended.
     pub fn pending(&self) -> u64 {
         debug_assert!(self.excess() == 0, "more ends than hints: {self:?}");
@@ -53,6 +65,17 @@ impl Ledger {
             ledger.ends.join(&books.ends);
         }
         ledger
+    }
+
+    /// The books of all targets.
+    pub(crate) fn of_all(targets: &Targets) -> Self {
+        let targets = targets.all();
+        Self::of(
+            targets
+                .iter()
+                .map(|target| TargetLedger::of(target))
+                .collect(),
+        )
     }
 
     /// Hints that have not ended.

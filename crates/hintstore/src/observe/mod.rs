@@ -1,12 +1,9 @@
-//! What can be seen from outside: the books, a snapshot, metrics, traces.
+//! What can be seen from outside: the books, a snapshot, metrics.
 
 mod ledger;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 mod snapshot;
-mod trace;
 
 pub use ledger::{Ledger, TargetLedger};
 pub use snapshot::{Health, Snapshot, TargetSnapshot};
-
-pub(crate) use trace::{event, span};

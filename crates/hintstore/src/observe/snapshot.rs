@@ -4,7 +4,7 @@ use hintstore_env::{Lacks, StepPanics};
 use hintstore_format::{TargetId, UnixMillis};
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
-use crate::{AtRisk, Caps, Ledger, TargetLedger, catalog::Queue, store::Engine};
+use crate::{AtRisk, Caps, Ledger, TargetLedger, store::Store, target::Target};
 
 /// What goes on in a store: see [`crate::HintStore::snapshot`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,30 +106,40 @@ pub struct TargetSnapshot {
     pub refused: Refusals,
 }
 
-impl Engine {
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let queues = self.catalog.all();
-        let mut targets: Vec<_> = queues.iter().map(target).collect();
+impl Snapshot {
+    /// Looks at all parts.
+    pub(crate) fn of(store: &Store) -> Self {
+        let (env, targets) = (&store.env, store.targets.all());
+        let mut oldest = [UnixMillis::MAX; 2];
+        for target in &targets {
+            for (oldest, since) in oldest.iter_mut().zip(target.writer.windows_since()) {
+                *oldest = since.min(*oldest);
+            }
+        }
+        let [unflushed_since, unsynced_since] =
+            oldest.map(|since| (since < UnixMillis::MAX).then_some(since));
+        let mut targets: Vec<_> = targets
+            .iter()
+            .map(|target| TargetSnapshot::of(target))
+            .collect();
         targets.sort_by_key(|target| target.target);
         let ledger = Ledger::of(targets.iter().map(|target| target.books).collect());
-        let (unflushed, unsynced) = self.writer.windows();
-        let [unflushed_since, unsynced_since] = self.writer.windows_since();
+        let (unflushed, unsynced) = env.writer.windows();
         // First: what is used is as of this look. A device that does not tell is no reason to tell
         // nothing.
-        let caps = self.look_at_space().ok();
-        let budget = &self.catalog.budget;
-        let (caps_entered, caps_left) = budget.transitions();
+        let caps = store.space.look().ok();
+        let (caps_entered, caps_left) = env.budget.transitions();
         let health = Health {
-            refusing: self.writer.trouble(),
-            gone: self.home.gone(),
-            files_gone: self.home.files_gone(),
-            step_panics: self.runner.panics(),
-            lacks: self.storage.lacks(),
+            refusing: env.writer.trouble(),
+            gone: env.home.gone(),
+            files_gone: env.home.files_gone(),
+            step_panics: env.runner.panics(),
+            lacks: env.storage.lacks(),
             excess: ledger.excess(),
         };
-        Snapshot {
+        Self {
             health,
-            descriptors_max: self.descriptors.max(),
+            descriptors_max: store.descriptors.max(),
             targets,
             ledger,
             windows: AtRisk {
@@ -138,43 +148,42 @@ impl Engine {
             },
             unflushed_since,
             unsynced_since,
-            disk_used: budget.used(),
+            disk_used: env.budget.used(),
             caps,
-            full: budget.all_full(),
+            full: env.budget.all_full(),
             caps_entered,
             caps_left,
-            in_flight: self.writer.in_flight(),
-            refused: self.writer.refused(),
+            in_flight: store.appender.in_flight(),
+            refused: store.appender.refused.get(),
         }
     }
 }
 
-fn target(queue: &std::sync::Arc<Queue>) -> TargetSnapshot {
-    let books = queue.ledger();
-    let mut target = TargetSnapshot {
-        target: queue.target,
-        is_up: queue.is_up(),
-        bytes: queue.usage.bytes(),
-        segments: 0,
-        oldest: queue.oldest().filter(|_| books.pending() > 0),
-        books,
-        next_expiry: None,
-        past_window: queue.is_past_window(),
-        pages_out: 0,
-        refused: queue
-            .refused
-            .get()
-            .map(|refused| refused.get())
-            .unwrap_or_default(),
-    };
-    for holder in queue.with_deferred() {
-        let progress = holder.progress.lock();
-        target.pages_out += progress.in_flight;
-        let entries = holder.segments();
-        target.segments += entries.len();
-        let pending = entries.iter().filter(|entry| !progress.is_done(entry));
-        let known = pending.filter_map(|entry| entry.earliest_deadline());
-        target.next_expiry = target.next_expiry.into_iter().chain(known).min();
+impl TargetSnapshot {
+    fn of(target: &Target) -> Self {
+        let books = TargetLedger::of(target);
+        let refused = target.refused.get();
+        let mut snapshot = Self {
+            target: target.id,
+            is_up: target.writer.is_up(),
+            bytes: target.writer.usage().bytes(),
+            segments: 0,
+            oldest: target.oldest().filter(|_| books.pending() > 0),
+            books,
+            next_expiry: None,
+            past_window: target.writer.is_past_window(),
+            pages_out: 0,
+            refused: refused.map(|refused| refused.get()).unwrap_or_default(),
+        };
+        for backlog in target.backlogs() {
+            let progress = backlog.progress.lock();
+            snapshot.pages_out += progress.in_flight;
+            let entries = backlog.segments.all();
+            snapshot.segments += entries.len();
+            let pending = entries.iter().filter(|entry| !progress.is_done(entry));
+            let known = pending.filter_map(|entry| entry.earliest_deadline());
+            snapshot.next_expiry = snapshot.next_expiry.into_iter().chain(known).min();
+        }
+        snapshot
     }
-    target
 }

@@ -7,11 +7,9 @@ use hintstore_format::{
     journal::{Discard, Range},
 };
 use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
+use hintstore_writer::{SegmentEntry, State};
 
-use crate::{
-    catalog::{Ranges, SegmentEntry, State},
-    deliver::Progress,
-};
+use crate::target::{Progress, Ranges};
 
 /// What is still to be delivered of a segment.
 #[derive(Debug, Default)]

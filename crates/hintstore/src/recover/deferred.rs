@@ -7,22 +7,25 @@
 
 use std::sync::Arc;
 
-use hintstore_env::{Clock, Storage};
-use hintstore_format::journal::{Deferred, Discard, End, Loss, Range, Record, Retired};
-use hintstore_writer::Budget;
+use hintstore_env::{Clock, Storage, sync::Mutex};
+use hintstore_format::{
+    TargetId,
+    journal::{Deferred, Discard, End, Loss, Range, Record, Retired},
+};
+use hintstore_writer::{Budget, SegmentEntry, Segments, State};
 
 use super::{JournalDraft, OpenReport, count, segments::FoundSegment};
 use crate::{
     Result,
-    catalog::{Queue, Ranges, SegmentEntry, State},
-    deliver::Progress,
+    target::{Backlog, FoundTarget, Progress, Ranges},
 };
 
 /// What the deferred segments of one target are recovered with.
 pub(super) struct Recovery<'a> {
     pub(super) storage: &'a dyn Storage,
     pub(super) clock: &'a dyn Clock,
-    pub(super) queue: &'a Queue,
+    pub(super) target: TargetId,
+    pub(super) found: &'a mut FoundTarget,
     pub(super) draft: &'a mut JournalDraft,
     pub(super) report: &'a mut OpenReport,
 }
@@ -44,8 +47,8 @@ impl Recovery<'_> {
         doubt: bool,
         budget: &Budget,
     ) -> Result<()> {
-        let known = self.draft.of(self.queue.target);
-        let mut checkpoint = known.present(self.queue.target);
+        let known = self.draft.of(self.target);
+        let mut checkpoint = known.present(self.target);
         let since = known.discards_since.iter().map(|discard| discard.count);
         let since: u64 = since.sum();
         let is_missing =
@@ -74,7 +77,7 @@ impl Recovery<'_> {
                 self.report.removed += 1;
                 continue;
             };
-            budget.add(&self.queue.usage, entry.allocated);
+            budget.add(&self.found.usage, entry.allocated);
             self.take_in(entry, named, &mut changes)?;
         }
         if changes.losses.is_empty() && changes.adopted == 0 && missing.is_empty() {
@@ -94,7 +97,7 @@ impl Recovery<'_> {
         for (range, count, end) in changes.losses {
             self.lose(range, count, end);
         }
-        checkpoint.ends = self.draft.of(self.queue.target).ends();
+        checkpoint.ends = self.draft.of(self.target).ends();
         checkpoint.deferred = changes.deferred;
         checkpoint.retired = changes.retired;
         self.draft.add(Record::Checkpoint(checkpoint));
@@ -124,15 +127,15 @@ impl Recovery<'_> {
     /// Hints of a deferred segment that no checkpoint names which are nowhere else: the record that
     /// named it was damaged, or the segments that they came from are gone. None that was discarded.
     fn orphans(&mut self, entry: &SegmentEntry, missing: &[Deferred]) -> Result<Ranges> {
-        let known = self.draft.of(self.queue.target);
-        let (checkpoint, discards) = (known.present(self.queue.target), known.all_discards());
+        let known = self.draft.of(self.target);
+        let (checkpoint, discards) = (known.present(self.target), known.all_discards());
         let mut holes = Ranges::of(&checkpoint.holes);
         for range in missing.iter().flat_map(|missing| &missing.holes) {
             holes.insert(*range);
         }
         let up_to = missing.iter().map(|missing| missing.up_to);
         let up_to = up_to.fold(checkpoint.up_to, std::cmp::min);
-        let segments = self.queue.segments();
+        let segments = self.found.backlog.segments.all();
         let mut orphans = Ranges::default();
         count::each(self.storage, entry, |sequence, namespace, created| {
             let is_discarded = |discard: &Discard| discard.covers(sequence, namespace, created);
@@ -153,10 +156,9 @@ impl Recovery<'_> {
         named: Deferred,
         changes: &mut Changes,
     ) -> Result<()> {
-        let known = self.draft.of(self.queue.target);
+        let known = self.draft.of(self.target);
         let (then, all) = (known.discards.clone(), known.all_discards());
-        let child = self.queue.deferred_of();
-        let mut progress = child.progress.lock();
+        let mut progress = Progress::default();
         // What is there of what the checkpoint counts: what was discarded since is among it.
         let mut counted = Progress::default();
         counted.resume(named.up_to, &named.holes);
@@ -187,9 +189,10 @@ impl Recovery<'_> {
         count::book(&entry, &left, &mut progress, &mut holes);
         progress.again = holes.clone();
         progress.unended = holes;
-        drop(progress);
-        child.recover(entry);
-        self.queue.add_deferred(Arc::new(child));
+        self.found.deferred.push(Arc::new(Backlog {
+            segments: Arc::new(Segments::of(entry)),
+            progress: Mutex::new(progress),
+        }));
         Ok(())
     }
 
@@ -204,7 +207,7 @@ impl Recovery<'_> {
             self.report.lost += count;
         }
         self.draft.add(Record::Loss(Loss {
-            target: self.queue.target,
+            target: self.target,
             range,
             count,
             end,

@@ -11,20 +11,20 @@ mod segments;
 pub(crate) use count::each as each_hint;
 pub(crate) use segments::aside;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use hintstore_env::{Lacks, Lock, LockError, Storage, sync::Ordering::SeqCst};
+use hintstore_env::{Lacks, Lock, LockError, Storage};
 use hintstore_format::{
     Incarnation, Sequence, StoreId, TargetId, UnixMillis, file_name,
     journal::{End, Loss, Range, Record},
 };
 use hintstore_reader::Missing;
-use hintstore_writer::{ByTarget, Bytes};
+use hintstore_writer::{Budget, Bytes, SegmentEntry};
 
 use crate::{
     Config, Environment, Error, Result,
-    catalog::{Catalog, Queue, Ranges, SegmentEntry},
     journal::{Found, Journal, JournalState, TargetRecords},
+    target::{FoundTarget, Ranges},
 };
 
 /// A file that is none of ours.
@@ -133,10 +133,10 @@ pub(crate) struct Recovered {
     pub(crate) store: StoreId,
     pub(crate) incarnation: Incarnation,
     pub(crate) epoch: u32,
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) targets: BTreeMap<TargetId, FoundTarget>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) journal: Journal,
     pub(crate) report: OpenReport,
-    pub(crate) last_created: ByTarget<UnixMillis>,
     /// No hint that was found was accepted before.
     pub(crate) earliest_accepted: Option<UnixMillis>,
     /// Bytes of foreign files, as they were when the store was opened.
@@ -179,10 +179,10 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     };
     // The files of retired segments are gone by now; their records go with the next rotation.
     draft.state.note_all_unlinked();
-    let catalog = Arc::new(Catalog::default());
+    let budget = Arc::new(Budget::default());
+    let mut found_targets = BTreeMap::new();
     // The journal may have said more than can be read of it.
     let doubt = report.journal_unreadable || found.torn_at.is_some() || found.bad_bytes > 0;
-    let mut last_created = ByTarget::default();
     let all = segments.targets.values();
     let all = all.flat_map(|of| of.found.iter().chain(&of.deferred));
     let earliest_accepted = all.map(|found| found.accepted).min();
@@ -192,9 +192,10 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         targets.entry(*target).or_default();
     }
     for (target, mut segments) in targets {
-        if let Some(created) = segments.last_created {
-            last_created.insert(target, created);
-        }
+        let mut of = FoundTarget {
+            last_created: segments.last_created,
+            ..FoundTarget::default()
+        };
         segments::limit_overlaps(&mut segments.found);
         tell_losses(
             target,
@@ -203,8 +204,6 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             environment,
             &mut report,
         );
-        let queue = catalog.get_or_add(target);
-        let mut ages = queue.ages.lock();
         // What waits in deferred segments is older than what is behind it.
         let mut accepted: Vec<_> = segments
             .deferred
@@ -213,30 +212,33 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
             .collect();
         accepted.sort_unstable();
         for (first, accepted) in accepted {
-            ages.note(first, accepted, std::time::Duration::ZERO);
+            of.ages.note(first, accepted, Duration::ZERO);
         }
         for found in segments.found {
-            ages.note(found.entry.first, found.accepted, std::time::Duration::ZERO);
-            catalog.budget.add(&queue.usage, found.entry.allocated);
-            queue.recover(found.entry);
+            of.ages
+                .note(found.entry.first, found.accepted, Duration::ZERO);
+            budget.add(&of.usage, found.entry.allocated);
+            of.backlog.segments.add(found.entry);
         }
-        drop(ages);
         let mut recovery = deferred::Recovery {
             storage: &**storage,
             clock: &*environment.clock,
-            queue: &queue,
+            target,
+            found: &mut of,
             draft: &mut draft,
             report: &mut report,
         };
-        recovery.run(segments.deferred, doubt, &catalog.budget)?;
+        recovery.run(segments.deferred, doubt, &budget)?;
+        found_targets.insert(target, of);
     }
     draft.add(config.windows());
     let JournalDraft { mut state, records } = draft;
     for (target, records) in &state.targets {
-        resume(&**storage, &catalog.get_or_add(*target), records)?;
+        let found = found_targets.entry(*target).or_default();
+        resume(&**storage, *target, found, records)?;
     }
-    for queue in catalog.all() {
-        state.forget_below(queue.target, queue.first_held());
+    for (target, found) in &found_targets {
+        state.forget_below(*target, found.first_held());
     }
     // Greater than that of any journal before.
     let generation = u64::from(identity.epoch) << 32;
@@ -270,12 +272,12 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         store: identity.store,
         incarnation,
         epoch: identity.epoch,
-        catalog,
+        targets: found_targets,
+        budget,
         journal,
         foreign_bytes: report.foreign.iter().map(|found| found.allocated).sum(),
         aside_bytes: aside_bytes(&**storage)?,
         report,
-        last_created,
         earliest_accepted,
     })
 }
@@ -395,9 +397,14 @@ fn tell_losses(
 }
 
 /// Puts a target's delivery where the journal says, and its books with it.
-fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) -> Result<()> {
-    let checkpoint = records.present(queue.target);
-    let mut progress = queue.progress.lock();
+fn resume(
+    storage: &dyn Storage,
+    target: TargetId,
+    found: &mut FoundTarget,
+    records: &TargetRecords,
+) -> Result<()> {
+    let checkpoint = records.present(target);
+    let mut progress = found.backlog.progress.lock();
     progress.resume(checkpoint.up_to, &checkpoint.holes);
     progress.ends = checkpoint.ends;
     progress.resume_discards(&records.all_discards());
@@ -405,18 +412,18 @@ fn resume(storage: &dyn Storage, queue: &Arc<Queue>, records: &TargetRecords) ->
     // Holes in segments that are gone were ended by the records that retired them, those that were
     // discarded by the record of that, and those that a walk found missing by that of the loss.
     let mut there = Ranges::default();
-    for entry in &queue.segments() {
+    for entry in &found.backlog.segments.all() {
         let left = count::pending(storage, entry, &progress)?;
         pending += count::book(entry, &left, &mut progress, &mut there);
     }
     progress.again = there.clone();
     progress.unended = there;
-    for child in queue.deferred() {
+    for child in &found.deferred {
         let progress = child.progress.lock();
-        let segments = child.segments();
+        let segments = child.segments.all();
         pending += segments.iter().map(|e| progress.pending_in(e)).sum::<u64>();
     }
-    queue.found.store(pending + progress.ends.total(), SeqCst);
     progress.dirty = true;
+    found.accepted = pending + progress.ends.total();
     Ok(())
 }

@@ -10,14 +10,10 @@ use hintstore_format::{
     footer::Summary,
 };
 use hintstore_reader::{Inspected, Missing, Survey, inspect, survey};
-use hintstore_writer::{Bytes, cut, seal_found};
+use hintstore_writer::{Bytes, Closed, NOT_TORN, SegmentEntry, State, cut, seal_found};
 
 use super::{Foreign, OpenReport, identity::Identity};
-use crate::{
-    Result,
-    catalog::{Closed, NOT_TORN, SegmentEntry, State},
-    journal::JournalState,
-};
+use crate::{Result, journal::JournalState};
 
 /// A segment that was found.
 #[derive(Debug)]

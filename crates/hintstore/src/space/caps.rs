@@ -1,11 +1,13 @@
 //! What the disk has room for: the caps of the configuration, on the device as it is now.
 
-use hintstore_env::{Space, sync::Ordering::Relaxed};
+use std::sync::Arc;
+
+use hintstore_env::sync::{AtomicU64, Ordering::Relaxed};
 use hintstore_writer::Bytes;
 
 use crate::{
     recover::{aside_bytes, control_bytes},
-    store::Engine,
+    store_env::StoreEnv,
 };
 
 /// Caps on the disk space that a store takes, counted as the file system allocates it. A hint that
@@ -39,7 +41,7 @@ pub struct Caps {
 }
 
 impl DiskConfig {
-    fn caps(&self, space: Space) -> Caps {
+    fn caps(&self, space: hintstore_env::Space) -> Caps {
         let share = if space.dedicated {
             space.total / 10 * 9
         } else {
@@ -56,31 +58,53 @@ impl DiskConfig {
     }
 }
 
-impl Engine {
+/// What the store takes of its disk.
+#[derive(Debug)]
+pub(crate) struct Space {
+    env: Arc<StoreEnv>,
+    /// Bytes of foreign files, as they were when the store was opened.
+    foreign: Bytes,
+    /// Bytes of files that are set aside.
+    aside: AtomicU64,
+}
+
+impl Space {
+    pub(crate) fn new(env: &Arc<StoreEnv>, foreign: Bytes, aside: Bytes) -> Self {
+        Self {
+            env: env.clone(),
+            foreign,
+            aside: AtomicU64::new(aside.get()),
+        }
+    }
+
     /// Looks how much the device has free and how long the journal has grown, and sets the caps by
     /// it. Some calls to the kernel, and nothing is read.
-    pub(crate) fn look_at_space(&self) -> hintstore_env::Result<Caps> {
-        let space = self.storage.space()?;
-        let caps = self.config().disk.caps(space);
-        let budget = &self.catalog.budget;
+    pub(crate) fn look(&self) -> hintstore_env::Result<Caps> {
+        let space = self.env.storage.space()?;
+        let caps = self.env.config().disk.caps(space);
+        let budget = &self.env.budget;
         budget.set_caps(caps.total, caps.target);
-        let aside = self.aside_bytes.load(Relaxed);
-        let others = self.foreign_bytes + control_bytes(&*self.storage) + aside;
+        let others = self.foreign.get() + control_bytes(&*self.env.storage) + self.aside().get();
         budget.look(Bytes::new(space.free), caps.free_floor, Bytes::new(others));
         Ok(caps)
     }
 
+    /// What is set aside.
+    pub(crate) fn aside(&self) -> Bytes {
+        Bytes::new(self.aside.load(Relaxed))
+    }
+
     /// A file was set aside, or made there.
     pub(crate) fn add_aside(&self, bytes: Bytes) {
-        self.aside_bytes.fetch_add(bytes.get(), Relaxed);
+        self.aside.fetch_add(bytes.get(), Relaxed);
     }
 
     /// Looks at what is set aside: an operator may have taken some of it away.
     pub(crate) fn recount_aside(&self) {
-        if self.aside_bytes.load(Relaxed) > 0
-            && let Ok(bytes) = aside_bytes(&*self.storage)
+        if self.aside.load(Relaxed) > 0
+            && let Ok(bytes) = aside_bytes(&*self.env.storage)
         {
-            self.aside_bytes.store(bytes, Relaxed);
+            self.aside.store(bytes, Relaxed);
         }
     }
 }
@@ -91,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_partition_of_its_own_is_used() {
-        let space = |dedicated| Space {
+        let space = |dedicated| hintstore_env::Space {
             total: 100 << 30,
             free: 50 << 30,
             dedicated,

@@ -5,4 +5,5 @@ mod descriptors;
 
 pub use caps::{Caps, DiskConfig};
 
+pub(crate) use caps::Space;
 pub(crate) use descriptors::{CloseFiles, Descriptors};

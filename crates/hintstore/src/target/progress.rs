@@ -12,12 +12,14 @@ use hintstore_format::{
     journal::{Discard, End, Ends, Range},
 };
 
-use super::cursor::Cursor;
-use crate::catalog::{NOT_TORN, Queue, Ranges, SegmentEntry};
+use hintstore_writer::{NOT_TORN, SegmentEntry, Segments};
+
+use super::Ranges;
+use crate::read::Cursor;
 
 /// How far delivery of one target has come. The books: every hint at or below the frontier has
 /// ended, or is in `unended`; every hint above it is pending, but for segments that were dropped
-/// whole and are in the catalog no more.
+/// whole and are no longer on the list.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Hints up to here were handed out or have ended.
@@ -40,7 +42,7 @@ pub(crate) struct Progress {
     pub(crate) retry_cursor: Option<Box<Cursor>>,
     pub(crate) exceptional: Exceptional,
     /// Of a deferred segment that is its target's no more: its books are the target's, and what was
-    /// pending in it is in another. Who listed it before must not read it any more.
+    /// pending in it is in another. A caller that listed it before must not read it any more.
     pub(crate) is_gone: bool,
     /// Something changed since the last checkpoint.
     pub(crate) dirty: bool,
@@ -61,7 +63,7 @@ pub(crate) struct ExceptionalParts {
     pub(crate) discards: Vec<Discard>,
     /// Segments in which damage was met.
     pub(crate) damaged: BTreeSet<SegmentId>,
-    /// Segments that are in the catalog no more, damaged or not, and are to be retired: deferred ones
+    /// Segments that are no longer on the list, damaged or not, and are to be retired: deferred ones
     /// that are done or were merged into others, dead ones behind living ones.
     pub(crate) leaving: Vec<(Arc<SegmentEntry>, bool)>,
     /// Rejected hints that were not kept as dead letters since the last checkpoint.
@@ -131,27 +133,27 @@ impl Progress {
     }
 
     /// Books the end of hints that were handed out, or are behind the frontier by now.
-    pub(crate) fn end(&mut self, queue: &Queue, ended: &Ranges, end: End) {
+    pub(crate) fn end(&mut self, segments: &Segments, ended: &Ranges, end: End) {
         if ended.is_empty() {
             return;
         }
-        self.apply_moves(queue);
+        self.apply_moves(segments);
         self.ends.add(end, ended.count());
-        self.take_out(queue, ended);
+        self.take_out(segments, ended);
     }
 
     /// Takes hints out that were copied into a deferred segment.
-    pub(crate) fn move_out(&mut self, queue: &Queue, moved: &Ranges) {
-        self.apply_moves(queue);
-        self.take_out(queue, moved);
+    pub(crate) fn move_out(&mut self, segments: &Segments, moved: &Ranges) {
+        self.apply_moves(segments);
+        self.take_out(segments, moved);
     }
 
-    fn take_out(&mut self, queue: &Queue, ranges: &Ranges) {
+    fn take_out(&mut self, segments: &Segments, ranges: &Ranges) {
         self.unended.subtract(ranges);
         let (Some(first), Some(last)) = (ranges.ranges().first(), ranges.ranges().last()) else {
             return;
         };
-        for entry in queue.segments_within(first.first, last.last) {
+        for entry in segments.within(first.first, last.last) {
             let count = ranges.count_within(entry.first, entry.last());
             self.count_in(entry.id, count);
         }
@@ -161,8 +163,8 @@ impl Progress {
     /// Moves the count of ended hints along with hints that a failed sync moved. Comes before
     /// anything else ends, and before the frontier goes on: until then all that ended of them was
     /// booked on the old segment, and what was lost of them and not handed out has not ended.
-    pub(crate) fn apply_moves(&mut self, queue: &Queue) {
-        for moved in queue.take_moved() {
+    pub(crate) fn apply_moves(&mut self, segments: &Segments) {
+        for moved in segments.take_moved() {
             let Range { first, last } = moved.range;
             self.finished = self.finished.min(first.before());
             let passed = (last.min(self.frontier).get() + 1).saturating_sub(first.get());
@@ -170,7 +172,7 @@ impl Progress {
             let from = self.ended_in.entry(moved.from).or_default();
             *from = from.saturating_sub(ended);
             let mut lost_ended = 0;
-            for lost in moved.lost.ranges() {
+            for lost in &moved.lost {
                 let passed =
                     (lost.last.min(self.frontier).get() + 1).saturating_sub(lost.first.get());
                 let out = self.unended.count_within(lost.first, lost.last);
@@ -211,11 +213,11 @@ impl Progress {
 
     /// What neither ended nor is handed out of closed segments that the frontier has passed was
     /// not there to be read.
-    pub(crate) fn finish_passed(&mut self, queue: &Queue) {
-        self.apply_moves(queue);
+    pub(crate) fn finish_passed(&mut self, segments: &Segments) {
+        self.apply_moves(segments);
         let frontier = self.frontier;
         let mut finished = frontier;
-        for entry in queue.segments_within(self.finished.plus(1), frontier) {
+        for entry in segments.within(self.finished.plus(1), frontier) {
             if entry.closed().is_some_and(|closed| closed.last <= frontier) {
                 self.finish(&entry);
             } else {
@@ -246,8 +248,8 @@ impl Progress {
     }
 
     /// Books the end of all of a segment at once, whether read or not; none of it is handed out.
-    pub(crate) fn end_whole(&mut self, queue: &Queue, entry: &SegmentEntry, end: End) {
-        self.apply_moves(queue);
+    pub(crate) fn end_whole(&mut self, segments: &Segments, entry: &SegmentEntry, end: End) {
+        self.apply_moves(segments);
         let Some(closed) = entry.closed() else { return };
         let count = self.pending_in(entry);
         self.ends.add(end, count);

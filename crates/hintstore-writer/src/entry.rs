@@ -1,33 +1,36 @@
-//! What the catalog keeps of a segment: no more than its summary.
+//! What is kept of a segment in memory: no more than its summary.
 
 use std::sync::Arc;
 
+use crate::{Bytes, Copied, Segment};
 use hintstore_env::FileId;
 use hintstore_format::{
     Incarnation, SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, journal::Retired,
     profile::Span,
 };
-use hintstore_writer::{Bytes, Copied, Segment};
 
 /// A segment of a target.
 #[derive(Clone, Debug)]
-pub(crate) struct SegmentEntry {
-    pub(crate) id: SegmentId,
+pub struct SegmentEntry {
+    /// Its identity.
+    pub id: SegmentId,
     /// The store that accepted its hints: another than this after a restore.
-    pub(crate) store: StoreId,
+    pub store: StoreId,
     /// And the opening of it.
-    pub(crate) incarnation: Incarnation,
-    pub(crate) name: Arc<str>,
+    pub incarnation: Incarnation,
+    /// Its file name in the store directory.
+    pub name: Arc<str>,
     /// The sequence of its first hint; its place in the order.
-    pub(crate) first: Sequence,
+    pub first: Sequence,
     /// Bytes that a closed segment takes on the disk.
-    pub(crate) allocated: Bytes,
-    pub(crate) state: State,
+    pub allocated: Bytes,
+    /// How far it has come.
+    pub state: State,
 }
 
 /// How far a segment has come.
 #[derive(Clone, Debug)]
-pub(crate) enum State {
+pub enum State {
     /// It is written to: what is behind its `written` is nobody's yet.
     Open(Arc<Segment>),
     /// Nothing more will be written to it. In a box: a target with one open segment has no need
@@ -36,40 +39,40 @@ pub(crate) enum State {
 }
 
 /// `synced_to` of a segment that no crash met: what is missing in it was damaged.
-pub(crate) const NOT_TORN: u64 = u64::MAX;
+pub const NOT_TORN: u64 = u64::MAX;
 
 /// A segment that is done with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Closed {
+pub struct Closed {
     /// The sequence of the last hint that counts: those behind it are in another segment.
-    pub(crate) last: Sequence,
+    pub last: Sequence,
     /// Hints up to `last`.
-    pub(crate) count: u64,
+    pub count: u64,
     /// Where its blocks end.
-    pub(crate) end: u64,
+    pub end: u64,
     /// Below this, what is missing was damaged; above it, it may have been lost at a crash.
-    pub(crate) synced_to: u64,
+    pub synced_to: u64,
     /// What its footer says, where it has one.
-    pub(crate) sealed: Option<Sealed>,
+    pub sealed: Option<Sealed>,
     /// Where the file begins with the descriptor, its length.
-    pub(crate) blocks_at: u64,
+    pub blocks_at: u64,
     /// Damage is known: to be set aside, not unlinked.
-    pub(crate) damaged: bool,
+    pub damaged: bool,
     /// The file that it is in.
-    pub(crate) file: FileId,
+    pub file: FileId,
 }
 
 /// What is kept of a summary: there may be a hundred thousand.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sealed {
+pub struct Sealed {
     /// Where the footer begins.
-    pub(crate) footer_at: u64,
+    pub footer_at: u64,
     /// Where it ends, and the file.
-    pub(crate) file_length: u64,
+    pub file_length: u64,
     /// The first and the last deadline of its hints, by what they say themselves.
-    pub(crate) deadlines: Span<UnixMillis>,
+    pub deadlines: Span<UnixMillis>,
     /// When its newest hint was created.
-    pub(crate) newest: UnixMillis,
+    pub newest: UnixMillis,
 }
 
 impl From<&Summary> for Sealed {
@@ -134,7 +137,7 @@ impl SegmentEntry {
     }
 
     /// A segment of copies.
-    pub(crate) fn copied(copied: &Copied) -> Self {
+    pub fn copied(copied: &Copied) -> Self {
         let summary = copied.summary;
         let closed = Closed {
             last: summary.last,
@@ -158,7 +161,7 @@ impl SegmentEntry {
     }
 
     /// The last sequence that can be read of it now; below `first` where there is none.
-    pub(crate) fn last(&self) -> Sequence {
+    pub fn last(&self) -> Sequence {
         match &self.state {
             State::Open(segment) => segment.last(),
             State::Closed(closed) => closed.last,
@@ -167,7 +170,7 @@ impl SegmentEntry {
 
     /// No hint in it dies before, by what the hints themselves say: as far as that is known, which
     /// it is not for a segment that a crash or a failed sync left without a footer.
-    pub(crate) fn earliest_deadline(&self) -> Option<UnixMillis> {
+    pub fn earliest_deadline(&self) -> Option<UnixMillis> {
         match &self.state {
             State::Open(segment) => segment.earliest_deadline(),
             State::Closed(closed) => closed.sealed.map(|sealed| sealed.deadlines.min),
@@ -175,7 +178,7 @@ impl SegmentEntry {
     }
 
     /// Says that all of its hints have ended.
-    pub(crate) fn retired(&self, damaged: bool) -> Retired {
+    pub fn retired(&self, damaged: bool) -> Retired {
         Retired {
             store: self.store,
             incarnation: self.incarnation,
@@ -184,7 +187,8 @@ impl SegmentEntry {
         }
     }
 
-    pub(crate) fn closed(&self) -> Option<&Closed> {
+    /// What is known of it where nothing more will be written to it.
+    pub fn closed(&self) -> Option<&Closed> {
         match &self.state {
             State::Open(_) => None,
             State::Closed(closed) => Some(closed),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use hintstore_env::{File, Result, Storage};
 use hintstore_format::{SegmentId, Sequence, layout::align_up};
 use hintstore_reader::{Block, ByteView, Item, MapSource, PreadSource, Source, Walk, read_footer};
+use hintstore_writer::{SegmentEntry, Segments, State};
 
 use super::{
     pre_check::{CheckQueue, Checked, LEAST, PreCheck},
     presence,
 };
-use crate::catalog::{Queue, SegmentEntry, State};
 
 /// Reads the segments of one target in order.
 #[derive(Debug, Default)]
@@ -80,11 +80,11 @@ impl Cursor {
     pub(crate) fn next(
         &mut self,
         storage: &dyn Storage,
-        queue: &Queue,
+        segments: &Segments,
         after: Sequence,
         check_queue: Option<&CheckQueue>,
     ) -> Result<CursorItem> {
-        let Some(entry) = queue.segment_after(after) else {
+        let Some(entry) = segments.after(after) else {
             return Ok(CursorItem::Nothing);
         };
         if after < self.behind {
@@ -163,7 +163,7 @@ impl Cursor {
                 }
                 Ok(Some(Item::Footer(_)) | None) => {
                     return Ok(match &entry.state {
-                        // More was written since the catalog was asked.
+                        // More was written since the list was read.
                         State::Open(_) => CursorItem::Nothing,
                         State::Closed(_) => {
                             self.reset();
@@ -212,7 +212,7 @@ impl Cursor {
 }
 
 /// Whether all up to this place is known to have been synced: nothing of it is torn.
-pub(super) fn was_synced(entry: &SegmentEntry, end: u64) -> bool {
+pub(crate) fn was_synced(entry: &SegmentEntry, end: u64) -> bool {
     entry.closed().is_none_or(|closed| end <= closed.synced_to)
 }
 

@@ -4,44 +4,25 @@ use std::sync::Arc;
 
 use hintstore_env::{Boot, sync::Ordering::SeqCst};
 use hintstore_format::{Sequence, TargetId, frame::Draft, profile::Profile};
+use hintstore_writer::{Bytes, FRAME_MAX, Refusal};
 
-use crate::{
-    Bytes, Hint, Level, Refusal, pool::FRAME_MAX, target::TargetWriter, write_env::WriteEnv,
-};
-
-/// What stands before the write path: who may append, and what is known of each target.
-pub trait Gate {
-    /// May refuse a hint before anything is reserved for it.
-    fn admit(&self, hint: &Hint<'_>) -> Result<(), Refusal>;
-
-    /// The writer of a target; made where there is none.
-    fn writer_of(&self, target: TargetId) -> Arc<TargetWriter>;
-
-    /// Told of each hint that is refused, whoever refuses it.
-    fn refused(&self, target: TargetId, reason: Refusal);
-}
+use super::{Appender, Hint, Level};
+use crate::target::Target;
 
 /// One call, until it returns.
-pub(crate) struct Call<'a, G> {
-    env: &'a WriteEnv,
-    gate: &'a G,
+pub(super) struct Call<'a> {
+    appender: &'a Appender,
     level: Level,
     deadline: Option<Boot>,
     /// The target of each hint that waits for its level.
-    waiting: Vec<Arc<TargetWriter>>,
+    waiting: Vec<Arc<Target>>,
 }
 
-impl<'a, G: Gate> Call<'a, G> {
+impl<'a> Call<'a> {
     #[inline]
-    pub(crate) fn new(
-        env: &'a WriteEnv,
-        gate: &'a G,
-        level: Level,
-        deadline: Option<Boot>,
-    ) -> Self {
+    pub(super) fn new(appender: &'a Appender, level: Level, deadline: Option<Boot>) -> Self {
         Self {
-            env,
-            gate,
+            appender,
             level,
             deadline,
             waiting: Vec::new(),
@@ -51,7 +32,7 @@ impl<'a, G: Gate> Call<'a, G> {
     /// Takes a hint into memory, or counts its refusal. `draft` makes it ready once nothing is known
     /// that refuses it: most refusals cost no checksum.
     #[inline]
-    pub(crate) fn accept<'b>(
+    pub(super) fn accept<'b>(
         &mut self,
         hint: &Hint<'_>,
         draft: impl FnMut() -> Draft<'b>,
@@ -68,8 +49,11 @@ impl<'a, G: Gate> Call<'a, G> {
     fn refuse(&mut self, target: TargetId, waiting: usize, reason: Refusal) {
         // It waits for nothing.
         self.wait_no_more(waiting);
-        self.env.refused.add(reason, 1);
-        self.gate.refused(target, reason);
+        self.appender.refused.add(reason, 1);
+        // One that never had a hint gets no entry: mistaken targets take no memory.
+        if let Some(target) = self.appender.targets.get(target) {
+            target.refused.get_or_init(Box::default).add(reason, 1);
+        }
     }
 
     #[inline]
@@ -86,38 +70,39 @@ impl<'a, G: Gate> Call<'a, G> {
         let mut made = None;
         // The usual case, a slab with room, counts no references and knows no deadline. What fits no
         // slab is not checksummed while others wait for the table.
-        let targets = self.env.targets.read();
+        let targets = self.appender.targets.table();
         if let Some(target) = targets.get(&hint.target) {
-            target.may_take()?;
-            if hint.body.payload.len() < FRAME_MAX && target.has_slab() {
+            let writer = &target.writer;
+            writer.may_take()?;
+            if hint.body.payload.len() < FRAME_MAX && writer.has_slab() {
                 let draft = draft();
-                if let Some(sequence) = target.append_open(&draft, &profile) {
+                if let Some(sequence) = writer.append_open(&draft, &profile) {
                     return Ok(sequence);
                 }
                 made = Some(draft);
             }
         }
         drop(targets);
-        self.take_anew(hint.target, made.unwrap_or_else(draft), profile)
+        self.take_slowly(hint.target, made.unwrap_or_else(draft), profile)
     }
 
     /// Takes a hint that finds no slab with room.
     #[cold]
-    fn take_anew(
+    fn take_slowly(
         &self,
         target: TargetId,
         draft: Draft<'_>,
         profile: Profile,
     ) -> Result<Sequence, Refusal> {
-        let deadline = || self.env.deadline(self.deadline);
-        let target = self.gate.writer_of(target);
-        target.append(&draft, profile, deadline)
+        let deadline = || self.appender.env.writer.deadline(self.deadline);
+        let target = self.target(target);
+        target.writer.append(&draft, profile, deadline)
     }
 
     /// Whether the hint may be taken, for all that can be said before anything is reserved for it.
     #[inline]
     fn check(&self, hint: &Hint<'_>) -> Result<(), Refusal> {
-        let limit = self.env.hint_bytes_max;
+        let limit = self.appender.env.writer.hint_bytes_max();
         let key = hint.body.collapse.map_or(0, |collapse| collapse.key.len());
         if (hint.body.payload.len() + key) as u64 > limit.get() {
             return Err(Refusal::TooLarge { limit });
@@ -126,35 +111,41 @@ impl<'a, G: Gate> Call<'a, G> {
             let limit = Bytes::new(u16::MAX.into());
             return Err(Refusal::TooLarge { limit });
         }
-        self.env.may_append()?;
-        self.gate.admit(hint)
+        self.appender.env.writer.may_append()?;
+        self.appender.admission.admit(hint)
     }
 
     /// Counts a hint that will wait for its level, unless too many do.
     fn wait_for_level(&mut self, target: TargetId) -> Result<(), Refusal> {
-        let target = self.gate.writer_of(target);
+        let target = self.target(target);
         let here = target.in_flight.fetch_add(1, SeqCst);
-        let all = self.env.in_flight.fetch_add(1, SeqCst);
+        let all = self.appender.in_flight.fetch_add(1, SeqCst);
         self.waiting.push(target);
-        let config = self.env.config();
+        let config = self.appender.env.writer.config();
         if here >= config.in_flight_target_max || all >= config.in_flight_max {
             return Err(Refusal::Overloaded);
         }
         Ok(())
     }
-}
 
-impl<G> Call<'_, G> {
-    /// Counts only the first so many as waiting.
+    fn target(&self, id: TargetId) -> Arc<Target> {
+        let known = self.appender.targets.get(id);
+        known.unwrap_or_else(|| {
+            let now = self.appender.env.now().at_least();
+            self.appender.targets.get_or_add(id, now)
+        })
+    }
+
+    /// Counts only the first of them as waiting.
     fn wait_no_more(&mut self, first: usize) {
         for target in self.waiting.drain(first..) {
             target.in_flight.fetch_sub(1, SeqCst);
-            self.env.in_flight.fetch_sub(1, SeqCst);
+            self.appender.in_flight.fetch_sub(1, SeqCst);
         }
     }
 }
 
-impl<G> Drop for Call<'_, G> {
+impl Drop for Call<'_> {
     #[inline]
     fn drop(&mut self) {
         if !self.waiting.is_empty() {

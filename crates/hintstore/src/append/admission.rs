@@ -14,7 +14,9 @@ use hintstore_format::{
     Namespace, TargetId, UnixMillis,
     expiry::{Policy, written_deadline},
 };
-use hintstore_writer::{Hint, Refusal};
+use hintstore_writer::Refusal;
+
+use super::Hint;
 
 /// What a switch is about: see [`crate::HintStore::accept`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

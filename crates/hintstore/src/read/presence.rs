@@ -6,11 +6,10 @@
 
 use hintstore_env::{File, Result, Storage};
 use hintstore_reader::inspect;
-
-use crate::catalog::SegmentEntry;
+use hintstore_writer::SegmentEntry;
 
 /// Whether the file of a segment is there; an open one is the writer's business.
-pub(super) fn is_there(storage: &dyn Storage, entry: &SegmentEntry) -> Result<bool> {
+pub(crate) fn is_there(storage: &dyn Storage, entry: &SegmentEntry) -> Result<bool> {
     let Some(closed) = entry.closed() else {
         return Ok(true);
     };
@@ -23,7 +22,7 @@ pub(super) fn is_there(storage: &dyn Storage, entry: &SegmentEntry) -> Result<bo
 }
 
 /// Whether an open file is that of a closed segment, or a copy of it.
-pub(super) fn is_of(file: &dyn File, entry: &SegmentEntry) -> Result<bool> {
+pub(crate) fn is_of(file: &dyn File, entry: &SegmentEntry) -> Result<bool> {
     let Some(closed) = entry.closed() else {
         return Ok(true);
     };

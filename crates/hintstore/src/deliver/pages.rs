@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
-    Result,
+    Result, event,
     sync::{Ordering::SeqCst, Signal},
 };
 use hintstore_format::{
@@ -12,18 +12,15 @@ use hintstore_format::{
     journal::{End, Range},
 };
 use hintstore_reader::{self as reader, Block, ByteView, FrameItem, Frames};
-use hintstore_writer::Bytes;
+use hintstore_writer::{Bytes, SegmentEntry};
 
-use super::{
-    Page,
-    cursor::{Cursor, CursorItem, was_synced},
-    progress::Progress,
-};
+use super::{Page, defer::Defer};
 use crate::{
-    catalog::{Queue, Ranges, SegmentEntry},
+    append::Admission,
     expire::{Now, Verdict},
-    observe::event,
-    store::Engine,
+    read::{CheckQueue, Cursor, CursorItem, was_synced},
+    store_env::StoreEnv,
+    target::{Backlog, Progress, Ranges, Target},
 };
 
 /// A target's books are held while so many pages are read; where these were all dead, others get at
@@ -88,38 +85,70 @@ impl PageDraft {
     }
 }
 
-impl Engine {
+/// Reads pages.
+#[derive(Debug)]
+pub(crate) struct Pager {
+    pub(super) env: Arc<StoreEnv>,
+    admission: Arc<Admission>,
+    check_queue: Arc<CheckQueue>,
+    defer: Arc<Defer>,
+}
+
+impl Pager {
+    pub(crate) fn new(
+        env: &Arc<StoreEnv>,
+        admission: &Arc<Admission>,
+        check_queue: &Arc<CheckQueue>,
+        defer: &Arc<Defer>,
+    ) -> Self {
+        Self {
+            env: env.clone(),
+            admission: admission.clone(),
+            check_queue: check_queue.clone(),
+            defer: defer.clone(),
+        }
+    }
+
+    /// The next page of a target for a caller who pulls: one that rests is handed out as well, where
+    /// there is nothing else. Waits while hints that wait for a retry are moved out of the way.
+    pub(crate) fn pull(&self, target: &Arc<Target>) -> Result<Option<Page>> {
+        self.defer.wait(target);
+        self.next_page(target, false)
+    }
+
+    /// The next page of a target for delivery in the background, which has its time.
+    pub(crate) fn push(&self, target: &Arc<Target>) -> Result<Option<Page>> {
+        if self.defer.ask(target) {
+            // There is news when they are out of the way.
+            return Ok(None);
+        }
+        self.next_page(target, true)
+    }
+
     /// The next page of a target: of deferred segments whose rest is over and of what is new by
     /// turns; else, for one who is not patient, of any deferred segment.
-    pub(crate) fn next_page(
-        self: &Arc<Self>,
-        queue: &Arc<Queue>,
-        patient: bool,
-    ) -> Result<Option<Page>> {
-        if queue.is_strict() {
-            return self.next_in_order(queue);
+    fn next_page(&self, target: &Arc<Target>, patient: bool) -> Result<Option<Page>> {
+        if target.is_strict() {
+            return self.next_in_order(target);
         }
-        // Where there is no space for it, no new hints are handed out until old ones are done.
-        drop(self.make_room(queue));
-        let now = self.clock.boot();
-        let deferred = queue.deferred();
-        let is_due = |child: &Arc<Queue>| child.progress.lock().rest_until <= now;
-        let (due, resting): (Vec<_>, Vec<_>) = deferred.into_iter().partition(is_due);
-        let new_first = queue.deferred_had_its_turn.swap(false, SeqCst);
-        if new_first && let Some(page) = self.read_page(queue)? {
+        let now = self.env.clock.boot();
+        let is_due = |child: &Arc<Backlog>| child.progress.lock().rest_until <= now;
+        let (due, resting): (Vec<_>, Vec<_>) = target.deferred().into_iter().partition(is_due);
+        let new_first = target.deferred_had_its_turn.swap(false, SeqCst);
+        if new_first && let Some(page) = self.read_page(target, &target.backlog)? {
             return Ok(Some(page));
         }
         for child in &due {
-            if let Some(page) = self.read_page(child)? {
-                queue.deferred_had_its_turn.store(true, SeqCst);
+            if let Some(page) = self.read_page(target, child)? {
+                target.deferred_had_its_turn.store(true, SeqCst);
                 return Ok(Some(page));
             }
         }
-        if !new_first && let Some(page) = self.read_page(queue)? {
+        if !new_first && let Some(page) = self.read_page(target, &target.backlog)? {
             return Ok(Some(page));
         }
         for child in resting.iter().filter(|_| !patient) {
-            if let Some(page) = self.read_page(child)? {
+            if let Some(page) = self.read_page(target, child)? {
                 return Ok(Some(page));
             }
         }
@@ -128,27 +157,29 @@ impl Engine {
 
     /// The next page of a target whose order is strict: nothing is handed out while something
     /// before it has not ended.
-    fn next_in_order(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<Option<Page>> {
-        if queue.is_in_flight() {
+    fn next_in_order(&self, target: &Arc<Target>) -> Result<Option<Page>> {
+        if target.is_in_flight() {
             return Ok(None);
         }
-        match queue.deferred().first() {
-            Some(child) => self.read_page(child),
-            None => self.read_page(queue),
+        match target.deferred().first() {
+            Some(child) => self.read_page(target, child),
+            None => self.read_page(target, &target.backlog),
         }
     }
 
-    /// The next page of a queue: first what is to be handed out again, then what is new.
-    fn read_page(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<Option<Page>> {
+    /// The next page of a backlog: first what is to be handed out again, then what is new.
+    fn read_page(&self, target: &Arc<Target>, backlog: &Arc<Backlog>) -> Result<Option<Page>> {
         loop {
-            let (page, is_all) = self.read_some(queue)?;
+            let (page, is_all) = self.read_some(target, backlog)?;
             if page.is_some() || is_all {
                 return Ok(page);
             }
-            let until = self.clock.boot() + PAUSE;
+            let until = self.env.clock.boot() + PAUSE;
             let nobody = Signal::new();
-            self.runner.wait_until(&nobody, Some(until), &mut || false);
-            if self.is_closing() {
+            self.env
+                .runner
+                .wait_until(&nobody, Some(until), &mut || false);
+            if self.env.is_closing() {
                 return Ok(None);
             }
         }
@@ -156,21 +187,25 @@ impl Engine {
 
     /// A page of what is next, and whether there is nothing behind it: of a backlog that is dead so
     /// much is passed that others need not wait for its end.
-    fn read_some(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<(Option<Page>, bool)> {
-        let mut progress = queue.progress.lock();
+    fn read_some(
+        &self,
+        target: &Arc<Target>,
+        backlog: &Arc<Backlog>,
+    ) -> Result<(Option<Page>, bool)> {
+        let mut progress = backlog.progress.lock();
         if progress.is_gone {
             // It was listed before it was merged into another.
             return Ok((None, true));
         }
         // Taken before the time: a confirmation that comes later releases what is held by this one.
-        let confirmations = self.time.confirmations();
+        let confirmations = self.env.time.confirmations();
         progress.release_held(confirmations);
-        let now = self.time.now(&*self.clock);
+        let now = self.env.now();
         let draft = loop {
             let mut draft =
-                PageDraft::new(queue.target, self.config().page_bytes, progress.frontier);
+                PageDraft::new(target.id, self.env.config().page_bytes, progress.frontier);
             draft.confirmations = confirmations;
-            let read = self.fill(queue, &mut progress, &mut draft, now);
+            let read = self.fill(target, backlog, &mut progress, &mut draft, now);
             // Through a map that failed, hints read as zeros, which looks like damage: nothing of
             // it is booked. Each round does without one map more, so this ends.
             let back_faulted = |back: &mut Box<Cursor>| back.take_fault();
@@ -191,10 +226,10 @@ impl Engine {
             }
             break draft;
         };
-        self.book(queue, &mut progress, &draft);
+        self.book(backlog, &mut progress, &draft);
         event!(
             trace,
-            target_id = %queue.target,
+            target_id = %target.id,
             hints = draft.page.len(),
             bytes = draft.page.bytes(),
             "page"
@@ -203,31 +238,32 @@ impl Engine {
             return Ok((None, draft.left > 0));
         }
         progress.in_flight += 1;
-        let page = Page::new(draft.page, draft.handed, draft.earliest, queue);
+        let page = Page::new(draft.page, draft.handed, draft.earliest, target, backlog);
         Ok((Some(page), false))
     }
 
     fn fill(
         &self,
-        queue: &Queue,
+        target: &Target,
+        backlog: &Backlog,
         progress: &mut Progress,
         draft: &mut PageDraft,
         now: Now,
     ) -> Result<()> {
-        if !progress.again.is_empty() && progress.retry_at <= self.clock.boot() {
+        if !progress.again.is_empty() && progress.retry_at <= self.env.clock.boot() {
             let alone = || Box::new(Cursor::alone());
             let mut back = progress.retry_cursor.take().unwrap_or_else(alone);
-            let again = self.read_again(queue, progress, &mut back, draft, now);
+            let again = self.read_again(backlog, progress, &mut back, draft, now);
             progress.retry_cursor = Some(back);
             again?;
         }
         let holes = progress.unended.ranges().len();
-        let stop = queue.is_strict() && holes > 0;
-        if stop || holes >= self.config().checkpoint_holes_max || draft.is_full() {
+        let stop = target.is_strict() && holes > 0;
+        if stop || holes >= self.env.config().checkpoint_holes_max || draft.is_full() {
             return Ok(());
         }
         let mut ahead = std::mem::take(&mut progress.frontier_cursor);
-        let read = self.read_on(queue, progress, &mut ahead, draft, Sequence::MAX, now);
+        let read = self.read_on(backlog, progress, &mut ahead, draft, Sequence::MAX, now);
         progress.frontier_cursor = ahead;
         read
     }
@@ -235,7 +271,7 @@ impl Engine {
     /// Reads what is to be handed out again, as far as there is room.
     fn read_again(
         &self,
-        queue: &Queue,
+        backlog: &Backlog,
         progress: &Progress,
         cursor: &mut Cursor,
         draft: &mut PageDraft,
@@ -248,7 +284,7 @@ impl Engine {
                 break;
             }
             draft.upto = range.first.before();
-            read = self.read_on(queue, progress, cursor, draft, range.last, now);
+            read = self.read_on(backlog, progress, cursor, draft, range.last, now);
             let whole = read.is_ok() && !draft.is_full();
             let last = if whole { range.last } else { draft.upto };
             if last >= range.first {
@@ -264,7 +300,7 @@ impl Engine {
 
     fn read_on(
         &self,
-        queue: &Queue,
+        backlog: &Backlog,
         progress: &Progress,
         cursor: &mut Cursor,
         draft: &mut PageDraft,
@@ -272,8 +308,13 @@ impl Engine {
         now: Now,
     ) -> Result<()> {
         while !draft.is_full() && draft.upto < last {
-            let check_queue = self.config().map.then_some(&*self.check_queue);
-            match cursor.next(&*self.storage, queue, draft.upto, check_queue)? {
+            let check_queue = self.env.config().map.then_some(&*self.check_queue);
+            match cursor.next(
+                &*self.env.storage,
+                &backlog.segments,
+                draft.upto,
+                check_queue,
+            )? {
                 CursorItem::Block {
                     entry,
                     block,
@@ -285,7 +326,7 @@ impl Engine {
                         cursor.leave(block, frames, at, checked);
                         break;
                     }
-                    let right_to = checked.right_to(self.clock.boot());
+                    let right_to = checked.right_to(self.env.clock.boot());
                     let items = Frames::new(&block.header, &frames)
                         .from(at)
                         .right_to(right_to);
@@ -329,14 +370,14 @@ impl Engine {
         let entries = block.entries.as_deref().unwrap_or_default();
         let header = &block.header;
         // Where the whole block lives by its header, no hint of it needs to be judged.
-        let earliest = match self.config().expiry.max_lifetime {
+        let earliest = match self.env.config().expiry.max_lifetime {
             Some(max) => header
                 .deadlines
                 .min
                 .min(header.created.min.saturating_add(max)),
             None => header.deadlines.min,
         };
-        let no_rule = self.config().expiry.gc_grace_now.is_empty();
+        let no_rule = self.env.config().expiry.gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
         let simple =
             all_live && progress.exceptional.discards.is_empty() && !self.admission.has_fences();
@@ -439,15 +480,16 @@ impl Engine {
         let frame = hintstore_format::frame::Frame::read_checked(frames, at, base).ok()?;
         let created = frame.body.created;
         let deadline =
-            self.config()
+            self.env
+                .config()
                 .expiry
                 .deadline(profile.namespace, created, profile.lifetime());
         Some((profile.namespace, created, deadline))
     }
 
     /// Books what was read.
-    fn book(&self, queue: &Queue, progress: &mut Progress, draft: &PageDraft) {
-        progress.apply_moves(queue);
+    fn book(&self, backlog: &Backlog, progress: &mut Progress, draft: &PageDraft) {
+        progress.apply_moves(&backlog.segments);
         let moved = draft.upto > progress.frontier;
         progress.frontier = progress.frontier.max(draft.upto);
         progress.unended.join(&draft.handed);
@@ -466,20 +508,20 @@ impl Engine {
         for found in [&draft.handed, &draft.held, &draft.expired, &draft.fenced] {
             gone.subtract(found);
         }
-        progress.end(queue, &gone, End::Damaged);
-        progress.end(queue, &draft.expired, End::Expired);
-        progress.end(queue, &draft.fenced, End::Fenced);
+        progress.end(&backlog.segments, &gone, End::Damaged);
+        progress.end(&backlog.segments, &draft.expired, End::Expired);
+        progress.end(&backlog.segments, &draft.fenced, End::Fenced);
         for entry in &draft.damaged {
             progress.exceptional.damaged.insert(entry.id);
         }
         for entry in &draft.missing {
             if progress.exceptional.damaged.insert(entry.id) {
                 event!(error, file = %entry.name, "somebody removed or replaced a hint file");
-                self.home.note_files_gone(1);
+                self.env.home.note_files_gone(1);
             }
         }
-        progress.finish_passed(queue);
+        progress.finish_passed(&backlog.segments);
         progress.dirty |= moved;
-        self.catalog.touch();
+        self.env.activity.touch();
     }
 }

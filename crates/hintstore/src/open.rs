@@ -1,0 +1,154 @@
+//! Opening: recover → wire the parts → start their steps.
+
+use std::{sync::Arc, time::Duration};
+
+use hintstore_env::{
+    Boot, Live, Next, Step, Storage, Waker, event, span,
+    sync::{AtomicBool, AtomicU64, Mutex},
+};
+use hintstore_writer::{Activity, Bytes, Home, Parts, Writer};
+
+use crate::{
+    Config, Environment, Error, Result,
+    append::{Admission, Appender},
+    deliver::{Answers, Checkpoints, DeadLetters, Defer, Pager, WholeSegments},
+    discard::Discarder,
+    expire::{HintWindow, Known, Sweep, TrustedClock},
+    read::{CheckAhead, CheckQueue},
+    recover::{Recovered, recover},
+    space::{CloseFiles, Descriptors, Space},
+    store::Store,
+    store_env::StoreEnv,
+    target::Targets,
+    upkeep::{AdmissionUpkeep, Upkeep},
+};
+
+/// Opens a store. Its background steps run from now on.
+pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
+    config.check()?;
+    span!("open");
+    let recovered = recover(&environment, &config)?;
+    event!(info, store = %recovered.store, epoch = recovered.epoch, "opened: {}", recovered.report);
+    // What opening opens it also closes; the bound is for what stays open.
+    let descriptors = Descriptors::new(environment.storage, config.descriptors_max);
+    let Recovered {
+        lock,
+        store,
+        incarnation,
+        epoch,
+        targets,
+        budget,
+        journal,
+        report,
+        earliest_accepted,
+        foreign_bytes,
+        aside_bytes,
+    } = recovered;
+    let storage: Arc<dyn Storage> = Arc::new(descriptors.clone());
+    let (clock, runner) = (environment.clock, environment.runner);
+    let home = Arc::new(Home::new(storage.clone(), &lock));
+    let activity = Arc::new(Activity::default());
+    let parts = Parts {
+        storage: storage.clone(),
+        clock: clock.clone(),
+        runner: runner.clone(),
+        activity: activity.clone(),
+        budget: budget.clone(),
+        home: home.clone(),
+    };
+    let writer = Writer::start(parts, config.writer.clone(), store, incarnation, epoch)
+        .map_err(Error::Threads)?;
+    let known = match journal.state.clock {
+        Some((wall, boot_ms, boot)) if boot == clock.boot_id() => {
+            Known::ThisBoot(wall, Boot::new(Duration::from_millis(boot_ms)))
+        }
+        Some((wall, ..)) => Known::EarlierBoot(wall),
+        // Hints tell when they were accepted, by whatever clock.
+        None => earliest_accepted.map_or(Known::Nothing, Known::EarlierBoot),
+    };
+    let env = Arc::new(StoreEnv {
+        time: TrustedClock::new(&*clock, known),
+        storage,
+        clock,
+        runner,
+        config: Live::new(config),
+        store,
+        incarnation,
+        epoch,
+        home,
+        writer: writer.clone(),
+        activity,
+        budget,
+        closing: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+    });
+    let targets = Arc::new(Targets::new(writer, targets, env.now().at_least()));
+    let admission = Arc::new(Admission::default());
+    admission.set_fences(journal.state.fences());
+    admission.set_policy(&env.config().expiry);
+    let journal = Arc::new(Mutex::new(journal));
+    let (foreign, aside) = (Bytes::new(foreign_bytes), Bytes::new(aside_bytes));
+    let space = Arc::new(Space::new(&env, foreign, aside));
+    let checkpoints = Arc::new(Checkpoints::new(&env, &targets, &journal, &space));
+    let whole = Arc::new(WholeSegments::new(&env, &targets));
+    let sweep = Arc::new(Sweep::new(&env, &targets, &checkpoints, &whole));
+    let admission_upkeep = Arc::new(AdmissionUpkeep {
+        env: env.clone(),
+        targets: targets.clone(),
+        admission: admission.clone(),
+        space: space.clone(),
+        window: HintWindow::new(&env, &targets),
+        confirmations_seen: AtomicU64::new(0),
+    });
+    admission_upkeep.refresh(true, env.clock.boot());
+    env.activity.touch();
+    let defer = Arc::new(Defer::new(&env));
+    let check_queue = Arc::new(CheckQueue::new(env.clock.clone()));
+    let store = Store {
+        appender: Appender::new(&env, &targets, &admission),
+        pager: Arc::new(Pager::new(&env, &admission, &check_queue, &defer)),
+        answers: Arc::new(Answers::new(&env, DeadLetters::new(&env, &space))),
+        pages_out: Arc::default(),
+        discarder: Discarder::new(&env, &targets, &journal, &checkpoints, &whole),
+        upkeep: Arc::new(Upkeep::new(
+            &env,
+            &checkpoints,
+            &sweep,
+            &space,
+            &admission_upkeep,
+        )),
+        targets,
+        admission,
+        checkpoints,
+        whole,
+        sweep,
+        space,
+        admission_upkeep,
+        descriptors,
+        journal,
+        report,
+        lock: Mutex::new(Some(lock)),
+        env,
+    };
+    let waker = check_queue.waker.clone();
+    start(
+        &store,
+        Arc::new(CheckAhead(check_queue)),
+        waker,
+        Next::WhenWoken,
+    )?;
+    let close_files = Arc::new(CloseFiles(store.descriptors.clone()));
+    let waker = store.descriptors.close_waker();
+    start(&store, close_files, waker, Next::WhenWoken)?;
+    let waker = defer.waker.clone();
+    start(&store, defer, waker, Next::WhenWoken)?;
+    let interval = store.env.config().checkpoint_interval;
+    let waker = store.upkeep.waker.clone();
+    start(&store, store.upkeep.clone(), waker, Next::After(interval))?;
+    Ok(store)
+}
+
+fn start(store: &Store, step: Arc<dyn Step>, waker: Waker, first: Next) -> Result<()> {
+    let started = store.env.runner.start(step, waker, first);
+    started.map_err(Error::Threads)
+}

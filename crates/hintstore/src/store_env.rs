@@ -1,0 +1,73 @@
+//! What the parts of an open store stand on: disk, time, settings, and who the store is.
+
+use std::{ops::Deref, sync::Arc};
+
+use hintstore_env::{
+    Clock, Live, Runner, Storage,
+    sync::{AtomicBool, Ordering::SeqCst},
+};
+use hintstore_format::{Incarnation, StoreId};
+use hintstore_writer::{Activity, Budget, Home, Writer};
+
+use crate::{
+    Config, Error, Result,
+    expire::{Now, TrustedClock},
+};
+
+/// What the parts of an open store stand on. It does nothing by itself.
+#[derive(Debug)]
+pub(crate) struct StoreEnv {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) config: Live<Config>,
+    pub(crate) store: StoreId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) epoch: u32,
+    /// The time that expiry judges by.
+    pub(crate) time: TrustedClock,
+    /// Whether the directory is still the store's own.
+    pub(crate) home: Arc<Home>,
+    pub(crate) writer: Writer,
+    /// What happened in the write path.
+    pub(crate) activity: Arc<Activity>,
+    /// What the disk has room for.
+    pub(crate) budget: Arc<Budget>,
+    /// A close has begun.
+    pub(crate) closing: AtomicBool,
+    /// A close has ended.
+    pub(crate) closed: AtomicBool,
+}
+
+impl StoreEnv {
+    /// The settings as they are now.
+    pub(crate) fn config(&self) -> impl Deref<Target = Arc<Config>> + use<> {
+        self.config.get()
+    }
+
+    /// The time to judge by.
+    pub(crate) fn now(&self) -> Now {
+        self.time.now(&*self.clock)
+    }
+
+    /// Nothing is done with a directory that may be another's by now.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(SeqCst) {
+            return Err(Error::Closed);
+        }
+        Ok(())
+    }
+
+    /// Whether a close has begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(SeqCst)
+    }
+
+    /// Nothing is made durable in a directory that is not the store's own any more.
+    pub(crate) fn check_home(&self) -> Result<()> {
+        self.writer.check_home().map_err(|what| Error::Gone {
+            path: self.storage.path(""),
+            what,
+        })
+    }
+}

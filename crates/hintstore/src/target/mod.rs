@@ -1,0 +1,189 @@
+//! One target, with one owner: what appending and delivery know of it, and where they meet.
+//!
+//! [`Target`] has the write path of a target and its backlog, which is the list of its segments with how
+//! far delivery has come; [`Targets`] is the one registry. Nothing here does I/O.
+
+mod ages;
+mod backlog;
+mod progress;
+mod ranges;
+mod registry;
+
+use std::sync::Arc;
+
+use hintstore_env::{
+    Boot,
+    sync::{
+        AtomicBool, AtomicI64, AtomicU64, Mutex, OnceLock,
+        Ordering::{Acquire, Release},
+    },
+};
+use hintstore_format::{Sequence, TargetId, UnixMillis, journal::Ends};
+use hintstore_writer::{Budget, Bytes, RefusalCounts, TargetWriter};
+
+pub(crate) use ages::{Ages, UNWATCHED};
+pub(crate) use backlog::Backlog;
+pub(crate) use progress::Progress;
+pub(crate) use ranges::Ranges;
+pub(crate) use registry::{FoundTarget, Targets};
+
+/// How far moving the hints of a target that wait for a retry has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Deferral {
+    /// Nothing is asked for.
+    #[default]
+    Idle,
+    /// The step is to move them, or does.
+    Asked,
+    /// It did, and there is no room all the same: old hints are handed out until some are done.
+    Failed,
+}
+
+/// One target.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) id: TargetId,
+    /// Its write path, which also owns what its files take on the disk.
+    pub(crate) writer: Arc<TargetWriter>,
+    /// Its segments, and how far delivery has come in them.
+    pub(crate) backlog: Arc<Backlog>,
+    /// Deferred segments, each a backlog of its own, the oldest first. Their progress is taken after
+    /// that of the target's own backlog.
+    deferred: Mutex<Vec<Arc<Backlog>>>,
+    /// Hints that were accepted before this process.
+    found: u64,
+    /// Hints that wait for their level.
+    pub(crate) in_flight: AtomicU64,
+    /// Hints that were refused since the store was opened, if any were.
+    pub(crate) refused: OnceLock<Box<RefusalCounts>>,
+    /// The last page was of a deferred segment: now it is the turn of what is new.
+    pub(crate) deferred_had_its_turn: AtomicBool,
+    /// How far moving hints that wait for a retry has come. Taken before any progress.
+    pub(crate) deferral: Mutex<Deferral>,
+    /// When its hints were accepted.
+    pub(crate) ages: Mutex<Ages>,
+    /// When the oldest of them that has not ended was accepted, by the last look.
+    oldest: AtomicI64,
+    /// Nothing is handed out before what precedes it has ended.
+    strict: AtomicBool,
+}
+
+impl Target {
+    pub(crate) fn new(id: TargetId, writer: Arc<TargetWriter>, found: FoundTarget) -> Self {
+        Self {
+            id,
+            writer,
+            backlog: Arc::new(found.backlog),
+            deferred: Mutex::new(found.deferred),
+            found: found.accepted,
+            in_flight: AtomicU64::new(0),
+            refused: OnceLock::new(),
+            deferred_had_its_turn: AtomicBool::new(false),
+            deferral: Mutex::default(),
+            ages: Mutex::new(found.ages),
+            oldest: AtomicI64::new(i64::MAX),
+            strict: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict.load(Acquire)
+    }
+
+    pub(crate) fn set_strict(&self, strict: bool) {
+        self.strict.store(strict, Release);
+    }
+
+    pub(crate) fn set_oldest(&self, accepted: Option<UnixMillis>) {
+        let accepted = accepted.map_or(i64::MAX, UnixMillis::get);
+        self.oldest.store(accepted, Release);
+    }
+
+    /// When the oldest hint that has not ended was accepted, by the last look.
+    pub(crate) fn oldest(&self) -> Option<UnixMillis> {
+        let oldest = self.oldest.load(Acquire);
+        (oldest != i64::MAX).then_some(UnixMillis::new(oldest))
+    }
+
+    /// The first of its hints that has not ended; `next` is the one that is not accepted yet.
+    pub(crate) fn oldest_pending(&self, next: Sequence) -> Option<Sequence> {
+        let backlogs = self.backlogs();
+        let stored = backlogs
+            .iter()
+            .filter_map(|backlog| backlog.oldest_pending());
+        // In memory there may be more.
+        let first = self.backlog.progress.lock().frontier.plus(1);
+        let first = first.max(Sequence::first_of(next.epoch()));
+        stored.min().or_else(|| (first < next).then_some(first))
+    }
+
+    /// The backlogs of its deferred segments. The list changes only under the progress of the target's
+    /// own: without it, look at [`Progress::is_gone`] of each.
+    pub(crate) fn deferred(&self) -> Vec<Arc<Backlog>> {
+        self.deferred.lock().clone()
+    }
+
+    /// The target's own backlog, and those of its deferred segments.
+    pub(crate) fn backlogs(&self) -> Vec<Arc<Backlog>> {
+        let mut all = vec![self.backlog.clone()];
+        all.extend(self.deferred());
+        all
+    }
+
+    pub(crate) fn add_deferred(&self, backlog: Backlog) {
+        self.deferred.lock().push(Arc::new(backlog));
+    }
+
+    pub(crate) fn remove_deferred(&self, backlog: &Backlog) {
+        let is_other = |known: &Arc<Backlog>| !std::ptr::eq(&raw const **known, backlog);
+        self.deferred.lock().retain(is_other);
+    }
+
+    /// Whether pages of the target are out, of deferred segments or others.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        let out = |backlog: &Arc<Backlog>| backlog.progress.lock().in_flight > 0;
+        self.backlogs().iter().any(out)
+    }
+
+    /// When the first of its hints that rest may be handed out again.
+    pub(crate) fn retry_at(&self, now: Boot) -> Option<Boot> {
+        let own = self.backlog.progress.lock();
+        let own = (!own.again.is_empty()).then_some(own.retry_at);
+        let deferred = self.deferred();
+        let theirs = deferred.iter().map(|backlog| {
+            let progress = backlog.progress.lock();
+            progress.rest_until.max(progress.retry_at)
+        });
+        theirs.chain(own).filter(|at| *at > now).min()
+    }
+
+    /// The first sequence that any of its files may hold.
+    pub(crate) fn first_held(&self) -> Sequence {
+        let backlogs = self.backlogs();
+        let firsts = backlogs
+            .iter()
+            .filter_map(|backlog| backlog.segments.first());
+        firsts.min().unwrap_or(Sequence::MAX)
+    }
+
+    /// Hints accepted since the store was made, as far as they can be known.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.found + self.writer.accepted()
+    }
+
+    /// How its hints ended.
+    pub(crate) fn ends(&self) -> Ends {
+        // Under the lock of its own progress, or a deferred segment that leaves now counts twice.
+        let progress = self.backlog.progress.lock();
+        let mut ends = progress.ends;
+        for backlog in self.deferred() {
+            ends.join(&backlog.progress.lock().ends);
+        }
+        ends
+    }
+
+    /// A file of it is gone.
+    pub(crate) fn free(&self, budget: &Budget, bytes: Bytes) {
+        budget.free(self.writer.usage(), bytes);
+    }
+}
