@@ -2,7 +2,7 @@
 //! race. Each test is a case that lost or counted twice under some interleaving.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -94,13 +94,15 @@ fn page_of(store: &HintStore, to: TargetId) -> Option<Page> {
 }
 
 /// Delivers what is left, and holds the books against it, then and after opening again.
-fn finish(store: HintStore, config: Config, to: TargetId) {
-    assert!(store.sync(to).unwrap());
+fn finish(store: HintStore, config: Config, targets: impl IntoIterator<Item = TargetId>) {
     let mut left = 0;
     let pending = store.ledger().pending();
-    while let Some(page) = page_of(&store, to) {
-        left += page.len() as u64;
-        store.acknowledge(page, &Answer::delivered()).unwrap();
+    for to in targets {
+        assert!(store.sync(to).unwrap());
+        while let Some(page) = page_of(&store, to) {
+            left += page.len() as u64;
+            store.acknowledge(page, &Answer::delivered()).unwrap();
+        }
     }
     assert_balanced(&store);
     let books = store.ledger();
@@ -128,7 +130,7 @@ fn books_retire_race() {
     };
     let checkpoint = |store: &HintStore| store.checkpoint().unwrap();
     stress(&store, &[&append, &deliver, &checkpoint]);
-    finish(store, config, to);
+    finish(store, config, [to]);
 }
 
 #[test]
@@ -167,29 +169,37 @@ fn truncate_deferred_race() {
         store.acknowledge(page, &answer).unwrap();
     };
     stress(&store, &[&append_and_truncate, &deliver]);
-    finish(store, config, to);
+    finish(store, config, [to]);
 }
 
 #[test]
 fn two_callers() {
+    /// The copies of what has ended are compared with each page: a target has no more hints.
+    const HINTS: u64 = 1000;
     let scratch = Scratch::new("two-callers");
     let config = restless(&scratch);
     let store = HintStore::open(config.clone()).unwrap();
-    let to = target(0);
-    let ended: Mutex<HashSet<Sequence>> = Mutex::default();
+    let ended: Mutex<HashMap<TargetId, HashSet<Sequence>>> = Mutex::default();
     let ended = || ended.lock().unwrap_or_else(PoisonError::into_inner);
     let accepted = AtomicU64::new(0);
+    let to = |number: u64| target(u128::from(number / HINTS));
     let append = |store: &HintStore| {
-        // The copies of what has ended are compared with each page.
-        if accepted.fetch_add(1, SeqCst) < 2000 {
-            store.append(hint(to, &[7; 100]), Level::Os).unwrap();
-        } else {
-            thread::park_timeout(Duration::from_millis(1));
+        let to = to(accepted.load(SeqCst));
+        let books = store.ledger().targets;
+        let of = books.iter().find(|books| books.target == to);
+        if of.is_some_and(|books| books.pending() > HINTS / 4) {
+            return thread::park_timeout(Duration::from_millis(1));
         }
+        store.append(hint(to, &[7; 100]), Level::Os).unwrap();
+        accepted.fetch_add(1, SeqCst);
     };
     let turn = AtomicU64::new(0);
     let deliver = |store: &HintStore| {
-        let before = ended().clone();
+        let turns = turn.fetch_add(1, SeqCst);
+        // Now and then of the one before, for what is left there.
+        let back = if turns.is_multiple_of(4) { HINTS } else { 0 };
+        let to = to(accepted.load(SeqCst).saturating_sub(back));
+        let before = ended().get(&to).cloned().unwrap_or_default();
         let Some(page) = page_of(store, to) else {
             return thread::yield_now();
         };
@@ -204,10 +214,11 @@ fn two_callers() {
             }
         }
         store.acknowledge(page, &answer).unwrap();
-        ended().extend(delivered);
+        ended().entry(to).or_default().extend(delivered);
     };
-    stress(&store, &[&append, &deliver, &deliver]);
-    finish(store, config, to);
+    stress(&store, &[&append, &deliver, &deliver, &deliver, &deliver]);
+    let targets = (0..=accepted.load(SeqCst) / HINTS).map(|number| target(number.into()));
+    finish(store, config, targets);
 }
 
 #[test]
