@@ -1,13 +1,15 @@
 //! What tools need that only look: the journal of a store that may be open elsewhere.
 
-use hintstore_env::Storage;
+use hintstore_env::{Clock, Storage};
 use hintstore_format::{
     SegmentId, Sequence, TargetId,
     descriptor::Kind,
     journal::{Deferred, Discard, Ends, Loss, Range},
 };
 
-use crate::{Result, journal};
+use crate::{Result, journal, recover};
+
+pub use recover::{PlannedFile, RecoveryAction, RecoveryCase, RecoveryPlan};
 
 /// What the journal says of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,4 +115,14 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
             (None, None) => None,
         },
     })
+}
+
+/// What opening a store would do: the table of cases in `docs/recovery.md`, without doing any of it. Takes
+/// no lock. Of a store that is open elsewhere, it says what a crash right now would lead to.
+///
+/// # Errors
+/// [`crate::Error::Newer`] and [`crate::Error::UnknownRecord`], as opening would;
+/// [`crate::Error::Storage`] where the directory cannot be read.
+pub fn plan_recovery(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryPlan> {
+    recover::plan(storage, clock)
 }

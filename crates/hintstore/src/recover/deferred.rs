@@ -14,7 +14,12 @@ use hintstore_format::{
 };
 use hintstore_writer::{Budget, SegmentEntry, Segments, State};
 
-use super::{JournalDraft, OpenReport, count, segments::FoundSegment};
+use super::{
+    JournalDraft, OpenReport,
+    cases::{DeferredCase, DeferredFacts, deferred_case_of},
+    count,
+    scan::FoundSegment,
+};
 use crate::{
     Result,
     target::{Backlog, FoundTarget, Progress, Ranges},
@@ -28,6 +33,8 @@ pub(super) struct Recovery<'a> {
     pub(super) found: &'a mut FoundTarget,
     pub(super) draft: &'a mut JournalDraft,
     pub(super) report: &'a mut OpenReport,
+    /// Segments that are to be removed.
+    pub(super) unneeded: &'a mut Vec<Arc<str>>,
 }
 
 /// What the checkpoint is to say instead, where it is to say something else.
@@ -62,20 +69,35 @@ impl Recovery<'_> {
         let mut changes = Changes::default();
         for found in found {
             let entry = found.entry;
-            let named = checkpoint
-                .deferred
-                .iter()
-                .find(|named| named.segment == entry.id);
-            let named = if let Some(named) = named {
-                named.clone()
-            } else if let Some(named) = self.adopt(&entry, doubt, &missing)? {
-                changes.adopted += named.pending;
-                named
+            let mut named = checkpoint.deferred.iter();
+            let named = named.find(|named| named.segment == entry.id).cloned();
+            let in_doubt = doubt || !missing.is_empty();
+            let orphans = if named.is_none() && in_doubt {
+                self.orphans(&entry, &missing)?
             } else {
-                // A crash came before the checkpoint that would have named it.
-                self.storage.unlink(&entry.name)?;
-                self.report.removed += 1;
-                continue;
+                Ranges::default()
+            };
+            let case = deferred_case_of(DeferredFacts {
+                is_named: named.is_some(),
+                in_doubt,
+                has_orphans: !orphans.is_empty(),
+            });
+            let named = match (case, named) {
+                (DeferredCase::Named, Some(named)) => named,
+                (DeferredCase::Adopted, _) => {
+                    changes.adopted += orphans.count();
+                    Deferred {
+                        segment: entry.id,
+                        up_to: entry.last(),
+                        pending: orphans.count(),
+                        holes: orphans.ranges().to_vec(),
+                    }
+                }
+                (DeferredCase::Named | DeferredCase::Unnamed, _) => {
+                    self.unneeded.push(entry.name);
+                    self.report.removed += 1;
+                    continue;
+                }
             };
             budget.add(&self.found.usage, entry.allocated);
             self.take_in(entry, named, &mut changes)?;
@@ -102,26 +124,6 @@ impl Recovery<'_> {
         checkpoint.retired = changes.retired;
         self.draft.add(Record::Checkpoint(checkpoint));
         Ok(())
-    }
-
-    /// Takes a segment that no checkpoint names for one that was named, where its hints are nowhere else.
-    fn adopt(
-        &mut self,
-        entry: &SegmentEntry,
-        doubt: bool,
-        missing: &[Deferred],
-    ) -> Result<Option<Deferred>> {
-        if !doubt && missing.is_empty() {
-            return Ok(None);
-        }
-        let orphans = self.orphans(entry, missing)?;
-        let named = Deferred {
-            segment: entry.id,
-            up_to: entry.last(),
-            pending: orphans.count(),
-            holes: orphans.ranges().to_vec(),
-        };
-        Ok((!orphans.is_empty()).then_some(named))
     }
 
     /// Hints of a deferred segment that no checkpoint names which are nowhere else: the record that

@@ -1,8 +1,8 @@
 //! Who the store is, and its next epoch: durable before the first append.
 
-use std::{io::IoSlice, sync::Arc};
+use std::io::IoSlice;
 
-use hintstore_env::{File, Storage};
+use hintstore_env::Storage;
 use hintstore_format::{
     Incarnation, Sequence, StoreId, file_name, layout::STORE_SLOT_BYTES, store_file,
 };
@@ -10,9 +10,8 @@ use hintstore_format::{
 use crate::{Environment, Error, Result};
 
 /// What the store file says.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct StoreFile {
-    file: Arc<dyn File>,
     inode: u64,
     slot: Option<store_file::Slot>,
 }
@@ -30,15 +29,19 @@ pub(super) fn incarnation(environment: &Environment) -> Incarnation {
 }
 
 impl StoreFile {
-    /// Reads the store file, or makes it.
-    pub(super) fn open(storage: &dyn Storage) -> Result<Self> {
-        let file = match storage.open(file_name::STORE, true) {
-            Err(error) if error.is_missing() => {
-                let file = storage.create(file_name::STORE)?;
-                // Its length never changes again: writing a slot needs no space on a full disk.
-                file.write_at(&[IoSlice::new(&[0; 2 * STORE_SLOT_BYTES])], 0)?;
-                file
-            }
+    /// Makes the store file.
+    pub(super) fn make(storage: &dyn Storage) -> Result<Self> {
+        let file = storage.create(file_name::STORE)?;
+        // Its length never changes again: writing a slot needs no space on a full disk.
+        file.write_at(&[IoSlice::new(&[0; 2 * STORE_SLOT_BYTES])], 0)?;
+        let inode = file.info()?.inode;
+        Ok(Self { inode, slot: None })
+    }
+
+    /// Reads the store file, if there is one.
+    pub(super) fn read(storage: &dyn Storage) -> Result<Option<Self>> {
+        let file = match storage.open(file_name::STORE, false) {
+            Err(error) if error.is_missing() => return Ok(None),
             file => file?,
         };
         let mut bytes = [0; 2 * STORE_SLOT_BYTES];
@@ -57,7 +60,7 @@ impl StoreFile {
             // used twice.
             Err(_) => None,
         };
-        Ok(Self { file, inode, slot })
+        Ok(Some(Self { inode, slot }))
     }
 
     /// Identity and epoch, where this is the file that they were written to: not in a copy, and
@@ -99,9 +102,9 @@ impl StoreFile {
             generation: generation.wrapping_add(1),
             inode: self.inode,
         };
-        self.file
-            .write_at(&[IoSlice::new(&slot.encode())], slot.offset())?;
-        self.file.sync()?;
+        let file = storage.open(file_name::STORE, true)?;
+        file.write_at(&[IoSlice::new(&slot.encode())], slot.offset())?;
+        file.sync()?;
         storage.sync_directory("")?;
         Ok(())
     }

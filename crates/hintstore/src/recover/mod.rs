@@ -1,19 +1,26 @@
-//! Opening a store: lock → identity → journal → segments → books.
+//! Opening a store: lock → look → cases → apply → books → journal anew → identity.
+//!
+//! `scan` gathers the facts of each file and changes nothing; `cases` is the table that says what each is;
+//! `apply` does it; `deferred` and `count` add up what is pending. A dry run is the same without `apply`.
 //!
 //! Opening always ends, with a store or with an error that says what to do. One bad file degrades
 //! the report and nothing else. It needs no free space, and doing it twice is doing it once.
 
+mod apply;
+mod cases;
 mod count;
 mod deferred;
 mod identity;
-mod segments;
+mod scan;
 
+pub use cases::{RecoveryAction, RecoveryCase};
+
+pub(crate) use apply::aside;
 pub(crate) use count::each as each_hint;
-pub(crate) use segments::aside;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use hintstore_env::{Lacks, Lock, LockError, Storage};
+use hintstore_env::{Clock, Lacks, Lock, LockError, Storage};
 use hintstore_format::{
     Incarnation, Sequence, StoreId, TargetId, UnixMillis, file_name,
     journal::{End, Loss, Range, Record},
@@ -21,6 +28,10 @@ use hintstore_format::{
 use hintstore_reader::Missing;
 use hintstore_writer::{Budget, Bytes, SegmentEntry};
 
+use self::{
+    identity::StoreFile,
+    scan::{FoundFile, Segments},
+};
 use crate::{
     Config, Environment, Error, Result,
     journal::{Found, Journal, JournalState, TargetRecords},
@@ -145,44 +156,58 @@ pub(crate) struct Recovered {
     pub(crate) aside_bytes: u64,
 }
 
-/// Opens what is there.
-pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Recovered> {
-    let storage = &environment.storage;
-    storage.make_directory("")?;
-    let lock = lock(&**storage)?;
-    storage.make_directory(file_name::ASIDE)?;
-    let mut report = OpenReport::default();
-    let store_file = identity::StoreFile::open(&**storage)?;
-    let own = store_file.own();
-    let mut found = crate::journal::read(&**storage)?.of_store(own.map(|own| own.store));
-    refuse_newer(&**storage, &found)?;
-    report.journal_bad_bytes = found.bad_bytes;
-    report.journal_unreadable = found.unreadable.is_some() || found.is_foreign;
-    let windows = found.state.windows();
-    report.lost_at_most = windows.filter(|windows| *windows != AtRisk::default());
-    let scan = segments::Scan {
-        storage: &**storage,
-        journal: &found.state,
-        own,
-    };
-    let segments = segments::find(&scan, &mut report)?;
-    // A journal is made before the first segment: where one is missing, it was taken away.
-    report.journal_unreadable |= found.is_missing && !segments.targets.is_empty();
-    let had_another = store_file.is_copied() || !segments.targets.is_empty();
-    report.new_identity = own.is_none() && had_another;
-    let incarnation = identity::incarnation(environment);
-    let identity = store_file.next(environment, segments.last_epoch.max(found.epoch()))?;
+/// What there is before anything is done about it.
+struct Looked {
+    store_file: Option<StoreFile>,
+    journal: Found,
+    files: Vec<FoundFile>,
+}
 
+/// Looks at the directory. Changes nothing.
+fn look(storage: &dyn Storage) -> Result<Looked> {
+    let store_file = StoreFile::read(storage)?;
+    let own = store_file.and_then(|file| file.own());
+    let journal = crate::journal::read(storage)?.of_store(own.map(|own| own.store));
+    refuse_newer(storage, &journal)?;
+    let files = scan::scan(&scan::Scan {
+        storage,
+        journal: &journal.state,
+        own,
+    })?;
+    Ok(Looked {
+        store_file,
+        journal,
+        files,
+    })
+}
+
+/// The books of a store that is being opened.
+struct Books {
+    draft: JournalDraft,
+    targets: BTreeMap<TargetId, FoundTarget>,
+    budget: Budget,
+    /// No hint that was found was accepted before.
+    earliest_accepted: Option<UnixMillis>,
+    /// Segments of copies that are not needed.
+    unneeded: Vec<Arc<str>>,
+}
+
+/// Adds up what segments and journal say of each target. Changes nothing on the disk.
+fn add_up(
+    storage: &dyn Storage,
+    clock: &dyn Clock,
+    journal: &mut Found,
+    segments: Segments,
+    report: &mut OpenReport,
+) -> Result<Books> {
     let mut draft = JournalDraft {
-        state: std::mem::take(&mut found.state),
+        state: std::mem::take(&mut journal.state),
         records: Vec::new(),
     };
     // The files of retired segments are gone by now; their records go with the next rotation.
     draft.state.note_all_unlinked();
-    let budget = Arc::new(Budget::default());
-    let mut found_targets = BTreeMap::new();
     // The journal may have said more than can be read of it.
-    let doubt = report.journal_unreadable || found.torn_at.is_some() || found.bad_bytes > 0;
+    let doubt = report.journal_unreadable || journal.torn_at.is_some() || journal.bad_bytes > 0;
     let all = segments.targets.values();
     let all = all.flat_map(|of| of.found.iter().chain(&of.deferred));
     let earliest_accepted = all.map(|found| found.accepted).min();
@@ -191,58 +216,146 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     for target in draft.state.targets.keys() {
         targets.entry(*target).or_default();
     }
+    let mut books = Books {
+        draft,
+        targets: BTreeMap::new(),
+        budget: Budget::default(),
+        earliest_accepted,
+        unneeded: Vec::new(),
+    };
     for (target, mut segments) in targets {
         let mut of = FoundTarget {
             last_created: segments.last_created,
             ..FoundTarget::default()
         };
-        segments::limit_overlaps(&mut segments.found);
-        tell_losses(
-            target,
-            &segments.found,
-            &mut draft,
-            environment,
-            &mut report,
-        );
+        scan::limit_overlaps(&mut segments.found);
+        tell_losses(target, &segments.found, &mut books.draft, clock, report);
         // What waits in deferred segments is older than what is behind it.
-        let mut accepted: Vec<_> = segments
-            .deferred
-            .iter()
+        let deferred = segments.deferred.iter();
+        let mut accepted: Vec<_> = deferred
             .map(|found| (found.entry.first, found.accepted))
             .collect();
         accepted.sort_unstable();
+        let own = segments.found.iter();
+        accepted.extend(own.map(|found| (found.entry.first, found.accepted)));
         for (first, accepted) in accepted {
             of.ages.note(first, accepted, Duration::ZERO);
         }
         for found in segments.found {
-            of.ages
-                .note(found.entry.first, found.accepted, Duration::ZERO);
-            budget.add(&of.usage, found.entry.allocated);
+            books.budget.add(&of.usage, found.entry.allocated);
             of.backlog.segments.add(found.entry);
         }
         let mut recovery = deferred::Recovery {
-            storage: &**storage,
-            clock: &*environment.clock,
+            storage,
+            clock,
             target,
             found: &mut of,
-            draft: &mut draft,
-            report: &mut report,
+            draft: &mut books.draft,
+            report: &mut *report,
+            unneeded: &mut books.unneeded,
         };
-        recovery.run(segments.deferred, doubt, &budget)?;
-        found_targets.insert(target, of);
+        recovery.run(segments.deferred, doubt, &books.budget)?;
+        books.targets.insert(target, of);
     }
-    draft.add(config.windows());
-    let JournalDraft { mut state, records } = draft;
-    for (target, records) in &state.targets {
-        let found = found_targets.entry(*target).or_default();
-        resume(&**storage, *target, found, records)?;
+    for (target, records) in &books.draft.state.targets {
+        let found = books.targets.entry(*target).or_default();
+        resume(storage, *target, found, records)?;
     }
-    for (target, found) in &found_targets {
+    Ok(books)
+}
+
+/// What opening would make of one file: see [`crate::inspect::plan_recovery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlannedFile {
+    /// Its name.
+    pub name: String,
+    /// Which case it is.
+    pub case: RecoveryCase,
+    /// What would be done.
+    pub action: RecoveryAction,
+    /// What is known besides; empty for nothing.
+    pub why: String,
+}
+
+/// What opening a store would do: see [`crate::inspect::plan_recovery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryPlan {
+    /// Each file, in the order of their names.
+    pub files: Vec<PlannedFile>,
+    /// What opening would report.
+    pub report: OpenReport,
+}
+
+/// Goes through the table of cases, and does nothing of what it says.
+pub(crate) fn plan(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryPlan> {
+    let mut looked = look(storage)?;
+    let mut report = OpenReport::default();
+    let mut files = Vec::new();
+    let mut read = Vec::new();
+    for file in looked.files {
+        report.note(storage, &file);
+        let case = cases::case_of(&file.facts);
+        files.push(PlannedFile {
+            name: file.name.clone(),
+            case,
+            action: case.action(),
+            why: file.why.clone(),
+        });
+        if scan::is_read(&file) {
+            read.extend(file.segment.map(|found| *found));
+        }
+    }
+    report.note_store(
+        looked.store_file.as_ref(),
+        &looked.journal,
+        !read.is_empty(),
+    );
+    let segments = Segments::of(read);
+    let books = add_up(storage, clock, &mut looked.journal, segments, &mut report)?;
+    for file in &mut files {
+        if books.unneeded.iter().any(|name| **name == *file.name) {
+            file.action = RecoveryAction::Remove;
+            file.why = "no checkpoint names these copies".to_owned();
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(RecoveryPlan { files, report })
+}
+
+/// Opens what is there.
+pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Recovered> {
+    let storage = &environment.storage;
+    storage.make_directory("")?;
+    let lock = lock(&**storage)?;
+    storage.make_directory(file_name::ASIDE)?;
+    let mut report = OpenReport::default();
+    let Looked {
+        store_file,
+        mut journal,
+        files,
+    } = look(&**storage)?;
+    let segments = Segments::of(apply::apply(&**storage, files, &mut report)?);
+    let has_segments = !segments.targets.is_empty();
+    report.note_store(store_file.as_ref(), &journal, has_segments);
+    let store_file = match store_file {
+        Some(store_file) => store_file,
+        None => StoreFile::make(&**storage)?,
+    };
+    let incarnation = identity::incarnation(environment);
+    let identity = store_file.next(environment, segments.last_epoch.max(journal.epoch()))?;
+    let clock = &*environment.clock;
+    let mut books = add_up(&**storage, clock, &mut journal, segments, &mut report)?;
+    apply::remove(&**storage, &books.unneeded)?;
+    books.draft.add(config.windows());
+    let JournalDraft { mut state, records } = books.draft;
+    for (target, found) in &books.targets {
         state.forget_below(*target, found.first_held());
     }
     // Greater than that of any journal before.
     let generation = u64::from(identity.epoch) << 32;
-    let generation = generation.max(found.generation.saturating_add(1));
+    let generation = generation.max(journal.generation.saturating_add(1));
     let begun = Journal::begin(
         storage.clone(),
         identity.store,
@@ -251,7 +364,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         state,
     );
     let journal = match begun {
-        Err(error) if error.is_disk_full() && found.generation > 0 => {
+        Err(error) if error.is_disk_full() && journal.generation > 0 => {
             let mut journal = Journal::go_on(storage.clone(), identity.store, incarnation)?;
             journal.append(&records)?;
             journal
@@ -272,14 +385,30 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         store: identity.store,
         incarnation,
         epoch: identity.epoch,
-        targets: found_targets,
-        budget,
+        targets: books.targets,
+        budget: Arc::new(books.budget),
         journal,
         foreign_bytes: report.foreign.iter().map(|found| found.allocated).sum(),
         aside_bytes: aside_bytes(&**storage)?,
         report,
-        earliest_accepted,
+        earliest_accepted: books.earliest_accepted,
     })
+}
+
+impl OpenReport {
+    /// Says what store file and journal tell.
+    fn note_store(&mut self, store_file: Option<&StoreFile>, journal: &Found, has_segments: bool) {
+        self.journal_bad_bytes = journal.bad_bytes;
+        // A journal is made before the first segment: where one is missing, it was taken away.
+        self.journal_unreadable = journal.unreadable.is_some()
+            || journal.is_foreign
+            || (journal.is_missing && has_segments);
+        let windows = journal.state.windows();
+        self.lost_at_most = windows.filter(|windows| *windows != AtRisk::default());
+        let is_own = store_file.is_some_and(|file| file.own().is_some());
+        let had_another = store_file.is_some_and(StoreFile::is_copied) || has_segments;
+        self.new_identity = !is_own && had_another;
+    }
 }
 
 /// What the journal says, and what opening has to add to it.
@@ -341,9 +470,9 @@ fn refuse_newer(storage: &dyn Storage, found: &Found) -> Result<()> {
 /// Pending hints that a walk found missing, and that no record tells of yet.
 fn tell_losses(
     target: TargetId,
-    found: &[segments::FoundSegment],
+    found: &[scan::FoundSegment],
     draft: &mut JournalDraft,
-    environment: &Environment,
+    clock: &dyn Clock,
     report: &mut OpenReport,
 ) {
     let checkpoint = draft.of(target).present(target);
@@ -380,7 +509,7 @@ fn tell_losses(
             .any(|loss| loss.range.first == range.first);
         for (end, count) in [(End::Damaged, damaged), (End::Lost, lost)] {
             if count > 0 && !known {
-                let at = environment.clock.wall();
+                let at = clock.wall();
                 draft.add(Record::Loss(Loss {
                     target,
                     range,
