@@ -15,9 +15,6 @@ pub(crate) enum Exit {
     Io = 3,
     /// Another process holds the directory.
     Locked = 4,
-    /// It took too long.
-    #[expect(dead_code, reason = "no verb waits yet; the code is reserved")]
-    TimedOut = 5,
     /// Written by a newer version.
     Version = 6,
 }

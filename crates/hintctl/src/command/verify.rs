@@ -1,6 +1,9 @@
 //! `verify`: every checksum, and what is damaged, where.
 
-use hintstore::Storage as _;
+use hintstore::{
+    Storage as _, SystemClock,
+    inspect::{RecoveryAction, plan_recovery},
+};
 use hintstore_cassandra::{DecodeError, FileName, Ignore, Schema, decode_mutation};
 use hintstore_format::{file_name, layout::STORE_SLOT_BYTES, store_file};
 use serde_json::{Value, json};
@@ -143,6 +146,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
         totals.aside += input.aside.len() as u64;
         store(input, output)?;
         input.journal(output)?;
+        opening(input, output)?;
         super::ls::tell_aside(input, output)
     })?;
     let Totals {
@@ -407,6 +411,36 @@ fn misnamed(input: &Input, base: &str, computed: &str, check: &mut Check<'_>) ->
     };
     check.add(0, "name", text);
     Some(Cassandra::passes_over(known))
+}
+
+/// What opening the store would do: the engine's own table of cases, without doing any of it.
+fn opening(input: &Input, output: &mut Output) -> anyhow::Result<()> {
+    if !input.is_store() || !input.is_directory {
+        return Ok(());
+    }
+    let plan = match plan_recovery(&*input.storage, &SystemClock) {
+        Ok(plan) => plan,
+        // The file that is in the way was named before.
+        Err(error) => {
+            output.line("opening", json!({ "fails": error.to_string() }))?;
+            return output.text(&format!("opening it would fail: {error}"));
+        }
+    };
+    for file in plan.files {
+        let fields = json!({
+            "file": file.name,
+            "case": file.case.word(),
+            "action": file.action.word(),
+            "why": file.why,
+        });
+        output.line("opening", fields)?;
+        if ![RecoveryAction::Keep, RecoveryAction::Read].contains(&file.action) {
+            let (action, name, case) = (file.action.word(), &file.name, file.case.word());
+            output.text(&format!("opening it would {action} {name}: {case}"))?;
+        }
+    }
+    let report = &plan.report;
+    output.text(&format!("opening it would report: {report}"))
 }
 
 /// The file that says who the store is.

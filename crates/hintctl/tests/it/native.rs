@@ -10,7 +10,9 @@ use byteorder::{ByteOrder as _, LE};
 use hintstore::{
     Answer, Clock as _, Config, Hint, HintStore, Level, Namespace, SystemClock, TargetId,
 };
-use hintstore_format::{block, checksum, descriptor::Descriptor, frame, layout::BLOCK_MAGIC};
+use hintstore_format::{
+    block, checksum, descriptor::Descriptor, footer, frame, layout::BLOCK_MAGIC,
+};
 
 use crate::tool::{Folder, Run, hintctl};
 
@@ -301,4 +303,48 @@ fn renamed_segments_are_replayed_in_order() {
         .collect();
     assert_eq!(sequences.len(), 110);
     assert!(sequences.is_sorted());
+}
+
+#[test]
+fn verify_says_what_opening_would_do_and_does_nothing() {
+    let folder = Folder::new("dry-run");
+    let path = made(&folder);
+    let sealed = segments(&path);
+    // As a crash leaves one: without its footer, zeros behind it.
+    let bytes = fs::read(&sealed[0]).unwrap();
+    let tail = bytes.last_chunk::<{ footer::SUMMARY }>().unwrap();
+    let summary = footer::Summary::decode(tail, bytes.len() as u64).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&sealed[0]).unwrap();
+    file.set_len(summary.footer_at).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let stem = sealed[0].file_name().unwrap().to_str().unwrap();
+    fs::copy(&sealed[1], path.join(format!("copy of {stem}"))).unwrap();
+    fs::write(path.join("spare-7.tmp"), [0; 4096]).unwrap();
+    let before = crate::reports::names(&path);
+    let planned = run("verify", &path, &[]).of_kind("opening");
+    let case = |name: &str| {
+        let mut of = planned.iter().filter(|line| line["file"] == name);
+        let line = of.next().unwrap();
+        let word = |field: &str| line[field].as_str().unwrap().to_owned();
+        (word("case"), word("action"))
+    };
+    let is = |case: &str, action: &str| (case.to_owned(), action.to_owned());
+    assert_eq!(case("spare-7.tmp"), is("spare", "remove"));
+    assert_eq!(case("STORE"), is("control", "keep"));
+    assert_eq!(case(stem), is("not sealed", "seal"));
+    assert_eq!(
+        case(&format!("copy of {stem}")),
+        is("other name", "leave alone")
+    );
+    let text = hintctl(&["verify", path.to_str().unwrap()]);
+    let line = format!("opening it would seal {stem}: not sealed");
+    assert!(text.out.contains(&line), "{}", text.out);
+    assert_eq!(crate::reports::names(&path), before);
+    assert_eq!(fs::metadata(&sealed[0]).unwrap().len(), 1 << 20);
+    // And that is what opening does.
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    assert_eq!(store.ledger().pending(), 150);
+    assert!(!path.join("spare-7.tmp").exists());
+    assert!(fs::metadata(&sealed[0]).unwrap().len() < 1 << 20);
+    assert_eq!(store.open_report().walked, 1);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use hintstore::{
     Answer, AppendError, Bytes, Config, End, Environment, Error, Hint, HintStore, Level, Namespace,
-    Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
+    Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::{
@@ -142,12 +142,18 @@ impl World {
             Some(how) => Arc::new(BrokenStorage::new(storage, how)),
             None => storage,
         };
+        let plan = plan_recovery(&*storage, &*self.clock);
         let environment = Environment {
             storage,
             clock: self.clock.clone(),
             runner: self.runner.clone(),
         };
-        self.store = Some(HintStore::open_in(environment, self.config.clone())?);
+        let store = HintStore::open_in(environment, self.config.clone())?;
+        // The dry run says what opening does, whatever there is.
+        let mut planned = plan?.report;
+        planned.lacks = store.open_report().lacks;
+        assert_eq!(&planned, store.open_report());
+        self.store = Some(store);
         // Order is promised within a life of the process; what comes again after it, comes again.
         for ear in self.ears.values_mut() {
             ear.restart();
