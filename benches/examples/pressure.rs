@@ -66,7 +66,7 @@ fn calls(seconds: u64) -> Result<Vec<Duration>> {
     let config = Config::new(folder.path()).with(|config| {
         config.disk.total = Some(Bytes::mib(64 << 10));
         config.disk.target = Some(Bytes::mib(64 << 10));
-        config.writer.sync_interval = Duration::from_secs(1);
+        config.sync_interval = Duration::from_secs(1);
     });
     let store = HintStore::open(config)?;
     let payload = [7; SIZE];

@@ -57,8 +57,8 @@ fn main() -> Result<()> {
     // Little memory for slabs, so that what is measured is what is beside them.
     let config = || {
         Config::new(folder.path()).with(|config| {
-            config.writer.memory = Bytes::mib(1);
-            config.writer.hint_bytes_max = Bytes::kib(64);
+            config.memory = Bytes::mib(1);
+            config.hint_bytes_max = Bytes::kib(64);
         })
     };
     let store = HintStore::open(config())?;

@@ -146,8 +146,8 @@ pub const TARGET: TargetId = TargetId::from_u128(1);
 pub fn open(directory: &Path) -> Result<HintStore> {
     hintstore::install_guard()?;
     let mut config = Config::new(directory);
-    config.writer.unsynced_bytes_max = hintstore::Bytes::mib(4096);
-    config.writer.sync_interval = Duration::from_secs(3600);
+    config.unsynced_bytes_max = hintstore::Bytes::mib(4096);
+    config.sync_interval = Duration::from_secs(3600);
     config.checkpoint_interval = Duration::from_secs(3600);
     uncapped(&mut config);
     Ok(HintStore::open(config)?)

@@ -96,6 +96,19 @@ macro_rules! id {
                 Self(bytes)
             }
 
+            /// The number whose hex digits are the text form.
+            pub const fn as_u128(&self) -> u128 {
+                let (mut value, mut at) = (0, 0);
+                while at < 16 {
+                    #[expect(clippy::indexing_slicing, reason = "const; the loop bounds it")]
+                    {
+                        value = value << 8 | self.0[at] as u128;
+                    }
+                    at += 1;
+                }
+                value
+            }
+
             /// The identifier as two numbers, for hashing and for comparing in one step.
             #[inline]
             pub fn words(&self) -> [u64; 2] {
@@ -118,6 +131,44 @@ macro_rules! id {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 print(self.0, f)
+            }
+        }
+
+        impl From<u128> for $name {
+            fn from(value: u128) -> Self {
+                Self::from_u128(value)
+            }
+        }
+
+        impl From<$name> for u128 {
+            fn from(id: $name) -> Self {
+                id.as_u128()
+            }
+        }
+
+        impl From<[u8; 16]> for $name {
+            fn from(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl From<$name> for [u8; 16] {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        #[cfg(feature = "uuid")]
+        impl From<uuid::Uuid> for $name {
+            fn from(id: uuid::Uuid) -> Self {
+                Self(id.into_bytes())
+            }
+        }
+
+        #[cfg(feature = "uuid")]
+        impl From<$name> for uuid::Uuid {
+            fn from(id: $name) -> Self {
+                Self::from_bytes(id.0)
             }
         }
 

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         runner: Arc::new(Manual::new(clock.clone())),
     };
     let mut config = Config::new("sim");
-    config.writer.memory = Bytes::mib(256);
+    config.memory = Bytes::mib(256);
     let store = HintStore::open_in(environment, config)?;
     let payload = [7; 256];
     let (target, now) = (TargetId::from_u128(7), clock.wall());

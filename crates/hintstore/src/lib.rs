@@ -73,7 +73,7 @@ pub use hintstore_format::{
     journal::{End, Ends},
 };
 pub use hintstore_reader::{Faulted, HintRef, Key};
-pub use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals, WriterConfig};
+pub use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 #[cfg(feature = "prometheus")]
 pub use observe::prometheus;
 pub use observe::{Health, Ledger, Snapshot, TargetLedger, TargetSnapshot};

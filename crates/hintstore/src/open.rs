@@ -56,8 +56,8 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         budget: budget.clone(),
         home: home.clone(),
     };
-    let writer = Writer::start(parts, config.writer.clone(), store, incarnation, epoch)
-        .map_err(Error::Threads)?;
+    let writer =
+        Writer::start(parts, config.writer(), store, incarnation, epoch).map_err(Error::Threads)?;
     let known = match journal.state.clock {
         Some((wall, boot_ms, boot)) if boot == clock.boot_id() => {
             Known::ThisBoot(wall, Boot::new(Duration::from_millis(boot_ms)))
@@ -71,6 +71,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         storage,
         clock,
         runner,
+        policy: Live::new(config.policy()),
         config: Live::new(config),
         store,
         incarnation,
@@ -85,7 +86,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     let targets = Arc::new(Targets::new(writer, targets, env.now().at_least()));
     let admission = Arc::new(Admission::default());
     admission.set_fences(journal.state.fences());
-    admission.set_policy(&env.config().expiry);
+    admission.set_policy(&env.policy.get());
     let journal = Arc::new(Mutex::new(journal));
     let (foreign, aside) = (Bytes::new(foreign_bytes), Bytes::new(aside_bytes));
     let space = Arc::new(Space::new(&env, foreign, aside));
@@ -125,6 +126,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         space,
         admission_upkeep,
         descriptors,
+        reconfiguring: Mutex::new(()),
         journal,
         report,
         lock: Mutex::new(Some(lock)),

@@ -45,6 +45,8 @@ pub(crate) struct Store {
     pub(crate) upkeep: Arc<Upkeep>,
     /// The storage once more: its bound on open files can be set.
     pub(crate) descriptors: Descriptors,
+    /// Held while settings are changed; taken before the journal.
+    pub(crate) reconfiguring: Mutex<()>,
     /// Taken before any target's progress.
     pub(crate) journal: Arc<Mutex<Journal>>,
     pub(crate) report: OpenReport,
@@ -52,24 +54,29 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Exchanges settings, those that can be.
-    fn configure(&self, config: Config) -> Result<()> {
+    /// Changes settings, those that can be.
+    fn reconfigure(&self, change: impl FnOnce(&mut Config)) -> Result<()> {
         let env = &self.env;
         env.check_open()?;
         env.check_home()?;
+        // One at a time: of two at once, neither is lost.
+        let _one_at_a_time = self.reconfiguring.lock();
+        let mut config = Config::clone(&env.config());
+        change(&mut config);
         config.check()?;
         config.only_live_differ(&env.config())?;
-        let was = env.config().writer.unsynced_bytes_max;
-        if config.writer.unsynced_bytes_max > was {
+        let was = env.config().unsynced_bytes_max;
+        if config.unsynced_bytes_max > was {
             // Known before it counts: the next open reports what a crash may have cost. A narrower
             // window does not hold yet.
             let mut journal = self.journal.lock();
             journal.append_or_forget(config.windows())?;
         }
-        self.admission.set_policy(&config.expiry);
+        self.admission.set_policy(&config.policy());
         env.writer
-            .configure(config.writer.clone(), &self.targets.writers());
+            .configure(config.writer(), &self.targets.writers());
         self.descriptors.set_max(config.descriptors_max);
+        env.policy.set(config.policy());
         env.config.set(config);
         self.sweep.forget_rules();
         // What waits for the end of an interval waits no longer than the new one says.
@@ -358,14 +365,23 @@ impl HintStore {
         Config::clone(&self.store.env.config())
     }
 
-    /// Exchanges settings while the store is at work. What they are about begins to follow them
-    /// within a moment; hints that are stored already are judged by the new rules.
+    /// Changes settings while the store is at work. What they are about begins to follow them within a
+    /// moment; hints that are stored already are judged by the new rules.
+    ///
+    /// ```
+    /// # fn example(store: &hintstore::HintStore) -> hintstore::Result<()> {
+    /// store.reconfigure(|config| config.disk.total = Some(hintstore::Bytes::mib(20 << 10)))
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Config`] where a value makes no sense, or one differs that is fixed when the store
     /// is opened: nothing is changed then.
-    pub fn configure(&self, config: Config) -> Result<()> {
-        self.store.configure(config)
+    ///
+    /// # Blocking
+    /// On the disk where the window of unsynced bytes is widened, and on another call of this.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Config)) -> Result<()> {
+        self.store.reconfigure(change)
     }
 
     /// What goes on inside: per target and in all. Looks at every target; costs about a

@@ -6,7 +6,7 @@ use hintstore_env::{
     Clock, Live, Runner, Storage,
     sync::{AtomicBool, Ordering::SeqCst},
 };
-use hintstore_format::{Incarnation, StoreId};
+use hintstore_format::{Incarnation, StoreId, expiry::Policy};
 use hintstore_writer::{Activity, Budget, Home, Writer};
 
 use crate::{
@@ -21,6 +21,8 @@ pub(crate) struct StoreEnv {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) config: Live<Config>,
+    /// What expires by the settings as they are now.
+    pub(crate) policy: Live<Policy>,
     pub(crate) store: StoreId,
     pub(crate) incarnation: Incarnation,
     pub(crate) epoch: u32,

@@ -195,6 +195,7 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
         ("found", found.pending()),
         ("delivered", books.ended(End::Delivered)),
         ("expired", books.ended(End::Expired)),
+        ("lost", books.ended(End::Lost)),
     ] {
         output.sum(name, value);
     }

@@ -23,6 +23,9 @@ fn acknowledged_hints_survive_sigkill_and_come_in_order() {
         let summary = run.of_kind("summary").pop().unwrap();
         let number = |name: &str| summary[name].as_u64().unwrap();
         assert!(number("found") >= number("converted") + number("acknowledged"));
-        assert_eq!(number("delivered") + number("expired"), number("found"));
+        // A kill can cut a write short: hints of that block were not acknowledged.
+        let ended = number("delivered") + number("expired") + number("lost");
+        assert_eq!(ended, number("found"));
+        assert!(number("found") - number("lost") >= number("converted") + number("acknowledged"));
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Key {
     pub(super) live: bool,
     pub(super) get: fn(&Config) -> String,
     #[cfg(feature = "toml")]
+    pub(super) give: fn(&Config) -> toml::Value,
+    #[cfg(feature = "toml")]
     pub(super) set: fn(&mut Config, &toml::Value) -> Result<(), String>,
 }
 
@@ -59,6 +61,8 @@ macro_rules! keys {
             live: keys!(@$kind),
             get: |config| config.$($path).+.show(),
             #[cfg(feature = "toml")]
+            give: |config| super::text::Give::give(&config.$($path).+),
+            #[cfg(feature = "toml")]
             set: |config, value| super::text::Take::take(&mut config.$($path).+, value),
         }),+]
     };
@@ -68,29 +72,29 @@ macro_rules! keys {
 
 /// In the order of `docs/configuration.md`.
 pub(super) const KEYS: &[Key] = keys! {
-    "memory" fixed writer.memory;
+    "memory" fixed memory;
     "disk.total" live disk.total;
     "disk.target" live disk.target;
     "disk.free_floor" live disk.free_floor;
     "dead_letter_bytes" live dead_letter_bytes;
     "descriptors_max" live descriptors_max;
     "require_directory_sync" fixed require_directory_sync;
-    "hint_bytes_max" fixed writer.hint_bytes_max;
-    "in_flight_target_max" live writer.in_flight_target_max;
-    "in_flight_max" live writer.in_flight_max;
-    "append_timeout" live writer.append_timeout;
+    "hint_bytes_max" fixed hint_bytes_max;
+    "in_flight_target_max" live in_flight_target_max;
+    "in_flight_max" live in_flight_max;
+    "append_timeout" live append_timeout;
     "hint_window" live hint_window;
-    "max_lifetime" live expiry.max_lifetime;
+    "max_lifetime" live max_lifetime;
     "take_expired" live take_expired;
-    "flush_interval" live writer.flush_interval;
-    "sync_interval" live writer.sync_interval;
-    "sync_threads" fixed writer.sync_threads;
-    "unsynced_bytes_max" live writer.unsynced_bytes_max;
-    "segment_bytes" live writer.segment_bytes;
-    "roll_age" live writer.roll_age;
-    "roll_bytes_min" live writer.roll_bytes_min;
-    "roll_age_max" live writer.roll_age_max;
-    "preallocate" live writer.preallocate;
+    "flush_interval" live flush_interval;
+    "sync_interval" live sync_interval;
+    "sync_threads" fixed sync_threads;
+    "unsynced_bytes_max" live unsynced_bytes_max;
+    "segment_bytes" live segment_bytes;
+    "roll_age" live roll_age;
+    "roll_bytes_min" live roll_bytes_min;
+    "roll_age_max" live roll_age_max;
+    "preallocate" live preallocate;
     "checkpoint_interval" live checkpoint_interval;
     "checkpoint_holes_max" live checkpoint_holes_max;
     "sweep_interval" live sweep_interval;
@@ -125,14 +129,14 @@ impl Config {
             }
         }
         let least = Bytes::kib(256);
-        if self.writer.memory < least {
+        if self.memory < least {
             let text = format!("it must be {least} at least: one slab of the largest size");
             return Err(ConfigError::new("memory", text));
         }
-        if self.writer.memory < self.writer.hint_bytes_max {
+        if self.memory < self.hint_bytes_max {
             let text = format!(
                 "it must hold the largest hint that is taken, hint_bytes_max: {}",
-                self.writer.hint_bytes_max
+                self.hint_bytes_max
             );
             return Err(ConfigError::new("memory", text));
         }
@@ -186,7 +190,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// A duration as `humantime` reads it: exact, in the largest units.
-fn show_duration(duration: Duration) -> String {
+pub(super) fn show_duration(duration: Duration) -> String {
     let units = [
         (86_400_000, "days"),
         (3_600_000, "h"),

@@ -4,10 +4,10 @@ mod keys;
 #[cfg(feature = "toml")]
 mod text;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use hintstore_env::{Clock, OsStorage, Runner, Storage, SystemClock, Threads};
-use hintstore_format::{expiry::Policy, journal::Record};
+use hintstore_format::{Namespace, expiry::Policy, journal::Record};
 use hintstore_writer::{Bytes, WriterConfig};
 
 use crate::DiskConfig;
@@ -25,19 +25,53 @@ pub use keys::ConfigError;
 ///     .with(|config| config.hint_window = Some(Duration::from_hours(6)));
 /// assert!(config.check().is_ok());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "settings, each by its name: none is an argument"
+)]
 pub struct Config {
     /// The directory. Made where it is not there; best on a partition of its own.
     pub directory: PathBuf,
-    /// Settings of the write path.
-    pub writer: WriterConfig,
+    /// All slabs together take no more memory than this, however many targets there are.
+    pub memory: Bytes,
+    /// A larger hint is refused.
+    pub hint_bytes_max: Bytes,
+    /// A segment is rolled when it is this long.
+    pub segment_bytes: Bytes,
+    /// A segment of at least [`Config::roll_bytes_min`] is rolled at this age.
+    pub roll_age: Duration,
+    /// See [`Config::roll_age`].
+    pub roll_bytes_min: Bytes,
+    /// Any segment is rolled at this age.
+    pub roll_age_max: Duration,
+    /// A hint waits no longer in memory before it is handed to the kernel.
+    pub flush_interval: Duration,
+    /// A hint waits no longer in the kernel before it is synced.
+    pub sync_interval: Duration,
+    /// Files that are synced side by side, at most.
+    pub sync_threads: NonZeroUsize,
+    /// No more than this is in the kernel unsynced: what goes beyond waits for a sync.
+    pub unsynced_bytes_max: Bytes,
+    /// An append gives up after this long, unless it is given a deadline of its own.
+    pub append_timeout: Duration,
+    /// No more hints of one target wait for their level at once.
+    pub in_flight_target_max: u64,
+    /// No more hints of all targets wait for their level at once.
+    pub in_flight_max: u64,
+    /// Whether space is reserved ahead of the writes.
+    pub preallocate: bool,
     /// What the store may take of the disk.
     pub disk: DiskConfig,
     /// A target whose oldest undelivered hint was accepted longer ago takes no more; `None` for a
     /// target that may be away for ever.
     pub hint_window: Option<Duration>,
-    /// What expires, besides by what each hint says itself.
-    pub expiry: Policy,
+    /// No hint lives longer than this, whatever it says itself.
+    pub max_lifetime: Option<Duration>,
+    /// `gc_grace` as it is now, of namespaces where it is known: a hint lives for the least of this and
+    /// what it says itself.
+    pub gc_grace_now: Vec<(Namespace, Duration)>,
     /// Hints that are dead already are taken all the same: for imports, which somebody may want to
     /// judge at another time.
     pub take_expired: bool,
@@ -71,12 +105,27 @@ pub struct Config {
 impl Config {
     /// A store in `directory`, with the defaults.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let writer = WriterConfig::default();
         Self {
             directory: directory.into(),
-            writer: WriterConfig::default(),
+            memory: writer.memory,
+            hint_bytes_max: writer.hint_bytes_max,
+            segment_bytes: writer.segment_bytes,
+            roll_age: writer.roll_age,
+            roll_bytes_min: writer.roll_bytes_min,
+            roll_age_max: writer.roll_age_max,
+            flush_interval: writer.flush_interval,
+            sync_interval: writer.sync_interval,
+            sync_threads: writer.sync_threads,
+            unsynced_bytes_max: writer.unsynced_bytes_max,
+            append_timeout: writer.append_timeout,
+            in_flight_target_max: writer.in_flight_target_max,
+            in_flight_max: writer.in_flight_max,
+            preallocate: writer.preallocate,
             disk: DiskConfig::default(),
             hint_window: Some(Duration::from_hours(3)),
-            expiry: Policy::default(),
+            max_lifetime: None,
+            gc_grace_now: Vec::new(),
             take_expired: false,
             checkpoint_interval: Duration::from_secs(1),
             page_bytes: Bytes::kib(512),
@@ -100,11 +149,39 @@ impl Config {
         self
     }
 
+    /// The settings of the write path.
+    pub(crate) fn writer(&self) -> WriterConfig {
+        WriterConfig {
+            memory: self.memory,
+            hint_bytes_max: self.hint_bytes_max,
+            segment_bytes: self.segment_bytes,
+            roll_age: self.roll_age,
+            roll_bytes_min: self.roll_bytes_min,
+            roll_age_max: self.roll_age_max,
+            flush_interval: self.flush_interval,
+            sync_interval: self.sync_interval,
+            sync_threads: self.sync_threads,
+            unsynced_bytes_max: self.unsynced_bytes_max,
+            append_timeout: self.append_timeout,
+            in_flight_target_max: self.in_flight_target_max,
+            in_flight_max: self.in_flight_max,
+            preallocate: self.preallocate,
+        }
+    }
+
+    /// What expires, besides by what each hint says itself.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            max_lifetime: self.max_lifetime,
+            gc_grace_now: self.gc_grace_now.clone(),
+        }
+    }
+
     /// What a crash may cost at most, as the journal is told.
     pub(crate) fn windows(&self) -> Record {
         Record::Windows {
-            unflushed_bytes: self.writer.memory.get(),
-            unsynced_bytes: self.writer.unsynced_bytes_max.get(),
+            unflushed_bytes: self.memory.get(),
+            unsynced_bytes: self.unsynced_bytes_max.get(),
         }
     }
 }

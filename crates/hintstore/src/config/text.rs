@@ -4,9 +4,13 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use hintstore_format::Namespace;
 use hintstore_writer::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, keys::KEYS};
+use super::{
+    Config, ConfigError,
+    keys::{KEYS, show_duration},
+};
 
 /// Settings that are not in the table of keys.
 const DIRECTORY: &str = "directory";
@@ -39,13 +43,17 @@ impl Config {
         let table: Table = text
             .parse()
             .map_err(|error: toml::de::Error| ConfigError::new("(all)", error.to_string()))?;
+        Self::from_table(&table)
+    }
+
+    fn from_table(table: &Table) -> Result<Self, ConfigError> {
         let directory = table.get(DIRECTORY).and_then(Value::as_str);
         let Some(directory) = directory else {
             let text = "it must be there: the path of the directory, as a string";
             return Err(ConfigError::new(DIRECTORY, text));
         };
         let mut config = Self::new(directory);
-        config.take_table("", &table)?;
+        config.take_table("", table)?;
         config.check()?;
         Ok(config)
     }
@@ -83,9 +91,61 @@ impl Config {
             grace
                 .take(value)
                 .map_err(|text| ConfigError::new(name, text))?;
-            self.expiry.gc_grace_now.push((id, grace));
+            self.gc_grace_now.push((id, grace));
         }
         Ok(())
+    }
+}
+
+/// Reads settings as they are in a file, from any format: a table of settings inside of a larger
+/// configuration is a field of the embedder's own.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Node {
+///     listen: String,
+///     hints: hintstore::Config,
+/// }
+///
+/// let text = r#"
+///     listen = "[::]:7000"
+///     [hints]
+///     directory = "/var/lib/mynode/hints"
+///     hint_window = "6h"
+/// "#;
+/// let node: Node = toml::from_str(text)?;
+/// assert_eq!(node.hints.hint_window, Some(std::time::Duration::from_hours(6)));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = Table::deserialize(deserializer)?;
+        Self::from_table(&table).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Writes all settings, with their units: what is read back is the same.
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut table = Table::new();
+        let directory = self.directory.display().to_string();
+        table.insert(DIRECTORY.to_owned(), Value::String(directory));
+        for key in KEYS {
+            let value = (key.give)(self);
+            match key.name.split_once('.') {
+                Some((outer, inner)) => {
+                    let outer = table.entry(outer).or_insert_with(|| Table::new().into());
+                    if let Value::Table(outer) = outer {
+                        outer.insert(inner.to_owned(), value);
+                    }
+                }
+                None => drop(table.insert(key.name.to_owned(), value)),
+            }
+        }
+        let graces = self.gc_grace_now.iter();
+        let graces = graces.map(|(id, grace)| (id.to_string(), grace.give()));
+        table.insert(GC_GRACE_NOW.to_owned(), Value::Table(graces.collect()));
+        table.serialize(serializer)
     }
 }
 
@@ -101,6 +161,55 @@ fn unknown(name: &str) -> ConfigError {
         None => "there is none of this name".to_owned(),
     };
     ConfigError::new(name, text)
+}
+
+/// A setting that can be written.
+pub(super) trait Give {
+    /// The value as [`Take`] takes it.
+    fn give(&self) -> Value;
+}
+
+impl Give for Bytes {
+    fn give(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
+
+impl Give for Duration {
+    fn give(&self) -> Value {
+        Value::String(show_duration(*self))
+    }
+}
+
+impl<T: Give> Give for Option<T> {
+    fn give(&self) -> Value {
+        let none = || Value::String("none".to_owned());
+        self.as_ref().map_or_else(none, Give::give)
+    }
+}
+
+impl Give for bool {
+    fn give(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
+impl Give for u64 {
+    fn give(&self) -> Value {
+        Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+    }
+}
+
+impl Give for usize {
+    fn give(&self) -> Value {
+        (*self as u64).give()
+    }
+}
+
+impl Give for NonZeroUsize {
+    fn give(&self) -> Value {
+        self.get().give()
+    }
 }
 
 /// A setting that can be read.
@@ -197,6 +306,8 @@ mod tests {
             let again = read.settings().find(|(other, ..)| *other == name).unwrap();
             assert_eq!(again.1, value, "{text}");
         }
+        let all = Value::try_from(&default).unwrap();
+        assert_eq!(all.try_into::<Config>().unwrap(), default);
     }
 
     #[test]
@@ -239,12 +350,14 @@ mod tests {
         ";
         let config = Config::from_toml(text).unwrap();
         assert_eq!(config.hint_window, None);
-        assert_eq!(config.expiry.max_lifetime, Some(Duration::from_hours(120)));
+        assert_eq!(config.max_lifetime, Some(Duration::from_hours(120)));
         assert!(!config.map);
-        assert_eq!(config.writer.sync_threads.get(), 2);
+        assert_eq!(config.sync_threads.get(), 2);
         assert_eq!(config.disk.free_floor, Some(Bytes::new(1_000_000_000)));
         let namespace = Namespace::from_u128(7);
         let hour = Duration::from_hours(1);
-        assert_eq!(config.expiry.gc_grace_now, [(namespace, hour)]);
+        assert_eq!(config.gc_grace_now, [(namespace, hour)]);
+        let written = Value::try_from(&config).unwrap();
+        assert_eq!(written.try_into::<Config>().unwrap(), config);
     }
 }

@@ -370,14 +370,14 @@ impl Pager {
         let entries = block.entries.as_deref().unwrap_or_default();
         let header = &block.header;
         // Where the whole block lives by its header, no hint of it needs to be judged.
-        let earliest = match self.env.config().expiry.max_lifetime {
+        let earliest = match self.env.policy.get().max_lifetime {
             Some(max) => header
                 .deadlines
                 .min
                 .min(header.created.min.saturating_add(max)),
             None => header.deadlines.min,
         };
-        let no_rule = self.env.config().expiry.gc_grace_now.is_empty();
+        let no_rule = self.env.policy.get().gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
         let simple =
             all_live && progress.exceptional.discards.is_empty() && !self.admission.has_fences();
@@ -481,8 +481,8 @@ impl Pager {
         let created = frame.body.created;
         let deadline =
             self.env
-                .config()
-                .expiry
+                .policy
+                .get()
                 .deadline(profile.namespace, created, profile.lifetime());
         Some((profile.namespace, created, deadline))
     }

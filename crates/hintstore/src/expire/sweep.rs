@@ -55,14 +55,14 @@ impl Sweep {
         // What cannot be looked at now holds up nothing else.
         let mut failed = self.whole.end_missing().err();
         let now = self.env.now();
-        let config = self.env.config();
+        let policy = Arc::clone(&*self.env.policy.get());
         let mut known = std::mem::take(&mut *self.latest.lock());
         let mut still_known = BTreeMap::new();
         for target in self.targets.all() {
             for backlog in target.backlogs() {
                 for entry in backlog.segments.all() {
                     let id = (entry.store, entry.id);
-                    match self.latest_deadline(&entry, known.remove(&id), now, &config.expiry) {
+                    match self.latest_deadline(&entry, known.remove(&id), now, &policy) {
                         Ok(Some(latest)) if now.judge(latest) == Verdict::Dead => {
                             self.whole.end(&backlog, &entry, End::Expired);
                         }
@@ -76,7 +76,7 @@ impl Sweep {
         }
         // Rules are exchanged before this is cleared: under its lock, they are those of now.
         let mut latest = self.latest.lock();
-        if Arc::ptr_eq(&config, &self.env.config()) {
+        if Arc::ptr_eq(&policy, &*self.env.policy.get()) {
             *latest = still_known;
         }
         drop(latest);

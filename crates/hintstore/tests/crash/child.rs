@@ -51,9 +51,9 @@ pub(crate) fn number_of(payload: &[u8]) -> u64 {
 /// Rolls, merges, retires and syncs all the time.
 pub(crate) fn config(directory: &Path) -> Config {
     let mut config = Config::new(directory);
-    config.writer.segment_bytes = Bytes::kib(64);
-    config.writer.flush_interval = Duration::from_millis(1);
-    config.writer.sync_interval = Duration::from_millis(10);
+    config.segment_bytes = Bytes::kib(64);
+    config.flush_interval = Duration::from_millis(1);
+    config.sync_interval = Duration::from_millis(10);
     config.page_bytes = Bytes::kib(4);
     config.checkpoint_holes_max = 4;
     config.retry_delay = Duration::ZERO;
@@ -220,7 +220,7 @@ fn operate(store: &HintStore, mut random: Random) {
                 let mut config = store.config();
                 config.page_bytes = Bytes::new(1024 + random.below(8192));
                 config.descriptors_max = 4 + random.below(16) as usize;
-                drop(store.configure(config));
+                drop(store.reconfigure(|now| *now = config));
             }
         }
         thread::park_timeout(Duration::from_millis(random.below(6)));

@@ -30,9 +30,9 @@ fn a_hint_that_is_too_large_comes_back_and_takes_no_sequence() {
 #[test]
 fn every_segment_of_a_busy_target_finds_its_file_prepared() {
     let mut config = small_config();
-    config.writer.segment_bytes = Bytes::mib(2);
-    config.writer.memory = Bytes::mib(4);
-    config.writer.unsynced_bytes_max = Bytes::mib(64);
+    config.segment_bytes = Bytes::mib(2);
+    config.memory = Bytes::mib(4);
+    config.unsynced_bytes_max = Bytes::mib(64);
     let mut world = World::opened(config);
     let files = |world: &World, is: fn(&str) -> bool| {
         let names = world.disk.names();
@@ -58,7 +58,7 @@ fn every_segment_of_a_busy_target_finds_its_file_prepared() {
 #[test]
 fn small_segments_take_no_more_than_they_hold() {
     let mut config = small_config();
-    config.writer.segment_bytes = Bytes::kib(4);
+    config.segment_bytes = Bytes::kib(4);
     let mut world = World::opened(config);
     for _ in 0..40 {
         assert!(world.append(0, 5 << 10, Level::Os));

@@ -141,8 +141,8 @@ fn caps_hold_under_any_load_and_are_left_again() {
 fn many_targets_do_not_pass_a_cap_together() {
     for namespaces in [1, 100] {
         let mut config = small_config();
-        config.writer.memory = Bytes::mib(4);
-        config.writer.segment_bytes = Bytes::mib(1);
+        config.memory = Bytes::mib(4);
+        config.segment_bytes = Bytes::mib(1);
         let total = 5 << 20;
         config.disk.total = Some(Bytes::new(total));
         config.disk.target = Some(Bytes::new(total));
@@ -172,8 +172,8 @@ fn many_targets_do_not_pass_a_cap_together() {
 fn a_full_disk_truncates_what_is_in_memory_too() {
     for (segment_bytes, later) in [(8, 1), (8, 0), (4096, 0)] {
         let mut config = small_config();
-        config.writer.segment_bytes = Bytes::kib(segment_bytes);
-        config.writer.flush_interval = HOUR;
+        config.segment_bytes = Bytes::kib(segment_bytes);
+        config.flush_interval = HOUR;
         let mut world = World::opened(config);
         for _ in 0..40 {
             assert!(world.append(0, 900, Level::Durable));
@@ -197,8 +197,8 @@ fn a_full_disk_truncates_what_is_in_memory_too() {
 fn a_small_cap_is_used_and_never_stays_full() {
     for kib in [64, 240, 400, 1024] {
         let mut config = small_config();
-        config.writer.memory = Bytes::mib(4);
-        config.writer.segment_bytes = Bytes::mib(8);
+        config.memory = Bytes::mib(4);
+        config.segment_bytes = Bytes::mib(8);
         config.disk.total = Some(Bytes::mib(64));
         config.disk.target = Some(Bytes::kib(kib));
         let mut world = World::opened(config);
@@ -236,8 +236,8 @@ fn a_full_disk_truncates_while_others_seal() {
         };
         let mut config = small_config();
         // All that is on the disk is in the segment that is sealed meanwhile.
-        config.writer.segment_bytes = Bytes::mib(1);
-        config.writer.flush_interval = HOUR;
+        config.segment_bytes = Bytes::mib(1);
+        config.flush_interval = HOUR;
         let store = HintStore::open_in(environment, config).unwrap();
         let append = |level| {
             let hint = Hint::new(target(0), SystemClock.wall(), LONG, &[7; 900]);
@@ -318,8 +318,8 @@ fn refusals_are_counted_by_target_from_the_first_on() {
 #[test]
 fn no_more_hints_wait_than_may() {
     let mut config = small_config();
-    config.writer.in_flight_target_max = 3;
-    config.writer.in_flight_max = 5;
+    config.in_flight_target_max = 3;
+    config.in_flight_max = 5;
     let world = World::opened(config);
     let hint = |to| Hint::new(target(to), world.clock.wall(), LONG, b"a payload");
     let batch = |targets: &[u128]| {
@@ -431,8 +431,8 @@ fn prepared_files_give_way_to_hints() {
     let floor = Bytes::mib(2);
     for cap in [Cap::Total, Cap::Device] {
         let mut config = small_config();
-        config.writer.segment_bytes = Bytes::mib(1);
-        config.writer.unsynced_bytes_max = Bytes::mib(64);
+        config.segment_bytes = Bytes::mib(1);
+        config.unsynced_bytes_max = Bytes::mib(64);
         let disk = SimStorage::new();
         if cap == Cap::Total {
             config.disk.total = Some(Bytes::mib(16));

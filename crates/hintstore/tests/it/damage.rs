@@ -70,9 +70,9 @@ fn damage_that_is_found_ahead_of_the_reader_costs_the_same() {
     // With the step that goes ahead of the reader, and without.
     for ahead in [true, true, true, false] {
         let mut config = small_config();
-        config.writer.memory = Bytes::mib(8);
-        config.writer.segment_bytes = Bytes::mib(4);
-        config.writer.unsynced_bytes_max = Bytes::mib(16);
+        config.memory = Bytes::mib(8);
+        config.segment_bytes = Bytes::mib(4);
+        config.unsynced_bytes_max = Bytes::mib(16);
         config.page_bytes = Bytes::kib(100);
         let mut world = World::opened(config);
         for _ in 0..2500 {
@@ -192,7 +192,7 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
     let mut config = Config::new(&folder);
     config.page_bytes = Bytes::kib(16);
     // Otherwise what is cut would be a file of one block.
-    config.writer.flush_interval = Duration::from_millis(2);
+    config.flush_interval = Duration::from_millis(2);
     let store = HintStore::open(config.clone()).unwrap();
     for number in 0..4000u32 {
         let payload = [number as u8; 200];

@@ -119,7 +119,7 @@ fn deferred_hints_expire_and_are_discarded_like_others() {
 fn dead_letters_beyond_their_cap_leave_a_loss_in_the_journal() {
     let mut config = small_config();
     config.dead_letter_bytes = Bytes::kib(4);
-    config.writer.segment_bytes = Bytes::mib(4);
+    config.segment_bytes = Bytes::mib(4);
     let world = World::opened(config);
     let payload = [7; 300];
     for _ in 0..1000 {

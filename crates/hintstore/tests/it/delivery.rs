@@ -273,6 +273,6 @@ fn a_segment_that_is_sealed_after_its_delivery_goes_by_itself() {
     world.drain(1);
     let open = |world: &World| world.disk.names().iter().any(|n| n.ends_with(".hints"));
     assert!(open(&world));
-    world.runner.advance(world.config.writer.roll_age_max * 2);
+    world.runner.advance(world.config.roll_age_max * 2);
     assert!(!open(&world));
 }

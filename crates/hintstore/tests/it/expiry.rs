@@ -45,7 +45,7 @@ fn a_segment_that_is_dead_as_a_whole_goes_unread() {
 fn a_lowered_maximum_counts_for_hints_that_are_there() {
     let mut world = World::opened(small_config());
     world.append(0, 10, Level::Durable);
-    world.config.expiry.max_lifetime = Some(5 * SECOND);
+    world.config.max_lifetime = Some(5 * SECOND);
     world.close_and_open();
     world.runner.advance(5 * SECOND);
     assert_eq!(world.deliver(0, |_| false, |_| false), 0);
@@ -122,7 +122,7 @@ fn a_rule_of_today_sweeps_what_it_made_dead_and_reads_each_footer_once() {
         let mut config = small_config();
         config.sweep_interval = Duration::from_hours(9);
         let rule = |of| (namespace(of), Duration::from_mins(10));
-        config.expiry.gc_grace_now.extend((0..3).map(rule));
+        config.gc_grace_now.extend((0..3).map(rule));
         let mut world = World::opened(config);
         for _ in 0..40 {
             assert!(world.append(0, 900, Level::Durable));
@@ -141,8 +141,8 @@ fn a_rule_of_today_sweeps_what_it_made_dead_and_reads_each_footer_once() {
             }
             world.store().sweep().unwrap();
             let mut config = world.config.clone();
-            config.expiry.gc_grace_now.pop();
-            world.store().configure(config).unwrap();
+            config.gc_grace_now.pop();
+            world.store().reconfigure(|now| *now = config).unwrap();
             assert!(world.store().sweep().is_err());
             continue;
         }
@@ -173,7 +173,7 @@ impl Step for Watch {
 #[test]
 fn a_dead_backlog_does_not_keep_others_from_the_books() {
     let mut config = small_config();
-    config.writer.segment_bytes = Bytes::mib(4);
+    config.segment_bytes = Bytes::mib(4);
     let mut world = World::opened(config);
     for _ in 0..300 {
         assert!(world.append_living(0, 900, Level::Os, 2 * SECOND));

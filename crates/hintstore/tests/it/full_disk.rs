@@ -78,8 +78,8 @@ fn full(directory: &Path, floor: u64) {
             config.disk.total = Some(Bytes::new(u64::MAX));
             config.disk.target = Some(Bytes::new(u64::MAX));
             config.disk.free_floor = Some(Bytes::new(floor));
-            config.writer.segment_bytes = Bytes::kib(512);
-            config.writer.append_timeout = Duration::from_millis(200);
+            config.segment_bytes = Bytes::kib(512);
+            config.append_timeout = Duration::from_millis(200);
         })
     };
     let numbers = AtomicU64::new(0);

@@ -54,10 +54,10 @@ impl Drop for Scratch {
 /// Small everywhere, so that a short run rolls, seals and retires.
 pub(crate) fn small_config() -> Config {
     let mut config = Config::new("sim");
-    config.writer.memory = Bytes::mib(1);
-    config.writer.segment_bytes = Bytes::kib(8);
-    config.writer.hint_bytes_max = Bytes::kib(600);
-    config.writer.unsynced_bytes_max = Bytes::kib(64);
+    config.memory = Bytes::mib(1);
+    config.segment_bytes = Bytes::kib(8);
+    config.hint_bytes_max = Bytes::kib(600);
+    config.unsynced_bytes_max = Bytes::kib(64);
     config.page_bytes = Bytes::kib(2);
     config.checkpoint_holes_max = 3;
     // Tests that fill the disk fill it to the brim.
@@ -206,7 +206,7 @@ impl World {
         let result = self.store().append(hint, level);
         // Whatever the disk does, it ends in time.
         let took = self.clock.boot().since(begun);
-        assert!(took <= self.config.writer.append_timeout, "{took:?}");
+        assert!(took <= self.config.append_timeout, "{took:?}");
         let attempt = self.attempts.get_mut(&number).unwrap();
         match result {
             Ok(receipt) => {

@@ -31,7 +31,7 @@ fn the_snapshot_says_what_there_is() {
     assert_eq!((second.is_up, second.pages_out), (true, 1));
     assert_eq!(third.books.pending(), 20);
     assert_eq!(third.refused.iter().map(|(_, n)| n).sum::<u64>(), 1);
-    let limit = world.config.writer.hint_bytes_max;
+    let limit = world.config.hint_bytes_max;
     assert_eq!(all.refused.get(Refusal::TooLarge { limit }), 1);
     assert_eq!(third.next_expiry, Some(START.saturating_add(LONG)));
     let oldest = third.oldest.unwrap();
@@ -51,7 +51,7 @@ fn the_snapshot_says_what_there_is() {
 #[test]
 fn the_windows_say_since_when() {
     let mut config = small_config();
-    config.writer.sync_interval = Duration::from_secs(10);
+    config.sync_interval = Duration::from_secs(10);
     let mut world = World::opened(config);
     let since = |world: &World| {
         let snapshot = world.store().snapshot();

@@ -112,7 +112,7 @@ fn foreign_files_are_listed_and_left_alone() {
 #[test]
 fn many_segments_are_looked_at_side_by_side_and_none_is_missed() {
     let mut config = small_config();
-    config.writer.memory = Bytes::mib(4);
+    config.memory = Bytes::mib(4);
     let mut world = World::opened(config);
     for to in 0..600 {
         assert!(world.append(to, 50, Level::Durable));
@@ -377,13 +377,16 @@ fn a_crash_tells_what_it_can_have_cost_and_a_close_that_it_cost_nothing() {
     world.crash(Crash::Power { seed: 1 });
     world.open().unwrap();
     let lost = world.store().open_report().lost_at_most.unwrap();
-    assert_eq!(lost.unflushed, world.config.writer.memory);
-    assert_eq!(lost.unsynced, world.config.writer.unsynced_bytes_max);
+    assert_eq!(lost.unflushed, world.config.memory);
+    assert_eq!(lost.unsynced, world.config.unsynced_bytes_max);
     world.close_and_open();
     assert_eq!(world.store().open_report().lost_at_most, None);
     // A window that was widened meanwhile is the one that counts.
-    world.config.writer.unsynced_bytes_max = Bytes::mib(7);
-    world.store().configure(world.config.clone()).unwrap();
+    world.config.unsynced_bytes_max = Bytes::mib(7);
+    world
+        .store()
+        .reconfigure(|config| *config = world.config.clone())
+        .unwrap();
     world.crash(Crash::Power { seed: 1 });
     world.open().unwrap();
     let lost = world.store().open_report().lost_at_most.unwrap();
@@ -405,7 +408,7 @@ fn a_closed_store_does_nothing_more() {
     closed(left.truncate(&Truncate::default()).map(drop));
     closed(left.acknowledge(page, &Answer::delivered()));
     closed(left.fence(hintstore::Namespace::NONE, UnixMillis::new(0)));
-    closed(left.configure(world.config.clone()));
+    closed(left.reconfigure(|config| *config = world.config.clone()));
     closed(left.deliver_by(Arc::new(Nobody)));
     drop(left);
     world.drain(1);

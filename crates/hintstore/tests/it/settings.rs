@@ -38,9 +38,9 @@ fn settings_change_while_the_store_is_at_work() {
     // A fixed one is refused by name, and nothing else of the call is taken.
     let refused = was.clone().with(|config| {
         config.hint_window = Some(Duration::from_secs(1));
-        config.writer.memory = Bytes::mib(2);
+        config.memory = Bytes::mib(2);
     });
-    let Err(Error::Config(error)) = world.store().configure(refused) else {
+    let Err(Error::Config(error)) = world.store().reconfigure(|config| *config = refused) else {
         panic!("it was taken");
     };
     assert_eq!(error.key, "memory");
@@ -50,17 +50,20 @@ fn settings_change_while_the_store_is_at_work() {
         .clone()
         .with(|config| config.disk.total = Some(Bytes::kib(16)));
     let tight = tight.with(|config| config.disk.target = Some(Bytes::kib(16)));
-    world.store().configure(tight).unwrap();
+    world.store().reconfigure(|config| *config = tight).unwrap();
     world.append(0, 60_000, Level::Os);
     assert!(!world.append(0, 60_000, Level::Os));
     let full = Refusal::Full { cap: Cap::Total };
     assert!(world.store().snapshot().refused.get(full) > 0);
-    world.store().configure(was.clone()).unwrap();
+    world
+        .store()
+        .reconfigure(|config| *config = was.clone())
+        .unwrap();
     world.runner.advance(Duration::from_secs(1));
     assert!(world.append(0, 60_000, Level::Os));
     // A shorter life counts for what is stored.
-    let short = was.with(|config| config.expiry.max_lifetime = Some(Duration::from_secs(2)));
-    world.store().configure(short).unwrap();
+    let short = was.with(|config| config.max_lifetime = Some(Duration::from_secs(2)));
+    world.store().reconfigure(|config| *config = short).unwrap();
     world.runner.advance(Duration::from_secs(3));
     assert_eq!(world.deliver(0, |_| false, |_| false), 0);
     world.checkpoint();
@@ -75,8 +78,8 @@ fn a_shorter_interval_counts_at_once() {
     let long = short.clone().with(|config| {
         config.checkpoint_interval = hour;
         config.sweep_interval = hour;
-        config.writer.flush_interval = hour;
-        config.writer.sync_interval = hour;
+        config.flush_interval = hour;
+        config.sync_interval = hour;
     });
     let mut world = World::opened(long);
     assert!(world.append(0, 50, Level::Durable));
@@ -86,7 +89,7 @@ fn a_shorter_interval_counts_at_once() {
     world.runner.advance(Duration::from_mins(1));
     let before = world.store().snapshot();
     assert!(before.unflushed_since.is_some() && before.unsynced_since.is_some());
-    world.store().configure(short).unwrap();
+    world.store().reconfigure(|config| *config = short).unwrap();
     world.runner.advance(Duration::from_secs(12));
     let after = world.store().snapshot();
     assert_eq!((after.unflushed_since, after.unsynced_since), (None, None));

@@ -121,7 +121,7 @@ fn what_cannot_be_read_back_is_damaged_and_the_rest_is_kept() {
         (0, 90_000),
     ] {
         let mut world = World::opened(small_config());
-        world.config.writer.segment_bytes = Bytes::mib(1);
+        world.config.segment_bytes = Bytes::mib(1);
         world.close_and_open();
         for _ in 0..12 {
             assert!(world.append(0, 600, Level::Os));
@@ -189,7 +189,7 @@ fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
         world.append(1, 100, Level::Buffered);
         world.runner.advance(Duration::from_millis(50));
         let windows = world.store().snapshot().windows;
-        let max = world.config.writer.unsynced_bytes_max;
+        let max = world.config.unsynced_bytes_max;
         assert!(windows.unsynced <= max, "{windows:?}");
     }
     assert!(refused > 0);
@@ -222,7 +222,7 @@ fn a_hint_that_could_not_be_moved_gets_no_receipt() {
 #[test]
 fn a_close_on_a_disk_that_refuses_to_sync_has_one_deadline_for_all() {
     let mut config = small_config();
-    config.writer.unsynced_bytes_max = Bytes::kib(8);
+    config.unsynced_bytes_max = Bytes::kib(8);
     let mut world = World::opened(config);
     for to in 0..6 {
         assert!(world.append(to, 900, Level::Os));

@@ -38,8 +38,8 @@ fn hint(to: TargetId, payload: &[u8]) -> Hint<'_> {
 /// Rolls, merges and retires all the time.
 fn restless(scratch: &Scratch) -> Config {
     let mut config = Config::new(scratch.path("store"));
-    config.writer.segment_bytes = Bytes::kib(16);
-    config.writer.flush_interval = Duration::from_millis(1);
+    config.segment_bytes = Bytes::kib(16);
+    config.flush_interval = Duration::from_millis(1);
     config.page_bytes = Bytes::kib(2);
     config.checkpoint_holes_max = 2;
     config.retry_delay = Duration::ZERO;
@@ -117,7 +117,7 @@ fn finish(store: HintStore, config: Config, targets: impl IntoIterator<Item = Ta
 fn books_retire_race() {
     let scratch = Scratch::new("retire-race");
     let mut config = restless(&scratch);
-    config.writer.segment_bytes = Bytes::kib(4);
+    config.segment_bytes = Bytes::kib(4);
     config.page_bytes = Bytes::kib(1);
     let store = HintStore::open(config.clone()).unwrap();
     let to = target(0);
@@ -274,10 +274,11 @@ fn everything_at_once_keeps_the_books() {
                 .unwrap(),
             2 => store.checkpoint().unwrap(),
             3 => {
-                let mut config = store.config();
-                config.page_bytes = Bytes::new(1024 + n % 4096);
-                config.descriptors_max = 4 + n as usize % 16;
-                store.configure(config).unwrap();
+                let change = |config: &mut Config| {
+                    config.page_bytes = Bytes::new(1024 + n % 4096);
+                    config.descriptors_max = 4 + n as usize % 16;
+                };
+                store.reconfigure(change).unwrap();
             }
             _ => {
                 let what = Truncate {
@@ -316,9 +317,9 @@ fn panic_descriptors() {
     let scratch = Scratch::new("descriptors");
     let mut config = Config::new(scratch.path("store"));
     config.descriptors_max = 16;
-    config.writer.flush_interval = Duration::from_millis(2);
-    config.writer.sync_interval = Duration::from_millis(20);
-    config.writer.preallocate = false;
+    config.flush_interval = Duration::from_millis(2);
+    config.sync_interval = Duration::from_millis(20);
+    config.preallocate = false;
     let store = HintStore::open(config).unwrap();
     let turn = AtomicU64::new(0);
     let some = || target(u128::from(turn.fetch_add(7919, SeqCst) % 200));
@@ -340,7 +341,7 @@ fn close_window() {
     let scratch = Scratch::new("close-window");
     for round in 0..3 {
         let mut config = Config::new(scratch.path(&format!("store-{round}")));
-        config.writer.unsynced_bytes_max = Bytes::kib(256);
+        config.unsynced_bytes_max = Bytes::kib(256);
         let store = HintStore::open(config.clone()).unwrap();
         let accepted = AtomicU64::new(0);
         let append = |store: &HintStore| {

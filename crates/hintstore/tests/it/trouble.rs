@@ -93,7 +93,7 @@ fn moved_directory() {
     let scratch = Scratch::new("moved");
     let (path, moved) = (scratch.path("store"), scratch.path("moved"));
     let mut config = Config::new(&path);
-    config.writer.segment_bytes = Bytes::kib(16);
+    config.segment_bytes = Bytes::kib(16);
     let store = HintStore::open(config).unwrap();
     for n in 0..40 {
         if n == 20 {
@@ -114,7 +114,7 @@ fn gone_under_open_store_files() {
     let scratch = Scratch::new("gone-files");
     let path = scratch.path("store");
     let mut config = Config::new(&path);
-    config.writer.segment_bytes = Bytes::kib(64);
+    config.segment_bytes = Bytes::kib(64);
     let store = HintStore::open(config).unwrap();
     let mut accepted = 0;
     for _ in 0..100 {
@@ -225,7 +225,7 @@ fn relative_path_in_a_process() {
     };
     std::env::set_current_dir(&folder).unwrap();
     let mut config = Config::new("hints");
-    config.writer.segment_bytes = Bytes::kib(64);
+    config.segment_bytes = Bytes::kib(64);
     let store = HintStore::open(config).unwrap();
     store.append(hint(target(0), b"a"), Level::Durable).unwrap();
     std::env::set_current_dir("/").unwrap();
@@ -310,7 +310,7 @@ fn hint_files(path: &Path) -> Vec<PathBuf> {
 /// A store with several sealed files of one target, and how many hints it took.
 fn several_sealed(path: &Path) -> (HintStore, u64) {
     let mut config = Config::new(path);
-    config.writer.segment_bytes = Bytes::kib(64);
+    config.segment_bytes = Bytes::kib(64);
     let store = HintStore::open(config).unwrap();
     for _ in 0..300 {
         store
