@@ -11,7 +11,7 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId, install_guard,
+    Answer, Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId, install_guard,
 };
 use hintstore_benches::{Folder, Payloads, Result, uncapped};
 
@@ -66,7 +66,7 @@ fn run(folder: &Folder, gib: u64, most: &AtomicU64) -> Result<()> {
             payload,
         );
         store
-            .append(hint, Level::Buffered)
+            .append(hint, Durability::Buffered)
             .map_err(|error| error.to_string())?;
     }
     println!(

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hintstore::{Bytes, Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId};
+use hintstore::{Bytes, Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId};
 use hintstore_benches::{Folder, Result};
 
 const THREADS: u64 = 4;
@@ -46,7 +46,7 @@ fn rate(targets: u64, seconds: u64) -> Result<f64> {
                     let rank = (targets as f64).powf(unit) as u128;
                     let target = TargetId::from_u128(rank);
                     let hint = Hint::new(target, SystemClock.wall(), GC_GRACE, &payload);
-                    count += u64::from(store.append(hint, Level::Buffered).is_ok());
+                    count += u64::from(store.append(hint, Durability::Buffered).is_ok());
                 }
                 appended.fetch_add(count, Relaxed);
             });
@@ -81,7 +81,7 @@ fn calls(seconds: u64) -> Result<Vec<Duration>> {
         for _ in 0..300_000 / SIZE {
             let hint = Hint::new(target, SystemClock.wall(), GC_GRACE, &payload);
             let at = Instant::now();
-            let taken = store.append(hint, Level::Buffered);
+            let taken = store.append(hint, Durability::Buffered);
             took.push(at.elapsed());
             taken.map_err(|error| error.to_string())?;
         }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hintstore::{Bytes, Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId};
+use hintstore::{Bytes, Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId};
 use hintstore_benches::{Folder, Result};
 
 /// A line of a file under /proc/self, as a number.
@@ -70,7 +70,7 @@ fn main() -> Result<()> {
         let id = TargetId::from_u128(target.into());
         let hint = Hint::new(id, SystemClock.wall(), life, &payload);
         store
-            .append(hint, Level::Buffered)
+            .append(hint, Durability::Buffered)
             .map_err(|error| error.to_string())?;
     }
     for target in 0..targets {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Clock as _, Config, Hint, HintStore, Level, Receipt, SystemClock, TargetId,
+    Answer, Clock as _, Config, Durability, Hint, HintStore, Receipt, SystemClock, TargetId,
 };
 
 /// What went wrong in a bench.
@@ -167,13 +167,13 @@ pub fn append(store: &HintStore, payloads: &Payloads, count: usize) -> Result<()
     for number in 0..count {
         let hint = Hint::new(TARGET, created, gc_grace, payloads.get(number));
         let receipt = store
-            .append(hint, Level::Buffered)
+            .append(hint, Durability::Buffered)
             .map_err(|error| error.to_string())?;
         last = Some(receipt);
     }
     if let Some(last) = last {
         store
-            .wait(last, Level::Os)
+            .wait(last, Durability::Os)
             .map_err(|error| error.to_string())?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hintstore::{
-    Clock as _, Config, Hint, HintStore, Level, Scope, SystemClock, TargetId, install_guard,
+    Clock as _, Config, Durability, Hint, HintStore, Scope, SystemClock, TargetId, install_guard,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -250,7 +250,7 @@ fn plain(report: &mut Report, folder: &Path, length: usize, bytes: u64) -> Resul
         for number in 0..count {
             let life = Duration::from_secs(864_000);
             let hint = Hint::new(TARGET, created, life, payloads.get(number));
-            if store.append(hint, Level::Buffered).is_ok() {
+            if store.append(hint, Durability::Buffered).is_ok() {
                 return Err("it was taken".into());
             }
         }
@@ -293,8 +293,8 @@ fn durable(report: &mut Report, folder: &Path) -> Result<()> {
             let hints: Vec<_> = (0..128)
                 .map(|n| hint(u128::from(batch % 4) + 10, n))
                 .collect();
-            let taken = store.append_batch(&hints, Level::Durable);
-            if taken.receipts.iter().any(|r| r.level < Level::Durable) || taken.refused.is_some() {
+            let taken = store.append_batch(&hints, Durability::Durable);
+            if taken.iter().any(std::result::Result::is_err) {
                 return Err("a batch was not durable".into());
             }
         }
@@ -303,7 +303,7 @@ fn durable(report: &mut Report, folder: &Path) -> Result<()> {
     let beside = "write and fdatasync of 4 KiB, 100 times";
     report.time("Durable, one by one, 100 times", Some(beside), 100, || {
         for number in 0..100 {
-            let done = store.append(hint(1, number), Level::Durable);
+            let done = store.append(hint(1, number), Durability::Durable);
             done.map_err(|error| error.to_string())?;
         }
         Ok(())

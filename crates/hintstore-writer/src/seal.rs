@@ -54,10 +54,14 @@ fn read_block(segment: &Segment, at: u64) -> Result<(Header, Vec<profile::Entry>
 pub(crate) fn write_footer(segment: &Segment, builder: Builder) -> Result<Summary> {
     // The blocks before are synced.
     let footer = file::footer(builder, segment.written());
-    file::write_footer(&*segment.file, &footer)?;
     let length = footer.summary.file_length;
-    // The footer may have passed what was counted.
+    // The footer may pass what was counted.
     segment.taken.grow_to(length);
-    segment.taken.cut_to(length);
-    Ok(footer.summary)
+    let written = file::write_footer(&*segment.file, &footer);
+    // It may have been cut, and not synced.
+    let info = segment.file.info();
+    if info.is_ok_and(|info| info.length <= length) {
+        segment.taken.cut_to(length);
+    }
+    written.map(|()| footer.summary)
 }

@@ -249,10 +249,11 @@ impl WriteEnv {
     pub(crate) fn make_window(&self, more: u64, deadline: Boot) -> bool {
         let mut has_window = || self.has_window(more);
         loop {
-            // What a step took off the list and did not come to.
-            self.sync_asked();
-            // Where the disk refuses to sync, it is asked at the step's own pace.
-            let unsynced = self.work.lists.lock().unsynced.clone();
+            // Also what a step took off the list and did not come to. Where the disk refuses to sync, it is
+            // asked at the step's own pace.
+            let listed = self.work.lists.lock().unsynced.clone();
+            let taken = std::iter::from_fn(|| self.work.syncing.pop());
+            let unsynced = taken.chain(listed).collect::<Vec<_>>();
             for target in unsynced.iter().filter(|_| self.sync_failures() == 0) {
                 if has_window() {
                     return true;

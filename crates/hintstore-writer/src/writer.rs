@@ -190,9 +190,12 @@ impl Writer {
         }
         self.seal_rolled();
         self.env.spares.discard(&self.env);
-        // No step looks at them any more.
-        self.env.work.clear();
         all
+    }
+
+    /// Forgets what waits for a step, when nobody can call any more: what waits holds the path itself.
+    pub fn forget(&self) {
+        self.env.work.clear();
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use hintstore::{
-    Bytes, Clock as _, Config, Environment, Hint, HintStore, Level, TargetId, UnixMillis,
+    Bytes, Clock as _, Config, Durability, Environment, Hint, HintStore, TargetId, UnixMillis,
 };
 use hintstore_sim::{Manual, SimClock, SimStorage};
 
@@ -16,7 +16,7 @@ const HINTS: u32 = 200_000;
 
 #[inline(never)]
 fn take(store: &HintStore, hint: Hint<'_>) -> bool {
-    store.append(hint, Level::Buffered).is_ok()
+    store.append(hint, Durability::Buffered).is_ok()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

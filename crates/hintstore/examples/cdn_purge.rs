@@ -10,7 +10,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use hintstore::{
-    Answer, Clock as _, Config, Hint, HintStore, Level, Namespace, SystemClock, TargetId,
+    Answer, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId,
 };
 
 /// An edge that is away for longer flushes its cache when it comes back.
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .filter(|id| !answered(id, &mut edges))
             .collect();
         let hint = Hint::new(ids[0], SystemClock.wall(), FLUSH_AFTER, path.as_bytes());
-        for taken in store.append_for(&hint.namespace(SITE), &missed, Level::Os) {
+        for taken in store.append_for(&hint.namespace(SITE), &missed, Durability::Os) {
             // An edge without its hint flushes, as after a long absence.
             taken.map_err(|refusal| refusal.to_string())?;
         }

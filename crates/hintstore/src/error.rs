@@ -6,12 +6,12 @@ use hintstore_env::StorageError;
 use hintstore_format::{DecodeError, TargetId};
 use hintstore_writer::Gone;
 
-use crate::ConfigError;
+use crate::{AppendError, ConfigError};
 
 /// The result of a call to the store.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call to the store failed. (A refused append is [`crate::AppendError`].)
+/// Why a call to the store failed. An [`AppendError`] converts into it, so that `?` works for both.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,6 +22,8 @@ pub enum Error {
         /// What the holder wrote into it: its pid.
         owner: String,
     },
+    /// An append did not do all that it was asked for.
+    Append(AppendError),
     /// The disk refused an operation.
     Storage(StorageError),
     /// The directory was written by a newer version of this engine.
@@ -80,6 +82,12 @@ impl Error {
     }
 }
 
+impl From<AppendError> for Error {
+    fn from(error: AppendError) -> Self {
+        Self::Append(error)
+    }
+}
+
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
@@ -101,6 +109,7 @@ impl fmt::Display for Error {
                  which needs no lock",
                 path.display()
             ),
+            Self::Append(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
             Self::Newer { path, .. } => write!(
                 f,

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use hintstore::{Answer, Config, Hint, HintStore, Level, Namespace, TargetId, UnixMillis};
+//! use hintstore::{Answer, Config, Hint, HintStore, Durability, Namespace, TargetId, UnixMillis};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = std::env::temp_dir().join(format!("hintstore-doc-{}", std::process::id()));
@@ -19,8 +19,8 @@
 //! # let now = hintstore::Clock::wall(&hintstore::SystemClock);
 //! let gc_grace = Duration::from_secs(864_000);
 //! let hint = Hint::new(replica, now, gc_grace, b"put k v").namespace(users);
-//! let receipt = store.append(hint, Level::Durable)?;
-//! assert_eq!(receipt.level, Level::Durable);
+//! let receipt = store.append(hint, Durability::Durable)?;
+//! assert_eq!(receipt.durability, Durability::Durable);
 //!
 //! // The replica is back: take a page of hints, deliver them, say what became of them.
 //! while let Some(page) = store.page(replica)? {
@@ -59,7 +59,7 @@ mod store_env;
 mod target;
 mod upkeep;
 
-pub use append::{AppendError, Batch, Hint, Level, Receipt, Scope};
+pub use append::{AppendError, AppendResult, Durability, Hint, Receipt, Scope};
 pub use config::{Config, ConfigError, Environment};
 pub use deliver::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};

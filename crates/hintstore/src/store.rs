@@ -1,17 +1,17 @@
 //! The handle of an open store, and the parts that it hands each call to.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use hintstore_env::{
-    Boot, Lock, Next,
+    Lock, Next,
     sync::{AtomicUsize, Mutex, Ordering::SeqCst},
 };
 use hintstore_format::{Namespace, StoreId, TargetId, UnixMillis, journal::Record};
 use hintstore_writer::{Bytes, Refusal};
 
 use crate::{
-    Answer, AppendError, Batch, Config, Delivery, Discarded, Environment, Error, Hint, Ledger,
-    Level, OpenReport, Page, Receipt, Result, Scope, Snapshot, Truncate,
+    Answer, AppendResult, Config, Delivery, Discarded, Durability, Environment, Error, Hint,
+    Ledger, OpenReport, Page, Receipt, Result, Scope, Snapshot, Truncate,
     append::{Admission, Appender},
     deliver::{Answers, Checkpoints, Deliver, Pager, WholeSegments},
     discard::Discarder,
@@ -117,6 +117,7 @@ impl Store {
         };
         let env = &self.env;
         env.closing.store(true, SeqCst);
+        self.pager.let_go();
         env.runner.stop();
         let durable = env.writer.close(|| self.targets.writers());
         // The next open would not report what is gone by now.
@@ -154,6 +155,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         // Nobody is left who could be told; `close` is for those who ask.
         drop(self.close());
+        self.env.writer.forget();
     }
 }
 
@@ -194,48 +196,88 @@ impl HintStore {
         self.store.env.store
     }
 
-    /// Takes a hint, and returns when it has reached `level` (P1), or when the configured time is
-    /// over.
+    /// Takes a hint, and returns when it has reached `durability` (P1).
     ///
     /// # Errors
-    /// [`AppendError::Refused`] gives the hint back, and no sequence was taken.
-    /// [`AppendError::InDoubt`]: the hint was accepted and may be delivered, but the level was not
-    /// reached; it can be waited for again.
+    /// [`crate::AppendError::Refused`]: the hint was not accepted, and no sequence was taken.
+    /// [`crate::AppendError::InDoubt`]: it was accepted and may be delivered, but the durability was not reached
+    /// within [`Config::append_timeout`]; [`HintStore::wait`] waits again.
+    ///
+    /// # Blocking
+    /// `Buffered` waits only where all memory is in use, `Os` for a write, `Durable` for an fdatasync that
+    /// it shares with others: each for the append timeout at most.
     #[inline]
-    pub fn append<'a>(
-        &self,
-        hint: Hint<'a>,
-        level: Level,
-    ) -> std::result::Result<Receipt, AppendError<'a>> {
-        self.store.appender.append(hint, level, None)
+    pub fn append(&self, hint: Hint<'_>, durability: Durability) -> AppendResult {
+        self.store.appender.append(&hint, durability, None)
     }
 
-    /// As [`HintStore::append`], giving up at `deadline`, a time since boot.
-    pub fn append_until<'a>(
+    /// As [`HintStore::append`], with a timeout of its own.
+    ///
+    /// # Errors
+    /// As those of [`HintStore::append`].
+    ///
+    /// # Blocking
+    /// As [`HintStore::append`], for `timeout` at most.
+    #[inline]
+    pub fn append_within(
         &self,
-        hint: Hint<'a>,
-        level: Level,
-        deadline: Boot,
-    ) -> std::result::Result<Receipt, AppendError<'a>> {
-        self.store.appender.append(hint, level, Some(deadline))
+        hint: Hint<'_>,
+        durability: Durability,
+        timeout: Duration,
+    ) -> AppendResult {
+        self.store.appender.append(&hint, durability, Some(timeout))
     }
 
-    /// Takes hints in order, for any targets, until one is refused: the accepted prefix has
-    /// receipts, the rest is the caller's. One sync a target covers the batch.
-    pub fn append_batch(&self, hints: &[Hint<'_>], level: Level) -> Batch {
-        self.store.appender.append_batch(hints, level)
+    /// Takes hints in order, for any targets; the outcome of each is in its place. One that is refused
+    /// stops no other. One sync a target covers the batch.
+    ///
+    /// # Blocking
+    /// As [`HintStore::append`], for the append timeout at most in all.
+    #[must_use = "each hint may have been refused"]
+    pub fn append_batch(&self, hints: &[Hint<'_>], durability: Durability) -> Vec<AppendResult> {
+        self.store.appender.append_batch(hints, durability)
     }
 
     /// Takes one hint for several targets, whatever target it names itself: it is encoded and
-    /// checksummed once. The result of each target is in its place; where one has a receipt below
-    /// `level`, it can be waited for again.
+    /// checksummed once. The outcome of each target is in its place; one that refuses stops no other.
+    ///
+    /// # Blocking
+    /// As [`HintStore::append`], for the append timeout at most in all.
+    #[must_use = "each target may have refused the hint"]
     pub fn append_for(
         &self,
         hint: &Hint<'_>,
         targets: &[TargetId],
-        level: Level,
-    ) -> Vec<std::result::Result<Receipt, Refusal>> {
-        self.store.appender.append_for(hint, targets, level)
+        durability: Durability,
+    ) -> Vec<AppendResult> {
+        self.store.appender.append_for(hint, targets, durability)
+    }
+
+    /// Waits again for a hint that was accepted to reach `durability`.
+    ///
+    /// # Errors
+    /// [`crate::AppendError::InDoubt`]: it was not reached within [`Config::append_timeout`].
+    ///
+    /// # Blocking
+    /// For the append timeout at most.
+    pub fn wait(&self, receipt: Receipt, durability: Durability) -> AppendResult {
+        self.store.appender.wait(receipt, durability, None)
+    }
+
+    /// As [`HintStore::wait`], with a timeout of its own.
+    ///
+    /// # Errors
+    /// As those of [`HintStore::wait`].
+    ///
+    /// # Blocking
+    /// For `timeout` at most.
+    pub fn wait_within(
+        &self,
+        receipt: Receipt,
+        durability: Durability,
+        timeout: Duration,
+    ) -> AppendResult {
+        self.store.appender.wait(receipt, durability, Some(timeout))
     }
 
     /// Switches accepting hints on or off, from now on: for all, for a group of targets, or for a
@@ -254,15 +296,6 @@ impl HintStore {
     /// when delivery meets them, and are refused from now on.
     pub fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
         self.store.fence(namespace, before)
-    }
-
-    /// Waits again for a hint that was accepted to reach `level`.
-    pub fn wait(
-        &self,
-        receipt: Receipt,
-        level: Level,
-    ) -> std::result::Result<Receipt, AppendError<'static>> {
-        self.store.appender.wait(receipt, level)
     }
 
     /// The next page of a target's hints, in order (P2); `None` where nothing is ready. Hints in

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Clock as _, Config, Hint, HintStore, Level, SystemClock, TargetId, Truncate,
+    Answer, Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId, Truncate,
 };
 use tracing::{Event, Metadata, span};
 
@@ -48,7 +48,7 @@ fn what_happens_is_traced() {
     let target = TargetId::from_u128(1);
     let life = Duration::from_hours(1);
     let hint = Hint::new(target, SystemClock.wall(), life, b"a mutation");
-    store.append(hint, Level::Os).unwrap();
+    store.append(hint, Durability::Os).unwrap();
     let page = store.page(target).unwrap().unwrap();
     store.acknowledge(page, &Answer::delivered()).unwrap();
     store.checkpoint().unwrap();

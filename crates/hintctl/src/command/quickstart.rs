@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hintstore::{
-    Answer, Boot, Clock, End, Environment, Hint, HintStore, Level, Namespace, OsStorage,
+    Answer, Boot, Clock, Durability, End, Environment, Hint, HintStore, Namespace, OsStorage,
     SystemClock, TargetId, Threads, UnixMillis,
 };
 
@@ -320,17 +320,9 @@ fn append_share(
                 Hint::new(target(to), now, GC_GRACE, payload).namespace(Namespace::from_u128(1))
             })
             .collect();
-        let batch = store.append_batch(&hints, Level::Durable);
-        let durable = batch
-            .receipts
-            .iter()
-            .filter(|r| r.level == Level::Durable)
-            .count() as u64;
-        ensure!(
-            durable == count,
-            "a batch was not acknowledged: {:?}",
-            batch.refused
-        );
+        for outcome in store.append_batch(&hints, Durability::Durable) {
+            outcome.context("a hint of a batch was not acknowledged")?;
+        }
         done += count;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{thread} {done}")?;

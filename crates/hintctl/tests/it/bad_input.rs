@@ -9,7 +9,7 @@ use std::{
 
 use byteorder::{BE, ByteOrder as _};
 use hintstore::{Answer, Clock as _};
-use hintstore::{Config, Hint, HintStore, Level, Namespace, SystemClock, TargetId};
+use hintstore::{Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId};
 
 use crate::tool::{Folder, Run, command, hintctl, testdata};
 
@@ -36,7 +36,9 @@ fn store(folder: &Folder, hints: u64) -> PathBuf {
             life,
             payload.as_bytes(),
         );
-        store.append(hint.namespace(namespace), Level::Os).unwrap();
+        store
+            .append(hint.namespace(namespace), Durability::Os)
+            .unwrap();
     }
     store.close().unwrap();
     path

@@ -8,7 +8,7 @@ use std::{
 
 use byteorder::{ByteOrder as _, LE};
 use hintstore::{
-    Answer, Clock as _, Config, Hint, HintStore, Level, Namespace, SystemClock, TargetId,
+    Answer, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId,
 };
 use hintstore_format::{
     block, checksum, descriptor::Descriptor, footer, frame, layout::BLOCK_MAGIC,
@@ -31,7 +31,7 @@ fn append(store: &HintStore, to: u128, count: u64) {
             payload.as_bytes(),
         )
         .namespace(Namespace::from_u128(u128::from(number % 2)));
-        store.append(hint, Level::Os).unwrap();
+        store.append(hint, Durability::Os).unwrap();
     }
 }
 
@@ -189,7 +189,7 @@ fn what_was_synced_is_never_taken_for_torn() {
             Duration::from_hours(240),
             word.as_bytes(),
         );
-        store.append(hint, Level::Durable).unwrap();
+        store.append(hint, Durability::Durable).unwrap();
     }
     let live = fs::read(segments(&path).remove(0)).unwrap();
     // The third block says that the first is synced; nothing says that of the third. Sixty

@@ -6,13 +6,13 @@ use hintstore_env::{Boot, sync::Ordering::SeqCst};
 use hintstore_format::{Sequence, TargetId, frame::Draft, profile::Profile};
 use hintstore_writer::{Bytes, FRAME_MAX, Refusal};
 
-use super::{Appender, Hint, Level};
+use super::{Appender, Durability, Hint};
 use crate::target::Target;
 
 /// One call, until it returns.
 pub(super) struct Call<'a> {
     appender: &'a Appender,
-    level: Level,
+    level: Durability,
     deadline: Option<Boot>,
     /// The target of each hint that waits for its level.
     waiting: Vec<Arc<Target>>,
@@ -20,7 +20,7 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     #[inline]
-    pub(super) fn new(appender: &'a Appender, level: Level, deadline: Option<Boot>) -> Self {
+    pub(super) fn new(appender: &'a Appender, level: Durability, deadline: Option<Boot>) -> Self {
         Self {
             appender,
             level,
@@ -63,7 +63,7 @@ impl<'a> Call<'a> {
         mut draft: impl FnMut() -> Draft<'b>,
     ) -> Result<Sequence, Refusal> {
         self.check(hint)?;
-        if self.level > Level::Buffered {
+        if self.level > Durability::Buffered {
             self.wait_for_level(hint.target)?;
         }
         let profile = hint.profile();

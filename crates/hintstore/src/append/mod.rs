@@ -8,21 +8,21 @@ mod call;
 mod hint;
 mod outcome;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
     Boot,
     sync::{AtomicU64, Ordering::SeqCst},
 };
 use hintstore_format::{TargetId, frame::Draft};
-use hintstore_writer::{ByTarget, Refusal, RefusalCounts, TargetWriter};
+use hintstore_writer::{ByTarget, RefusalCounts, TargetWriter};
 
 use crate::{store_env::StoreEnv, target::Targets};
 use call::Call;
 
 pub use admission::Scope;
 pub use hint::Hint;
-pub use outcome::{AppendError, Batch, Level, Receipt};
+pub use outcome::{AppendError, AppendResult, Durability, Receipt};
 
 pub(crate) use admission::Admission;
 
@@ -56,133 +56,133 @@ impl Appender {
         }
     }
 
-    /// Takes a hint, and returns when it has reached `level`, at the latest at `deadline`.
+    /// Takes a hint, and returns when it has reached `level`, or after `timeout`.
     #[inline]
-    pub(crate) fn append<'a>(
+    pub(crate) fn append(
         &self,
-        hint: Hint<'a>,
-        level: Level,
-        deadline: Option<Boot>,
-    ) -> Result<Receipt, AppendError<'a>> {
+        hint: &Hint<'_>,
+        level: Durability,
+        timeout: Option<Duration>,
+    ) -> AppendResult {
         // Most appends wait for nothing: the clock is read when one has to.
+        let deadline = timeout.map(|timeout| self.env.clock.boot() + timeout);
         let mut call = Call::new(self, level, deadline);
-        let receipt = match call.accept(&hint, || Draft::new(&hint.body)) {
-            Ok(sequence) => Receipt::buffered(hint.target, sequence),
-            Err(reason) => return Err(AppendError::Refused { hint, reason }),
-        };
-        if level == Level::Buffered {
+        let sequence = call.accept(hint, || Draft::new(&hint.body))?;
+        let receipt = Receipt::buffered(hint.target, sequence);
+        if level == Durability::Buffered {
             return Ok(receipt);
         }
         let deadline = self.env.writer.deadline(deadline);
         self.reach(receipt, level, deadline)
     }
 
-    /// Takes hints in order until one is refused, then brings all that were taken to `level`.
-    pub(crate) fn append_batch(&self, hints: &[Hint<'_>], level: Level) -> Batch {
+    /// Takes hints in order, then brings all that were taken to `level`.
+    pub(crate) fn append_batch(&self, hints: &[Hint<'_>], level: Durability) -> Vec<AppendResult> {
         let deadline = self.env.writer.deadline(None);
-        let mut batch = Batch {
-            receipts: Vec::with_capacity(hints.len()),
-            refused: None,
-        };
         let mut call = Call::new(self, level, Some(deadline));
-        // The last receipt of each target: what is before it in its order is as safe as it.
-        let mut lasts = Lasts::default();
-        for hint in hints {
-            match call.accept(hint, || Draft::new(&hint.body)) {
-                Ok(sequence) => {
-                    let receipt = Receipt::buffered(hint.target, sequence);
-                    batch.receipts.push(receipt);
-                    lasts.insert(hint.target, receipt);
-                }
-                Err(reason) => {
-                    batch.refused = Some(reason);
-                    break;
-                }
-            }
-        }
-        self.reach_all(&mut lasts, level, deadline);
-        self.set_levels(batch.receipts.iter_mut(), &lasts);
-        batch
+        let take = |hint: &Hint<'_>| {
+            let sequence = call.accept(hint, || Draft::new(&hint.body))?;
+            Ok(Receipt::buffered(hint.target, sequence))
+        };
+        let taken = hints.iter().map(take).collect();
+        self.reach_all(taken, level, deadline)
     }
 
-    /// Takes one hint for several targets: its payload is checksummed once. The result of each
-    /// target is in its place.
+    /// Takes one hint for several targets: its payload is checksummed once.
     pub(crate) fn append_for(
         &self,
         hint: &Hint<'_>,
         targets: &[TargetId],
-        level: Level,
-    ) -> Vec<Result<Receipt, Refusal>> {
+        level: Durability,
+    ) -> Vec<AppendResult> {
         let deadline = self.env.writer.deadline(None);
         let mut call = Call::new(self, level, Some(deadline));
         let mut draft = None;
-        let mut lasts = Lasts::default();
-        let mut results: Vec<Result<Receipt, Refusal>> = Vec::with_capacity(targets.len());
-        for id in targets {
+        let take = |target: &TargetId| {
             let addressed = Hint {
-                target: *id,
+                target: *target,
                 ..*hint
             };
-            let taken = call.accept(&addressed, || {
+            let sequence = call.accept(&addressed, || {
                 *draft.get_or_insert_with(|| Draft::new(&hint.body))
-            });
-            let receipt = taken.map(|sequence| Receipt::buffered(*id, sequence));
-            if let Ok(receipt) = receipt {
-                lasts.insert(*id, receipt);
-            }
-            results.push(receipt);
-        }
-        self.reach_all(&mut lasts, level, deadline);
-        self.set_levels(results.iter_mut().flatten(), &lasts);
-        results
+            })?;
+            Ok(Receipt::buffered(*target, sequence))
+        };
+        let taken = targets.iter().map(take).collect();
+        self.reach_all(taken, level, deadline)
     }
 
     /// Waits until a hint that was accepted has reached `level`.
     pub(crate) fn wait(
         &self,
         receipt: Receipt,
-        level: Level,
-    ) -> Result<Receipt, AppendError<'static>> {
-        self.reach(receipt, level, self.env.writer.deadline(None))
+        level: Durability,
+        timeout: Option<Duration>,
+    ) -> AppendResult {
+        let deadline = timeout.map(|timeout| self.env.clock.boot() + timeout);
+        self.reach(receipt, level, self.env.writer.deadline(deadline))
     }
 
     fn writer(&self, target: TargetId) -> Option<Arc<TargetWriter>> {
         Some(self.targets.get(target)?.writer.clone())
     }
 
-    fn reach(
-        &self,
-        receipt: Receipt,
-        level: Level,
-        deadline: Boot,
-    ) -> Result<Receipt, AppendError<'static>> {
-        let is_reached = self
-            .writer(receipt.target)
-            .is_some_and(|writer| match level {
-                Level::Buffered => true,
-                Level::Os => writer.reach_kernel(receipt.sequence, deadline),
-                Level::Durable => writer.reach_disk(receipt.sequence, deadline),
-            });
+    fn reach(&self, receipt: Receipt, level: Durability, deadline: Boot) -> AppendResult {
+        // Of an earlier opening nobody knows what it had reached.
+        let is_known = receipt.sequence.epoch() == self.env.epoch;
+        let writer = self.writer(receipt.target).filter(|_| is_known);
+        let is_reached = writer.is_some_and(|writer| match level {
+            Durability::Buffered => true,
+            Durability::Os => writer.reach_kernel(receipt.sequence, deadline),
+            Durability::Durable => writer.reach_disk(receipt.sequence, deadline),
+        });
         if is_reached {
-            Ok(Receipt { level, ..receipt })
+            let durability = level;
+            Ok(Receipt {
+                durability,
+                ..receipt
+            })
         } else {
             Err(AppendError::InDoubt(receipt))
         }
     }
 
-    /// Brings the last hint of each of several targets to `level`.
-    fn reach_all(&self, lasts: &mut Lasts, level: Level, deadline: Boot) {
-        if level == Level::Buffered {
-            return;
+    /// Brings what was taken to `level`: of each target the last hint, behind which all are as safe as
+    /// it, except those that a failed sync left in doubt.
+    fn reach_all(
+        &self,
+        taken: Vec<AppendResult>,
+        level: Durability,
+        deadline: Boot,
+    ) -> Vec<AppendResult> {
+        if level == Durability::Buffered {
+            return taken;
         }
-        if level == Level::Durable && lasts.len() > 1 {
+        let receipts = taken.iter().filter_map(|taken| taken.as_ref().ok());
+        let lasts: Lasts = receipts.map(|receipt| (receipt.target, *receipt)).collect();
+        if level == Durability::Durable && lasts.len() > 1 {
             self.sync_side_by_side(lasts.values(), deadline);
         }
-        for last in lasts.values_mut() {
-            if let Ok(reached) = self.reach(*last, level, deadline) {
-                *last = reached;
+        let reach = |(target, last): (TargetId, Receipt)| {
+            let reached = self.reach(last, level, deadline).is_ok();
+            (target, reached)
+        };
+        let reached: ByTarget<bool> = lasts.into_iter().map(reach).collect();
+        let outcome = |taken: AppendResult| {
+            let receipt = taken?;
+            let is_lost = |writer: Arc<TargetWriter>| writer.is_in_doubt(receipt.sequence);
+            let is_reached = reached.get(&receipt.target).is_some_and(|reached| *reached)
+                && !(level == Durability::Durable
+                    && self.writer(receipt.target).is_some_and(is_lost));
+            if !is_reached {
+                return Err(AppendError::InDoubt(receipt));
             }
-        }
+            Ok(Receipt {
+                durability: level,
+                ..receipt
+            })
+        };
+        taken.into_iter().map(outcome).collect()
     }
 
     /// Has several targets synced at once. Each is waited for afterwards, in whatever order.
@@ -192,21 +192,6 @@ impl Appender {
             writer.reach_kernel(sequence, deadline).then_some(writer)
         });
         self.env.writer.ask_sync(flushed);
-    }
-
-    /// Says of each receipt what it reached, where the last of its target reached some level: not all
-    /// before that one need have been saved where a sync failed.
-    fn set_levels<'a>(&self, receipts: impl Iterator<Item = &'a mut Receipt>, lasts: &Lasts) {
-        for receipt in receipts {
-            let Some(last) = lasts.get(&receipt.target) else {
-                continue;
-            };
-            let is_lost = |writer: Arc<TargetWriter>| writer.is_in_doubt(receipt.sequence);
-            receipt.level = last.level;
-            if last.level == Level::Durable && self.writer(receipt.target).is_some_and(is_lost) {
-                receipt.level = Level::Buffered;
-            }
-        }
     }
 
     /// How many hints wait for their level.

@@ -5,11 +5,10 @@ use std::{error, fmt};
 use hintstore_format::{Sequence, TargetId};
 use hintstore_writer::Refusal;
 
-use super::Hint;
-
 /// How safe a hint is when `append` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+#[non_exhaustive]
+pub enum Durability {
     /// In the engine's memory: lost with the process, for at most the flush interval.
     Buffered,
     /// Handed to the kernel: survives `kill -9`, not a power cut.
@@ -20,13 +19,14 @@ pub enum Level {
 
 /// Proof of an accepted hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// The node the hint is for.
     pub target: TargetId,
     /// Its place in the target's order; with store and target the hint's idempotence key.
     pub sequence: Sequence,
-    /// The level that was reached, never less than was asked for.
-    pub level: Level,
+    /// What was reached. In a success it is never less than what was asked for.
+    pub durability: Durability,
 }
 
 impl Receipt {
@@ -36,48 +36,73 @@ impl Receipt {
         Self {
             target,
             sequence,
-            level: Level::Buffered,
+            durability: Durability::Buffered,
         }
     }
 }
 
-/// An append that did not come to its end.
+/// The outcome of an append, one for each hint and target: success means that the durability that was
+/// asked for was reached.
+pub type AppendResult = Result<Receipt, AppendError>;
+
+/// Why an append did not do all that it was asked for. It borrows nothing of the hint, so that `?` works
+/// whatever the payload is:
+///
+/// ```
+/// use hintstore::{Durability, Hint, HintStore, TargetId, UnixMillis};
+///
+/// fn keep(store: &HintStore, replica: TargetId, mutation: &[u8]) -> hintstore::Result<()> {
+///     let gc_grace = std::time::Duration::from_secs(864_000);
+///     let hint = Hint::new(replica, UnixMillis::now(), gc_grace, mutation);
+///     store.append(hint, Durability::Durable)?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendError<'a> {
-    /// It was not accepted, and here it is.
-    Refused {
-        /// The hint, as it was given.
-        hint: Hint<'a>,
-        /// Why.
-        reason: Refusal,
-    },
-    /// It was accepted and may be delivered, but the level asked for was not reached in time. It
-    /// can be waited for again.
+#[non_exhaustive]
+pub enum AppendError {
+    /// The hint was not accepted, and no sequence was taken.
+    Refused(Refusal),
+    /// It was accepted and may be delivered, but the durability that was asked for was not reached in
+    /// time. It can be waited for again, with [`crate::HintStore::wait`].
     InDoubt(Receipt),
 }
 
-impl fmt::Display for AppendError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl AppendError {
+    /// Why the hint was refused, if it was.
+    pub fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Refused { reason, .. } => write!(f, "the hint was refused: {reason}"),
-            Self::InDoubt(receipt) => {
-                write!(
-                    f,
-                    "the hint {} was accepted and is not yet safe",
-                    receipt.sequence
-                )
-            }
+            Self::Refused(refusal) => Some(*refusal),
+            Self::InDoubt(_) => None,
+        }
+    }
+
+    /// The receipt of the hint, if it was accepted.
+    pub fn receipt(&self) -> Option<Receipt> {
+        match self {
+            Self::Refused(_) => None,
+            Self::InDoubt(receipt) => Some(*receipt),
         }
     }
 }
 
-impl error::Error for AppendError<'_> {}
-
-/// The outcome of a batch: see [`crate::HintStore::append_batch`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// A receipt for each hint of the accepted prefix, in order, with the level it reached.
-    pub receipts: Vec<Receipt>,
-    /// Why the hint behind the prefix was refused; it and those behind it are the caller's again.
-    pub refused: Option<Refusal>,
+impl From<Refusal> for AppendError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "the hint was refused: {refusal}"),
+            Self::InDoubt(receipt) => write!(
+                f,
+                "the hint {} for {} was accepted and is not yet safe",
+                receipt.sequence, receipt.target
+            ),
+        }
+    }
+}
+
+impl error::Error for AppendError {}

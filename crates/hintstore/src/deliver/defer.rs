@@ -10,7 +10,7 @@
 //! they were. A crash before it leaves a file that the next open removes; a crash after it leaves
 //! files that were merged, which the record's retire records remove.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use hintstore_env::{
     Boot, Next, Result, Step, Waker,
@@ -33,6 +33,9 @@ use crate::{
 
 /// A target with so many deferred segments, all of them with pages out, waits for these.
 const SEGMENTS_MAX: usize = 16;
+
+/// A page waits for room no longer than this: then it is read without.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is copied out of one backlog, and how far that has come.
 struct Source<'a> {
@@ -61,8 +64,8 @@ pub(crate) struct Defer {
     env: Arc<StoreEnv>,
     asked: Queue<Arc<Target>>,
     pub(crate) waker: Waker,
-    /// Raised when a target was dealt with.
-    done: Signal,
+    /// Raised when a target was dealt with, and when the store is being closed.
+    pub(super) done: Signal,
 }
 
 /// A target that is dealt with; where that panics, too.
@@ -86,7 +89,9 @@ impl Step for Defer {
     }
 
     fn step(&self, _: Boot) -> Next {
-        while let Some(target) = self.asked.pop() {
+        while !self.env.is_closing()
+            && let Some(target) = self.asked.pop()
+        {
             let mut dealt = Dealt {
                 defer: self,
                 target: &target,
@@ -125,7 +130,6 @@ impl Defer {
             }
             Deferral::Idle => {}
         }
-        // Taken before the progress of a target, and of nothing that takes it after.
         if !self.is_crowded(target) {
             return false;
         }
@@ -141,7 +145,7 @@ impl Defer {
         if !self.ask(target) {
             return;
         }
-        let deadline = self.env.writer.deadline(None);
+        let deadline = self.env.clock.boot() + PATIENCE;
         let runner = &self.env.runner;
         let is_done = || *target.deferral.lock() != Deferral::Asked || self.env.is_closing();
         runner.wait_until(&self.done, Some(deadline), &mut || is_done());

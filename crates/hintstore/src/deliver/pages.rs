@@ -113,15 +113,24 @@ impl Pager {
     /// there is nothing else. Waits while hints that wait for a retry are moved out of the way.
     pub(crate) fn pull(&self, target: &Arc<Target>) -> Result<Option<Page>> {
         self.defer.wait(target);
+        if self.env.is_closing() {
+            return Ok(None);
+        }
         self.next_page(target, false)
+    }
+
+    /// The store is being closed: nobody waits for a page any more.
+    pub(crate) fn let_go(&self) {
+        self.defer.done.raise();
+    }
+
+    /// Whether hints of a target are to be moved out of the way first, or are being moved.
+    pub(super) fn makes_room(&self, target: &Arc<Target>) -> bool {
+        self.defer.ask(target)
     }
 
     /// The next page of a target for delivery in the background, which has its time.
     pub(crate) fn push(&self, target: &Arc<Target>) -> Result<Option<Page>> {
-        if self.defer.ask(target) {
-            // There is news when they are out of the way.
-            return Ok(None);
-        }
         self.next_page(target, true)
     }
 

@@ -95,6 +95,10 @@ impl Deliver {
 
     /// Hands out a page of a target, or says when to look again.
     fn look(&self, target: &Arc<Target>, now: Boot) -> Option<Boot> {
+        // First: who moves hints holds the progress until they are moved, and there is news then.
+        if target.is_deferring() {
+            return None;
+        }
         if !target.writer.is_up() || target.is_in_flight() {
             // There is news when that ends.
             return None;
@@ -102,6 +106,9 @@ impl Deliver {
         let rest_until = target.backlog.progress.lock().rest_until;
         if rest_until > now {
             return Some(rest_until);
+        }
+        if self.pager.makes_room(target) {
+            return None;
         }
         match self.pager.push(target) {
             Ok(Some(page)) => {

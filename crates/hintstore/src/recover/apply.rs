@@ -9,7 +9,7 @@ use hintstore_writer::{Bytes, Sealed, State, cut, seal_found};
 
 use super::{
     Foreign, OpenReport,
-    cases::{Reading, RecoveryAction, RecoveryCase, case_of},
+    cases::{Name, Reading, RecoveryAction, RecoveryCase, case_of},
     scan::{Ending, FoundFile, FoundSegment, describe, in_threads, is_read},
 };
 use crate::Result;
@@ -23,24 +23,23 @@ pub(super) fn apply(
     files: Vec<FoundFile>,
     report: &mut OpenReport,
 ) -> Result<Vec<FoundSegment>> {
+    let done = in_threads(&files, |file| act(storage, file));
     let mut read = Vec::new();
-    for mut file in files {
-        let done = match case_of(&file.facts).action() {
-            RecoveryAction::Remove => storage.unlink(&file.name),
-            RecoveryAction::SetAside => aside(storage, &file.name),
-            _ => Ok(()),
-        };
+    for (mut file, done) in files.into_iter().zip(done) {
+        let mut is_moved = done.is_ok();
         match done {
-            Err(error) if error.is_exhausted() => return Err(error.into()),
+            Err(error) if error.is_exhausted() || file.facts.name == Name::Spare => {
+                return Err(error.into());
+            }
             Err(error) if file.facts.reading == Reading::Done => {
                 // It must not be taken for a segment that is pending later.
                 file.facts.reading = Reading::Failed;
                 file.why = describe(&error);
-                let _left = aside(storage, &file.name);
+                is_moved = aside(storage, &file.name).is_ok();
             }
             _ => {}
         }
-        report.note(storage, &file);
+        report.note(storage, &file, is_moved);
         if is_read(&file) {
             read.extend(file.segment.map(|found| *found));
         }
@@ -55,6 +54,14 @@ pub(super) fn apply(
     Ok(read)
 }
 
+fn act(storage: &dyn Storage, file: &FoundFile) -> std::result::Result<(), StorageError> {
+    match case_of(&file.facts).action() {
+        RecoveryAction::Remove => storage.unlink(&file.name),
+        RecoveryAction::SetAside => aside(storage, &file.name),
+        _ => Ok(()),
+    }
+}
+
 /// Removes segments of copies that are not needed.
 pub(super) fn remove(storage: &dyn Storage, names: &[Arc<str>]) -> Result<()> {
     for name in names {
@@ -64,8 +71,8 @@ pub(super) fn remove(storage: &dyn Storage, names: &[Arc<str>]) -> Result<()> {
 }
 
 impl OpenReport {
-    /// Says what becomes of a file.
-    pub(super) fn note(&mut self, storage: &dyn Storage, file: &FoundFile) {
+    /// Says what becomes of a file. `is_moved`: where it is to be set aside, it was.
+    pub(super) fn note(&mut self, storage: &dyn Storage, file: &FoundFile, is_moved: bool) {
         let case = case_of(&file.facts);
         let (name, why) = (file.name.clone(), file.why.clone());
         if let Some(found) = file.segment.as_deref().filter(|_| is_read(file)) {
@@ -81,7 +88,7 @@ impl OpenReport {
             (RecoveryCase::DeliveredDamaged, _) | (_, RecoveryAction::Remove) => self.removed += 1,
             (RecoveryCase::Unreadable, _) => {
                 self.unreadable.push((name.clone(), why));
-                self.set_aside.push(name);
+                self.set_aside.extend(is_moved.then_some(name));
             }
             (_, RecoveryAction::SetAside) => self.set_aside.push(name),
             (_, RecoveryAction::LeaveAlone) => self.foreign.push(Foreign {

@@ -295,7 +295,7 @@ pub(crate) fn plan(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryP
     let mut files = Vec::new();
     let mut read = Vec::new();
     for file in looked.files {
-        report.note(storage, &file);
+        report.note(storage, &file, true);
         let case = cases::case_of(&file.facts);
         files.push(PlannedFile {
             name: file.name.clone(),
@@ -336,6 +336,10 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         mut journal,
         files,
     } = look(&**storage)?;
+    if store_file.is_some() {
+        // One that cannot be written is noticed before anything is changed.
+        drop(storage.open(file_name::STORE, true)?);
+    }
     let segments = Segments::of(apply::apply(&**storage, files, &mut report)?);
     let has_segments = !segments.targets.is_empty();
     report.note_store(store_file.as_ref(), &journal, has_segments);

@@ -238,7 +238,7 @@ impl Scan<'_> {
             (Ok(descriptor), None) => {
                 let survey = survey(&file, descriptor)?;
                 facts.claims = self.claims(survey.summary(), inspected.info.length);
-                facts.tail = tail_of(&survey);
+                facts.tail = tail_of(&survey, descriptor);
                 walked(&found.name, descriptor, survey, facts.tail, inspected.info)
             }
             (Err(_), None) => return Ok(()),
@@ -341,13 +341,15 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
 }
 
 /// What the walk says of the end of a segment.
-fn tail_of(survey: &Survey) -> Tail {
+fn tail_of(survey: &Survey, descriptor: &Descriptor) -> Tail {
     if survey.footer.is_some() {
         return Tail::FooterInside;
     }
     let in_doubt = survey.broken > 0 || survey.torn > 0 || survey.in_doubt.count() > 0;
     let unclear = is_damaged(survey) || in_doubt || !survey.holes.is_empty();
-    if unclear || survey.summary().count == 0 {
+    // One that is to replace others is not known to be complete: they count.
+    let replaces = !descriptor.replaces.is_empty();
+    if unclear || replaces || survey.summary().count == 0 {
         Tail::BlocksInDoubt
     } else {
         Tail::WholeBlocks
@@ -466,8 +468,7 @@ fn mark_copies(files: &mut [FoundFile], own: Option<Identity>) {
 
 /// A crash came between a segment that was sealed and the removal of those that it replaces.
 fn mark_replaced(files: &mut [FoundFile]) {
-    let sealed = [Tail::Footer, Tail::FooterInside];
-    let is_sealed = |file: &&FoundFile| is_read(file) && sealed.contains(&file.facts.tail);
+    let is_sealed = |file: &&FoundFile| is_read(file) && file.facts.tail == Tail::Footer;
     let segments = files.iter().filter(is_sealed);
     let segments = segments.filter_map(|file| file.segment.as_deref());
     let replaced: Vec<(TargetId, SegmentId)> = segments

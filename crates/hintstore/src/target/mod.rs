@@ -86,6 +86,11 @@ impl Target {
         }
     }
 
+    /// Whether its hints that wait for a retry are to be moved, or are being moved.
+    pub(crate) fn is_deferring(&self) -> bool {
+        *self.deferral.lock() == Deferral::Asked
+    }
+
     pub(crate) fn is_strict(&self) -> bool {
         self.strict.load(Acquire)
     }
@@ -108,13 +113,12 @@ impl Target {
     /// The first of its hints that has not ended; `next` is the one that is not accepted yet.
     pub(crate) fn oldest_pending(&self, next: Sequence) -> Option<Sequence> {
         let backlogs = self.backlogs();
-        let stored = backlogs
-            .iter()
-            .filter_map(|backlog| backlog.oldest_pending());
+        let each = backlogs.iter().map(|backlog| backlog.oldest_pending());
+        let stored = each.flatten().min();
         // In memory there may be more.
         let first = self.backlog.progress.lock().frontier.plus(1);
         let first = first.max(Sequence::first_of(next.epoch()));
-        stored.min().or_else(|| (first < next).then_some(first))
+        stored.or_else(|| (first < next).then_some(first))
     }
 
     /// The backlogs of its deferred segments. The list changes only under the progress of the target's

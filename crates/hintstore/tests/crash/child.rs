@@ -9,8 +9,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Config, Hint, HintStore, Level, Namespace, SystemClock, TargetId,
-    Truncate, UnixMillis,
+    Answer, Bytes, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock,
+    TargetId, Truncate, UnixMillis,
 };
 use hintstore_sim::Random;
 
@@ -111,9 +111,9 @@ fn append(store: &HintStore, numbers: &AtomicU64, mut random: Random) {
             LONG
         };
         let level = match random.below(4) {
-            0 => Level::Buffered,
-            1 | 2 => Level::Os,
-            _ => Level::Durable,
+            0 => Durability::Buffered,
+            1 | 2 => Durability::Os,
+            _ => Durability::Durable,
         };
         let (created, payload) = (SystemClock.wall(), payload(number));
         let hint =
@@ -126,7 +126,7 @@ fn append(store: &HintStore, numbers: &AtomicU64, mut random: Random) {
                 created: created.get(),
                 deadline: created.get() + i64::try_from(lives.as_millis()).unwrap(),
                 sequence: receipt.sequence.get(),
-                level: receipt.level,
+                level: receipt.durability,
             })),
             // Dead, fenced, or the disk is gone.
             Err(_) => thread::park_timeout(Duration::from_millis(1)),

@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Answer, Clock as _, End, HintStore, Ledger, Level, SystemClock};
+use hintstore::{Answer, Clock as _, Durability, End, HintStore, Ledger, SystemClock};
 use hintstore_sim::Random;
 
 use crate::{
@@ -60,7 +60,7 @@ fn main() {
 
 fn kill(rounds: u64) {
     let folder = Folder::new();
-    let mut crash = Crash::new(folder.0.join("store"), Level::Os);
+    let mut crash = Crash::new(folder.0.join("store"), Durability::Os);
     for _ in 0..rounds {
         // At times it is killed again before anybody looks, without a checkpoint in between.
         for _ in 0..=crash.random.below(2) {
@@ -94,7 +94,7 @@ fn cut(rounds: u64) {
         Ok(mounted) => mounted,
         Err(why) => return mount::skipped("ext4 in a file", &why),
     };
-    let mut crash = Crash::new(mounted.at.join("store"), Level::Durable);
+    let mut crash = Crash::new(mounted.at.join("store"), Durability::Durable);
     for _ in 0..rounds {
         crash.round(|stops| power::cut(&mounted, stops));
         mounted.unmount().unwrap();
@@ -113,7 +113,7 @@ const IN_FLIGHT: u64 = 4;
 struct Crash {
     store: PathBuf,
     /// What was acknowledged at this level outlives the crash.
-    level: Level,
+    level: Durability,
     random: Random,
     rounds: u64,
     accepted: u64,
@@ -142,7 +142,7 @@ impl std::fmt::Display for Crash {
 }
 
 impl Crash {
-    fn new(store: PathBuf, level: Level) -> Self {
+    fn new(store: PathBuf, level: Durability) -> Self {
         let seed = SystemClock.entropy();
         println!("seed {seed}");
         Self {
@@ -224,7 +224,7 @@ impl Crash {
             match word {
                 Word::Accepted(hint) => {
                     self.accepted += 1;
-                    self.in_memory += u64::from(hint.level == Level::Buffered);
+                    self.in_memory += u64::from(hint.level == Durability::Buffered);
                     accepted.push(hint.clone());
                 }
                 Word::Sync {
@@ -235,7 +235,7 @@ impl Crash {
                     let covered = syncing.remove(target).unwrap_or(0);
                     for hint in accepted.iter_mut().take(covered) {
                         if hint.target == *target {
-                            hint.level = Level::Durable;
+                            hint.level = Durability::Durable;
                         }
                     }
                 }
@@ -337,7 +337,7 @@ impl Crash {
             let (before, now) = (self.books.ends.get(end), books.ends.get(end));
             assert!(now >= before, "{end:?}: {now} after {before}");
         }
-        if self.level == Level::Os {
+        if self.level == Durability::Os {
             let in_memory = std::mem::take(&mut self.in_memory);
             // A kill tears at most what was on its way to the kernel.
             let torn = books.ends.get(End::Lost) - self.books.ends.get(End::Lost);

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use hintstore::Level;
+use hintstore::Durability;
 
 /// A hint that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(crate) struct Accepted {
     pub(crate) created: i64,
     pub(crate) deadline: i64,
     pub(crate) sequence: u64,
-    pub(crate) level: Level,
+    pub(crate) level: Durability,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,9 +134,9 @@ impl fmt::Display for Word {
                 hint.deadline,
                 hint.sequence,
                 match hint.level {
-                    Level::Buffered => 0,
-                    Level::Os => 1,
-                    Level::Durable => 2,
+                    Durability::Buffered => 0,
+                    Durability::Os => 1,
+                    _ => 2,
                 }
             ),
             Self::Ends(number) => write!(f, "ends {number}"),
@@ -191,9 +191,9 @@ impl FromStr for Word {
                 deadline: next(words)?,
                 sequence: next(words)?,
                 level: match next(words)? {
-                    0_u8 => Level::Buffered,
-                    1 => Level::Os,
-                    _ => Level::Durable,
+                    0_u8 => Durability::Buffered,
+                    1 => Durability::Os,
+                    _ => Durability::Durable,
                 },
             }),
             Some("ends") => Self::Ends(next(words)?),

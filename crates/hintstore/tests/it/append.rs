@@ -3,25 +3,25 @@
 use std::{io, sync::Arc, thread, time::Duration};
 
 use hintstore::{
-    AppendError, Bytes, Cap, Clock as _, Config, Hint, HintStore, Level, Refusal, Storage as _,
-    SystemClock,
+    AppendError, Bytes, Cap, Clock as _, Config, Durability, Hint, HintStore, Refusal,
+    Storage as _, SystemClock,
 };
 use hintstore_sim::{Crash, Fault, FaultOn};
 
 use crate::harness::{LONG, START, World, small_config, target};
 
 #[test]
-fn a_hint_that_is_too_large_comes_back_and_takes_no_sequence() {
+fn a_hint_that_is_too_large_takes_no_sequence() {
     let mut world = World::opened(small_config());
     let payload = vec![1; 700 << 10];
     let hint = Hint::new(target(0), START, LONG, &payload);
     let limit = Bytes::kib(600);
-    let refused = AppendError::Refused {
-        hint,
-        reason: Refusal::TooLarge { limit },
-    };
-    assert_eq!(world.store().append(hint, Level::Buffered), Err(refused));
-    assert!(world.append(0, 599 << 10, Level::Durable));
+    let refused = AppendError::Refused(Refusal::TooLarge { limit });
+    assert_eq!(
+        world.store().append(hint, Durability::Buffered),
+        Err(refused)
+    );
+    assert!(world.append(0, 599 << 10, Durability::Durable));
     assert_eq!(world.store().ledger().accepted, 1);
     world.drain(1);
     world.assert_right();
@@ -43,7 +43,7 @@ fn every_segment_of_a_busy_target_finds_its_file_prepared() {
     };
     let spares = |world: &World| files(world, |name| name.starts_with("spare-"));
     for number in 0..16 {
-        assert!(world.append(0, 590 << 10, Level::Os));
+        assert!(world.append(0, 590 << 10, Durability::Os));
         world.runner.run();
         // From the first quarter of the first segment on there is always one, and never many.
         // The write that fills a segment goes beyond it, and reserves nothing.
@@ -61,7 +61,7 @@ fn small_segments_take_no_more_than_they_hold() {
     config.segment_bytes = Bytes::kib(4);
     let mut world = World::opened(config);
     for _ in 0..40 {
-        assert!(world.append(0, 5 << 10, Level::Os));
+        assert!(world.append(0, 5 << 10, Durability::Os));
         world.runner.run();
     }
     let used = world.store().snapshot().targets[0].bytes;
@@ -69,11 +69,23 @@ fn small_segments_take_no_more_than_they_hold() {
 }
 
 #[test]
+fn a_receipt_of_an_earlier_opening_is_in_doubt() {
+    let mut world = World::opened(small_config());
+    let payload = World::payload(1, 10);
+    let hint = Hint::new(target(0), START, LONG, &payload);
+    let receipt = world.store().append(hint, Durability::Buffered).unwrap();
+    world.crash(Crash::Kill);
+    world.open().unwrap();
+    let answer = world.store().wait(receipt, Durability::Durable);
+    assert_eq!(answer, Err(AppendError::InDoubt(receipt)));
+}
+
+#[test]
 fn each_level_survives_what_it_says() {
     for (level, crash, survives) in [
-        (Level::Os, Crash::Kill, true),
-        (Level::Buffered, Crash::Kill, false),
-        (Level::Durable, Crash::Power { seed: 3 }, true),
+        (Durability::Os, Crash::Kill, true),
+        (Durability::Buffered, Crash::Kill, false),
+        (Durability::Durable, Crash::Power { seed: 3 }, true),
     ] {
         let mut world = World::opened(small_config());
         assert!(world.append(0, 50, level));
@@ -87,11 +99,11 @@ fn each_level_survives_what_it_says() {
 #[test]
 fn a_full_disk_is_entered_and_left() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 100, Level::Os));
+    assert!(world.append(0, 100, Durability::Os));
     world.disk.set_capacity(Some(world.disk.used()));
     let mut refused = 0;
     for _ in 0..40 {
-        refused += u32::from(!world.append(0, 500, Level::Os));
+        refused += u32::from(!world.append(0, 500, Durability::Os));
     }
     assert!(refused > 0);
     assert_eq!(
@@ -104,7 +116,7 @@ fn a_full_disk_is_entered_and_left() {
     world.disk.set_capacity(None);
     world.runner.advance(Duration::from_secs(1));
     assert_eq!(world.store().refusing(), None);
-    assert!(world.append(0, 500, Level::Durable));
+    assert!(world.append(0, 500, Durability::Durable));
     world.drain(1);
     world.assert_right();
 }
@@ -112,7 +124,7 @@ fn a_full_disk_is_entered_and_left() {
 #[test]
 fn a_failed_write_ends_the_segment_and_loses_nothing() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 100, Level::Durable));
+    assert!(world.append(0, 100, Durability::Durable));
     world.disk.fail(Fault {
         on: FaultOn::Write,
         after: 0,
@@ -120,8 +132,8 @@ fn a_failed_write_ends_the_segment_and_loses_nothing() {
         error: io::ErrorKind::Other,
         name: ".hints",
     });
-    assert!(world.append(0, 100, Level::Durable));
-    assert!(world.append(0, 100, Level::Durable));
+    assert!(world.append(0, 100, Durability::Durable));
+    assert!(world.append(0, 100, Durability::Durable));
     world.crash(Crash::Power { seed: 9 });
     world.open().unwrap();
     world.drain(1);
@@ -142,9 +154,9 @@ fn many_threads_on_one_target_get_an_order() {
                     let payload = format!("{thread} {number}");
                     let hint = Hint::new(target(0), created, LONG, payload.as_bytes());
                     let level = if number % 500 == 0 {
-                        Level::Durable
+                        Durability::Durable
                     } else {
-                        Level::Buffered
+                        Durability::Buffered
                     };
                     let receipt = store.append(hint, level).unwrap();
                     assert!(last < Some(receipt.sequence));

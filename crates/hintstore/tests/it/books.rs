@@ -1,6 +1,6 @@
 //! The books after a crash: what has ended ends once, whichever of the two finds it missing.
 
-use hintstore::{Answer, End, HintStore, Level, Sequence, Truncate};
+use hintstore::{Answer, Durability, End, HintStore, Sequence, Truncate};
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
@@ -21,7 +21,7 @@ fn drain(store: &HintStore) -> u64 {
 fn with_holes() -> (World, Vec<Sequence>) {
     let mut world = World::opened(small_config());
     for _ in 0..6 {
-        assert!(world.append(0, 100, Level::Durable));
+        assert!(world.append(0, 100, Durability::Durable));
     }
     let page = world.store().page(target(0)).unwrap().unwrap();
     let sequences: Vec<_> = page.hints().map(|hint| hint.key.sequence).collect();
@@ -110,12 +110,12 @@ fn damage_to_what_was_delivered_is_not_counted() {
     let mut world = World::opened(small_config());
     for _ in 0..4 {
         // A block each.
-        assert!(world.append(0, 100, Level::Durable));
+        assert!(world.append(0, 100, Durability::Durable));
     }
     world.deliver(0, |_| false, |_| false);
     world.checkpoint();
     // One more, so that the segment stays.
-    assert!(world.append(0, 100, Level::Durable));
+    assert!(world.append(0, 100, Durability::Durable));
     world.crash(Crash::Kill);
     let name = segment(&world);
     world.disk.damage(&name, |bytes| bytes[512 + 4] ^= 1);
@@ -137,12 +137,12 @@ fn a_segment_that_expired_whole_ends_once() {
     for operation in 0..25 {
         for seed in 0..3 {
             let mut world = World::opened(small_config());
-            assert!(world.append(0, 100, Level::Durable));
+            assert!(world.append(0, 100, Durability::Durable));
             world.close_and_open();
             // So many segments that what names them takes more than a sector.
             for _ in 0..12 {
                 let short = std::time::Duration::from_secs(60);
-                assert!(world.append_living(0, 100, Level::Durable, short));
+                assert!(world.append_living(0, 100, Durability::Durable, short));
                 world.close_and_open();
             }
             world
@@ -169,9 +169,9 @@ fn a_segment_that_expired_whole_ends_once() {
 #[test]
 fn a_table_that_a_crash_tore_is_lost_and_no_damage() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 100, Level::Durable));
+    assert!(world.append(0, 100, Durability::Durable));
     for _ in 0..3 {
-        assert!(world.append(0, 100, Level::Os));
+        assert!(world.append(0, 100, Durability::Os));
     }
     world.crash(Crash::Kill);
     let name = segment(&world);
@@ -273,7 +273,7 @@ fn copies_that_were_merged_behind_an_older_journal_are_delivered() {
     let named: Vec<String> = world.disk.names();
     // More of the same, until all that was named before is merged into another.
     for _ in 0..60 {
-        world.append_batch(40, 1, Level::Durable);
+        world.append_batch(40, 1, Durability::Durable);
         for _ in 0..40 {
             world.deliver(0, |number| number % 2 == 0, |_| false);
         }

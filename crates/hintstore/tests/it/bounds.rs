@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hintstore::{
-    AppendError, Bytes, Cap, Clock as _, End, Environment, Hint, HintStore, Level, Refusal, Scope,
-    Storage as _, SystemClock, Threads, Truncate,
+    AppendError, Bytes, Cap, Clock as _, Durability, End, Environment, Hint, HintStore, Refusal,
+    Scope, Storage as _, SystemClock, Threads, Truncate,
 };
 use hintstore_sim::{Crash, Random, SimStorage};
 
@@ -14,13 +14,9 @@ const HOUR: Duration = Duration::from_hours(1);
 
 fn refusal(world: &World, to: u128) -> Option<Refusal> {
     let hint = Hint::new(target(to), world.clock.wall(), LONG, b"1 x").namespace(namespace(1));
-    let answer = world.store().append(hint, Level::Buffered);
-    if let Err(AppendError::Refused { hint: back, reason }) = answer {
-        assert_eq!(back, hint);
-        return Some(reason);
-    }
-    // It is in nobody's books: the test ends here.
-    None
+    // One that is taken is in nobody's books: the test ends there.
+    let answer = world.store().append(hint, Durability::Buffered);
+    answer.err()?.refusal()
 }
 
 #[test]
@@ -28,18 +24,18 @@ fn a_target_past_the_window_takes_no_more_until_what_is_old_is_gone() {
     let mut config = small_config();
     config.hint_window = Some(3 * HOUR);
     let mut world = World::opened(config);
-    assert!(world.append(0, 50, Level::Os));
-    assert!(world.append(1, 50, Level::Os));
+    assert!(world.append(0, 50, Durability::Os));
+    assert!(world.append(1, 50, Durability::Os));
     world.runner.advance(Duration::from_secs(2));
     while world.deliver(1, |_| false, |_| false) > 0 {}
     world.runner.advance(2 * HOUR);
-    assert!(world.append(0, 50, Level::Os));
+    assert!(world.append(0, 50, Durability::Os));
     world.runner.advance(Duration::from_mins(54));
-    assert!(world.append(0, 50, Level::Os));
+    assert!(world.append(0, 50, Durability::Os));
     world.runner.advance(Duration::from_mins(8));
     assert_eq!(refusal(&world, 0), Some(Refusal::PastWindow));
     // The other has nothing old.
-    assert!(world.append(1, 50, Level::Os));
+    assert!(world.append(1, 50, Durability::Os));
     // It flaps: up for a moment, and down. Nothing was delivered, so nothing opens.
     world.store().target_up(target(0));
     world.store().target_down(target(0));
@@ -56,7 +52,7 @@ fn a_target_past_the_window_takes_no_more_until_what_is_old_is_gone() {
             break;
         }
     }
-    assert!(world.append(0, 50, Level::Os));
+    assert!(world.append(0, 50, Durability::Os));
     world.drain(2);
     world.assert_right();
 }
@@ -67,7 +63,7 @@ fn hints_that_wait_for_a_retry_keep_the_window_closed() {
     config.hint_window = Some(HOUR);
     let mut world = World::opened(config);
     for _ in 0..200 {
-        assert!(world.append(0, 50, Level::Os));
+        assert!(world.append(0, 50, Durability::Os));
     }
     world.runner.advance(Duration::from_secs(1));
     for _ in 0..200 {
@@ -77,7 +73,7 @@ fn hints_that_wait_for_a_retry_keep_the_window_closed() {
     assert_eq!(refusal(&world, 0), Some(Refusal::PastWindow));
     while world.deliver(0, |_| false, |_| false) > 0 {}
     world.runner.advance(Duration::from_secs(2));
-    assert!(world.append(0, 50, Level::Os));
+    assert!(world.append(0, 50, Durability::Os));
     world.drain(1);
     world.assert_right();
 }
@@ -106,7 +102,7 @@ fn caps_hold_under_any_load_and_are_left_again() {
                 2 => world.checkpoint(),
                 _ => {
                     let length = random.below(2000) as usize;
-                    let level = [Level::Buffered, Level::Os, Level::Durable];
+                    let level = [Durability::Buffered, Durability::Os, Durability::Durable];
                     world.append(to, length, level[random.below(3) as usize]);
                 }
             }
@@ -131,7 +127,7 @@ fn caps_hold_under_any_load_and_are_left_again() {
         world.assert_right();
         let empty = world.store().snapshot();
         assert_eq!(empty.caps_entered, empty.caps_left, "seed {seed}");
-        assert!(world.append(0, 50, Level::Durable), "seed {seed}");
+        assert!(world.append(0, 50, Durability::Durable), "seed {seed}");
         world.drain(1);
         world.assert_right();
     }
@@ -153,7 +149,7 @@ fn many_targets_do_not_pass_a_cap_together() {
                 for of in 0..namespaces {
                     let hint = Hint::new(target(to), world.clock.wall(), LONG, b"a payload")
                         .namespace(namespace(of));
-                    let answer = world.store().append(hint, Level::Buffered);
+                    let answer = world.store().append(hint, Durability::Buffered);
                     refused += u32::from(answer.is_err());
                 }
             }
@@ -176,11 +172,11 @@ fn a_full_disk_truncates_what_is_in_memory_too() {
         config.flush_interval = HOUR;
         let mut world = World::opened(config);
         for _ in 0..40 {
-            assert!(world.append(0, 900, Level::Durable));
+            assert!(world.append(0, 900, Durability::Durable));
         }
         world.runner.advance(Duration::from_secs(later));
         for _ in 0..9 {
-            assert!(world.append(0, 900, Level::Buffered));
+            assert!(world.append(0, 900, Durability::Buffered));
         }
         world.disk.set_capacity(Some(world.disk.used()));
         let all = Truncate::default();
@@ -204,20 +200,20 @@ fn a_small_cap_is_used_and_never_stays_full() {
         let mut world = World::opened(config);
         for _ in 0..3 {
             // Quickly, so that its slabs grow as large as they can; then at leisure.
-            while world.append(0, 900, Level::Buffered) {}
+            while world.append(0, 900, Durability::Buffered) {}
             world.runner.advance(Duration::from_secs(1));
-            while world.append(0, 900, Level::Os) {}
+            while world.append(0, 900, Durability::Os) {}
             let used = world.store().snapshot().targets[0].bytes;
             assert!(used <= Bytes::kib(kib), "{kib}: {used:?}");
             assert!(used >= Bytes::kib(kib * 3 / 4 - 24), "{kib}: {used:?}");
             // A hint that is too large for what is left keeps no small one out.
-            assert!(!world.append(0, 500_000, Level::Os) || kib == 1024);
+            assert!(!world.append(0, 500_000, Durability::Os) || kib == 1024);
             world.truncate(Truncate::default());
             world.runner.advance(Duration::from_secs(1));
             world.checkpoint();
             assert_eq!(world.store().snapshot().targets[0].bytes, Bytes::new(0));
         }
-        assert!(world.append(0, 900, Level::Os), "{kib}");
+        assert!(world.append(0, 900, Durability::Os), "{kib}");
         world.drain(1);
         world.assert_right();
     }
@@ -243,8 +239,8 @@ fn a_full_disk_truncates_while_others_seal() {
             let hint = Hint::new(target(0), SystemClock.wall(), LONG, &[7; 900]);
             store.append(hint, level).unwrap();
         };
-        (0..12).for_each(|_| append(Level::Durable));
-        (0..3).for_each(|_| append(Level::Buffered));
+        (0..12).for_each(|_| append(Durability::Durable));
+        (0..3).for_each(|_| append(Durability::Buffered));
         disk.set_capacity(Some(disk.used()));
         store.truncate(&Truncate::default()).unwrap();
         assert_eq!(store.ledger().pending(), 0, "round {round}");
@@ -261,7 +257,7 @@ fn the_device_keeps_its_floor_free() {
     world.open().unwrap();
     let mut refused = 0;
     for _ in 0..4000 {
-        refused += u32::from(!world.append(0, 2000, Level::Os));
+        refused += u32::from(!world.append(0, 2000, Durability::Os));
         assert!(world.disk.used() <= (5 << 20) + (64 << 10));
     }
     assert!(refused > 0);
@@ -271,7 +267,7 @@ fn the_device_keeps_its_floor_free() {
     world.drain(1);
     world.runner.advance(Duration::from_secs(2));
     assert_eq!(world.store().snapshot().caps_left, 1);
-    assert!(world.append(0, 2000, Level::Os));
+    assert!(world.append(0, 2000, Durability::Os));
     world.drain(1);
     world.assert_right();
 }
@@ -288,10 +284,10 @@ fn accepting_is_switched_off_and_on_by_target_group_and_namespace() {
         world.store().accept(scope, false);
         assert_eq!(refusal(&world, 0), Some(Refusal::Disabled), "{scope:?}");
         if scope == Scope::Group("east") {
-            assert!(world.append(1, 50, Level::Os));
+            assert!(world.append(1, 50, Durability::Os));
         }
         world.store().accept(scope, true);
-        assert!(world.append(0, 50, Level::Os), "{scope:?}");
+        assert!(world.append(0, 50, Durability::Os), "{scope:?}");
     }
     world.drain(2);
     world.assert_right();
@@ -300,14 +296,14 @@ fn accepting_is_switched_off_and_on_by_target_group_and_namespace() {
 #[test]
 fn refusals_are_counted_by_target_from_the_first_on() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 50, Level::Durable));
+    assert!(world.append(0, 50, Durability::Durable));
     world.crash(Crash::Kill);
     world.open().unwrap();
     world.store().accept(Scope::All, false);
     // Nothing was appended to it since the store was opened, nor ever to the other.
     for to in [0, 7] {
         assert_eq!(refusal(&world, to), Some(Refusal::Disabled));
-        assert!(!world.append(to, 50, Level::Durable));
+        assert!(!world.append(to, 50, Durability::Durable));
     }
     let snapshot = world.store().snapshot();
     assert_eq!(snapshot.refused.get(Refusal::Disabled), 4);
@@ -324,11 +320,14 @@ fn no_more_hints_wait_than_may() {
     let hint = |to| Hint::new(target(to), world.clock.wall(), LONG, b"a payload");
     let batch = |targets: &[u128]| {
         let hints: Vec<_> = targets.iter().map(|to| hint(*to)).collect();
-        let batch = world.store().append_batch(&hints, Level::Os);
-        (batch.receipts.len(), batch.refused)
+        let batch = world.store().append_batch(&hints, Durability::Os);
+        let refused = batch.iter().filter_map(|taken| taken.err()?.refusal());
+        let refused = refused.collect::<Vec<_>>();
+        (batch.len() - refused.len(), refused.first().copied())
     };
     assert_eq!(batch(&[0, 1, 0, 0]), (4, None));
-    assert_eq!(batch(&[0, 1, 0, 0, 0, 1]), (4, Some(Refusal::Overloaded)));
+    // One target that is full stops no other.
+    assert_eq!(batch(&[0, 1, 0, 0, 0, 1]), (5, Some(Refusal::Overloaded)));
     assert_eq!(batch(&[0, 1, 2, 3, 4, 5]), (5, Some(Refusal::Overloaded)));
     assert_eq!(world.store().snapshot().in_flight, 0);
 }
@@ -337,7 +336,7 @@ fn no_more_hints_wait_than_may() {
 fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
     let mut world = World::opened(small_config());
     for _ in 0..9 {
-        assert!(world.append(0, 50, Level::Durable));
+        assert!(world.append(0, 50, Durability::Durable));
     }
     world.runner.advance(Duration::from_secs(1));
     world
@@ -357,7 +356,7 @@ fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
     world.assert_right();
     assert_eq!(world.store().ledger().ended(End::Fenced), 3);
     world.runner.advance(HOUR);
-    assert!(world.append(0, 50, Level::Os));
+    assert!(world.append(0, 50, Durability::Os));
 }
 
 #[test]
@@ -367,13 +366,15 @@ fn one_hint_for_several_targets_is_each_ones_own() {
     world.store().accept(Scope::Group("east"), false);
     let targets = [target(0), target(1), target(2)];
     let hint = Hint::new(target(9), START, LONG, b"the same for all");
-    let results = world.store().append_for(&hint, &targets, Level::Durable);
-    assert_eq!(results[1], Err(Refusal::Disabled));
+    let results = world
+        .store()
+        .append_for(&hint, &targets, Durability::Durable);
+    assert_eq!(results[1], Err(Refusal::Disabled.into()));
     for at in [0, 2] {
         let receipt = results[at].as_ref().unwrap();
         assert_eq!(
-            (receipt.target, receipt.level),
-            (targets[at], Level::Durable)
+            (receipt.target, receipt.durability),
+            (targets[at], Durability::Durable)
         );
         let page = world.store().page(targets[at]).unwrap().unwrap();
         let hint = page.hints().next().unwrap();
@@ -389,11 +390,11 @@ fn a_hint_that_is_dead_on_arrival_is_refused() {
     let payload = World::payload(1, 10);
     let hint = Hint::new(target(0), START, Duration::from_secs(5), &payload);
     world.runner.advance(Duration::from_secs(10));
-    let refused = AppendError::Refused {
-        hint,
-        reason: Refusal::Expired,
-    };
-    assert_eq!(world.store().append(hint, Level::Buffered), Err(refused));
+    let refused = AppendError::Refused(Refusal::Expired);
+    assert_eq!(
+        world.store().append(hint, Durability::Buffered),
+        Err(refused)
+    );
     world.drain(1);
 }
 
@@ -401,7 +402,7 @@ fn a_hint_that_is_dead_on_arrival_is_refused() {
 fn what_is_set_aside_counts_until_an_operator_takes_it_away() {
     let mut world = World::opened(small_config());
     for _ in 0..20 {
-        assert!(world.append(0, 2000, Level::Os));
+        assert!(world.append(0, 2000, Durability::Os));
     }
     let before = world.store().snapshot().disk_used;
     while world.deliver(0, |_| false, |_| true) > 0 {}
@@ -450,13 +451,13 @@ fn prepared_files_give_way_to_hints() {
         // To a busy target until there is hardly room for one more file, then to others, which do
         // not fill a segment.
         while world.store().snapshot().disk_used < Bytes::mib(11) {
-            assert!(world.append(0, 300 << 10, Level::Os));
+            assert!(world.append(0, 300 << 10, Durability::Os));
             world.runner.run();
         }
         assert_eq!(spares(), 1);
         let mut others = (1..40).cycle();
         let mut given_way_at = None;
-        while world.append(others.next().unwrap(), 10 << 10, Level::Os) {
+        while world.append(others.next().unwrap(), 10 << 10, Durability::Os) {
             if spares() == 0 && given_way_at.is_none() {
                 given_way_at = Some(disk.used());
             }

@@ -1,6 +1,6 @@
 //! Damage is contained, counted and kept: a flipped bit anywhere costs little, and nothing hangs.
 
-use hintstore::{Bytes, End, Level};
+use hintstore::{Bytes, Durability, End};
 use hintstore_env::Storage as _;
 use hintstore_sim::Random;
 
@@ -9,7 +9,7 @@ use crate::harness::{World, small_config};
 fn filled() -> World {
     let mut world = World::opened(small_config());
     for _ in 0..12 {
-        world.append_batch(10, 1, Level::Durable);
+        world.append_batch(10, 1, Durability::Durable);
     }
     let store = world.store.take().unwrap();
     store.close().unwrap();
@@ -76,7 +76,7 @@ fn damage_that_is_found_ahead_of_the_reader_costs_the_same() {
         config.page_bytes = Bytes::kib(100);
         let mut world = World::opened(config);
         for _ in 0..2500 {
-            assert!(world.append(0, 1000, Level::Buffered));
+            assert!(world.append(0, 1000, Durability::Buffered));
         }
         world.store.take().unwrap().close().unwrap();
         let name = segments(&world).remove(0);
@@ -171,7 +171,7 @@ fn a_segment_that_somebody_removed_is_counted_and_holds_up_nothing() {
     let names = segments(&world);
     world.disk.unlink(names.first().unwrap()).unwrap();
     while world.deliver(0, |_| false, |_| false) > 0 {}
-    world.append(0, 3, Level::Os);
+    world.append(0, 3, Durability::Os);
     assert_eq!(world.deliver(0, |_| false, |_| false), 1);
     world.checkpoint();
     let books = world.store().ledger();
@@ -198,9 +198,9 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
         let payload = [number as u8; 200];
         let hint = Hint::new(target, SystemClock.wall(), crate::harness::LONG, &payload);
         let level = if number % 100 == 0 {
-            Level::Os
+            Durability::Os
         } else {
-            Level::Buffered
+            Durability::Buffered
         };
         store.append(hint, level).unwrap();
     }

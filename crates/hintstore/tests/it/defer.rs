@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hintstore::{Answer, Bytes, End, Hint, Level, Truncate};
+use hintstore::{Answer, Bytes, Durability, End, Hint, Truncate};
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
@@ -17,7 +17,7 @@ fn hint_files(world: &World) -> usize {
 pub(crate) fn stubborn() -> World {
     let mut world = World::opened(small_config());
     for _ in 0..25 {
-        world.append_batch(40, 1, Level::Durable);
+        world.append_batch(40, 1, Durability::Durable);
     }
     for _ in 0..400 {
         world.deliver(0, |number| number % 2 == 0, |_| false);
@@ -124,7 +124,7 @@ fn dead_letters_beyond_their_cap_leave_a_loss_in_the_journal() {
     let payload = [7; 300];
     for _ in 0..1000 {
         let hint = Hint::new(target(0), world.clock.wall(), LONG, &payload);
-        world.store().append(hint, Level::Durable).unwrap();
+        world.store().append(hint, Durability::Durable).unwrap();
     }
     while let Some(page) = world.store().page(target(0)).unwrap() {
         let rejected = page.hints().fold(Answer::delivered(), |answer, hint| {
@@ -149,7 +149,7 @@ fn a_target_at_its_cap_is_drained_past_hints_that_wait() {
     config.disk.target = Some(Bytes::kib(512));
     let mut world = World::opened(config);
     let mut count = 0;
-    while world.append(0, 900, Level::Os) {
+    while world.append(0, 900, Durability::Os) {
         count += 1;
     }
     assert!(count > 250, "{count}");
@@ -164,7 +164,7 @@ fn a_target_at_its_cap_is_drained_past_hints_that_wait() {
     assert!(pending <= count / 2 + 1, "{pending} of {count}");
     // There is room again.
     world.runner.advance(Duration::from_secs(2));
-    assert!(world.append(0, 900, Level::Os));
+    assert!(world.append(0, 900, Durability::Os));
     world.drain(1);
     world.assert_right();
 }

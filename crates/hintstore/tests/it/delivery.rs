@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Answer, Completion, Delivery, End, Level, Page, Truncate};
+use hintstore::{Answer, Completion, Delivery, Durability, End, Page, Truncate};
 use hintstore_sim::Crash;
 
 use crate::harness::{World, small_config, target};
@@ -13,7 +13,7 @@ use crate::harness::{World, small_config, target};
 #[test]
 fn a_rejected_hint_becomes_a_dead_letter_and_blocks_nobody() {
     let mut world = World::opened(small_config());
-    world.append_batch(20, 1, Level::Os);
+    world.append_batch(20, 1, Durability::Os);
     while world.deliver(0, |_| false, |number| number == 7) > 0 {}
     let books = world.store().ledger();
     assert_eq!(
@@ -32,7 +32,7 @@ fn a_rejected_hint_becomes_a_dead_letter_and_blocks_nobody() {
 #[test]
 fn what_was_checkpointed_is_not_sent_again_and_the_rest_is() {
     let mut world = World::opened(small_config());
-    world.append_batch(20, 1, Level::Durable);
+    world.append_batch(20, 1, Durability::Durable);
     assert_eq!(world.deliver(0, |number| number == 5, |_| false), 20);
     world.checkpoint();
     world.crash(Crash::Power { seed: 5 });
@@ -46,7 +46,7 @@ fn what_was_checkpointed_is_not_sent_again_and_the_rest_is() {
 #[test]
 fn a_page_that_is_dropped_comes_again() {
     let mut world = World::opened(small_config());
-    world.append_batch(5, 1, Level::Os);
+    world.append_batch(5, 1, Durability::Os);
     drop(world.store().page(target(0)).unwrap().unwrap());
     assert_eq!(world.deliver(0, |_| false, |_| false), 5);
     world.drain(1);
@@ -57,7 +57,7 @@ fn a_page_that_is_dropped_comes_again() {
 fn reading_goes_on_while_the_same_target_is_written() {
     let mut world = World::opened(small_config());
     for round in 0..50 {
-        world.append_batch(7, 1, Level::Os);
+        world.append_batch(7, 1, Durability::Os);
         assert!(world.deliver(0, |n| n % 10 == round % 10, |_| false) > 0);
     }
     world.drain(1);
@@ -68,7 +68,7 @@ fn reading_goes_on_while_the_same_target_is_written() {
 #[test]
 fn a_strict_order_stops_at_the_first_retry() {
     let mut world = World::opened(small_config());
-    world.append_batch(60, 1, Level::Os);
+    world.append_batch(60, 1, Durability::Os);
     world.store().strict_order(target(0), true);
     let numbers =
         |page: &Page| -> Vec<u64> { page.hints().map(|hint| hint.key.sequence.get()).collect() };
@@ -103,7 +103,7 @@ fn a_page_says_until_when_it_may_be_sent() {
     let mut world = World::opened(small_config());
     let second = Duration::from_secs(1);
     for lives in [300, 200, 250] {
-        world.append_living(0, 10, Level::Os, lives * second);
+        world.append_living(0, 10, Durability::Os, lives * second);
     }
     let page = world.store().page(target(0)).unwrap().unwrap();
     let earliest = crate::harness::START.saturating_add(200 * second);
@@ -119,7 +119,7 @@ fn a_page_says_until_when_it_may_be_sent() {
 fn files_go_when_their_hints_have() {
     let mut world = World::opened(small_config());
     for _ in 0..60 {
-        world.append(0, 900, Level::Durable);
+        world.append(0, 900, Durability::Durable);
     }
     world.runner.advance(Duration::from_secs(2));
     let segments = |world: &World| {
@@ -142,12 +142,12 @@ fn files_go_when_their_hints_have() {
 #[test]
 fn truncation_spares_what_comes_after_it() {
     let mut world = World::opened(small_config());
-    world.append_batch(30, 2, Level::Durable);
+    world.append_batch(30, 2, Durability::Durable);
     world.truncate(Truncate {
         target: Some(target(0)),
         ..Truncate::default()
     });
-    world.append_batch(4, 2, Level::Durable);
+    world.append_batch(4, 2, Durability::Durable);
     world.crash(Crash::Power { seed: 2 });
     world.open().unwrap();
     assert_eq!(world.store().ledger().ended(End::Discarded), 15);
@@ -183,7 +183,7 @@ fn a_delivery_that_panics_has_its_page_again_and_ends_no_other() {
     let mut world = World::opened(small_config());
     let careless = Arc::new(Careless(Mutex::new(1)));
     world.store().deliver_by(careless).unwrap();
-    world.append_batch(20, 2, Level::Os);
+    world.append_batch(20, 2, Durability::Os);
     for to in [0, 1] {
         world.store().target_up(target(to));
     }
@@ -198,7 +198,7 @@ fn a_hung_target_holds_nobody_up() {
     let mut world = World::opened(small_config());
     let slow = Arc::new(Slow::default());
     world.store().deliver_by(slow.clone()).unwrap();
-    world.append_batch(20, 2, Level::Os);
+    world.append_batch(20, 2, Durability::Os);
     world.store().target_up(target(0));
     world.runner.run();
     assert_eq!(slow.0.lock().unwrap().len(), 1);
@@ -227,7 +227,7 @@ fn a_page_that_delivery_drops_comes_again_after_a_rest() {
     let mut world = World::opened(small_config());
     let slow = Arc::new(Slow::default());
     world.store().deliver_by(slow.clone()).unwrap();
-    world.append_batch(5, 1, Level::Os);
+    world.append_batch(5, 1, Durability::Os);
     world.store().target_up(target(0));
     for _ in 0..3 {
         world.runner.run();
@@ -245,9 +245,9 @@ fn a_page_that_delivery_drops_comes_again_after_a_rest() {
 #[test]
 fn what_is_discarded_while_its_page_is_out_ends_once() {
     let mut world = World::opened(small_config());
-    world.append_batch(20, 1, Level::Durable);
+    world.append_batch(20, 1, Durability::Durable);
     for answered in [false, true] {
-        world.append_batch(20, 1, Level::Durable);
+        world.append_batch(20, 1, Durability::Durable);
         let page = world.store().page(target(0)).unwrap().unwrap();
         let done = world.store().truncate(&Truncate::default()).unwrap();
         assert!(done[0].hints >= 20, "{done:?}");
@@ -269,7 +269,7 @@ fn what_is_discarded_while_its_page_is_out_ends_once() {
 #[test]
 fn a_segment_that_is_sealed_after_its_delivery_goes_by_itself() {
     let mut world = World::opened(small_config());
-    world.append_batch(5, 1, Level::Durable);
+    world.append_batch(5, 1, Durability::Durable);
     world.drain(1);
     let open = |world: &World| world.disk.names().iter().any(|n| n.ends_with(".hints"));
     assert!(open(&world));

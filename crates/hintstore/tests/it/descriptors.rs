@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use hintstore::{Answer, Clock as _, Config, Hint, HintStore, Level, SystemClock};
+use hintstore::{Answer, Clock as _, Config, Durability, Hint, HintStore, SystemClock};
 use hintstore_sim::{Crash, Fault, FaultOn};
 
 use crate::harness::{LONG, Scratch, World, small_config, target};
@@ -15,7 +15,8 @@ fn more_targets_than_descriptors_lose_nothing() {
         let mut world = World::opened(config);
         for round in 0..4 {
             for to in 0..40 {
-                let level = [Level::Durable, Level::Os, Level::Buffered][(to + round) % 3];
+                let level =
+                    [Durability::Durable, Durability::Os, Durability::Buffered][(to + round) % 3];
                 assert!(world.append(to as u128, 300 * round, level));
             }
             world.runner.advance(std::time::Duration::from_millis(300));
@@ -50,10 +51,10 @@ fn a_sync_that_fails_as_a_file_is_closed_is_not_forgotten() {
             name: ".hints",
         });
         for to in 0..12 {
-            world.append(to, 400, Level::Os);
+            world.append(to, 400, Durability::Os);
         }
         for to in 0..12 {
-            world.append(to, 400, Level::Durable);
+            world.append(to, 400, Durability::Durable);
         }
         world.crash(Crash::Power { seed: after });
         world.open().unwrap();
@@ -99,20 +100,20 @@ fn with_few_descriptors() {
             store.append(hint, level).unwrap();
         }
     };
-    append(Level::Durable);
+    append(Durability::Durable);
     // The embedder takes what is left: whatever the engine opens meets EMFILE, and it has to close one
     // of its own.
     let mut taken = Vec::new();
     while let Ok(pipe) = std::io::pipe() {
         taken.push(pipe);
     }
-    append(Level::Durable);
+    append(Durability::Durable);
     for to in (0..TARGETS).map(target) {
         let page = store.page(to).unwrap().unwrap();
         assert_eq!(page.len(), 2);
         store.acknowledge(page, &Answer::delivered()).unwrap();
     }
-    append(Level::Os);
+    append(Durability::Os);
     drop(taken);
     store.close().unwrap();
     let store = HintStore::open(config).unwrap();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Answer, Bytes, Clock as _, End, Hint, HintStore, Level, UnixMillis};
+use hintstore::{Answer, Bytes, Clock as _, Durability, End, Hint, HintStore, UnixMillis};
 use hintstore_env::{Boot, Next, Runner as _, Step, Waker};
 
 use crate::harness::{LONG, START, World, namespace, small_config, target};
@@ -15,8 +15,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn a_hint_is_delivered_before_its_deadline_and_never_after() {
     let mut world = World::opened(small_config());
-    world.append_living(0, 10, Level::Os, 10 * SECOND);
-    world.append_living(0, 10, Level::Os, 20 * SECOND);
+    world.append_living(0, 10, Durability::Os, 10 * SECOND);
+    world.append_living(0, 10, Durability::Os, 20 * SECOND);
     world.runner.advance(10 * SECOND);
     assert_eq!(world.deliver(0, |_| false, |_| false), 1);
     assert_eq!(world.store().ledger().ended(End::Expired), 1);
@@ -27,9 +27,9 @@ fn a_hint_is_delivered_before_its_deadline_and_never_after() {
 fn a_segment_that_is_dead_as_a_whole_goes_unread() {
     let mut world = World::opened(small_config());
     for _ in 0..40 {
-        world.append_living(0, 900, Level::Durable, 30 * SECOND);
+        world.append_living(0, 900, Durability::Durable, 30 * SECOND);
     }
-    world.append(0, 10, Level::Durable);
+    world.append(0, 10, Durability::Durable);
     world.runner.advance(100 * SECOND);
     world.store().sweep().unwrap();
     let books = world.store().ledger();
@@ -44,7 +44,7 @@ fn a_segment_that_is_dead_as_a_whole_goes_unread() {
 #[test]
 fn a_lowered_maximum_counts_for_hints_that_are_there() {
     let mut world = World::opened(small_config());
-    world.append(0, 10, Level::Durable);
+    world.append(0, 10, Durability::Durable);
     world.config.max_lifetime = Some(5 * SECOND);
     world.close_and_open();
     world.runner.advance(5 * SECOND);
@@ -57,7 +57,7 @@ fn a_step_of_the_clock_holds_hints_until_it_is_confirmed() {
     let year = Duration::from_secs(365 * 86_400);
     for confirmed in [true, false] {
         let mut world = World::opened(small_config());
-        world.append(0, 10, Level::Os);
+        world.append(0, 10, Durability::Os);
         world.runner.advance(SECOND);
         world
             .clock
@@ -82,7 +82,7 @@ fn a_step_of_the_clock_holds_hints_until_it_is_confirmed() {
 #[test]
 fn what_was_held_goes_on_when_the_clock_is_back_where_it_was() {
     let mut world = World::opened(small_config());
-    world.append(0, 10, Level::Os);
+    world.append(0, 10, Durability::Os);
     world.runner.advance(SECOND);
     world
         .clock
@@ -100,7 +100,7 @@ fn a_dead_segment_between_living_ones_goes_and_the_order_stays() {
     let mut world = World::opened(small_config());
     for lives in [9000, 10, 9000] {
         for _ in 0..20 {
-            world.append_living(0, 900, Level::Durable, lives * SECOND);
+            world.append_living(0, 900, Durability::Durable, lives * SECOND);
         }
     }
     let before = world.disk.names().len();
@@ -125,7 +125,7 @@ fn a_rule_of_today_sweeps_what_it_made_dead_and_reads_each_footer_once() {
         config.gc_grace_now.extend((0..3).map(rule));
         let mut world = World::opened(config);
         for _ in 0..40 {
-            assert!(world.append(0, 900, Level::Durable));
+            assert!(world.append(0, 900, Durability::Durable));
         }
         world.runner.advance(Duration::from_secs(9));
         let sealed = world.store().snapshot().targets[0].segments;
@@ -176,9 +176,9 @@ fn a_dead_backlog_does_not_keep_others_from_the_books() {
     config.segment_bytes = Bytes::mib(4);
     let mut world = World::opened(config);
     for _ in 0..300 {
-        assert!(world.append_living(0, 900, Level::Os, 2 * SECOND));
+        assert!(world.append_living(0, 900, Durability::Os, 2 * SECOND));
     }
-    assert!(world.append(0, 900, Level::Os));
+    assert!(world.append(0, 900, Durability::Os));
     world.runner.advance(3 * SECOND);
     let watch = Arc::new(Watch(world.store().clone(), Mutex::default()));
     let first = Next::After(Duration::ZERO);
@@ -198,7 +198,7 @@ fn a_dead_backlog_does_not_keep_others_from_the_books() {
 fn an_hour_in_peace() -> World {
     let mut world = World::opened(small_config());
     for _ in 0..10 {
-        assert!(world.append(0, 100, Level::Durable));
+        assert!(world.append(0, 100, Durability::Durable));
     }
     for _ in 0..60 {
         world.runner.advance(Duration::from_mins(1));
@@ -226,7 +226,7 @@ fn clock_at_boot() {
         assert_eq!(store().ledger().pending(), 10, "{how}");
         // Nor is what a peer with the right time hands over refused as dead.
         let hint = Hint::new(target(0), right, LONG, b"from a peer");
-        assert!(store().append(hint, Level::Durable).is_ok(), "{how}");
+        assert!(store().append(hint, Durability::Durable).is_ok(), "{how}");
         if how == "by time" {
             // Nobody corrects it: then it is as right as a clock of this machine gets.
             world.runner.advance(Duration::from_mins(16));
@@ -256,7 +256,7 @@ fn clock_at_boot() {
 fn a_clock_that_boots_in_the_past_neither_sends_nor_ends_what_is_dead() {
     let mut world = World::opened(small_config());
     let short = Duration::from_mins(10);
-    assert!(world.append_living(0, 100, Level::Durable, short));
+    assert!(world.append_living(0, 100, Durability::Durable, short));
     world.runner.advance(Duration::from_mins(30));
     world.store.take().unwrap().close().unwrap();
     world.clock.reboot(Duration::from_mins(1));

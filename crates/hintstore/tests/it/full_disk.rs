@@ -13,7 +13,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Cap, Clock as _, Config, Hint, HintStore, Level, Refusal, SystemClock, TargetId,
+    Answer, Bytes, Cap, Clock as _, Config, Durability, Hint, HintStore, Refusal, SystemClock,
+    TargetId,
 };
 
 use crate::mount::{self, Mounted};
@@ -39,8 +40,8 @@ fn fill(store: &HintStore, numbers: &AtomicU64) -> BTreeSet<u64> {
                     payload.resize(5000, b' ');
                     let life = Duration::from_hours(240);
                     let hint = Hint::new(target(to), SystemClock.wall(), life, &payload);
-                    if let Ok(receipt) = store.append(hint, Level::Durable) {
-                        assert_eq!(receipt.level, Level::Durable);
+                    if let Ok(receipt) = store.append(hint, Durability::Durable) {
+                        assert_eq!(receipt.durability, Durability::Durable);
                         all.lock().unwrap().insert(number);
                         accepted = true;
                         continue;

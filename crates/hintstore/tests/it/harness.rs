@@ -8,8 +8,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, AppendError, Bytes, Config, End, Environment, Error, Hint, HintStore, Level, Namespace,
-    Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
+    Answer, AppendError, Bytes, Config, Durability, End, Environment, Error, Hint, HintStore,
+    Namespace, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::{
@@ -86,7 +86,7 @@ pub(crate) struct Attempt {
     pub(crate) target: TargetId,
     pub(crate) sequence: Option<Sequence>,
     /// What the caller was told; nothing where the append failed or was refused.
-    pub(crate) level: Option<Level>,
+    pub(crate) level: Option<Durability>,
     pub(crate) deadline: UnixMillis,
     pub(crate) fate: Fate,
     /// It was acknowledged once; whether that survived a crash is the checkpoint's business.
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// Appends one hint; true where it was accepted at its level.
-    pub(crate) fn append(&mut self, to: u128, length: usize, level: Level) -> bool {
+    pub(crate) fn append(&mut self, to: u128, length: usize, level: Durability) -> bool {
         self.append_living(to, length, level, LONG)
     }
 
@@ -196,7 +196,7 @@ impl World {
         &mut self,
         to: u128,
         length: usize,
-        level: Level,
+        level: Durability,
         gc_grace: Duration,
     ) -> bool {
         let (number, payload) = self.attempt(to, length, gc_grace);
@@ -210,7 +210,7 @@ impl World {
         let attempt = self.attempts.get_mut(&number).unwrap();
         match result {
             Ok(receipt) => {
-                assert!(receipt.level >= level);
+                assert!(receipt.durability >= level);
                 Self::told(attempt, receipt);
                 true
             }
@@ -218,8 +218,7 @@ impl World {
                 attempt.sequence = Some(receipt.sequence);
                 false
             }
-            Err(AppendError::Refused { hint: back, .. }) => {
-                assert_eq!(back, hint);
+            Err(_) => {
                 // Refused: it must never be seen.
                 self.attempts.remove(&number);
                 false
@@ -236,7 +235,7 @@ impl World {
 
     fn told(attempt: &mut Attempt, receipt: Receipt) {
         attempt.sequence = Some(receipt.sequence);
-        attempt.level = Some(receipt.level);
+        attempt.level = Some(receipt.durability);
     }
 
     fn attempt(&mut self, to: u128, length: usize, gc_grace: Duration) -> (u64, Vec<u8>) {
@@ -257,7 +256,7 @@ impl World {
         (number, Self::payload(number, length))
     }
 
-    pub(crate) fn append_batch(&mut self, count: u64, targets: u128, level: Level) {
+    pub(crate) fn append_batch(&mut self, count: u64, targets: u128, level: Durability) {
         let made: Vec<(u128, u64, Vec<u8>)> = (0..count)
             .map(|n| {
                 let to = u128::from(n) % targets;
@@ -274,13 +273,16 @@ impl World {
             })
             .collect();
         let batch = self.store().append_batch(&hints, level);
-        assert!(batch.refused.is_some() || batch.receipts.len() == hints.len());
-        for (at, (_, number, _)) in made.iter().enumerate() {
-            match batch.receipts.get(at) {
-                Some(receipt) => {
-                    Self::told(self.attempts.get_mut(number).unwrap(), *receipt);
+        assert_eq!(batch.len(), hints.len());
+        for ((_, number, _), outcome) in made.iter().zip(batch) {
+            let attempt = self.attempts.get_mut(number).unwrap();
+            match outcome {
+                Ok(receipt) => {
+                    assert!(receipt.durability >= level);
+                    Self::told(attempt, receipt);
                 }
-                None => drop(self.attempts.remove(number)),
+                Err(AppendError::InDoubt(receipt)) => attempt.sequence = Some(receipt.sequence),
+                Err(_) => drop(self.attempts.remove(number)),
             }
         }
     }
@@ -426,9 +428,9 @@ impl World {
     /// What a crash may take.
     fn forget(&mut self, crash: Crash) {
         let safe = if crash == Crash::Kill {
-            Level::Os
+            Durability::Os
         } else {
-            Level::Durable
+            Durability::Durable
         };
         for attempt in self.attempts.values_mut() {
             if attempt.fate == Fate::Acknowledged {
@@ -445,7 +447,7 @@ impl World {
             if attempt.fate == Fate::Acknowledged {
                 attempt.fate = Fate::Ended;
             }
-            attempt.level = attempt.level.map(|_| Level::Durable);
+            attempt.level = attempt.level.map(|_| Durability::Durable);
         }
         self.open().unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hintstore::{Level, Truncate};
+use hintstore::{Durability, Truncate};
 use hintstore_sim::{Broken, Crash, Random};
 
 use crate::harness::{World, namespace, small_config, target};
@@ -12,7 +12,8 @@ pub(crate) const TARGETS: u128 = 3;
 /// One random operation.
 pub(crate) fn operate(world: &mut World, random: &mut Random) {
     let to = u128::from(random.below(TARGETS as u64));
-    let level = [Level::Buffered, Level::Os, Level::Durable][random.below(3) as usize];
+    let level =
+        [Durability::Buffered, Durability::Os, Durability::Durable][random.below(3) as usize];
     match random.below(24) {
         0..=8 => {
             let length = match random.below(20) {

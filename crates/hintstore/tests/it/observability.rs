@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hintstore::{Level, Refusal, Truncate};
+use hintstore::{Durability, Refusal, Truncate};
 
 use crate::harness::{LONG, START, World, small_config, target};
 
@@ -13,10 +13,10 @@ fn the_snapshot_says_what_there_is() {
     let mut world = World::opened(config);
     for to in 0..3 {
         for _ in 0..20 {
-            assert!(world.append(to, 300, Level::Os));
+            assert!(world.append(to, 300, Durability::Os));
         }
     }
-    world.append(2, 700 << 10, Level::Os);
+    world.append(2, 700 << 10, Durability::Os);
     world.store().target_up(target(1));
     world.runner.advance(Duration::from_secs(2));
     while world.deliver(0, |_| false, |_| false) > 0 {}
@@ -58,11 +58,11 @@ fn the_windows_say_since_when() {
         (snapshot.unflushed_since, snapshot.unsynced_since)
     };
     assert_eq!(since(&world), (None, None));
-    assert!(world.append(0, 30, Level::Buffered));
+    assert!(world.append(0, 30, Durability::Buffered));
     assert_eq!(since(&world), (Some(START), None));
     world.runner.advance(Duration::from_secs(1));
     assert_eq!(since(&world), (None, Some(START)));
-    assert!(world.append(1, 30, Level::Buffered));
+    assert!(world.append(1, 30, Durability::Buffered));
     assert_eq!(since(&world).1, Some(START));
     world.runner.advance(Duration::from_secs(30));
     assert_eq!(since(&world), (None, None));
@@ -77,9 +77,9 @@ fn metrics_are_the_snapshot() {
 
     let mut world = World::opened(small_config());
     for _ in 0..7 {
-        assert!(world.append(0, 30, Level::Os));
+        assert!(world.append(0, 30, Durability::Os));
     }
-    world.append(0, 700 << 10, Level::Os);
+    world.append(0, 700 << 10, Durability::Os);
     while world.deliver(0, |number| number > 4, |_| false) > 3 {}
     let mut registry = Registry::default();
     let metrics = hintstore::prometheus::Metrics::of(world.store());

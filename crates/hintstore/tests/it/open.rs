@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Completion, Delivery, Error, Level, Page, Storage as _, Truncate,
+    Answer, Bytes, Clock as _, Completion, Delivery, Durability, Error, Page, Storage as _,
+    Truncate,
 };
 use hintstore_format::{
     SegmentId, Sequence, StoreId, UnixMillis,
@@ -41,7 +42,7 @@ fn copy(world: &World, from: &str, to: &str) {
 fn rolled(hints: u64) -> World {
     let mut world = World::opened(small_config());
     for _ in 0..hints {
-        assert!(world.append(0, 900, Level::Durable));
+        assert!(world.append(0, 900, Durability::Durable));
     }
     world
 }
@@ -52,8 +53,8 @@ fn a_store_that_is_dropped_leaves_nothing_in_memory() {
     let before = Arc::strong_count(&world.clock);
     for drop_only in [false, true] {
         world.open().unwrap();
-        world.append_batch(40, 3, Level::Buffered);
-        world.append_batch(40, 3, Level::Durable);
+        world.append_batch(40, 3, Durability::Buffered);
+        world.append_batch(40, 3, Durability::Durable);
         world.deliver(0, |number| number % 2 == 0, |_| false);
         if drop_only {
             world.disk.cut_at(0);
@@ -85,7 +86,7 @@ fn durable_books_are_exact_across_a_crash() {
     for seed in 0..30 {
         let mut world = World::opened(small_config());
         for _ in 0..5 {
-            world.append_batch(20, 2, Level::Durable);
+            world.append_batch(20, 2, Durability::Durable);
             world.deliver(0, |_| false, |_| false);
         }
         world.checkpoint();
@@ -115,7 +116,7 @@ fn many_segments_are_looked_at_side_by_side_and_none_is_missed() {
     config.memory = Bytes::mib(4);
     let mut world = World::opened(config);
     for to in 0..600 {
-        assert!(world.append(to, 50, Level::Durable));
+        assert!(world.append(to, 50, Durability::Durable));
     }
     let mut torn = segments(&world);
     torn.truncate(3);
@@ -141,7 +142,7 @@ fn many_segments_are_looked_at_side_by_side_and_none_is_missed() {
 #[test]
 fn opening_twice_after_a_crash_is_opening_once() {
     let mut world = World::opened(small_config());
-    world.append_batch(50, 3, Level::Os);
+    world.append_batch(50, 3, Durability::Os);
     world.crash(Crash::Kill);
     world.open().unwrap();
     let once = world.store().ledger();
@@ -207,7 +208,7 @@ fn a_store_file_that_is_lost_costs_no_sequence_twice() {
     assert_ne!(world.store().id(), before.0);
     assert_eq!(world.store().ledger().ends, before.1.ends);
     // Were its sequences those of before, delivery would pass it.
-    assert!(world.append(0, 50, Level::Durable));
+    assert!(world.append(0, 50, Durability::Durable));
     world.drain(1);
     world.assert_right();
 }
@@ -218,7 +219,7 @@ fn a_journal_that_was_taken_away_or_is_anothers_is_told() {
     // Another store has another identity.
     other.clock.entropy();
     other.open().unwrap();
-    other.append_batch(4, 1, Level::Durable);
+    other.append_batch(4, 1, Durability::Durable);
     while other.deliver(0, |_| false, |_| false) > 0 {}
     other.checkpoint();
     let file = other.disk.open("store.journal", false).unwrap();
@@ -360,7 +361,7 @@ fn the_journal_does_not_grow_with_the_openings() {
     let mut lengths = Vec::new();
     for _ in 0..8 {
         for _ in 0..20 {
-            world.append(0, 900, Level::Durable);
+            world.append(0, 900, Durability::Durable);
         }
         world.drain(1);
         world.close_and_open();

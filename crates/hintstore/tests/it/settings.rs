@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hintstore::{Bytes, Cap, Config, End, Error, Level, Refusal};
+use hintstore::{Bytes, Cap, Config, Durability, End, Error, Refusal};
 
 use hintstore_sim::Crash;
 
@@ -33,7 +33,7 @@ fn every_setting_is_documented_with_its_default() {
 #[test]
 fn settings_change_while_the_store_is_at_work() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 500, Level::Os));
+    assert!(world.append(0, 500, Durability::Os));
     let was = world.store().config();
     // A fixed one is refused by name, and nothing else of the call is taken.
     let refused = was.clone().with(|config| {
@@ -51,8 +51,8 @@ fn settings_change_while_the_store_is_at_work() {
         .with(|config| config.disk.total = Some(Bytes::kib(16)));
     let tight = tight.with(|config| config.disk.target = Some(Bytes::kib(16)));
     world.store().reconfigure(|config| *config = tight).unwrap();
-    world.append(0, 60_000, Level::Os);
-    assert!(!world.append(0, 60_000, Level::Os));
+    world.append(0, 60_000, Durability::Os);
+    assert!(!world.append(0, 60_000, Durability::Os));
     let full = Refusal::Full { cap: Cap::Total };
     assert!(world.store().snapshot().refused.get(full) > 0);
     world
@@ -60,7 +60,7 @@ fn settings_change_while_the_store_is_at_work() {
         .reconfigure(|config| *config = was.clone())
         .unwrap();
     world.runner.advance(Duration::from_secs(1));
-    assert!(world.append(0, 60_000, Level::Os));
+    assert!(world.append(0, 60_000, Durability::Os));
     // A shorter life counts for what is stored.
     let short = was.with(|config| config.max_lifetime = Some(Duration::from_secs(2)));
     world.store().reconfigure(|config| *config = short).unwrap();
@@ -82,9 +82,9 @@ fn a_shorter_interval_counts_at_once() {
         config.sync_interval = hour;
     });
     let mut world = World::opened(long);
-    assert!(world.append(0, 50, Level::Durable));
-    assert!(world.append(1, 50, Level::Os));
-    assert!(world.append(2, 50, Level::Buffered));
+    assert!(world.append(0, 50, Durability::Durable));
+    assert!(world.append(1, 50, Durability::Os));
+    assert!(world.append(2, 50, Durability::Buffered));
     assert_eq!(world.deliver(0, |_| false, |_| false), 1);
     world.runner.advance(Duration::from_mins(1));
     let before = world.store().snapshot();

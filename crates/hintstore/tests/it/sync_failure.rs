@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use hintstore::{Bytes, End, Level};
+use hintstore::{Bytes, Durability, End};
 use hintstore_env::Clock as _;
 use hintstore_sim::{Broken, Crash, Fault, FaultOn, Random};
 
@@ -25,7 +25,8 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
     world.broken = broken;
     world.open().unwrap();
     for _ in 0..30 {
-        let level = [Level::Buffered, Level::Os, Level::Durable][random.below(3) as usize];
+        let level =
+            [Durability::Buffered, Durability::Os, Durability::Durable][random.below(3) as usize];
         if random.one_in(5) {
             let name = if random.one_in(3) {
                 "journal"
@@ -99,9 +100,9 @@ fn an_engine_that_tries_a_failed_sync_again_is_caught() {
 #[test]
 fn a_durable_append_survives_one_failed_sync() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 10, Level::Os));
+    assert!(world.append(0, 10, Durability::Os));
     fail_sync(&world, 0, 1, ".hints");
-    assert!(world.append(0, 10, Level::Durable));
+    assert!(world.append(0, 10, Durability::Durable));
     world.crash(Crash::Power { seed: 1 });
     world.open().unwrap();
     world.drain(1);
@@ -124,7 +125,7 @@ fn what_cannot_be_read_back_is_damaged_and_the_rest_is_kept() {
         world.config.segment_bytes = Bytes::mib(1);
         world.close_and_open();
         for _ in 0..12 {
-            assert!(world.append(0, 600, Level::Os));
+            assert!(world.append(0, 600, Durability::Os));
         }
         let name = world
             .disk
@@ -134,7 +135,7 @@ fn what_cannot_be_read_back_is_damaged_and_the_rest_is_kept() {
         world.disk.fail_reads(&name.unwrap(), from, to);
         fail_sync(&world, 0, 1, ".hints");
         // Where its own place cannot be read either, it gets no receipt.
-        let saved = world.append(0, 600, Level::Durable);
+        let saved = world.append(0, 600, Durability::Durable);
         assert_eq!(saved, to < 90_000, "{from}..{to}");
         world.disk.heal();
         let books = world.store().ledger();
@@ -158,7 +159,7 @@ fn what_cannot_be_read_back_is_damaged_and_the_rest_is_kept() {
 #[test]
 fn a_move_that_cannot_be_written_is_tried_again_and_then_appends_go_on() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 10, Level::Os));
+    assert!(world.append(0, 10, Durability::Os));
     fail_sync(&world, 0, 1, ".hints");
     world.disk.fail(Fault {
         on: FaultOn::Create,
@@ -168,11 +169,11 @@ fn a_move_that_cannot_be_written_is_tried_again_and_then_appends_go_on() {
         name: ".hints",
     });
     for _ in 0..4 {
-        world.append(0, 10, Level::Durable);
+        world.append(0, 10, Durability::Durable);
         world.runner.advance(Duration::from_secs(2));
     }
     assert_eq!(world.store().refusing(), None);
-    assert!(world.append(0, 10, Level::Durable));
+    assert!(world.append(0, 10, Durability::Durable));
     world.crash(Crash::Power { seed: 5 });
     world.open().unwrap();
     world.drain(1);
@@ -185,8 +186,8 @@ fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
     fail_sync(&world, 3, u64::MAX, ".hints");
     let mut refused = 0;
     for _ in 0..900 {
-        refused += u32::from(!world.append(0, 2000, Level::Buffered));
-        world.append(1, 100, Level::Buffered);
+        refused += u32::from(!world.append(0, 2000, Durability::Buffered));
+        world.append(1, 100, Durability::Buffered);
         world.runner.advance(Duration::from_millis(50));
         let windows = world.store().snapshot().windows;
         let max = world.config.unsynced_bytes_max;
@@ -195,7 +196,7 @@ fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
     assert!(refused > 0);
     world.disk.heal();
     world.runner.advance(Duration::from_secs(10));
-    assert!(world.append(0, 10, Level::Durable));
+    assert!(world.append(0, 10, Durability::Durable));
     assert_eq!(world.store().refusing(), None);
     world.drain(2);
     world.assert_right();
@@ -205,7 +206,7 @@ fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
 #[test]
 fn a_hint_that_could_not_be_moved_gets_no_receipt() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 600, Level::Os));
+    assert!(world.append(0, 600, Durability::Os));
     let name = world
         .disk
         .names()
@@ -214,9 +215,9 @@ fn a_hint_that_could_not_be_moved_gets_no_receipt() {
     // All that is above what was synced, the hint of this append among it.
     world.disk.fail_reads(&name.unwrap(), 0, 90_000);
     fail_sync(&world, 0, 1, ".hints");
-    assert!(!world.append(0, 600, Level::Durable), "it is nowhere");
+    assert!(!world.append(0, 600, Durability::Durable), "it is nowhere");
     world.disk.heal();
-    assert!(world.append(0, 600, Level::Durable));
+    assert!(world.append(0, 600, Durability::Durable));
 }
 
 #[test]
@@ -225,13 +226,13 @@ fn a_close_on_a_disk_that_refuses_to_sync_has_one_deadline_for_all() {
     config.unsynced_bytes_max = Bytes::kib(8);
     let mut world = World::opened(config);
     for to in 0..6 {
-        assert!(world.append(to, 900, Level::Os));
+        assert!(world.append(to, 900, Durability::Os));
     }
     fail_sync(&world, 0, u64::MAX, ".hints");
     for to in 0..6 {
         // The window is full then: what comes now waits for it.
         for _ in 0..3 {
-            world.append(to, 900, Level::Buffered);
+            world.append(to, 900, Durability::Buffered);
         }
         // Delivered from memory of the kernel: a checkpoint has it synced first.
         world.deliver(to, |_| true, |_| false);

@@ -12,8 +12,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Config, Error, Hint, HintStore, Level, Namespace, Page, Sequence,
-    SystemClock, TargetId, Truncate, UnixMillis,
+    Answer, Bytes, Clock as _, Config, Durability, Error, Hint, HintStore, Namespace, Page,
+    Sequence, SystemClock, TargetId, Truncate, UnixMillis,
 };
 
 use crate::harness::{LONG, Scratch, target};
@@ -122,7 +122,7 @@ fn books_retire_race() {
     let store = HintStore::open(config.clone()).unwrap();
     let to = target(0);
     let append = |store: &HintStore| {
-        store.append(hint(to, &[7; 700]), Level::Os).unwrap();
+        store.append(hint(to, &[7; 700]), Durability::Os).unwrap();
     };
     let deliver = |store: &HintStore| match page_of(store, to) {
         Some(page) => store.acknowledge(page, &Answer::delivered()).unwrap(),
@@ -144,7 +144,7 @@ fn truncate_deferred_race() {
     let turn = AtomicU64::new(0);
     let append_and_truncate = |store: &HintStore| {
         for _ in 0..100 {
-            store.append(hint(to, &[7; 100]), Level::Os).unwrap();
+            store.append(hint(to, &[7; 100]), Durability::Os).unwrap();
         }
         let what = Truncate {
             target: Some(to),
@@ -190,7 +190,7 @@ fn two_callers() {
         if of.is_some_and(|books| books.pending() > HINTS / 4) {
             return thread::park_timeout(Duration::from_millis(1));
         }
-        store.append(hint(to, &[7; 100]), Level::Os).unwrap();
+        store.append(hint(to, &[7; 100]), Durability::Os).unwrap();
         accepted.fetch_add(1, SeqCst);
     };
     let turn = AtomicU64::new(0);
@@ -233,7 +233,7 @@ fn everything_at_once_keeps_the_books() {
     let next = || turn.fetch_add(1, SeqCst);
     let append = |store: &HintStore| {
         let n = next();
-        let level = [Level::Buffered, Level::Os, Level::Durable][(n % 3) as usize];
+        let level = [Durability::Buffered, Durability::Os, Durability::Durable][(n % 3) as usize];
         let payload = vec![n as u8; (n * 37 % 900) as usize];
         let lives = if n.is_multiple_of(9) {
             Duration::from_millis(n % 50)
@@ -324,7 +324,9 @@ fn panic_descriptors() {
     let turn = AtomicU64::new(0);
     let some = || target(u128::from(turn.fetch_add(7919, SeqCst) % 200));
     let append = |store: &HintStore| {
-        store.append(hint(some(), &[7; 300]), Level::Os).unwrap();
+        store
+            .append(hint(some(), &[7; 300]), Durability::Os)
+            .unwrap();
     };
     let deliver = |store: &HintStore| {
         if let Some(page) = page_of(store, some()) {
@@ -347,7 +349,7 @@ fn close_window() {
         let append = |store: &HintStore| {
             let n = accepted.fetch_add(1, SeqCst);
             let hint = hint(target(u128::from(n * 31 % 8)), &[7; 4000]);
-            store.append(hint, Level::Buffered).unwrap();
+            store.append(hint, Durability::Buffered).unwrap();
         };
         let begun = SystemClock.boot();
         thread::scope(|scope| {
@@ -365,4 +367,34 @@ fn close_window() {
         assert_eq!(store.open_report().lost_at_most, None);
     }
     let _kept_until_here = Arc::new(scratch);
+}
+
+#[test]
+fn who_waits_for_a_page_is_let_go_by_a_close() {
+    let scratch = Scratch::new("let-go");
+    let mut config = restless(&scratch);
+    config.checkpoint_holes_max = 1;
+    for _ in 0..20 {
+        let store = HintStore::open(config.clone()).unwrap();
+        let to = target(0);
+        for _ in 0..50 {
+            store.append(hint(to, &[7; 100]), Durability::Os).unwrap();
+        }
+        let begun = SystemClock.boot();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while let Ok(Some(page)) = store.page(to) {
+                    let every = page.hints().step_by(2);
+                    let again = |answer: Answer, hint: hintstore::HintRef<'_>| {
+                        answer.retry(hint.key.sequence)
+                    };
+                    let answer = every.fold(Answer::delivered(), again);
+                    drop(store.acknowledge(page, &answer));
+                }
+            });
+            thread::park_timeout(Duration::from_millis(5));
+            store.clone().close().unwrap();
+        });
+        assert!(SystemClock.boot().since(begun) < Duration::from_secs(30));
+    }
 }

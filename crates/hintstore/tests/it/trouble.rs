@@ -8,8 +8,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, AppendError, Bytes, Clock as _, Config, End, Error, Gone, Hint, HintStore, Lacks,
-    Level, Namespace, Refusal, SystemClock, TargetId, Truncate,
+    Answer, AppendError, Bytes, Clock as _, Config, Durability, End, Error, Gone, Hint, HintStore,
+    Lacks, Namespace, Refusal, SystemClock, TargetId, Truncate,
 };
 use hintstore_env::{Presence, Storage as _};
 use hintstore_sim::{Crash, SimStorage};
@@ -33,13 +33,11 @@ fn drain(store: &HintStore, to: TargetId) -> usize {
 /// What a store says of an append after something was taken away.
 fn refused(store: &HintStore, to: TargetId) -> Option<Gone> {
     for _ in 0..10 {
-        match store.append(hint(to, &[1; 1000]), Level::Durable) {
+        match store.append(hint(to, &[1; 1000]), Durability::Durable) {
             Ok(receipt) => unreachable!("{receipt:?} is nowhere"),
+            Err(AppendError::Refused(Refusal::Gone { what })) => return Some(what),
             Err(AppendError::InDoubt(_)) => {}
-            Err(AppendError::Refused { reason, .. }) => match reason {
-                Refusal::Gone { what } => return Some(what),
-                other => unreachable!("{other}"),
-            },
+            Err(other) => unreachable!("{other}"),
         }
     }
     None
@@ -51,7 +49,9 @@ fn gone_under_open_store_directory() {
     let path = scratch.path("store");
     let store = HintStore::open(Config::new(&path)).unwrap();
     for _ in 0..20 {
-        store.append(hint(target(0), b"a"), Level::Durable).unwrap();
+        store
+            .append(hint(target(0), b"a"), Durability::Durable)
+            .unwrap();
     }
     fs::remove_dir_all(&path).unwrap();
     assert_eq!(refused(&store, target(0)), Some(Gone::Directory));
@@ -72,7 +72,9 @@ fn gone_under_open_store_replaced() {
     let scratch = Scratch::new("gone-replaced");
     let (path, moved) = (scratch.path("store"), scratch.path("moved"));
     let store = HintStore::open(Config::new(&path)).unwrap();
-    store.append(hint(target(0), b"a"), Level::Durable).unwrap();
+    store
+        .append(hint(target(0), b"a"), Durability::Durable)
+        .unwrap();
     rename(&path, &moved);
     fs::create_dir(&path).unwrap();
     assert_eq!(refused(&store, target(0)), Some(Gone::Replaced));
@@ -100,7 +102,7 @@ fn moved_directory() {
             rename(&path, &moved);
         }
         store
-            .append(hint(target(0), &[1; 2000]), Level::Durable)
+            .append(hint(target(0), &[1; 2000]), Durability::Durable)
             .unwrap();
     }
     store.close().unwrap();
@@ -119,7 +121,7 @@ fn gone_under_open_store_files() {
     let mut accepted = 0;
     for _ in 0..100 {
         store
-            .append(hint(target(0), &[1; 1000]), Level::Durable)
+            .append(hint(target(0), &[1; 1000]), Durability::Durable)
             .unwrap();
         accepted += 1;
     }
@@ -131,7 +133,7 @@ fn gone_under_open_store_files() {
     // What was in the open file can still be read, and moves on with what is new.
     for _ in 0..10 {
         store
-            .append(hint(target(0), &[1; 1000]), Level::Durable)
+            .append(hint(target(0), &[1; 1000]), Durability::Durable)
             .unwrap();
         accepted += 1;
     }
@@ -152,7 +154,9 @@ fn a_store_file_that_is_replaced_is_noticed() {
         let scratch = Scratch::new(&format!("gone-{name}"));
         let path = scratch.path("store");
         let store = HintStore::open(Config::new(&path)).unwrap();
-        store.append(hint(target(0), b"a"), Level::Durable).unwrap();
+        store
+            .append(hint(target(0), b"a"), Durability::Durable)
+            .unwrap();
         fs::remove_file(path.join(name)).unwrap();
         // No second process gets in.
         let second = HintStore::open(Config::new(&path));
@@ -168,7 +172,9 @@ fn a_journal_that_is_removed_is_written_again() {
     let scratch = Scratch::new("gone-journal");
     let path = scratch.path("store");
     let store = HintStore::open(Config::new(&path)).unwrap();
-    store.append(hint(target(0), b"a"), Level::Durable).unwrap();
+    store
+        .append(hint(target(0), b"a"), Durability::Durable)
+        .unwrap();
     fs::remove_file(path.join("store.journal")).unwrap();
     let (namespace, before) = (Namespace::from_u128(9), SystemClock.wall());
     store.fence(namespace, before).unwrap();
@@ -187,17 +193,8 @@ fn a_journal_that_is_removed_is_written_again() {
         LONG,
         b"b",
     );
-    let refused = store.append(old.namespace(namespace), Level::Buffered);
-    assert!(
-        matches!(
-            refused,
-            Err(AppendError::Refused {
-                reason: Refusal::Fenced,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    let refused = store.append(old.namespace(namespace), Durability::Buffered);
+    assert_eq!(refused, Err(Refusal::Fenced.into()));
 }
 
 #[test]
@@ -227,13 +224,15 @@ fn relative_path_in_a_process() {
     let mut config = Config::new("hints");
     config.segment_bytes = Bytes::kib(64);
     let store = HintStore::open(config).unwrap();
-    store.append(hint(target(0), b"a"), Level::Durable).unwrap();
+    store
+        .append(hint(target(0), b"a"), Durability::Durable)
+        .unwrap();
     std::env::set_current_dir("/").unwrap();
     for to in 0..3 {
         for _ in 0..10 {
             let large = vec![7; 20_000];
             store
-                .append(hint(target(to), &large), Level::Durable)
+                .append(hint(target(to), &large), Durability::Durable)
                 .unwrap();
         }
     }
@@ -256,7 +255,7 @@ fn directory_fsync() {
     disk.set_lacks(lacks);
     let mut world = World::on(disk, small_config());
     world.open().unwrap();
-    assert!(world.append(0, 100, Level::Durable));
+    assert!(world.append(0, 100, Durability::Durable));
     assert_eq!(world.store().open_report().lacks, lacks);
     assert_eq!(world.store().snapshot().health.lacks, lacks);
     let text = world.store().open_report().to_string();
@@ -273,7 +272,7 @@ fn directory_fsync() {
 #[test]
 fn cloned_volume() {
     let mut world = World::opened(small_config());
-    assert!(world.append(0, 100, Level::Durable));
+    assert!(world.append(0, 100, Durability::Durable));
     world.close_and_open();
     world.store = None;
     // A clone keeps the inodes.
@@ -286,7 +285,7 @@ fn cloned_volume() {
         }
         world.open().unwrap();
         assert!(!world.store().open_report().new_identity);
-        assert!(world.append(0, 100, Level::Durable));
+        assert!(world.append(0, 100, Durability::Durable));
         let page = world.store().page(target(0)).unwrap().unwrap();
         page.hints().map(|hint| hint.key).collect::<Vec<_>>()
     };
@@ -314,7 +313,7 @@ fn several_sealed(path: &Path) -> (HintStore, u64) {
     let store = HintStore::open(config).unwrap();
     for _ in 0..300 {
         store
-            .append(hint(target(0), &[1; 1000]), Level::Durable)
+            .append(hint(target(0), &[1; 1000]), Durability::Durable)
             .unwrap();
     }
     store.close().unwrap();
@@ -417,13 +416,9 @@ fn who_notices_that_the_lock_is_gone_ends_all_appends() {
     fs::remove_file(path.join("LOCK")).unwrap();
     assert!(store.checkpoint().is_err());
     // Buffered hints reach no disk that would tell.
-    let refused = store.append(hint(target(0), b"a"), Level::Buffered);
-    let reason = match refused {
-        Err(AppendError::Refused { reason, .. }) => Some(reason),
-        _ => None,
-    };
+    let refused = store.append(hint(target(0), b"a"), Durability::Buffered);
     let what = Gone::LockFile;
-    assert_eq!(reason, Some(Refusal::Gone { what }));
+    assert_eq!(refused, Err(Refusal::Gone { what }.into()));
 }
 
 /// A cleaner removes files of a store in the simulation, at any time, and nothing is lost in silence.
@@ -440,7 +435,7 @@ fn files_that_are_taken_away_are_counted() {
                     }
                 }
             }
-            let level = [Level::Durable, Level::Os, Level::Buffered][n % 3];
+            let level = [Durability::Durable, Durability::Os, Durability::Buffered][n % 3];
             accepted += u64::from(world.append(0, 900, level));
         }
         world.runner.advance(Duration::from_secs(3));
@@ -457,9 +452,9 @@ fn files_that_are_taken_away_are_counted() {
 fn a_directory_that_is_taken_away_ends_all_appends() {
     for presence in [Presence::Gone, Presence::Replaced] {
         let mut world = World::opened(small_config());
-        assert!(world.append(0, 100, Level::Durable));
+        assert!(world.append(0, 100, Durability::Durable));
         world.disk.take_directory(presence);
-        for level in [Level::Durable, Level::Os, Level::Buffered] {
+        for level in [Durability::Durable, Durability::Os, Durability::Buffered] {
             world.append(0, 100, level);
         }
         world.runner.advance(Duration::from_secs(3));
@@ -517,7 +512,8 @@ fn with_a_panic_at(operation: u64) -> (World, bool) {
     world.disk.panic_at(world.disk.operations() + operation);
     for round in 0..8 {
         for to in 0..3 {
-            let level = [Level::Buffered, Level::Os, Level::Durable][(to + round) % 3];
+            let level =
+                [Durability::Buffered, Durability::Os, Durability::Durable][(to + round) % 3];
             // A call that panics has told nobody of its hint.
             let called = catch_unwind(AssertUnwindSafe(|| {
                 world.append(to as u128, 2500, level);

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use hintstore::{
-    Bytes, Config, Hint, HintStore, Level, Origin, OsStorage, Sequence, TargetId, UnixMillis,
+    Bytes, Config, Durability, Hint, HintStore, Origin, OsStorage, Sequence, TargetId, UnixMillis,
 };
 use hintstore_format::file_name;
 
@@ -113,7 +113,7 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
             incarnation: *incarnation,
         });
     }
-    match store.append(hint, Level::Buffered) {
+    match store.append(hint, Durability::Buffered) {
         Ok(receipt) => Ok(receipt.sequence),
         Err(error) => Err(Full(format!("{file} at byte {}: {error}", view.position)).into()),
     }
