@@ -78,7 +78,7 @@ fn run(folder: &Folder, gib: u64, most: &AtomicU64) -> Result<()> {
     let mut replayed = 0;
     for target in 0..TARGETS {
         let target = TargetId::from_u128(target.into());
-        while let Some(page) = store.page(target)? {
+        while let Some(page) = store.target(target).page()? {
             replayed += page.hints().count() as u64;
             store.acknowledge(page, &Answer::delivered())?;
         }

@@ -74,7 +74,7 @@ fn main() -> Result<()> {
             .map_err(|error| error.to_string())?;
     }
     for target in 0..targets {
-        store.sync(TargetId::from_u128(target.into()))?;
+        store.target(TargetId::from_u128(target.into())).sync()?;
     }
     thread::sleep(Duration::from_secs(3));
     println!(

@@ -182,7 +182,7 @@ pub fn append(store: &HintStore, payloads: &Payloads, count: usize) -> Result<()
 /// Replays all there is; gives how many there were.
 pub fn replay(store: &HintStore) -> Result<usize> {
     let mut count = 0;
-    while let Some(page) = store.page(TARGET)? {
+    while let Some(page) = store.target(TARGET).page()? {
         for hint in page.hints() {
             std::hint::black_box(hint.body.payload);
             count += 1;

@@ -243,7 +243,7 @@ fn plain(report: &mut Report, folder: &Path, length: usize, bytes: u64) -> Resul
         append(&store, &payloads, count)
     })?;
     report.memory_kib = report.memory_kib.max(private_kib());
-    store.accept(Scope::All, false);
+    store.disable(Scope::All);
     let refused = name("append", "refused");
     report.time(&refused, Some(&ours), bytes, || {
         let created = SystemClock.wall();

@@ -89,6 +89,11 @@ impl Writer {
         self.env.may_append()
     }
 
+    /// Takes no hint from now on.
+    pub fn refuse_appends(&self) {
+        self.env.close_to_appends();
+    }
+
     /// When a call gives up: its caller may have said, and a close ends with all that it waits for.
     pub fn deadline(&self, given: Option<Boot>) -> Boot {
         self.env.deadline(given)

@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // It is back: what it missed comes first, in order.
     for (id, edge) in &mut edges {
         edge.is_away = false;
-        while let Ok(Some(page)) = store.page(*id) {
+        while let Ok(Some(page)) = store.target(*id).page() {
             for hint in page.hints() {
                 edge.purge(hint.body.payload);
             }

@@ -147,7 +147,7 @@ impl Discarder {
     fn chosen(&self, what: &Truncate) -> Result<Vec<(Arc<Target>, Sequence)>> {
         self.env.check_open()?;
         let targets = match what.target {
-            Some(id) => vec![self.targets.get(id).ok_or(Error::UnknownTarget(id))?],
+            Some(id) => self.targets.get(id).into_iter().collect(),
             None => self.targets.all(),
         };
         let with_next = |target: Arc<Target>| {

@@ -3,7 +3,7 @@
 use std::{fmt, io, path::PathBuf};
 
 use hintstore_env::StorageError;
-use hintstore_format::{DecodeError, TargetId};
+use hintstore_format::DecodeError;
 use hintstore_writer::Gone;
 
 use crate::{AppendError, ConfigError};
@@ -49,8 +49,6 @@ pub enum Error {
     Config(ConfigError),
     /// The system gave no thread for a background step.
     Threads(io::Error),
-    /// There is no such target.
-    UnknownTarget(TargetId),
     /// Some hints could not be made durable before the store was closed.
     NotDurable,
     /// The directory, or a file that makes it this store, was taken away under the open store.
@@ -130,7 +128,6 @@ impl fmt::Display for Error {
             ),
             Self::Config(error) => error.fmt(f),
             Self::Threads(_) => f.write_str("the system gave no thread for a background step"),
-            Self::UnknownTarget(target) => write!(f, "there are no hints for target {target}"),
             Self::NotDurable => {
                 f.write_str("some hints could not be made durable before the store was closed")
             }

@@ -23,7 +23,7 @@
 //! assert_eq!(receipt.durability, Durability::Durable);
 //!
 //! // The replica is back: take a page of hints, deliver them, say what became of them.
-//! while let Some(page) = store.page(replica)? {
+//! while let Some(page) = store.target(replica).page()? {
 //!     for hint in page.hints() {
 //!         println!("{}: {} bytes", hint.key.sequence, hint.body.payload.len());
 //!     }
@@ -47,6 +47,7 @@ mod deliver;
 mod discard;
 mod error;
 mod expire;
+mod handle;
 pub mod inspect;
 mod journal;
 mod observe;
@@ -60,7 +61,7 @@ mod target;
 mod upkeep;
 
 pub use append::{AppendError, AppendResult, Durability, Hint, Receipt, Scope};
-pub use config::{Config, ConfigError, Environment};
+pub use config::{Config, ConfigError, Environment, Setting};
 pub use deliver::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};
 pub use hintstore_env::{
@@ -80,5 +81,6 @@ pub use observe::{Health, Ledger, Snapshot, TargetLedger, TargetSnapshot};
 pub use recover::{AtRisk, Foreign, OpenReport};
 
 pub use discard::{Discarded, Truncate};
+pub use handle::{Order, TargetHandle};
 pub use space::{Caps, DiskConfig};
-pub use store::HintStore;
+pub use store::{HintStore, Shutdown, WeakHintStore};

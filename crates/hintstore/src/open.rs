@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
     Boot, Live, Next, Step, Storage, Waker, event, span,
-    sync::{AtomicBool, AtomicU64, Mutex},
+    sync::{AtomicBool, AtomicU64, Mutex, Signal},
 };
 use hintstore_writer::{Activity, Bytes, Home, Parts, Writer};
 
@@ -80,6 +80,8 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         writer: writer.clone(),
         activity,
         budget,
+        draining: AtomicBool::new(false),
+        pages_returned: Signal::new(),
         closing: AtomicBool::new(false),
         closed: AtomicBool::new(false),
     });

@@ -1,17 +1,21 @@
 //! The handle of an open store, and the parts that it hands each call to.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use hintstore_env::{
     Lock, Next,
     sync::{AtomicUsize, Mutex, Ordering::SeqCst},
 };
 use hintstore_format::{Namespace, StoreId, TargetId, UnixMillis, journal::Record};
-use hintstore_writer::{Bytes, Refusal};
+use hintstore_writer::Refusal;
 
 use crate::{
-    Answer, AppendResult, Config, Delivery, Discarded, Durability, Environment, Error, Hint,
-    Ledger, OpenReport, Page, Receipt, Result, Scope, Snapshot, Truncate,
+    Answer, AppendResult, AtRisk, Config, Delivery, Discarded, Durability, Environment, Error,
+    Hint, Ledger, OpenReport, Page, Receipt, Result, Scope, Snapshot, TargetHandle, Truncate,
     append::{Admission, Appender},
     deliver::{Answers, Checkpoints, Deliver, Pager, WholeSegments},
     discard::Discarder,
@@ -110,6 +114,22 @@ impl Store {
         started.map_err(Error::Threads)
     }
 
+    fn shutdown(&self, within: Duration) -> Result<Shutdown> {
+        let env = &self.env;
+        env.writer.refuse_appends();
+        env.draining.store(true, SeqCst);
+        let deadline = Some(env.clock.boot() + within);
+        let pages_out = || {
+            let of = |target: &Arc<Target>| target.pages_out();
+            self.targets.all().iter().map(of).sum::<usize>()
+        };
+        let returned = &env.pages_returned;
+        env.runner
+            .wait_until(returned, deadline, &mut || pages_out() == 0);
+        let pages_out = pages_out();
+        self.close().map(|()| Shutdown { pages_out })
+    }
+
     /// Closes the store. The first caller does; the directory lock is released last.
     fn close(&self) -> Result<()> {
         let Some(lock) = self.lock.lock().take() else {
@@ -140,14 +160,6 @@ impl Store {
         } else {
             Err(Error::NotDurable)
         }
-    }
-
-    fn target(&self, id: TargetId) -> Result<Arc<Target>> {
-        self.targets.get(id).ok_or(Error::UnknownTarget(id))
-    }
-
-    fn target_or_add(&self, id: TargetId) -> Arc<Target> {
-        self.targets.get_or_add(id, self.env.now().at_least())
     }
 }
 
@@ -280,15 +292,21 @@ impl HintStore {
         self.store.appender.wait(receipt, durability, Some(timeout))
     }
 
-    /// Switches accepting hints on or off, from now on: for all, for a group of targets, or for a
-    /// namespace. A hint that is off by any of them is refused as [`Refusal::Disabled`].
-    pub fn accept(&self, scope: Scope<'_>, on: bool) {
-        self.store.admission.accept(scope, on);
+    /// One target: its pages, its state, its order. Costs nothing, and makes nothing of a target that
+    /// nobody has named before.
+    pub fn target(&self, id: TargetId) -> TargetHandle {
+        TargetHandle::new(&self.store, id)
     }
 
-    /// Puts a target into a group, such as its datacenter, for [`HintStore::accept`].
-    pub fn group(&self, target: TargetId, group: &str) {
-        self.store.admission.group(target, group);
+    /// Refuses hints from now on: all, those for a group of targets, or those of a namespace, as
+    /// [`Refusal::Disabled`]. Not remembered across restarts. Does not block.
+    pub fn disable(&self, scope: Scope<'_>) {
+        self.store.admission.accept(scope, false);
+    }
+
+    /// Takes back a [`HintStore::disable`] of the same scope; one of another scope counts on.
+    pub fn enable(&self, scope: Scope<'_>) {
+        self.store.admission.accept(scope, true);
     }
 
     /// Says that nothing of a namespace that was created before `before` matters any more: it was
@@ -296,16 +314,6 @@ impl HintStore {
     /// when delivery meets them, and are refused from now on.
     pub fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
         self.store.fence(namespace, before)
-    }
-
-    /// The next page of a target's hints, in order (P2); `None` where nothing is ready. Hints in
-    /// memory come after their flush.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTarget`]; [`Error::Storage`] where a segment cannot be read.
-    pub fn page(&self, target: TargetId) -> Result<Option<Page>> {
-        self.store.env.check_open()?;
-        Ok(self.store.pager.pull(&self.store.target(target)?)?)
     }
 
     /// Books what became of a page. Rejected hints are dead letters, and durable as such, on
@@ -326,36 +334,6 @@ impl HintStore {
     /// Has pages delivered by `delivery` to every target that is up, from now on.
     pub fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
         self.store.deliver_by(delivery)
-    }
-
-    /// The target can be reached: its hints are delivered, in the background.
-    pub fn target_up(&self, target: TargetId) {
-        let target = self.store.target_or_add(target);
-        target.writer.set_up(true);
-        target.writer.announce();
-    }
-
-    /// The target cannot be reached: no further page is handed to delivery.
-    pub fn target_down(&self, target: TargetId) {
-        self.store.target_or_add(target).writer.set_up(false);
-    }
-
-    /// Whether hints of a target are handed out strictly in order: then one that is to be retried,
-    /// or waits for the clock, holds up those behind it. Not remembered across restarts. By default
-    /// a hint that is retried may arrive after later ones (P2).
-    pub fn strict_order(&self, target: TargetId, strict: bool) {
-        let target = self.store.target_or_add(target);
-        target.set_strict(strict);
-        target.writer.announce();
-    }
-
-    /// Hands everything that a target accepted to the disk. False where that failed.
-    pub fn sync(&self, target: TargetId) -> Result<bool> {
-        Ok(self
-            .store
-            .env
-            .writer
-            .sync(&self.store.target(target)?.writer))
     }
 
     /// What [`HintStore::truncate`] would discard.
@@ -388,9 +366,13 @@ impl HintStore {
         Ledger::of_all(&self.store.targets)
     }
 
-    /// Memory in slabs, and bytes in the kernel that no sync covers yet.
-    pub fn windows(&self) -> (Bytes, Bytes) {
-        self.store.env.writer.windows()
+    /// Bytes of accepted hints that are not safe yet. Does not block.
+    pub fn at_risk(&self) -> AtRisk {
+        let (unflushed, unsynced) = self.store.env.writer.windows();
+        AtRisk {
+            unflushed,
+            unsynced,
+        }
     }
 
     /// The settings as they are now.
@@ -433,13 +415,67 @@ impl HintStore {
         self.store.env.writer.trouble()
     }
 
-    /// Flushes, syncs, seals and checkpoints everything, and lets go of the directory.
+    /// A handle that does not keep the store open: for a [`Delivery`] or a metrics registry, which the
+    /// store outlives otherwise only in a circle.
+    pub fn downgrade(&self) -> WeakHintStore {
+        WeakHintStore {
+            store: Arc::downgrade(&self.store),
+        }
+    }
+
+    /// Takes no more hints and hands out no more pages, waits until the pages that are out have come
+    /// back, and closes. Behind `within` it closes all the same: hints of pages that are still out are
+    /// handed out again at the next open.
+    ///
+    /// # Errors
+    /// As those of [`HintStore::close`].
+    ///
+    /// # Blocking
+    /// For `within`, and then as [`HintStore::close`].
+    pub fn shutdown(&self, within: Duration) -> Result<Shutdown> {
+        self.store.shutdown(within)
+    }
+
+    /// Flushes, syncs, seals and checkpoints everything, and releases the directory: under all handles of
+    /// the store, whose calls answer `Closed` from then on. A second close does nothing. A page that is
+    /// out counts as not delivered.
     ///
     /// # Errors
     /// [`Error::NotDurable`] where some hints did not reach the disk.
+    ///
+    /// # Blocking
+    /// On the disk: for a minute at most where it does not answer, beside one fdatasync.
     pub fn close(self) -> Result<()> {
         self.store.close()
     }
+}
+
+/// A handle of a store that does not keep it open: see [`HintStore::downgrade`].
+#[derive(Clone)]
+pub struct WeakHintStore {
+    store: Weak<Store>,
+}
+
+impl WeakHintStore {
+    /// The store, while somebody else has a handle of it.
+    pub fn upgrade(&self) -> Option<HintStore> {
+        let store = self.store.upgrade()?;
+        Some(HintStore { store })
+    }
+}
+
+impl fmt::Debug for WeakHintStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakHintStore")
+    }
+}
+
+/// How a [`HintStore::shutdown`] went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// Pages that had not come back in time.
+    pub pages_out: usize,
 }
 
 impl fmt::Debug for HintStore {

@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use hintstore_env::{
     Clock, Live, Runner, Storage,
-    sync::{AtomicBool, Ordering::SeqCst},
+    sync::{AtomicBool, Ordering::SeqCst, Signal},
 };
 use hintstore_format::{Incarnation, StoreId, expiry::Policy};
 use hintstore_writer::{Activity, Budget, Home, Writer};
@@ -35,6 +35,10 @@ pub(crate) struct StoreEnv {
     pub(crate) activity: Arc<Activity>,
     /// What the disk has room for.
     pub(crate) budget: Arc<Budget>,
+    /// No further page is handed out: a shutdown waits for those that are out.
+    pub(crate) draining: AtomicBool,
+    /// Raised when a page came back.
+    pub(crate) pages_returned: Signal,
     /// A close has begun.
     pub(crate) closing: AtomicBool,
     /// A close has ended.
@@ -60,9 +64,9 @@ impl StoreEnv {
         Ok(())
     }
 
-    /// Whether a close has begun.
+    /// Whether a close or a shutdown has begun: no page is read any more.
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(SeqCst)
+        self.draining.load(SeqCst) || self.closing.load(SeqCst)
     }
 
     /// Nothing is made durable in a directory that is not the store's own any more.

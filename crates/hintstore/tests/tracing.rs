@@ -49,7 +49,7 @@ fn what_happens_is_traced() {
     let life = Duration::from_hours(1);
     let hint = Hint::new(target, SystemClock.wall(), life, b"a mutation");
     store.append(hint, Durability::Os).unwrap();
-    let page = store.page(target).unwrap().unwrap();
+    let page = store.target(target).page().unwrap().unwrap();
     store.acknowledge(page, &Answer::delivered()).unwrap();
     store.checkpoint().unwrap();
     store.truncate(&Truncate::default()).unwrap();

@@ -346,7 +346,7 @@ fn payload(thread: u64, number: u64) -> Vec<u8> {
 
 fn replay(store: &HintStore, receiver: &mut Receiver) -> anyhow::Result<()> {
     for of in store.ledger().targets {
-        while let Some(page) = store.page(of.target)? {
+        while let Some(page) = store.target(of.target).page()? {
             let heard = page.with(|page| {
                 page.hints()
                     .try_for_each(|hint| receiver.hear(of.target, hint.body.payload))

@@ -66,11 +66,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     let apply = args.change.apply;
     let done = if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
-        let done = match store.truncate(&which) {
-            // As the plan says: there is nothing to discard.
-            Err(hintstore::Error::UnknownTarget(_)) => Vec::new(),
-            done => done?,
-        };
+        let done = store.truncate(&which)?;
         let report = store.open_report().clone();
         store.close()?;
         let hints: u64 = done.iter().map(|one| one.hints).sum();

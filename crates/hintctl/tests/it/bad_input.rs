@@ -382,7 +382,7 @@ fn what_is_set_aside_is_counted() {
     let folder = Folder::new("aside");
     let path = store(&folder, 5);
     let open = HintStore::open(Config::new(&path)).unwrap();
-    let page = open.page(TargetId::from_u128(1)).unwrap().unwrap();
+    let page = open.target(TargetId::from_u128(1)).page().unwrap().unwrap();
     let first = page.hints().next().unwrap().key.sequence;
     open.acknowledge(page, &Answer::delivered().reject(first))
         .unwrap();

@@ -92,7 +92,7 @@ fn a_live_store_is_read_without_its_lock() {
     }
     assert_eq!(run("dump", &path, &[]).of_kind("hint").len(), 100);
     assert_eq!(run("ls", &path, &[]).of_kind("file")[0]["state"], "open");
-    let page = store.page(target(1)).unwrap().unwrap();
+    let page = store.target(target(1)).page().unwrap().unwrap();
     assert_eq!(page.len(), 100);
     store.acknowledge(page, &Answer::delivered()).unwrap();
     store.checkpoint().unwrap();

@@ -348,7 +348,8 @@ impl Storage for OsStorage {
         // Only for people: a full disk must not keep the store from opening.
         let told = file.file.set_len(0);
         drop(told.and_then(|()| file.file.write_all_at(owner.as_bytes(), 0)));
-        Ok(Lock::new(file.info().ok(), (directory, file)))
+        let info = file.info().ok();
+        Ok(Lock::new(info, Held { directory, file }))
     }
 
     fn rename(&self, from: &str, to: &str, existing: Existing) -> Result<()> {
@@ -594,6 +595,23 @@ impl File for OsFile {
     }
 }
 
+/// What holds the lock of a directory.
+struct Held {
+    directory: OwnedFd,
+    file: Arc<OsFile>,
+}
+
+impl Drop for Held {
+    /// By name, not by closing alone: a process that was just forked has the descriptors until it runs
+    /// its program, and the lock would outlive its owner for so long.
+    fn drop(&mut self) {
+        for held in [self.directory.as_fd(), self.file.file.as_fd()] {
+            // Closing them releases the lock as well.
+            let _closed_next = sys::flock(held, FlockOperation::Unlock);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -618,6 +636,29 @@ mod tests {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).unwrap();
         }
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_owner_where_a_forked_process_has_its_descriptors() {
+        let folder = Folder::new("fork");
+        let storage = folder.storage();
+        let lock = storage.lock("LOCK", "me").unwrap();
+        // As a fork has them until it runs its program.
+        let of_lock = |fd: &fs::DirEntry| {
+            let path = fs::read_link(fd.path()).unwrap_or_default();
+            path.starts_with(&folder.0)
+        };
+        let entries = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let numbers = entries.filter(of_lock).map(|fd| fd.file_name());
+        let copies: Vec<OwnedFd> = numbers
+            .map(|number| number.to_str().unwrap().parse().unwrap())
+            // SAFETY: the lock keeps the descriptor open.
+            .map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
+            .map(|fd| fd.try_clone_to_owned().unwrap())
+            .collect();
+        assert!(copies.len() >= 2, "{copies:?}");
+        drop(lock);
+        drop(storage.lock("LOCK", "another").unwrap());
     }
 
     #[test]

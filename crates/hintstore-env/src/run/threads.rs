@@ -31,6 +31,8 @@ impl Runner for Threads {
     fn start(&self, step: Arc<dyn Step>, waker: Waker, first: Next) -> io::Result<()> {
         let (clock, stopping, wakes) = (self.clock.clone(), self.stopping.clone(), waker.clone());
         let panics = self.panics.clone();
+        // The system shows fifteen bytes of it.
+        let thread_name = format!("hint {}", step.name());
         let run = move || {
             let mut seen = 0;
             let mut next = first;
@@ -54,8 +56,7 @@ impl Runner for Threads {
                 });
             }
         };
-        let name = format!("hintstore-{}", self.running.lock().len());
-        let thread = thread::Builder::new().name(name).spawn(run)?;
+        let thread = thread::Builder::new().name(thread_name).spawn(run)?;
         self.running.lock().push((waker, thread));
         Ok(())
     }

@@ -18,12 +18,12 @@ use hintstore_writer::Refusal;
 
 use super::Hint;
 
-/// What a switch is about: see [`crate::HintStore::accept`].
+/// Which hints: see [`crate::HintStore::disable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope<'a> {
     /// All hints.
     All,
-    /// Hints for the targets of a group, such as a datacenter: see [`crate::HintStore::group`].
+    /// Hints for the targets of a group, such as a datacenter: see [`crate::TargetHandle::set_group`].
     Group(&'a str),
     /// Hints of a namespace.
     Namespace(Namespace),

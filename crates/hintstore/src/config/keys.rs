@@ -105,10 +105,13 @@ pub(super) const KEYS: &[Key] = keys! {
 };
 
 impl Config {
-    /// All settings, but for the directory and `gc_grace_now`: the name of each, its present value
-    /// in words, and whether it can change while the store is at work.
-    pub fn settings(&self) -> impl Iterator<Item = (&'static str, String, bool)> + '_ {
-        KEYS.iter().map(|key| (key.name, (key.get)(self), key.live))
+    /// All settings except the directory and `gc_grace_now`.
+    pub fn settings(&self) -> impl Iterator<Item = Setting> + '_ {
+        KEYS.iter().map(|key| Setting {
+            name: key.name,
+            value: (key.get)(self),
+            is_live: key.live,
+        })
     }
 
     /// Whether the settings make sense, by themselves and together.
@@ -161,6 +164,18 @@ impl Config {
             None => Ok(()),
         }
     }
+}
+
+/// One setting: see [`Config::settings`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its name, in the code and in a file.
+    pub name: &'static str,
+    /// Its present value, as a file has it.
+    pub value: String,
+    /// It can change while the store is at work.
+    pub is_live: bool,
 }
 
 /// Why settings are not taken.

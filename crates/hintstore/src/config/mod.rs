@@ -12,7 +12,7 @@ use hintstore_writer::{Bytes, WriterConfig};
 
 use crate::DiskConfig;
 
-pub use keys::ConfigError;
+pub use keys::{ConfigError, Setting};
 
 /// Settings of a store: begin with [`Config::new`], set what is to differ, directly or by
 /// [`Config::with`].

@@ -290,11 +290,12 @@ impl Take for NonZeroUsize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Setting;
 
     #[test]
     fn every_setting_is_read_as_it_is_shown() {
         let default = Config::new("/x");
-        for (name, value, _) in default.settings() {
+        for Setting { name, value, .. } in default.settings() {
             let bare = value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok();
             let quoted = if bare {
                 value.clone()
@@ -303,8 +304,8 @@ mod tests {
             };
             let text = format!("directory = \"/x\"\n{name} = {quoted}");
             let read = Config::from_toml(&text).unwrap();
-            let again = read.settings().find(|(other, ..)| *other == name).unwrap();
-            assert_eq!(again.1, value, "{text}");
+            let again = read.settings().find(|other| other.name == name).unwrap();
+            assert_eq!(again.value, value, "{text}");
         }
         let all = Value::try_from(&default).unwrap();
         assert_eq!(all.try_into::<Config>().unwrap(), default);

@@ -120,6 +120,7 @@ impl Answers {
             progress.exceptional.unkept.join(&rejected);
         }
         drop(progress);
+        self.env.pages_returned.raise();
         self.env.activity.touch();
         kept?;
         Ok(())

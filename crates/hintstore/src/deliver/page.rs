@@ -25,6 +25,7 @@ pub struct Page {
     target: Arc<Target>,
     /// Where its hints were read; nothing where the caller books what became of them.
     home: Option<Weak<Backlog>>,
+    env: Arc<StoreEnv>,
     /// Of a page that the store handed to delivery.
     out: Option<Out>,
 }
@@ -32,7 +33,6 @@ pub struct Page {
 /// A page that delivery has out; counted until it is gone.
 #[derive(Debug)]
 struct Out {
-    env: Arc<StoreEnv>,
     count: Arc<AtomicUsize>,
 }
 
@@ -49,6 +49,7 @@ impl Page {
         earliest: UnixMillis,
         target: &Arc<Target>,
         home: &Arc<Backlog>,
+        env: &Arc<StoreEnv>,
     ) -> Self {
         Self {
             inner,
@@ -56,16 +57,16 @@ impl Page {
             earliest,
             target: target.clone(),
             home: Some(Arc::downgrade(home)),
+            env: env.clone(),
             out: None,
         }
     }
 
     /// Counts it as out. Its target rests if the page is dropped: who drops it at once would get
     /// it for ever.
-    pub(super) fn hand_out(mut self, env: &Arc<StoreEnv>, count: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn hand_out(mut self, count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, AcqRel);
         self.out = Some(Out {
-            env: env.clone(),
             count: count.clone(),
         });
         self
@@ -115,10 +116,14 @@ impl Drop for Page {
         progress.in_flight -= 1;
         let again = self.handed.and(&progress.unended);
         progress.again.join(&again);
-        let Some(out) = self.out.take() else { return };
-        progress.rest_until = out.env.clock.boot() + out.env.config().retry_delay;
-        drop(progress);
-        drop(out);
-        self.target.writer.announce();
+        if let Some(out) = self.out.take() {
+            progress.rest_until = self.env.clock.boot() + self.env.config().retry_delay;
+            drop(progress);
+            drop(out);
+            self.target.writer.announce();
+        } else {
+            drop(progress);
+        }
+        self.env.pages_returned.raise();
     }
 }

@@ -131,6 +131,9 @@ impl Pager {
 
     /// The next page of a target for delivery in the background, which has its time.
     pub(crate) fn push(&self, target: &Arc<Target>) -> Result<Option<Page>> {
+        if self.env.is_closing() {
+            return Ok(None);
+        }
         self.next_page(target, true)
     }
 
@@ -247,7 +250,14 @@ impl Pager {
             return Ok((None, draft.left > 0));
         }
         progress.in_flight += 1;
-        let page = Page::new(draft.page, draft.handed, draft.earliest, target, backlog);
+        let page = Page::new(
+            draft.page,
+            draft.handed,
+            draft.earliest,
+            target,
+            backlog,
+            &self.env,
+        );
         Ok((Some(page), false))
     }
 

@@ -116,7 +116,7 @@ impl Deliver {
                     env: self.env.clone(),
                     answers: self.answers.clone(),
                 };
-                let page = page.hand_out(&self.env, &self.pages_out);
+                let page = page.hand_out(&self.pages_out);
                 // What unwinds drops the page, and the drop of the page lists its target again.
                 let deliver = AssertUnwindSafe(|| self.delivery.deliver(page, completion));
                 match catch_unwind(deliver) {

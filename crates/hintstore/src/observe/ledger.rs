@@ -29,6 +29,15 @@ impl TargetLedger {
         }
     }
 
+    /// Of a target that never had a hint.
+    pub(crate) fn empty(target: TargetId) -> Self {
+        Self {
+            target,
+            accepted: 0,
+            ends: Ends::default(),
+        }
+    }
+
     /// Hints that have not ended.
     pub fn pending(&self) -> u64 {
         debug_assert!(self.excess() == 0, "more ends than hints: {self:?}");

@@ -160,7 +160,7 @@ impl Snapshot {
 }
 
 impl TargetSnapshot {
-    fn of(target: &Target) -> Self {
+    pub(crate) fn of(target: &Target) -> Self {
         let books = TargetLedger::of(target);
         let refused = target.refused.get();
         let mut snapshot = Self {

@@ -143,10 +143,15 @@ impl Target {
         self.deferred.lock().retain(is_other);
     }
 
-    /// Whether pages of the target are out, of deferred segments or others.
+    /// Pages of the target that are out, of deferred segments or others.
+    pub(crate) fn pages_out(&self) -> usize {
+        let out = |backlog: &Arc<Backlog>| backlog.progress.lock().in_flight;
+        self.backlogs().iter().map(out).sum()
+    }
+
+    /// Whether pages of the target are out.
     pub(crate) fn is_in_flight(&self) -> bool {
-        let out = |backlog: &Arc<Backlog>| backlog.progress.lock().in_flight > 0;
-        self.backlogs().iter().any(out)
+        self.pages_out() > 0
     }
 
     /// When the first of its hints that rest may be handed out again.

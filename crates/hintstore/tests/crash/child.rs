@@ -136,7 +136,9 @@ fn append(store: &HintStore, numbers: &AtomicU64, mut random: Random) {
 
 fn deliver(store: &HintStore, mut random: Random) {
     loop {
-        let page = store.page(target(random.below(TARGETS.into()) as u8));
+        let page = store
+            .target(target(random.below(TARGETS.into()) as u8))
+            .page();
         let Ok(Some(page)) = page else {
             thread::park_timeout(Duration::from_millis(1));
             continue;
@@ -212,7 +214,7 @@ fn operate(store: &HintStore, mut random: Random) {
             6 | 7 => {
                 let word = |done| Word::Sync { target: to, done };
                 say(&word(false));
-                if store.sync(target(to)).is_ok_and(|all| all) {
+                if store.target(target(to)).sync().is_ok() {
                     say(&word(true));
                 }
             }

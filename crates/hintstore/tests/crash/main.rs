@@ -263,11 +263,7 @@ impl Crash {
         for to in 0..TARGETS {
             loop {
                 let now = SystemClock.wall();
-                let page = match store.page(target(to)) {
-                    Ok(page) => page,
-                    Err(hintstore::Error::UnknownTarget(_)) => None,
-                    Err(error) => unreachable!("no page: {error}"),
-                };
+                let page = store.target(target(to)).page().unwrap();
                 let Some(page) = page else { break };
                 for hint in page.hints() {
                     let number = number_of(hint.body.payload);
@@ -352,7 +348,7 @@ impl Crash {
             }
             delivered = std::mem::take(&mut found).into_keys().collect();
             for to in (0..TARGETS).map(target) {
-                let more = store.page(to).ok().flatten();
+                let more = store.target(to).page().ok().flatten();
                 assert!(more.is_none(), "more than there was before: {more:?}");
             }
             let books = store.ledger();

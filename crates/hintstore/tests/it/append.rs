@@ -168,9 +168,9 @@ fn many_threads_on_one_target_get_an_order() {
     for thread in threads {
         thread.join().unwrap();
     }
-    assert!(store.sync(target(0)).unwrap());
+    store.target(target(0)).sync().unwrap();
     let mut next = [0u32; 4];
-    while let Some(page) = store.page(target(0)).unwrap() {
+    while let Some(page) = store.target(target(0)).page().unwrap() {
         for hint in page.hints() {
             let text = std::str::from_utf8(hint.body.payload).unwrap();
             let (thread, number) = text.split_once(' ').unwrap();

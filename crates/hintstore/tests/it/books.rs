@@ -9,7 +9,7 @@ use crate::harness::{World, small_config, target};
 /// Delivers all that is left, and gives how many hints that were.
 fn drain(store: &HintStore) -> u64 {
     let mut hints = 0;
-    while let Some(page) = store.page(target(0)).unwrap() {
+    while let Some(page) = store.target(target(0)).page().unwrap() {
         hints += page.len() as u64;
         store.acknowledge(page, &Answer::delivered()).unwrap();
     }
@@ -23,7 +23,7 @@ fn with_holes() -> (World, Vec<Sequence>) {
     for _ in 0..6 {
         assert!(world.append(0, 100, Durability::Durable));
     }
-    let page = world.store().page(target(0)).unwrap().unwrap();
+    let page = world.store().target(target(0)).page().unwrap().unwrap();
     let sequences: Vec<_> = page.hints().map(|hint| hint.key.sequence).collect();
     let answer = Answer::delivered().retry(sequences[1]).retry(sequences[3]);
     world.store().acknowledge(page, &answer).unwrap();

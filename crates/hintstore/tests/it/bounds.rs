@@ -37,8 +37,8 @@ fn a_target_past_the_window_takes_no_more_until_what_is_old_is_gone() {
     // The other has nothing old.
     assert!(world.append(1, 50, Durability::Os));
     // It flaps: up for a moment, and down. Nothing was delivered, so nothing opens.
-    world.store().target_up(target(0));
-    world.store().target_down(target(0));
+    world.store().target(target(0)).up();
+    world.store().target(target(0)).down();
     world.crash(Crash::Kill);
     world.open().unwrap();
     assert_eq!(refusal(&world, 0), Some(Refusal::PastWindow));
@@ -275,18 +275,18 @@ fn the_device_keeps_its_floor_free() {
 #[test]
 fn accepting_is_switched_off_and_on_by_target_group_and_namespace() {
     let mut world = World::opened(small_config());
-    world.store().group(target(0), "east");
+    world.store().target(target(0)).set_group("east");
     for scope in [
         Scope::All,
         Scope::Group("east"),
         Scope::Namespace(namespace(1)),
     ] {
-        world.store().accept(scope, false);
+        world.store().disable(scope);
         assert_eq!(refusal(&world, 0), Some(Refusal::Disabled), "{scope:?}");
         if scope == Scope::Group("east") {
             assert!(world.append(1, 50, Durability::Os));
         }
-        world.store().accept(scope, true);
+        world.store().enable(scope);
         assert!(world.append(0, 50, Durability::Os), "{scope:?}");
     }
     world.drain(2);
@@ -299,7 +299,7 @@ fn refusals_are_counted_by_target_from_the_first_on() {
     assert!(world.append(0, 50, Durability::Durable));
     world.crash(Crash::Kill);
     world.open().unwrap();
-    world.store().accept(Scope::All, false);
+    world.store().disable(Scope::All);
     // Nothing was appended to it since the store was opened, nor ever to the other.
     for to in [0, 7] {
         assert_eq!(refusal(&world, to), Some(Refusal::Disabled));
@@ -362,8 +362,8 @@ fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
 #[test]
 fn one_hint_for_several_targets_is_each_ones_own() {
     let world = World::opened(small_config());
-    world.store().group(target(1), "east");
-    world.store().accept(Scope::Group("east"), false);
+    world.store().target(target(1)).set_group("east");
+    world.store().disable(Scope::Group("east"));
     let targets = [target(0), target(1), target(2)];
     let hint = Hint::new(target(9), START, LONG, b"the same for all");
     let results = world
@@ -376,12 +376,12 @@ fn one_hint_for_several_targets_is_each_ones_own() {
             (receipt.target, receipt.durability),
             (targets[at], Durability::Durable)
         );
-        let page = world.store().page(targets[at]).unwrap().unwrap();
+        let page = world.store().target(targets[at]).page().unwrap().unwrap();
         let hint = page.hints().next().unwrap();
         assert_eq!(hint.key.target, targets[at]);
         assert_eq!(hint.body.payload, b"the same for all");
     }
-    assert!(world.store().page(target(9)).is_err());
+    assert!(world.store().target(target(9)).snapshot().is_none());
 }
 
 #[test]

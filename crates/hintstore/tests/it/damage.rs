@@ -206,7 +206,7 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
     }
     store.close().unwrap();
     let store = HintStore::open(config).unwrap();
-    let page = store.page(target).unwrap().unwrap();
+    let page = store.target(target).page().unwrap().unwrap();
     let mut delivered = page.len() as u64;
     store.acknowledge(page, &Answer::delivered()).unwrap();
     let mut files = fs::read_dir(&folder)
@@ -217,7 +217,7 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
         .unwrap();
     let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-    while let Some(page) = store.page(target).unwrap() {
+    while let Some(page) = store.target(target).page().unwrap() {
         delivered += page.len() as u64;
         assert!(page.hints().all(|hint| hint.body.payload.len() == 200));
         store.acknowledge(page, &Answer::delivered()).unwrap();

@@ -126,7 +126,7 @@ fn dead_letters_beyond_their_cap_leave_a_loss_in_the_journal() {
         let hint = Hint::new(target(0), world.clock.wall(), LONG, &payload);
         world.store().append(hint, Durability::Durable).unwrap();
     }
-    while let Some(page) = world.store().page(target(0)).unwrap() {
+    while let Some(page) = world.store().target(target(0)).page().unwrap() {
         let rejected = page.hints().fold(Answer::delivered(), |answer, hint| {
             answer.reject(hint.key.sequence)
         });

@@ -109,7 +109,7 @@ fn with_few_descriptors() {
     }
     append(Durability::Durable);
     for to in (0..TARGETS).map(target) {
-        let page = store.page(to).unwrap().unwrap();
+        let page = store.target(to).page().unwrap().unwrap();
         assert_eq!(page.len(), 2);
         store.acknowledge(page, &Answer::delivered()).unwrap();
     }

@@ -222,7 +222,7 @@ fn clock_at_boot() {
         store().sweep().unwrap();
         world.runner.advance(Duration::from_secs(30));
         // Neither sent nor ended.
-        assert!(store().page(target(0)).unwrap().is_none(), "{how}");
+        assert!(store().target(target(0)).page().unwrap().is_none(), "{how}");
         assert_eq!(store().ledger().pending(), 10, "{how}");
         // Nor is what a peer with the right time hands over refused as dead.
         let hint = Hint::new(target(0), right, LONG, b"from a peer");
@@ -231,7 +231,7 @@ fn clock_at_boot() {
             // Nobody corrects it: then it is as right as a clock of this machine gets.
             world.runner.advance(Duration::from_mins(16));
             store().sweep().unwrap();
-            assert!(store().page(target(0)).unwrap().is_none());
+            assert!(store().target(target(0)).page().unwrap().is_none());
             assert_eq!(store().ledger().ended(End::Expired), 11);
             continue;
         }
@@ -243,7 +243,7 @@ fn clock_at_boot() {
             _ => world.clock.set_synchronised(true),
         }
         let mut delivered = 0;
-        while let Some(page) = store().page(target(0)).unwrap() {
+        while let Some(page) = store().target(target(0)).page().unwrap() {
             delivered += page.len();
             store().acknowledge(page, &Answer::delivered()).unwrap();
         }
@@ -264,7 +264,7 @@ fn a_clock_that_boots_in_the_past_neither_sends_nor_ends_what_is_dead() {
     world.clock.step_to(UnixMillis::new(0));
     world.open().unwrap();
     world.store().sweep().unwrap();
-    assert!(world.store().page(target(0)).unwrap().is_none());
+    assert!(world.store().target(target(0)).page().unwrap().is_none());
     let books = world.store().ledger();
     assert_eq!(books.pending() + books.ended(End::Expired), 1);
 }
@@ -282,6 +282,6 @@ fn a_wrong_clock_at_boot_without_a_journal_ends_nothing() {
     world.disk.take_away("store.journal");
     world.open().unwrap();
     world.store().sweep().unwrap();
-    assert!(world.store().page(target(0)).unwrap().is_none());
+    assert!(world.store().target(target(0)).page().unwrap().is_none());
     assert_eq!(world.store().ledger().pending(), 10);
 }

@@ -61,7 +61,7 @@ fn fill(store: &HintStore, numbers: &AtomicU64) -> BTreeSet<u64> {
 fn drain(store: &HintStore) -> BTreeSet<u64> {
     let mut heard = BTreeSet::new();
     for to in 0..TARGETS {
-        while let Some(page) = store.page(target(to)).unwrap() {
+        while let Some(page) = store.target(target(to)).page().unwrap() {
             for hint in page.hints() {
                 let text = std::str::from_utf8(hint.body.payload).unwrap();
                 heard.insert(text.trim().parse().unwrap());
@@ -105,7 +105,7 @@ fn full(directory: &Path, floor: u64) {
         assert!(lost.is_empty(), "round {round}: {lost:?}");
         // It is left again, by itself, within a moment of the last segment's end.
         let emptied = (0..100).any(|_| {
-            store.sync(target(0)).unwrap();
+            store.target(target(0)).sync().unwrap();
             store.checkpoint().unwrap();
             let left = store.refusing().is_none();
             if !left {

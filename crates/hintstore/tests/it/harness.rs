@@ -8,8 +8,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, AppendError, Bytes, Config, Durability, End, Environment, Error, Hint, HintStore,
-    Namespace, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
+    Answer, AppendError, Bytes, Config, Durability, End, Environment, Hint, HintStore, Namespace,
+    Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::{
@@ -294,9 +294,9 @@ impl World {
         retry: impl Fn(u64) -> bool,
         reject: impl Fn(u64) -> bool,
     ) -> usize {
-        let page = match self.store().page(target(to)) {
+        let page = match self.store().target(target(to)).page() {
             Ok(Some(page)) => page,
-            Ok(None) | Err(Error::UnknownTarget(_)) => return 0,
+            Ok(None) => return 0,
             Err(_) if self.disk.is_cut() => return 0,
             Err(error) => {
                 self.complain(format!("no page: {error:?}"));
@@ -352,7 +352,7 @@ impl World {
 
     /// Takes a page and lets go of it: whoever had it may have sent it.
     pub(crate) fn drop_page(&mut self, to: u128) {
-        if let Ok(Some(page)) = self.store().page(target(to)) {
+        if let Ok(Some(page)) = self.store().target(target(to)).page() {
             let ear = self.ears.entry(target(to)).or_default();
             for hint in page.hints() {
                 ear.put_off(hint.key.sequence);

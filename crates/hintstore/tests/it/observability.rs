@@ -17,11 +17,11 @@ fn the_snapshot_says_what_there_is() {
         }
     }
     world.append(2, 700 << 10, Durability::Os);
-    world.store().target_up(target(1));
+    world.store().target(target(1)).up();
     world.runner.advance(Duration::from_secs(2));
     while world.deliver(0, |_| false, |_| false) > 0 {}
     world.checkpoint();
-    let page = world.store().page(target(1)).unwrap().unwrap();
+    let page = world.store().target(target(1)).page().unwrap().unwrap();
     let all = world.store().snapshot();
     assert_eq!(all.ledger, world.store().ledger());
     let [first, second, third] = &all.targets[..] else {

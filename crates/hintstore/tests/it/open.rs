@@ -398,14 +398,14 @@ fn a_crash_tells_what_it_can_have_cost_and_a_close_that_it_cost_nothing() {
 fn a_closed_store_does_nothing_more() {
     let mut world = rolled(3);
     let store = world.store.take().unwrap();
-    let page = store.page(target(0)).unwrap().unwrap();
+    let page = store.target(target(0)).page().unwrap().unwrap();
     let left = store.clone();
     store.close().unwrap();
     world.open().unwrap();
     let closed = |result: hintstore::Result<()>| assert!(matches!(result, Err(Error::Closed)));
     closed(left.checkpoint());
     closed(left.sweep());
-    closed(left.page(target(0)).map(drop));
+    closed(left.target(target(0)).page().map(drop));
     closed(left.truncate(&Truncate::default()).map(drop));
     closed(left.acknowledge(page, &Answer::delivered()));
     closed(left.fence(hintstore::Namespace::NONE, UnixMillis::new(0)));

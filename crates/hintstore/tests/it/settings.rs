@@ -17,13 +17,13 @@ fn every_setting_is_documented_with_its_default() {
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.split('|').map(str::trim).collect())
         .collect();
-    for (name, default, live) in Config::new("/x").settings() {
-        let name = format!("`{name}`");
+    for setting in Config::new("/x").settings() {
+        let (name, default) = (format!("`{}`", setting.name), setting.value);
         let row = rows.iter().find(|row| row[1] == name).unwrap_or_else(|| {
             panic!("docs/configuration.md has no row for {name}, which is {default}")
         });
         assert_eq!(row[2], default, "{name}");
-        assert_eq!(row[3], if live { "yes" } else { "no" }, "{name}");
+        assert_eq!(row[3], if setting.is_live { "yes" } else { "no" }, "{name}");
         assert!(row[4].len() > 20, "{name} is not argued");
     }
     let extra = ["`directory`", "`gc_grace_now`"].len();

@@ -65,7 +65,7 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
     world.disk.heal();
     // What was moved around is counted once.
     for to in 0..2 {
-        drop(world.store().sync(crate::harness::target(to)));
+        drop(world.store().target(crate::harness::target(to)).sync());
     }
     let windows = world.store().snapshot().windows;
     if windows.unsynced.get() > 0 {

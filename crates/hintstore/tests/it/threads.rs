@@ -12,8 +12,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Config, Durability, Error, Hint, HintStore, Namespace, Page,
-    Sequence, SystemClock, TargetId, Truncate, UnixMillis,
+    Answer, Bytes, Clock as _, Config, Durability, Hint, HintStore, Namespace, Page, Sequence,
+    SystemClock, TargetId, Truncate, UnixMillis,
 };
 
 use crate::harness::{LONG, Scratch, target};
@@ -86,11 +86,7 @@ fn stress(store: &HintStore, jobs: &[&(dyn Fn(&HintStore) + Sync)]) {
 }
 
 fn page_of(store: &HintStore, to: TargetId) -> Option<Page> {
-    match store.page(to) {
-        Ok(page) => page,
-        Err(Error::UnknownTarget(_)) => None,
-        Err(error) => unreachable!("no page: {error}"),
-    }
+    store.target(to).page().unwrap()
 }
 
 /// Delivers what is left, and holds the books against it, then and after opening again.
@@ -98,7 +94,7 @@ fn finish(store: HintStore, config: Config, targets: impl IntoIterator<Item = Ta
     let mut left = 0;
     let pending = store.ledger().pending();
     for to in targets {
-        assert!(store.sync(to).unwrap());
+        store.target(to).sync().unwrap();
         while let Some(page) = page_of(&store, to) {
             left += page.len() as u64;
             store.acknowledge(page, &Answer::delivered()).unwrap();
@@ -288,17 +284,14 @@ fn everything_at_once_keeps_the_books() {
                         .then_some(Namespace::from_u128(u128::from(n % 4))),
                     ..Truncate::default()
                 };
-                match store.truncate(&what) {
-                    Ok(_) | Err(Error::UnknownTarget(_)) => {}
-                    Err(error) => panic!("{error}"),
-                }
+                drop(store.truncate(&what).unwrap());
             }
         }
         thread::park_timeout(Duration::from_millis(3));
     };
     stress(&store, &[&append, &append, &deliver, &deliver, &operate]);
     for to in &targets {
-        assert!(store.sync(*to).unwrap());
+        store.target(*to).sync().unwrap();
         while let Some(page) = page_of(&store, *to) {
             store.acknowledge(page, &Answer::delivered()).unwrap();
         }
@@ -383,7 +376,7 @@ fn who_waits_for_a_page_is_let_go_by_a_close() {
         let begun = SystemClock.boot();
         thread::scope(|scope| {
             scope.spawn(|| {
-                while let Ok(Some(page)) = store.page(to) {
+                while let Ok(Some(page)) = store.target(to).page() {
                     let every = page.hints().step_by(2);
                     let again = |answer: Answer, hint: hintstore::HintRef<'_>| {
                         answer.retry(hint.key.sequence)
@@ -396,5 +389,66 @@ fn who_waits_for_a_page_is_let_go_by_a_close() {
             store.clone().close().unwrap();
         });
         assert!(SystemClock.boot().since(begun) < Duration::from_secs(30));
+    }
+}
+
+#[test]
+fn a_shutdown_takes_what_comes_back_in_time() {
+    let scratch = Scratch::new("shutdown");
+    let store = HintStore::open(Config::new(scratch.path("store"))).unwrap();
+    let to = target(0);
+    for _ in 0..10 {
+        store.append(hint(to, &[7; 100]), Durability::Os).unwrap();
+    }
+    let page = store.target(to).page().unwrap().unwrap();
+    thread::scope(|scope| {
+        let shutdown = scope.spawn(|| store.shutdown(Duration::from_secs(20)).unwrap());
+        while store.refusing() != Some(hintstore::Refusal::Closed) {
+            thread::yield_now();
+        }
+        // No further page, and what is out can be answered.
+        assert!(store.target(to).page().is_ok_and(|page| page.is_none()));
+        store.acknowledge(page, &Answer::delivered()).unwrap();
+        assert_eq!(shutdown.join().unwrap().pages_out, 0);
+    });
+    drop(store);
+    let store = HintStore::open(Config::new(scratch.path("store"))).unwrap();
+    assert_eq!(store.ledger().pending(), 0);
+}
+
+#[test]
+fn a_weak_handle_keeps_nothing_open() {
+    let scratch = Scratch::new("weak");
+    let config = Config::new(scratch.path("store"));
+    let store = HintStore::open(config.clone()).unwrap();
+    let weak = store.downgrade();
+    assert!(weak.upgrade().is_some());
+    drop(store);
+    assert!(weak.upgrade().is_none());
+    // The directory is free again.
+    HintStore::open(config).unwrap().close().unwrap();
+}
+
+#[test]
+fn threads_have_the_names_of_their_steps() {
+    let scratch = Scratch::new("names");
+    let _store = HintStore::open(Config::new(scratch.path("store"))).unwrap();
+    let names = || -> HashSet<String> {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let name = |task: std::io::Result<std::fs::DirEntry>| {
+            let name = std::fs::read_to_string(task.unwrap().path().join("comm"));
+            Some(name.ok()?.trim().to_owned())
+        };
+        tasks.filter_map(name).collect()
+    };
+    for step in ["flush", "sync", "seal", "checkpoint", "defer"] {
+        let name = format!("hint {step}");
+        // A thread gives itself its name when it first runs.
+        let mut tries = 0;
+        while !names().contains(&name) {
+            tries += 1;
+            assert!(tries < 1000, "{name}: {:?}", names());
+            thread::park_timeout(Duration::from_millis(5));
+        }
     }
 }

@@ -23,7 +23,7 @@ fn hint(to: TargetId, payload: &[u8]) -> Hint<'_> {
 /// Delivers all there is of a target, and gives how many hints that were.
 fn drain(store: &HintStore, to: TargetId) -> usize {
     let mut hints = 0;
-    while let Some(page) = store.page(to).unwrap() {
+    while let Some(page) = store.target(to).page().unwrap() {
         hints += page.len();
         store.acknowledge(page, &Answer::delivered()).unwrap();
     }
@@ -286,7 +286,7 @@ fn cloned_volume() {
         world.open().unwrap();
         assert!(!world.store().open_report().new_identity);
         assert!(world.append(0, 100, Durability::Durable));
-        let page = world.store().page(target(0)).unwrap().unwrap();
+        let page = world.store().target(target(0)).page().unwrap().unwrap();
         page.hints().map(|hint| hint.key).collect::<Vec<_>>()
     };
     let (one, two) = (keys(world.disk.clone(), 1), keys(clone, 7));

@@ -121,11 +121,8 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
 
 fn make_durable(store: &HintStore, last: &BTreeMap<TargetId, Sequence>) -> anyhow::Result<()> {
     for (target, sequence) in last {
-        let durable = store.sync(*target)?;
-        anyhow::ensure!(
-            durable,
-            "hints up to {sequence} of {target} are not durable"
-        );
+        let durable = store.target(*target).sync();
+        durable.with_context(|| format!("hints up to {sequence} of {target}"))?;
     }
     Ok(())
 }
