@@ -85,6 +85,7 @@ fn head_crc(bytes: &[u8]) -> u32 {
 
 /// How a hint's life ends. Every accepted hint ends in exactly one of these ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum End {
     /// Its target acknowledged it.
     Delivered,
@@ -106,7 +107,7 @@ pub enum End {
 
 impl End {
     /// Every way to end, in the order of the files.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &'static [Self] = &[
         Self::Delivered,
         Self::Expired,
         Self::Fenced,
@@ -151,7 +152,7 @@ impl Ends {
 
     /// Adds all counts of another.
     pub fn join(&mut self, other: &Self) {
-        for end in End::ALL {
+        for end in End::ALL.iter().copied() {
             self.add(end, other.get(end));
         }
     }
@@ -583,14 +584,14 @@ fn decode_retired(from: &mut Decoder<'_>) -> Result<Retired, DecodeError> {
 }
 
 fn encode_ends(ends: &Ends, out: &mut Encoder) {
-    for end in End::ALL {
+    for end in End::ALL.iter().copied() {
         out.u64(ends.get(end));
     }
 }
 
 fn decode_ends(from: &mut Decoder<'_>) -> Result<Ends, DecodeError> {
     let mut ends = Ends::default();
-    for end in End::ALL {
+    for end in End::ALL.iter().copied() {
         ends.add(end, from.u64()?);
     }
     Ok(ends)
@@ -741,7 +742,7 @@ mod tests {
             damaged: true,
         };
         let mut ends = Ends::default();
-        for (count, end) in End::ALL.into_iter().enumerate() {
+        for (count, end) in End::ALL.iter().copied().enumerate() {
             ends.add(end, count as u64 + 1);
         }
         vec![

@@ -27,6 +27,7 @@ pub struct Key {
 
 /// A hint in a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HintRef<'a> {
     /// What tells it from every other.
     pub key: Key,

@@ -18,6 +18,7 @@ use crate::Bytes;
 
 /// Which cap was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cap {
     /// The disk space of all targets together.
     Total,

@@ -14,6 +14,7 @@ use hintstore_format::file_name;
 
 /// What of a store was taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Gone {
     /// Its directory was removed.
     Directory,

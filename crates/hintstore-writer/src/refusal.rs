@@ -80,7 +80,7 @@ impl fmt::Display for Refusal {
 
 impl Refusal {
     /// The words for all reasons, in the order of [`Refusal::index`].
-    pub const WORDS: [&'static str; 13] = [
+    pub const WORDS: &'static [&'static str] = &[
         "too_large",
         "full",
         "past_window",
@@ -133,7 +133,7 @@ impl Refusals {
 
     /// All reasons, in words, and how many for each.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        Refusal::WORDS.into_iter().zip(self.0)
+        Refusal::WORDS.iter().copied().zip(self.0)
     }
 
     /// How many in all.

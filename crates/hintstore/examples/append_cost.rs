@@ -21,11 +21,8 @@ fn take(store: &HintStore, hint: Hint<'_>) -> bool {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let clock = Arc::new(SimClock::new(UnixMillis::new(1_800_000_000_000)));
-    let environment = Environment {
-        storage: Arc::new(SimStorage::new()),
-        clock: clock.clone(),
-        runner: Arc::new(Manual::new(clock.clone())),
-    };
+    let runner = Arc::new(Manual::new(clock.clone()));
+    let environment = Environment::new(Arc::new(SimStorage::new()), clock.clone(), runner);
     let mut config = Config::new("sim");
     config.memory = Bytes::mib(256);
     let store = HintStore::open_in(environment, config)?;

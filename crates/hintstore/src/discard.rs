@@ -23,7 +23,14 @@ use crate::{
 /// Which hints to discard. Every condition that is set must hold; with none, all are discarded.
 /// Hints that are accepted after the call began are never touched. Those in pages that are out end
 /// as discarded, whether or not their target has got them by now.
+///
+/// ```
+/// # use hintstore::{Namespace, TargetId, Truncate};
+/// # let (replica, users) = (TargetId::from_u128(1), Namespace::from_u128(2));
+/// let what = Truncate::all().target(replica).namespace(users);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Truncate {
     /// Only hints for this target.
     pub target: Option<TargetId>,
@@ -35,8 +42,47 @@ pub struct Truncate {
     pub up_to: Option<Sequence>,
 }
 
+impl Truncate {
+    /// All hints; each of the calls that follow takes some out.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only hints for this target.
+    #[must_use]
+    pub fn target(self, target: impl Into<Option<TargetId>>) -> Self {
+        let target = target.into();
+        Self { target, ..self }
+    }
+
+    /// Only hints of this namespace.
+    #[must_use]
+    pub fn namespace(self, namespace: impl Into<Option<Namespace>>) -> Self {
+        let namespace = namespace.into();
+        Self { namespace, ..self }
+    }
+
+    /// Only hints created before.
+    #[must_use]
+    pub fn created_before(self, time: impl Into<Option<UnixMillis>>) -> Self {
+        let created_before = time.into();
+        Self {
+            created_before,
+            ..self
+        }
+    }
+
+    /// Only hints up to this sequence.
+    #[must_use]
+    pub fn up_to(self, sequence: impl Into<Option<Sequence>>) -> Self {
+        let up_to = sequence.into();
+        Self { up_to, ..self }
+    }
+}
+
 /// What was discarded of one target, or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Discarded {
     /// The target.
     pub target: TargetId,

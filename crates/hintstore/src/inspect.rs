@@ -1,14 +1,15 @@
 //! What tools need that only look: the journal of a store that may be open elsewhere.
 
 use hintstore_env::{Clock, Storage};
-use hintstore_format::{
-    SegmentId, Sequence, TargetId,
-    descriptor::Kind,
-    journal::{Deferred, Discard, Ends, Loss, Range},
-};
+use hintstore_format::{Sequence, TargetId, journal::Ends};
 
 use crate::{Result, journal, recover};
 
+pub use hintstore_format::{
+    SegmentId,
+    descriptor::Kind,
+    journal::{Deferred, Discard, Loss, Range},
+};
 pub use recover::{PlannedFile, RecoveryAction, RecoveryCase, RecoveryPlan};
 
 /// What the journal says of one target.

@@ -45,6 +45,7 @@ mod append;
 mod config;
 mod deliver;
 mod discard;
+pub mod env;
 mod error;
 mod expire;
 mod handle;
@@ -69,11 +70,13 @@ pub use hintstore_env::{
     install_guard,
 };
 pub use hintstore_format::{
-    Incarnation, MutationId, Namespace, Sequence, StoreId, TargetId, UnixMillis,
+    DecodeError, DecodeKind, Incarnation, MutationId, Namespace, Sequence, StoreId, TargetId,
+    UnixMillis,
+    expiry::Lifetime,
     frame::{Body, Collapse, Origin},
     journal::{End, Ends},
 };
-pub use hintstore_reader::{Faulted, HintRef, Key};
+pub use hintstore_reader::{Faulted, HintRef, Hints, Key};
 pub use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 #[cfg(feature = "prometheus")]
 pub use observe::prometheus;

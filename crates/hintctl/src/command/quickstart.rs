@@ -61,11 +61,9 @@ impl Clock for ShiftedClock {
 
 fn open(directory: &Path, by_millis: i64) -> hintstore::Result<HintStore> {
     let clock: Arc<dyn Clock> = Arc::new(ShiftedClock { by_millis });
-    let environment = Environment {
-        storage: Arc::new(OsStorage::new(directory)),
-        runner: Arc::new(Threads::new(clock.clone())),
-        clock,
-    };
+    let storage = Arc::new(OsStorage::new(directory));
+    let runner = Arc::new(Threads::new(clock.clone()));
+    let environment = Environment::new(storage, clock, runner);
     // The golden hints are old; they are judged at the time they were written.
     HintStore::open_in(environment, importing(directory))
 }
@@ -165,11 +163,14 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
     let rows = books.targets.iter().map(|of| {
         let ended = |end| of.ends.get(end).to_string();
         let mut row = vec![of.target.to_string(), of.accepted.to_string()];
-        row.extend(End::ALL.map(ended));
+        row.extend(End::ALL.iter().copied().map(ended));
         row.push(of.pending().to_string());
         row
     });
-    let words = End::ALL.map(|end| end.word().to_uppercase());
+    let words: Vec<String> = End::ALL
+        .iter()
+        .map(|end| end.word().to_uppercase())
+        .collect();
     let mut head = vec!["TARGET", "ACCEPTED"];
     head.extend(words.iter().map(String::as_str));
     head.push("PENDING");

@@ -57,16 +57,16 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         )));
     }
     input.refuse_newer(output)?;
-    let which = Which {
-        target: args.target,
-        namespace: args.namespace,
-        created_before: args.older_than,
-        up_to: args.up_to,
-    };
+    let which = Which::all()
+        .target(args.target)
+        .namespace(args.namespace)
+        .created_before(args.older_than)
+        .up_to(args.up_to);
     let apply = args.change.apply;
     let done = if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
         let done = store.truncate(&which)?;
+        let done: Vec<Planned> = done.into_iter().map(Planned::from).collect();
         let report = store.open_report().clone();
         store.close()?;
         let hints: u64 = done.iter().map(|one| one.hints).sum();
@@ -156,7 +156,7 @@ fn of_cassandra(args: &Truncate, input: &Input, output: &mut Output) -> anyhow::
 
 /// What `--apply` would discard, from the files alone: nothing is locked, opened for writing or
 /// changed, so that the plan can be made while the node runs.
-fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<Discarded>> {
+fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<Planned>> {
     let mut planner = Planner {
         which,
         pending: Pending::of(input, output)?,
@@ -171,10 +171,30 @@ fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<
     Ok(planner.found.into_values().collect())
 }
 
+/// What is discarded of one target.
+struct Planned {
+    target: TargetId,
+    hints: u64,
+    up_to: Sequence,
+    /// Hints that touch several namespaces, and stay.
+    mixed: u64,
+}
+
+impl From<Discarded> for Planned {
+    fn from(done: Discarded) -> Self {
+        Self {
+            target: done.target,
+            hints: done.hints,
+            up_to: done.up_to,
+            mixed: done.mixed,
+        }
+    }
+}
+
 struct Planner {
     which: Which,
     pending: Pending,
-    found: BTreeMap<TargetId, Discarded>,
+    found: BTreeMap<TargetId, Planned>,
 }
 
 impl Visitor for Planner {
@@ -188,7 +208,7 @@ impl Visitor for Planner {
         if !here {
             return Ok(Flow::Go);
         }
-        let plan = self.found.entry(hint.target).or_insert(Discarded {
+        let plan = self.found.entry(hint.target).or_insert(Planned {
             target: hint.target,
             hints: 0,
             up_to: Sequence::ZERO,

@@ -20,6 +20,7 @@ use super::Hint;
 
 /// Which hints: see [`crate::HintStore::disable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scope<'a> {
     /// All hints.
     All,

@@ -11,6 +11,7 @@ use hintstore_format::{
 
 /// One undelivered mutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Hint<'a> {
     /// The node it is for.
     pub target: TargetId,

@@ -188,6 +188,7 @@ impl Config {
 
 /// What a store stands on: exchanged in simulations.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Environment {
     /// The disk; it decides where the directory is.
     pub storage: Arc<dyn Storage>,
@@ -198,6 +199,15 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// One of these parts.
+    pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, runner: Arc<dyn Runner>) -> Self {
+        Self {
+            storage,
+            clock,
+            runner,
+        }
+    }
+
     /// The operating system.
     pub fn system(config: &Config) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

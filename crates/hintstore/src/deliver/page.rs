@@ -1,13 +1,11 @@
 //! A page of hints as a caller holds it.
 
-use std::{
-    ops::Deref,
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 
 use hintstore_env::sync::{AtomicUsize, Ordering::AcqRel};
-use hintstore_format::UnixMillis;
-use hintstore_reader as reader;
+use hintstore_format::{TargetId, UnixMillis};
+use hintstore_reader::{self as reader, Faulted, Hints};
+use hintstore_writer::Bytes;
 
 use crate::{
     store_env::StoreEnv,
@@ -18,6 +16,7 @@ use crate::{
 /// [`crate::HintStore::acknowledge`]. A page that is dropped instead counts as not delivered: its
 /// hints are handed out again.
 #[derive(Debug)]
+#[must_use = "a page that is dropped is handed out again"]
 pub struct Page {
     inner: reader::Page,
     handed: Ranges,
@@ -72,6 +71,45 @@ impl Page {
         self
     }
 
+    /// The node that its hints are for.
+    pub fn target(&self) -> TargetId {
+        self.inner.target()
+    }
+
+    /// How many hints.
+    pub fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Whether there is none. A page that the store hands out has some.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// Bytes of their frames.
+    pub fn bytes(&self) -> Bytes {
+        Bytes::new(self.inner.bytes())
+    }
+
+    /// Its hints, in order.
+    pub fn hints(&self) -> Hints<'_> {
+        self.inner.hints()
+    }
+
+    /// Whether the map that its hints lie in failed since it was read: what was read of them may be zeros.
+    pub(super) fn faulted(&self) -> bool {
+        self.inner.faulted()
+    }
+
+    /// Uses the bytes of the hints where they lie, which may be in a map of the file.
+    ///
+    /// # Errors
+    /// [`Faulted`]: the disk failed under the map, and what was used may have been zeros. Drop the page:
+    /// its hints come again, read without the map.
+    pub fn with<R>(&self, use_hints: impl FnOnce(&Self) -> R) -> Result<R, Faulted> {
+        self.inner.with(|_| use_hints(self))
+    }
+
     /// No hint of the page is dead before this time. Who holds a page for longer drops it: what is
     /// dead by then is not handed out again.
     pub fn earliest_deadline(&self) -> UnixMillis {
@@ -96,14 +134,6 @@ impl Page {
     /// Takes the page off its target's account: the caller books what became of it.
     pub(crate) fn settle(&mut self) {
         self.home = None;
-    }
-}
-
-impl Deref for Page {
-    type Target = reader::Page;
-
-    fn deref(&self) -> &reader::Page {
-        &self.inner
     }
 }
 

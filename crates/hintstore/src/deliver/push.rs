@@ -31,6 +31,7 @@ pub trait Delivery: Send + Sync + fmt::Debug {
 /// Ends the delivery of a page. Dropping it and the page instead has the page sent again, after a
 /// rest.
 #[derive(Debug)]
+#[must_use = "a target whose page is not completed waits for its rest"]
 pub struct Completion {
     env: Arc<StoreEnv>,
     answers: Arc<Answers>,

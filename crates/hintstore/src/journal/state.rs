@@ -267,7 +267,7 @@ impl JournalState {
 /// Books in which so many fewer hints ended in one way.
 fn without(ends: &Ends, end: End, count: u64) -> Ends {
     let mut left = Ends::default();
-    for other in End::ALL {
+    for other in End::ALL.iter().copied() {
         let gone = if other == end { count } else { 0 };
         left.add(other, ends.get(other).saturating_sub(gone));
     }

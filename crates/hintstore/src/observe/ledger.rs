@@ -9,6 +9,7 @@ use crate::target::{Target, Targets};
 
 /// The books of one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TargetLedger {
     /// The target.
     pub target: TargetId,
@@ -53,6 +54,7 @@ impl TargetLedger {
 
 /// The books of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ledger {
     /// Hints since the store was made.
     pub accepted: u64,

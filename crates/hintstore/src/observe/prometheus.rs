@@ -62,10 +62,10 @@ struct Out<'a>(DescriptorEncoder<'a>);
 impl Out<'_> {
     fn store(&mut self, snapshot: &Snapshot) -> fmt::Result {
         self.counter("hints_accepted", "Hints accepted", snapshot.ledger.accepted)?;
-        let ends = End::ALL.map(|end| {
+        let ends = End::ALL.iter().map(|end| {
             (
                 vec![("end", end.word().to_owned())],
-                snapshot.ledger.ends.get(end),
+                snapshot.ledger.ends.get(*end),
             )
         });
         self.counters("hints_ended", "Hints that ended, by how", ends)?;

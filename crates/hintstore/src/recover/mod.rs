@@ -40,6 +40,7 @@ use crate::{
 
 /// A file that is none of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Foreign {
     /// Its name.
     pub name: String,
@@ -51,6 +52,7 @@ pub struct Foreign {
 
 /// Bytes of accepted hints that were not safe yet, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AtRisk {
     /// In memory: a crash of the process takes these.
     pub unflushed: Bytes,
@@ -60,6 +62,7 @@ pub struct AtRisk {
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OpenReport {
     /// Segments that ended in their footer.
     pub sealed: usize,

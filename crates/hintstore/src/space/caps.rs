@@ -15,6 +15,7 @@ use crate::{
 /// space. Recovery and truncation need none. Delivery needs some only where hints wait for a retry
 /// among others that do not: a sixteenth of both caps is kept for that, and none of `free_floor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DiskConfig {
     /// All targets together, with the journal and what is set aside or foreign. By default a tenth
     /// of the device; nine tenths of a partition that the directory has for itself.
@@ -29,6 +30,7 @@ pub struct DiskConfig {
 
 /// The caps as they are in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Caps {
     /// All targets together.
     pub total: Bytes,

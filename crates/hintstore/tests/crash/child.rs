@@ -191,11 +191,9 @@ fn operate(store: &HintStore, mut random: Random) {
             }
             1 => {
                 let only = random.one_in(2).then_some(of);
-                let what = Truncate {
-                    target: Some(target(to)),
-                    namespace: only.map(namespace),
-                    ..Truncate::default()
-                };
+                let what = Truncate::all()
+                    .target(target(to))
+                    .namespace(only.map(namespace));
                 say(&Word::Truncate {
                     target: to,
                     namespace: only,

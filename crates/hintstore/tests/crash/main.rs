@@ -329,7 +329,7 @@ impl Crash {
         assert!(alive.contains(&books.pending()), "{alive:?}: {books:?}");
         assert_eq!(books.excess(), 0, "{books:?}");
         assert!(books.accepted >= self.books.accepted, "{books:?}");
-        for end in End::ALL {
+        for end in End::ALL.iter().copied() {
             let (before, now) = (self.books.ends.get(end), books.ends.get(end));
             assert!(now >= before, "{end:?}: {now} after {before}");
         }

@@ -41,10 +41,7 @@ fn truncate_crash_holes() {
     for operation in 0..30 {
         let (mut world, _) = with_holes();
         world.disk.cut_at(world.disk.operations() + operation);
-        let what = Truncate {
-            target: Some(target(0)),
-            ..Truncate::default()
-        };
+        let what = Truncate::all().target(target(0));
         let done = world.store().truncate(&what);
         world.crash(Crash::Kill);
         world.open().unwrap();
@@ -67,11 +64,8 @@ fn a_truncation_of_a_namespace_counts_its_holes_once() {
     for operation in 0..30 {
         let (mut world, _) = with_holes();
         world.disk.cut_at(world.disk.operations() + operation);
-        let what = Truncate {
-            // That of the second hint.
-            namespace: Some(crate::harness::namespace(2)),
-            ..Truncate::default()
-        };
+        // That of the second hint.
+        let what = Truncate::all().namespace(crate::harness::namespace(2));
         drop(world.store().truncate(&what));
         world.crash(Crash::Kill);
         world.open().unwrap();
@@ -244,11 +238,13 @@ fn what_was_discarded_of_copies_is_not_missing() {
             world.deliver(0, |_| false, |_| false);
         }
         world.disk.cut_at(world.disk.operations() + operation);
-        drop(world.store().truncate(&Truncate {
-            target: Some(target(0)),
-            created_before: Some(world.clock.wall()),
-            ..Truncate::default()
-        }));
+        drop(
+            world.store().truncate(
+                &Truncate::all()
+                    .target(target(0))
+                    .created_before(world.clock.wall()),
+            ),
+        );
         for seed in 0..3 {
             world.crash(Crash::Power { seed });
             // Each time it is killed before it checkpoints.

@@ -225,11 +225,8 @@ fn a_full_disk_truncates_while_others_seal() {
     for round in 0..20 {
         let disk = SimStorage::new();
         let clock: Arc<dyn hintstore::Clock> = Arc::new(SystemClock);
-        let environment = Environment {
-            storage: Arc::new(disk.clone()),
-            runner: Arc::new(Threads::new(clock.clone())),
-            clock,
-        };
+        let runner = Arc::new(Threads::new(clock.clone()));
+        let environment = Environment::new(Arc::new(disk.clone()), clock, runner);
         let mut config = small_config();
         // All that is on the disk is in the segment that is sealed meanwhile.
         config.segment_bytes = Bytes::mib(1);

@@ -95,10 +95,7 @@ fn a_journal_that_is_damaged_forgets_no_deferred_hint() {
 #[test]
 fn deferred_hints_expire_and_are_discarded_like_others() {
     let mut world = stubborn();
-    let plan = Truncate {
-        namespace: Some(namespace(1)),
-        ..Truncate::default()
-    };
+    let plan = Truncate::all().namespace(namespace(1));
     let found = world.store().plan_truncate(&plan).unwrap();
     world.truncate(plan);
     let books = world.store().ledger();

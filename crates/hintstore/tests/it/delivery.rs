@@ -147,10 +147,7 @@ fn files_go_when_their_hints_have() {
 fn truncation_spares_what_comes_after_it() {
     let mut world = World::opened(small_config());
     world.append_batch(30, 2, Durability::Durable);
-    world.truncate(Truncate {
-        target: Some(target(0)),
-        ..Truncate::default()
-    });
+    world.truncate(Truncate::all().target(target(0)));
     world.append_batch(4, 2, Durability::Durable);
     world.crash(Crash::Power { seed: 2 });
     world.open().unwrap();
@@ -289,10 +286,7 @@ fn a_target_without_hints_is_empty_and_no_error() {
     nobody.sync().unwrap();
     nobody.down();
     assert_eq!(nobody.ledger().accepted, 0);
-    let what = Truncate {
-        target: Some(target(7)),
-        ..Truncate::default()
-    };
+    let what = Truncate::all().target(target(7));
     assert_eq!(world.store().plan_truncate(&what).unwrap(), []);
     assert_eq!(world.store().truncate(&what).unwrap(), []);
     // None of it made anything.

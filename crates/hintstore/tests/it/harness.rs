@@ -143,11 +143,7 @@ impl World {
             None => storage,
         };
         let plan = plan_recovery(&*storage, &*self.clock);
-        let environment = Environment {
-            storage,
-            clock: self.clock.clone(),
-            runner: self.runner.clone(),
-        };
+        let environment = Environment::new(storage, self.clock.clone(), self.runner.clone());
         let store = HintStore::open_in(environment, self.config.clone())?;
         // The dry run says what opening does, whatever there is.
         let mut planned = plan?.report;

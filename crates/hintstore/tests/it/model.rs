@@ -46,15 +46,10 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
         _ => {
             if random.one_in(4) {
                 let what = match random.below(3) {
-                    0 => Truncate {
-                        target: Some(target(to)),
-                        ..Truncate::default()
-                    },
-                    1 => Truncate {
-                        target: Some(target(to)),
-                        namespace: Some(namespace(u128::from(random.below(3)))),
-                        ..Truncate::default()
-                    },
+                    0 => Truncate::all().target(target(to)),
+                    1 => Truncate::all()
+                        .target(target(to))
+                        .namespace(namespace(u128::from(random.below(3)))),
                     _ => Truncate::default(),
                 };
                 world.truncate(what);

@@ -142,10 +142,7 @@ fn truncate_deferred_race() {
         for _ in 0..100 {
             store.append(hint(to, &[7; 100]), Durability::Os).unwrap();
         }
-        let what = Truncate {
-            target: Some(to),
-            ..Truncate::default()
-        };
+        let what = Truncate::all().target(to);
         let done = store.truncate(&what).unwrap();
         gone.fetch_max(done[0].up_to.get(), SeqCst);
     };
@@ -277,13 +274,12 @@ fn everything_at_once_keeps_the_books() {
                 store.reconfigure(change).unwrap();
             }
             _ => {
-                let what = Truncate {
-                    target: Some(targets[n as usize % targets.len()]),
-                    namespace: n
-                        .is_multiple_of(2)
-                        .then_some(Namespace::from_u128(u128::from(n % 4))),
-                    ..Truncate::default()
-                };
+                let what = Truncate::all()
+                    .target(targets[n as usize % targets.len()])
+                    .namespace(
+                        n.is_multiple_of(2)
+                            .then_some(Namespace::from_u128(u128::from(n % 4))),
+                    );
                 drop(store.truncate(&what).unwrap());
             }
         }

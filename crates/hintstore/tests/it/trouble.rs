@@ -397,11 +397,9 @@ fn a_truncation_goes_on_beside_a_file_that_was_removed() {
     let path = scratch.path("store");
     let (store, accepted) = several_sealed(&path);
     fs::remove_file(hint_files(&path).remove(1)).unwrap();
-    let what = Truncate {
-        target: Some(target(0)),
-        namespace: Some(Namespace::from_u128(0)),
-        ..Truncate::default()
-    };
+    let what = Truncate::all()
+        .target(target(0))
+        .namespace(Namespace::from_u128(0));
     let discarded = store.truncate(&what).unwrap()[0].hints;
     let books = store.ledger();
     assert_eq!(discarded + books.ended(End::Damaged), accepted, "{books:?}");
