@@ -44,7 +44,7 @@ impl TargetHandle {
         }
     }
 
-    /// The node that its hints are for.
+    /// The node that its hints are for. Does not block.
     pub fn id(&self) -> TargetId {
         self.id
     }
@@ -119,7 +119,10 @@ impl TargetHandle {
         }
     }
 
-    /// Its books (P8): exact at every moment. Waits for whoever reads a page of it.
+    /// Its books (P8): exact at every moment.
+    ///
+    /// # Blocking
+    /// While another thread reads a page of it.
     pub fn ledger(&self) -> TargetLedger {
         match self.known() {
             Some(target) => TargetLedger::of(&target),
@@ -127,8 +130,10 @@ impl TargetHandle {
         }
     }
 
-    /// What goes on with it; `None` where it never had a hint and nobody said anything of it. Waits for
-    /// whoever reads a page of it.
+    /// What goes on with it; `None` where it never had a hint and nobody said anything of it.
+    ///
+    /// # Blocking
+    /// While another thread reads a page of it.
     pub fn snapshot(&self) -> Option<TargetSnapshot> {
         Some(TargetSnapshot::of(&*self.known()?))
     }

@@ -187,23 +187,29 @@ impl HintStore {
     /// [`Error::Locked`] where another process has it open; [`Error::Newer`] where a newer version
     /// wrote it; [`Error::Storage`] where the directory cannot be used. A damaged file is no
     /// error: see [`HintStore::open_report`].
+    ///
+    /// # Blocking
+    /// On the disk: reads the end of each hint file, walks those that a crash left open, and syncs the journal.
     pub fn open(config: Config) -> Result<Self> {
         let environment = Environment::system(&config);
         Self::open_in(environment, config)
     }
 
     /// Opens a store that stands on other than the operating system: in simulations.
+    ///
+    /// # Blocking
+    /// As [`HintStore::open`].
     pub fn open_in(environment: Environment, config: Config) -> Result<Self> {
         let store = Arc::new(open(environment, config)?);
         Ok(Self { store })
     }
 
-    /// What opening found and did.
+    /// What opening found and did. Does not block.
     pub fn open_report(&self) -> &OpenReport {
         &self.store.report
     }
 
-    /// The identity of the store: with target and sequence, the key of a hint.
+    /// The identity of the store: with target and sequence, the key of a hint. Does not block.
     pub fn id(&self) -> StoreId {
         self.store.env.store
     }
@@ -293,7 +299,7 @@ impl HintStore {
     }
 
     /// One target: its pages, its state, its order. Costs nothing, and makes nothing of a target that
-    /// nobody has named before.
+    /// nobody has named before. Does not block.
     pub fn target(&self, id: TargetId) -> TargetHandle {
         TargetHandle::new(&self.store, id)
     }
@@ -304,7 +310,7 @@ impl HintStore {
         self.store.admission.accept(scope, false);
     }
 
-    /// Takes back a [`HintStore::disable`] of the same scope; one of another scope counts on.
+    /// Takes back a [`HintStore::disable`] of the same scope; one of another scope counts on. Does not block.
     pub fn enable(&self, scope: Scope<'_>) {
         self.store.admission.accept(scope, true);
     }
@@ -312,6 +318,9 @@ impl HintStore {
     /// Says that nothing of a namespace that was created before `before` matters any more: it was
     /// truncated, dropped, or repaired up to then. Durable on return; such hints end as fenced
     /// when delivery meets them, and are refused from now on.
+    ///
+    /// # Blocking
+    /// On an fdatasync of the journal.
     pub fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
         self.store.fence(namespace, before)
     }
@@ -322,21 +331,30 @@ impl HintStore {
     /// # Errors
     /// [`Error::Storage`] where the dead letters could not be written: the rejected hints come
     /// again, all else is booked.
+    ///
+    /// # Blocking
+    /// While another thread reads a page of the same target; where hints are rejected, on an fsync of the dead letters.
     pub fn acknowledge(&self, page: Page, answer: &Answer) -> Result<()> {
         self.store.answers.acknowledge(page, answer)
     }
 
     /// Makes acknowledgements durable now, and removes the files of segments that are done.
+    ///
+    /// # Blocking
+    /// On an fdatasync of the journal, and of what it covers where that is not durable yet.
     pub fn checkpoint(&self) -> Result<()> {
         self.store.checkpoints.checkpoint()
     }
 
-    /// Has pages delivered by `delivery` to every target that is up, from now on.
+    /// Has pages delivered by `delivery` to every target that is up, from now on. Does not block.
     pub fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
         self.store.deliver_by(delivery)
     }
 
     /// What [`HintStore::truncate`] would discard.
+    ///
+    /// # Blocking
+    /// On the disk: what is in memory is synced, and each segment that may be concerned is read.
     pub fn plan_truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         self.store.discarder.plan(what)
     }
@@ -346,22 +364,31 @@ impl HintStore {
     /// # Errors
     /// [`Error::NotDurable`] where some of it is in memory and could not be written, not even in the
     /// room that the rest left: that rest is discarded.
+    ///
+    /// # Blocking
+    /// As [`HintStore::plan_truncate`], and then on the journal.
     pub fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         self.store.discarder.truncate(what)
     }
 
     /// Drops segments in which every hint is dead. Happens by itself once in a while.
+    ///
+    /// # Blocking
+    /// On the disk: looks at the name of each hint file, and checkpoints.
     pub fn sweep(&self) -> Result<()> {
         self.store.sweep.sweep()
     }
 
-    /// Says that the clock is right, after a step: hints that were held for it are judged anew.
+    /// Says that the clock is right, after a step: hints that were held for it are judged anew. Does not block.
     pub fn confirm_clock(&self) {
         self.store.env.time.confirm(&*self.store.env.clock);
         self.store.targets.announce_all();
     }
 
     /// The books (P8): exact at every moment.
+    ///
+    /// # Blocking
+    /// While another thread reads a page, for each target.
     pub fn ledger(&self) -> Ledger {
         Ledger::of_all(&self.store.targets)
     }
@@ -375,7 +402,7 @@ impl HintStore {
         }
     }
 
-    /// The settings as they are now.
+    /// The settings as they are now. Does not block.
     pub fn config(&self) -> Config {
         Config::clone(&self.store.env.config())
     }
@@ -401,22 +428,25 @@ impl HintStore {
 
     /// What goes on inside: per target and in all. Looks at every target; costs about a
     /// microsecond for each.
+    ///
+    /// # Blocking
+    /// While another thread reads a page, for each target; a microsecond for each.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.store)
     }
 
-    /// The time that expiry judges by at present.
+    /// The time that expiry judges by at present. Does not block.
     pub fn now(&self) -> UnixMillis {
         self.store.env.now().at_least()
     }
 
-    /// Why appends are refused at present, if they are.
+    /// Why appends are refused at present, if they are. Does not block.
     pub fn refusing(&self) -> Option<Refusal> {
         self.store.env.writer.trouble()
     }
 
     /// A handle that does not keep the store open: for a [`Delivery`] or a metrics registry, which the
-    /// store outlives otherwise only in a circle.
+    /// store outlives otherwise only in a circle. Does not block.
     pub fn downgrade(&self) -> WeakHintStore {
         WeakHintStore {
             store: Arc::downgrade(&self.store),
@@ -457,7 +487,7 @@ pub struct WeakHintStore {
 }
 
 impl WeakHintStore {
-    /// The store, while somebody else has a handle of it.
+    /// The store, while somebody else has a handle of it. Does not block.
     pub fn upgrade(&self) -> Option<HintStore> {
         let store = self.store.upgrade()?;
         Some(HintStore { store })

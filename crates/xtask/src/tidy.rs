@@ -16,6 +16,9 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
         }
     }
     check_patches(root, &mut wrong);
+    check_blocking(root, &mut wrong);
+    check_promises(root, &mut wrong);
+    check_rooms(root, &mut wrong);
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -30,7 +33,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.is_dir() {
-            if !path.ends_with("target") {
+            // Where cargo builds; the engine has a room of that name.
+            if !path.join("CACHEDIR.TAG").exists() {
                 found.extend(sources(&path));
             }
         } else if path.extension().is_some_and(|end| end == "rs") {
@@ -53,6 +57,141 @@ fn check_patches(root: &Path, wrong: &mut Vec<String>) {
         if !check.is_ok_and(|done| done.status.success()) {
             let name = patch.path();
             wrong.push(format!("{}: does not apply", name.display()));
+        }
+    }
+}
+
+/// Every method of the handles says whether it blocks, on what and how long.
+fn check_blocking(root: &Path, wrong: &mut Vec<String>) {
+    for file in ["store.rs", "handle.rs"] {
+        let file = root.join("crates/hintstore/src").join(file);
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let mut doc = String::new();
+        for line in text.lines() {
+            if line.starts_with("    ///") {
+                doc.push_str(line);
+            } else if let Some(method) = line.strip_prefix("    pub fn ") {
+                let says = doc.contains("# Blocking") || doc.contains("oes not block");
+                if !says && method.contains("&self") | method.contains("open") {
+                    let name = method.split('(').next().unwrap_or_default();
+                    wrong.push(format!("{}: {name}: does it block?", file.display()));
+                }
+                doc.clear();
+            } else if !line.starts_with("    #[") {
+                doc.clear();
+            }
+        }
+    }
+}
+
+/// Each promise names its tests in `docs/promises.md`, and each test that says which promise it is of is
+/// named there: `// P4` above a test.
+fn check_promises(root: &Path, wrong: &mut Vec<String>) {
+    let doc = root.join("docs/promises.md");
+    let listed = fs::read_to_string(&doc).unwrap_or_default();
+    let mut tagged = Vec::new();
+    for file in sources(&root.join("crates")) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let mut promises: Vec<String> = Vec::new();
+        for line in text.lines().map(str::trim) {
+            if let Some(tags) = line.strip_prefix("// P") {
+                let tags = format!("P{tags}");
+                let is_promise = |tag: &&str| {
+                    let number = tag.strip_prefix('P');
+                    number.is_some_and(|number| number.parse::<u8>().is_ok())
+                };
+                promises = tags
+                    .split(", ")
+                    .filter(is_promise)
+                    .map(str::to_owned)
+                    .collect();
+            } else if let Some(name) = line.strip_prefix("fn ") {
+                let name = name.split('(').next().unwrap_or_default();
+                tagged.extend(promises.drain(..).map(|of| (of, name.to_owned())));
+            }
+        }
+    }
+    for (promise, test) in &tagged {
+        let row = listed
+            .lines()
+            .find(|line| line.starts_with(&format!("| {promise} |")));
+        if !row.is_some_and(|row| row.contains(&format!("`{test}`"))) {
+            wrong.push(format!(
+                "{}: {promise} does not name `{test}`",
+                doc.display()
+            ));
+        }
+    }
+    for number in 1..=10 {
+        let promise = format!("P{number}");
+        if !tagged.iter().any(|(of, _)| *of == promise) {
+            wrong.push(format!("no test says that it is of {promise}"));
+        }
+    }
+    let quoted = listed.lines().filter(|line| line.starts_with("| P"));
+    for name in quoted.flat_map(|row| row.split('`').skip(1).step_by(2)) {
+        if !tagged.iter().any(|(_, test)| test == name) {
+            wrong.push(format!(
+                "{}: no test `{name}` says its promise",
+                doc.display()
+            ));
+        }
+    }
+}
+
+/// What a room of the engine must not know: see `docs/architecture.md`.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("append", &["crate::deliver", "deliver::"]),
+    ("deliver", &["crate::append::{App", "append::Appender"]),
+    (
+        "target",
+        &["crate::append", "crate::deliver", "Storage", ".open("],
+    ),
+    (
+        "read",
+        &["crate::target", "crate::deliver", "crate::append"],
+    ),
+    (
+        "recover/cases.rs",
+        &["Storage", "File", "std::fs", "hintstore_env"],
+    ),
+];
+
+fn check_rooms(root: &Path, wrong: &mut Vec<String>) {
+    let engine = root.join("crates/hintstore/src");
+    for (room, unknown) in ROOMS {
+        let path = engine.join(room);
+        let files = if path.is_dir() {
+            sources(&path)
+        } else {
+            vec![path]
+        };
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let code = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                for word in unknown.iter().filter(|word| line.contains(**word)) {
+                    wrong.push(format!("{}: {room} must not know {word}", file.display()));
+                }
+            }
+        }
+    }
+    // Only these remove or rename files.
+    let may = [
+        "deliver/checkpoint.rs",
+        "recover/apply.rs",
+        "journal/mod.rs",
+        "space/descriptors.rs",
+    ];
+    for file in sources(&engine) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let touches = code.contains(".unlink(") || code.contains(".rename(");
+        if touches && !may.iter().any(|may| file.ends_with(may)) {
+            wrong.push(format!("{}: removes or renames files", file.display()));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::tool::{Folder, hintctl};
 
+// P1
 #[test]
 fn acknowledged_hints_survive_sigkill_and_come_in_order() {
     // quickstart checks each hint on replay, and fails where one is missing or out of order; the

@@ -75,6 +75,7 @@ fn bytes_of(path: &Path) -> Vec<(PathBuf, std::time::SystemTime, Vec<u8>)> {
     all
 }
 
+// P7
 #[test]
 fn a_live_store_is_read_without_its_lock() {
     let folder = Folder::new("live");
@@ -305,6 +306,7 @@ fn renamed_segments_are_replayed_in_order() {
     assert!(sequences.is_sorted());
 }
 
+// P7
 #[test]
 fn verify_says_what_opening_would_do_and_does_nothing() {
     let folder = Folder::new("dry-run");

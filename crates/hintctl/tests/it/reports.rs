@@ -688,6 +688,7 @@ fn on_tmpfs(name: &str, test: impl FnOnce(&Path) + std::panic::UnwindSafe) {
     result.unwrap();
 }
 
+// P7
 #[test]
 fn a_read_only_mount() {
     let hints = testdata("reports/schema-text");

@@ -193,6 +193,7 @@ fn nothing_is_written_that_the_version_does_not_have() {
     assert_eq!(essences(&out).len() + refused.len(), 402);
 }
 
+// P4
 #[test]
 fn salvage_saves_all_that_is_intact() {
     let original = essences(&testdata("cassandra/damaged/original").0);

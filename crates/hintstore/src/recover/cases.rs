@@ -350,6 +350,7 @@ mod tests {
     }
 
     /// What must hold of each file, whatever else is true of it.
+    // P5
     #[test]
     fn no_facts_lose_a_hint_or_deliver_a_dead_one() {
         let all = all_facts();

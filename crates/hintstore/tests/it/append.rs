@@ -55,6 +55,7 @@ fn every_segment_of_a_busy_target_finds_its_file_prepared() {
     assert!(spares(&world).is_empty());
 }
 
+// P6
 #[test]
 fn small_segments_take_no_more_than_they_hold() {
     let mut config = small_config();
@@ -68,6 +69,7 @@ fn small_segments_take_no_more_than_they_hold() {
     assert!(used <= Bytes::kib(40 * 20), "{used} for 40 hints of 5 KiB");
 }
 
+// P1
 #[test]
 fn a_receipt_of_an_earlier_opening_is_in_doubt() {
     let mut world = World::opened(small_config());
@@ -80,6 +82,7 @@ fn a_receipt_of_an_earlier_opening_is_in_doubt() {
     assert_eq!(answer, Err(AppendError::InDoubt(receipt)));
 }
 
+// P1
 #[test]
 fn each_level_survives_what_it_says() {
     for (level, crash, survives) in [
@@ -140,6 +143,7 @@ fn a_failed_write_ends_the_segment_and_loses_nothing() {
     world.assert_right();
 }
 
+// P2
 #[test]
 fn many_threads_on_one_target_get_an_order() {
     let folder = std::env::temp_dir().join(format!("hintstore-threads-{}", std::process::id()));

@@ -36,6 +36,7 @@ fn segment(world: &World) -> String {
     names.find(|name| name.ends_with(".hints")).unwrap()
 }
 
+// P8
 #[test]
 fn truncate_crash_holes() {
     for operation in 0..30 {

@@ -19,6 +19,7 @@ fn refusal(world: &World, to: u128) -> Option<Refusal> {
     answer.err()?.refusal()
 }
 
+// P6
 #[test]
 fn a_target_past_the_window_takes_no_more_until_what_is_old_is_gone() {
     let mut config = small_config();
@@ -78,6 +79,7 @@ fn hints_that_wait_for_a_retry_keep_the_window_closed() {
     world.assert_right();
 }
 
+// P6
 #[test]
 fn caps_hold_under_any_load_and_are_left_again() {
     for seed in 0..12 {
@@ -245,6 +247,7 @@ fn a_full_disk_truncates_while_others_seal() {
     }
 }
 
+// P6
 #[test]
 fn the_device_keeps_its_floor_free() {
     let mut config = small_config();
@@ -308,6 +311,7 @@ fn refusals_are_counted_by_target_from_the_first_on() {
     assert_eq!(snapshot.targets[0].refused.get(Refusal::Disabled), 2);
 }
 
+// P6
 #[test]
 fn no_more_hints_wait_than_may() {
     let mut config = small_config();
@@ -329,6 +333,7 @@ fn no_more_hints_wait_than_may() {
     assert_eq!(world.store().snapshot().in_flight, 0);
 }
 
+// P3
 #[test]
 fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
     let mut world = World::opened(small_config());
@@ -356,6 +361,7 @@ fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
     assert!(world.append(0, 50, Durability::Os));
 }
 
+// P9
 #[test]
 fn one_hint_for_several_targets_is_each_ones_own() {
     let world = World::opened(small_config());

@@ -67,6 +67,7 @@ fn sweep(seed: u64, stride: u64, broken: Option<Broken>) -> Option<(u64, Vec<Str
     })
 }
 
+// P1
 #[test]
 fn nothing_durable_is_lost_wherever_the_power_goes() {
     for seed in 0..6 {

@@ -22,6 +22,7 @@ fn segments(world: &World) -> Vec<String> {
         .collect()
 }
 
+// P4
 #[test]
 fn a_flipped_bit_costs_one_hint_or_one_block_and_is_counted() {
     let mut random = Random::new(1);
@@ -64,6 +65,7 @@ fn a_flipped_bit_costs_one_hint_or_one_block_and_is_counted() {
     }
 }
 
+// P4
 #[test]
 fn damage_that_is_found_ahead_of_the_reader_costs_the_same() {
     let mut random = Random::new(3);
@@ -111,6 +113,7 @@ fn a_journal_that_is_lost_repeats_and_loses_nothing() {
     world.assert_right();
 }
 
+// P5
 #[test]
 fn any_bytes_open() {
     let mut random = Random::new(7);
@@ -135,6 +138,7 @@ fn any_bytes_open() {
     }
 }
 
+// P4
 #[test]
 fn a_sector_that_cannot_be_read_costs_what_is_on_it() {
     for sector in 1..12 {

@@ -30,6 +30,7 @@ pub(crate) fn stubborn() -> World {
     world
 }
 
+// P9
 #[test]
 fn a_target_that_refuses_every_second_hint_gets_all_others() {
     let mut world = stubborn();

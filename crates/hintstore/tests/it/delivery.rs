@@ -14,6 +14,7 @@ use crate::harness::{World, small_config, target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+// P9
 #[test]
 fn a_rejected_hint_becomes_a_dead_letter_and_blocks_nobody() {
     let mut world = World::opened(small_config());
@@ -33,6 +34,7 @@ fn a_rejected_hint_becomes_a_dead_letter_and_blocks_nobody() {
     world.assert_right();
 }
 
+// P2
 #[test]
 fn what_was_checkpointed_is_not_sent_again_and_the_rest_is() {
     let mut world = World::opened(small_config());
@@ -47,6 +49,7 @@ fn what_was_checkpointed_is_not_sent_again_and_the_rest_is() {
     world.assert_right();
 }
 
+// P2
 #[test]
 fn a_page_that_is_dropped_comes_again() {
     let mut world = World::opened(small_config());
@@ -69,6 +72,7 @@ fn reading_goes_on_while_the_same_target_is_written() {
     assert_eq!(world.store().ledger().ended(End::Delivered), 350);
 }
 
+// P2
 #[test]
 fn a_strict_order_stops_at_the_first_retry() {
     let mut world = World::opened(small_config());
@@ -179,6 +183,7 @@ impl Delivery for Careless {
     }
 }
 
+// P10
 #[test]
 fn a_delivery_that_panics_has_its_page_again_and_ends_no_other() {
     let mut world = World::opened(small_config());
@@ -194,6 +199,7 @@ fn a_delivery_that_panics_has_its_page_again_and_ends_no_other() {
     assert_eq!(world.store().ledger().pending(), 0);
 }
 
+// P9
 #[test]
 fn a_hung_target_holds_nobody_up() {
     let mut world = World::opened(small_config());
@@ -223,6 +229,7 @@ fn a_hung_target_holds_nobody_up() {
     assert_eq!(world.store().ledger().pending(), 10);
 }
 
+// P10
 #[test]
 fn a_page_that_delivery_drops_comes_again_after_a_rest() {
     let mut world = World::opened(small_config());

@@ -67,6 +67,7 @@ fn a_sync_that_fails_as_a_file_is_closed_is_not_forgotten() {
 const LIMIT: u32 = 48;
 const TARGETS: u128 = 120;
 
+// P6
 #[test]
 fn a_process_with_few_descriptors() {
     let scratch = Scratch::new("few-descriptors");

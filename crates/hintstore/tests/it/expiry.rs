@@ -12,6 +12,7 @@ use crate::harness::{LONG, START, World, namespace, small_config, target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+// P3
 #[test]
 fn a_hint_is_delivered_before_its_deadline_and_never_after() {
     let mut world = World::opened(small_config());
@@ -41,6 +42,7 @@ fn a_segment_that_is_dead_as_a_whole_goes_unread() {
     assert_eq!(world.store().ledger().ended(End::Delivered), 1);
 }
 
+// P3
 #[test]
 fn a_lowered_maximum_counts_for_hints_that_are_there() {
     let mut world = World::opened(small_config());
@@ -52,6 +54,7 @@ fn a_lowered_maximum_counts_for_hints_that_are_there() {
     assert_eq!(world.store().ledger().ended(End::Expired), 1);
 }
 
+// P3
 #[test]
 fn a_step_of_the_clock_holds_hints_until_it_is_confirmed() {
     let year = Duration::from_secs(365 * 86_400);
@@ -208,6 +211,7 @@ fn an_hour_in_peace() -> World {
 }
 
 /// The machine comes up with a wrong clock, until a time server corrects it.
+// P3
 #[test]
 fn clock_at_boot() {
     let day = Duration::from_hours(24);

@@ -94,6 +94,7 @@ fn run(seed: u64, broken: Option<Broken>, operations: u64) -> World {
     world
 }
 
+// P8
 #[test]
 fn random_operations_and_crashes_agree_with_the_model() {
     for seed in 0..150 {

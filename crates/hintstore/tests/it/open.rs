@@ -67,6 +67,7 @@ fn a_store_that_is_dropped_leaves_nothing_in_memory() {
     }
 }
 
+// P5
 #[test]
 fn a_second_opener_is_told_who_has_it() {
     let mut world = World::opened(small_config());
@@ -81,6 +82,7 @@ fn a_second_opener_is_told_who_has_it() {
     world.open().unwrap();
 }
 
+// P8
 #[test]
 fn durable_books_are_exact_across_a_crash() {
     for seed in 0..30 {
@@ -139,6 +141,7 @@ fn many_segments_are_looked_at_side_by_side_and_none_is_missed() {
     assert_eq!(world.store().snapshot().targets.len(), 597);
 }
 
+// P5
 #[test]
 fn opening_twice_after_a_crash_is_opening_once() {
     let mut world = World::opened(small_config());

@@ -82,6 +82,7 @@ fn run(seed: u64, broken: Option<Broken>) -> World {
     world
 }
 
+// P1
 #[test]
 fn a_failed_sync_loses_nothing_that_was_acknowledged() {
     for seed in 0..300 {
@@ -97,6 +98,7 @@ fn an_engine_that_tries_a_failed_sync_again_is_caught() {
     assert!(caught, "the retried sync was not noticed");
 }
 
+// P1
 #[test]
 fn a_durable_append_survives_one_failed_sync() {
     let mut world = World::opened(small_config());
@@ -180,6 +182,7 @@ fn a_move_that_cannot_be_written_is_tried_again_and_then_appends_go_on() {
     world.assert_right();
 }
 
+// P6
 #[test]
 fn the_window_of_unsynced_bytes_is_kept_whatever_the_disk_does() {
     let mut world = World::opened(small_config());

@@ -109,6 +109,7 @@ fn finish(store: HintStore, config: Config, targets: impl IntoIterator<Item = Ta
     assert_eq!(store.ledger(), books);
 }
 
+// P8
 #[test]
 fn books_retire_race() {
     let scratch = Scratch::new("retire-race");
@@ -165,6 +166,7 @@ fn truncate_deferred_race() {
     finish(store, config, [to]);
 }
 
+// P2
 #[test]
 fn two_callers() {
     /// The copies of what has ended are compared with each page: a target has no more hints.
@@ -214,6 +216,7 @@ fn two_callers() {
     finish(store, config, targets);
 }
 
+// P8
 #[test]
 fn everything_at_once_keeps_the_books() {
     let scratch = Scratch::new("everything");

@@ -111,6 +111,7 @@ fn moved_directory() {
     assert_eq!(drain(&store, target(0)), 40);
 }
 
+// P1
 #[test]
 fn gone_under_open_store_files() {
     let scratch = Scratch::new("gone-files");
@@ -269,6 +270,7 @@ fn directory_fsync() {
 }
 
 /// Two stores from one copy of a volume: what they accept apart has different keys.
+// P2
 #[test]
 fn cloned_volume() {
     let mut world = World::opened(small_config());
@@ -364,6 +366,7 @@ fn a_closed_file_that_is_replaced_by_its_copy_is_delivered() {
 }
 
 /// Somebody takes a file away and puts it back: its hints ended, and it is kept for an operator.
+// P4
 #[test]
 fn a_file_that_comes_back_is_set_aside() {
     for the_journal_is_written_again in [false, true] {
