@@ -5,6 +5,6 @@
 
 pub use hintstore_env::{
     Boot, Clock, Entry, Existing, File, FileId, Info, Lacks, Lock, LockError, Mapping, Next, Op,
-    OsStorage, Panics, Presence, Result, Runner, Space, Step, StepPanics, Storage, StorageError,
-    SystemClock, Threads, Waker, install_guard, sync::Signal,
+    OpenElsewhere, OsStorage, Panics, Presence, Result, Runner, Space, Step, StepPanics, Storage,
+    StorageError, SystemClock, Threads, Waker, install_guard, sync::Signal,
 };

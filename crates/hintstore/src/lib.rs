@@ -57,6 +57,7 @@ pub mod inspect;
 mod journal;
 mod observe;
 mod open;
+pub mod raw;
 mod read;
 mod recover;
 mod space;

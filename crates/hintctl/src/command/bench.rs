@@ -1,8 +1,8 @@
 //! `bench`: what the engine does on a disk, beside the naive way and the machine's limits.
 
 use anyhow::Context as _;
+use hintctl::measure::report::{Report, Series, measure, spread};
 use hintstore::{OsStorage, Storage as _};
-use hintstore_benches::report::{Report, Series, measure, spread};
 use serde_json::json;
 
 use crate::{

@@ -169,8 +169,9 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
             ..
         } => {
             let lifetime = hint.lifetime;
-            let millis =
-                |duration: std::time::Duration| json!(hintstore_format::profile::millis(duration));
+            let millis = |duration: std::time::Duration| {
+                json!(hintstore::raw::format::profile::millis(duration))
+            };
             let mut fields = json!({
                 "file": file,
                 "index": hint.index,

@@ -1,7 +1,7 @@
 //! `expire`: takes away what is dead. Plans first; acts with `--apply`.
 
+use hintstore::raw::format::expiry::is_dead;
 use hintstore::{Clock as _, Config, HintStore, SystemClock, UnixMillis};
-use hintstore_format::expiry::is_dead;
 use serde_json::json;
 
 use super::{

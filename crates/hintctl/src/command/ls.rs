@@ -191,7 +191,7 @@ pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<(
         bytes(bytes_of(&input.aside)),
         input
             .storage
-            .path(hintstore_format::file_name::ASIDE)
+            .path(hintstore::raw::format::file_name::ASIDE)
             .display()
     ))
 }

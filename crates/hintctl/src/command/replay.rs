@@ -11,8 +11,8 @@ use std::{
 };
 
 use anyhow::Context as _;
+use hintstore::raw::format::expiry::is_dead;
 use hintstore::{Clock as _, OsStorage, Storage as _, SystemClock, TargetId, UnixMillis};
-use hintstore_format::expiry::is_dead;
 use serde_json::{Value, json};
 
 use super::dump::{add_value, fields, selected};

@@ -13,9 +13,9 @@ use std::{
 };
 
 use anyhow::Context as _;
+use hintstore::env::{Existing, OpenElsewhere};
 use hintstore::{Clock as _, OsStorage, Storage as _, SystemClock};
 use hintstore_cassandra::{FileWriter, encode_body, side_file};
-use hintstore_env::{Existing, OpenElsewhere};
 use serde_json::json;
 
 use super::{
@@ -492,7 +492,7 @@ fn replace(
     if let Err(error) = write() {
         // As it was: what is new of it goes again.
         drop(abandon(&input.storage, &found.name));
-        let is_it = |info: hintstore_env::Info| info.inode == found.info.inode;
+        let is_it = |info: hintstore::env::Info| info.inode == found.info.inode;
         if input.storage.info(&found.name).is_ok_and(is_it) {
             aside.forget(&names);
         }
@@ -526,7 +526,7 @@ impl<W: std::io::Write> Visitor for Keeper<'_, W> {
 /// would be lost. Looked at right before a file is touched; a moment remains.
 fn refuse_changed(input: &Input, found: &Found) -> anyhow::Result<()> {
     let now = input.storage.info(&found.name)?;
-    let as_seen = |info: &hintstore_env::Info| (info.device, info.inode, info.length);
+    let as_seen = |info: &hintstore::env::Info| (info.device, info.inode, info.length);
     let is_open = input.storage.is_open_elsewhere(&found.name);
     if as_seen(&now) == as_seen(&found.info) && !matches!(is_open, Ok(OpenElsewhere::Yes)) {
         return Ok(());

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hintstore::OsStorage;
+use hintstore::env::Existing;
 use hintstore_cassandra::{FileName, FileWriter, encode_body};
-use hintstore_env::Existing;
 use serde_json::json;
 
 use super::{

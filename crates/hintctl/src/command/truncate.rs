@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use hintstore::raw::format::file_name;
 use hintstore::{
     Config, Discarded, HintStore, Namespace, Sequence, Storage as _, TargetId, Truncate as Which,
     UnixMillis,
 };
-use hintstore_format::file_name;
 use serde_json::json;
 
 use super::{

@@ -1,11 +1,11 @@
 //! `verify`: every checksum, and what is damaged, where.
 
+use hintstore::raw::format::{file_name, layout::STORE_SLOT_BYTES, store_file};
 use hintstore::{
     Storage as _, SystemClock,
     inspect::{RecoveryAction, plan_recovery},
 };
 use hintstore_cassandra::{DecodeError, FileName, Ignore, Schema, decode_mutation};
-use hintstore_format::{file_name, layout::STORE_SLOT_BYTES, store_file};
 use serde_json::{Value, json};
 
 use super::judgement::Cassandra;

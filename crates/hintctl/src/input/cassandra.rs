@@ -2,13 +2,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use hintstore::env::File;
+use hintstore::raw::format::expiry::Lifetime;
 use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::{
     BadBlock, Codec, Descriptor, DescriptorError, HintBody, Item, ReadAt, Records, Schema, Storage,
     Verdict, judge, parse_side_file, side_file,
 };
-use hintstore_env::File;
-use hintstore_format::expiry::Lifetime;
 
 use super::{Finding, Flow, HintSource, HintView, Visitor, claimed, misnamed_cassandra};
 

@@ -10,19 +10,19 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hintstore::{
-    OsStorage, Storage as _, TargetId,
-    inspect::{JournalView, read_journal},
-};
-use hintstore_cassandra::{Descriptor, DescriptorError, FileName, HintBody};
-use hintstore_env::{File, Info};
-use hintstore_format::{
+use hintstore::env::{File, Info};
+use hintstore::raw::format::{
     DecodeError, SegmentId, StoreId,
     descriptor::Kind,
     file_name,
     layout::{SEGMENT_MAGIC, STORE_SLOT_BYTES},
     store_file,
 };
+use hintstore::{
+    OsStorage, Storage as _, TargetId,
+    inspect::{JournalView, read_journal},
+};
+use hintstore_cassandra::{Descriptor, DescriptorError, FileName, HintBody};
 use serde_json::{Value, json};
 
 use crate::{
@@ -147,7 +147,7 @@ pub(crate) struct HintView<'a> {
     pub(crate) namespace: hintstore::Namespace,
     pub(crate) payload_version: u32,
     pub(crate) created_ms: i64,
-    pub(crate) lifetime: hintstore_format::expiry::Lifetime,
+    pub(crate) lifetime: hintstore::raw::format::expiry::Lifetime,
     pub(crate) payload: &'a [u8],
     pub(crate) from: HintSource<'a>,
 }
@@ -180,7 +180,7 @@ impl HintView<'_> {
     /// When the hint is dead, by itself.
     pub(crate) fn expires_at_ms(&self) -> i64 {
         let created = hintstore::UnixMillis::new(self.created_ms);
-        hintstore_format::expiry::written_deadline(created, self.lifetime).get()
+        hintstore::raw::format::expiry::written_deadline(created, self.lifetime).get()
     }
 }
 

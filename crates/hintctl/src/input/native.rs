@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use hintstore::{OsStorage, Sequence, Storage as _, TargetId};
-use hintstore_env::File;
-use hintstore_format::{
+use hintstore::env::File;
+use hintstore::raw::format::{
     block,
     descriptor::Kind,
     footer::{Footer, Summary},
     frame::Frame,
     layout::{FOOTER_MAGIC, SECTOR, align_up},
 };
-use hintstore_reader::{
+use hintstore::raw::reader::{
     FrameItem, Frames, Hole, Inspected, Item, PreadSource, Survey, Walk, inspect, read_footer,
     survey,
 };
+use hintstore::{OsStorage, Sequence, Storage as _, TargetId};
 
 use super::{Finding, Flow, HintSource, HintView, Visitor, misnamed, newer};
 

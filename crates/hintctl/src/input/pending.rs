@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hintstore::{Sequence, TargetId, UnixMillis, inspect::JournalView};
 
-use hintstore_format::descriptor::Kind;
+use hintstore::raw::format::descriptor::Kind;
 
 use super::{HintSource, HintView, Input};
 use crate::output::Output;

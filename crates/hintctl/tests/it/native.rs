@@ -7,11 +7,11 @@ use std::{
 };
 
 use byteorder::{ByteOrder as _, LE};
+use hintstore::raw::format::{
+    block, checksum, descriptor::Descriptor, footer, frame, layout::BLOCK_MAGIC,
+};
 use hintstore::{
     Answer, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId,
-};
-use hintstore_format::{
-    block, checksum, descriptor::Descriptor, footer, frame, layout::BLOCK_MAGIC,
 };
 
 use crate::tool::{Folder, Run, hintctl};

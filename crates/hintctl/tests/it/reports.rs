@@ -10,8 +10,8 @@ use std::{
 };
 
 use byteorder::{ByteOrder as _, LE};
+use hintstore::raw::format::{DecodeError, DecodeKind, descriptor::Descriptor, store_file};
 use hintstore_cassandra::{FileWriter, encode_body};
-use hintstore_format::{DecodeError, DecodeKind, descriptor::Descriptor, store_file};
 
 use crate::tool::{Folder, command, hintctl, json_lines, skipped, testdata};
 

@@ -10,12 +10,12 @@ use std::{
     sync::Arc,
 };
 
+use hintstore::env::{Existing, File};
 use hintstore::{OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::{
     Cell, Codec, DecodeError, Deletion, FileWriter, Liveness, Schema, Update, Visit,
     decode_mutation, encode_body, side_file, side_file_text,
 };
-use hintstore_env::{Existing, File};
 use serde_json::json;
 
 use super::Sink;

@@ -9,9 +9,9 @@ mod parquet;
 use std::{cell::Cell, path::Path};
 
 use anyhow::Context as _;
+use hintstore::env::Existing;
 use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
 use hintstore_cassandra::Schema;
-use hintstore_env::Existing;
 use serde_json::json;
 
 use super::{dump::selected, verify::tell};

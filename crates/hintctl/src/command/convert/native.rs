@@ -7,10 +7,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
+use hintstore::raw::format::file_name;
 use hintstore::{
     Bytes, Config, Durability, Hint, HintStore, Origin, OsStorage, Sequence, TargetId, UnixMillis,
 };
-use hintstore_format::file_name;
 
 use super::{Full, Sink, refuse_occupied, refuse_unfinished};
 use crate::{

@@ -15,7 +15,7 @@ use hintstore::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{Naive, Payloads, Result, TARGET, append, naive_replay, open, replay, uncapped};
+use super::{Naive, Payloads, Result, TARGET, append, naive_replay, open, replay, uncapped};
 
 /// What was measured, round by round.
 #[derive(Clone, Debug, Default)]
