@@ -21,7 +21,7 @@ pub fn records(data: &[u8]) {
     file(None, data);
 }
 
-/// Any bytes as the blocks of a file; the first says of which codec.
+/// Any bytes as the blocks of a file; the first byte says the codec.
 pub fn blocks(data: &[u8]) {
     let codecs = [
         Codec::Lz4,

@@ -21,7 +21,7 @@ use hintstore_benches::{Folder, Result};
 const THREADS: u64 = 4;
 const GC_GRACE: Duration = Duration::from_hours(240);
 
-/// Hints a second that four threads append to `targets` targets, of which the first get the most.
+/// Hints a second that four threads append to `targets` targets; the first get the most.
 fn rate(targets: u64, seconds: u64) -> Result<f64> {
     let folder = Folder::new("crowd")?;
     let config = Config::new(folder.path()).with(|config| {

@@ -75,7 +75,7 @@ Examples:
   hintctl salvage FILE SAVED
   hintctl salvage odd-name.hints SAVED --target 9a355670-9212-4932-96bd-55417aa90974
 
-The files are only read. What is lost is told, by its offset.")]
+The files are only read. What is lost is reported, by its offset.")]
     Salvage(Salvage),
     /// Take away hints that are dead: plans, and acts only with --apply
     #[command(after_help = "\

@@ -49,7 +49,7 @@ pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
     .into()
 }
 
-/// Says why a run failed, on stderr, what it had done for good by then, and gives its code. A closed pipe is no error, but for a verb
+/// Says why a run failed, on stderr, what it had done for good by then, and gives its code. A closed pipe is no error, except for a verb
 /// that `writes`: that did not come to its end.
 #[expect(clippy::print_stderr, reason = "the one place that prints errors")]
 pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool, deed: Option<&str>) -> Exit {

@@ -20,7 +20,7 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// A bar for so many bytes; none where nobody looks.
+    /// A bar for this number of bytes; none where nobody looks.
     pub(crate) fn new(bytes: u64, is_seen: bool) -> Self {
         // Drawn once it has run for a while.
         let hidden = ProgressDrawTarget::hidden();

@@ -4,7 +4,7 @@ use byteorder::{BE, ByteOrder as _};
 
 use crate::{mutation::TIMESTAMP_EPOCH, read_unsigned, vint::write_unsigned};
 
-/// The body of a hint. The mutation is opaque but for its first table.
+/// The body of a hint. The mutation is opaque except for its first table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HintBody<'a> {
     /// When the hint was made, in ms since 1970.

@@ -1,4 +1,4 @@
-//! The compressors a node may be told to use, one block at a time.
+//! The compressors that a node can be set to use, one block at a time.
 
 use std::io;
 
@@ -69,7 +69,7 @@ impl Codec {
         self.names().1
     }
 
-    /// How much so many bytes can give at most. Text packs well, but not as well as this; LZ4,
+    /// How much this number of bytes can give at most. Text packs well, but not as well as this; LZ4,
     /// Snappy and Deflate could not do better.
     pub(crate) fn most_of(self, packed: u64) -> u64 {
         let ratio = match self {

@@ -250,7 +250,7 @@ impl<R: ReadAt> Records<R> {
         self.gap().map(Some)
     }
 
-    /// The record at the start of the window, all of which is there.
+    /// The record at the start of the window, which is there in full.
     #[inline]
     fn record(&mut self, length: usize) -> Item {
         let (index, position) = (self.index, self.window.position);
@@ -380,7 +380,7 @@ impl<R: ReadAt> Window<R> {
         self.position += count as u64;
     }
 
-    /// Makes `count` bytes available, if there are so many before the end or the next break; gives
+    /// Makes `count` bytes available, if there are that number before the end or the next break; gives
     /// how many there are.
     #[inline]
     fn fill(&mut self, count: usize) -> io::Result<usize> {

@@ -27,7 +27,7 @@ pub fn append(crc: u32, bytes: &[u8]) -> u32 {
 
 /// The checksums of four inputs, each followed by its tail (two words, little-endian), side by
 /// side: takes little longer than one does, where they are short (up to about 512 bytes) and of
-/// like length. What lies some KiB behind them is fetched meanwhile, as it comes next in a file.
+/// like length. What lies some KiB behind them is fetched at the same time, as it comes next in a file.
 #[inline]
 pub fn four(bytes: [&[u8]; 4], tails: [[u64; 2]; 4]) -> [u32; 4] {
     #[cfg(target_arch = "x86_64")]

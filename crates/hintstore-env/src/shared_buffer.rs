@@ -3,8 +3,8 @@
 //! One atomic word holds the generation of the buffer's use, its mode, how many places were given
 //! out and up to where. A place is reserved by one compare-and-swap on it, so that place and
 //! number come from the same step; nobody else writes there. A second word counts the bytes that
-//! were completed: when the buffer is closed and both agree, nobody writes any more, and whoever
-//! takes it has it alone. The generation makes a reservation in a buffer that was meanwhile
+//! were completed: when the buffer is closed and both agree, nobody writes any more, and the one who
+//! takes it has it alone. The generation makes a reservation in a buffer that was since
 //! emptied and reused fail.
 
 use std::{

@@ -179,7 +179,7 @@ impl<'a> Decoder<'a> {
         self.take(8).map(LE::read_i64)
     }
 
-    /// A count of items of `size` bytes each, refused where the bytes cannot hold so many: what
+    /// A count of items of `size` bytes each, refused where the bytes cannot hold that number: what
     /// may be allocated is bounded by what is there.
     pub(crate) fn count(&mut self, name: &'static str, size: usize) -> Result<usize, DecodeError> {
         let at = self.at;

@@ -112,7 +112,7 @@ impl Descriptor {
     }
 
     /// Reads the descriptor at the start of `bytes`. Checked in this order: magic, length,
-    /// checksum, version and features, fields. So a newer version is told from damage.
+    /// checksum, version and features, fields. So a newer version is distinguished from damage.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let get = Get::new(bytes, PREFIX)?;
         if get.bytes(at::MAGIC) != SEGMENT_MAGIC {

@@ -9,7 +9,7 @@ pub const STORE: &str = "STORE";
 pub const LOCK: &str = "LOCK";
 /// The control records.
 pub const JOURNAL: &str = "store.journal";
-/// A journal being written anew, renamed over the old one when it is whole.
+/// A journal that is being written, renamed over the old one when it is whole.
 pub const JOURNAL_NEW: &str = "store.journal.tmp";
 /// The files of a store that are no segments.
 pub const CONTROL: [&str; 4] = [STORE, LOCK, JOURNAL, JOURNAL_NEW];

@@ -416,8 +416,8 @@ fn decode_namespace(raw: &[u8]) -> Result<NamespaceEntry, DecodeError> {
     })
 }
 
-/// The most that the footer of a segment takes whose blocks end at `blocks_end` and have so many
-/// namespaces, with what brings it to the start of a sector.
+/// The most bytes that a footer takes, for a segment whose blocks end at `blocks_end` and have that
+/// number of namespaces, with what brings it to the start of a sector.
 pub fn longest(blocks_end: u64, namespaces: usize) -> u64 {
     let index = (blocks_end / INDEX_STRIDE + 1) * index_entry::SIZE as u64;
     let namespaces = namespaces.min(NAMESPACES_MAX + 1) * namespace_entry::SIZE;

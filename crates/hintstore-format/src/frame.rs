@@ -37,7 +37,7 @@ pub mod flag {
     pub const UNKNOWN: u8 = 0x80;
 }
 
-/// What makes two hints rivals, of which only the newest matters.
+/// What makes two hints rivals: only the newest matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collapse<'a> {
     /// Hints of one target and namespace with the same key are rivals; at most 65,535 bytes.

@@ -206,7 +206,7 @@ impl Namespace {
     pub const MIXED: Self = Self([0xff; 16]);
 }
 
-/// One opening of a store for writing: 64 bits, drawn anew each time. Two copies of a volume are the
+/// One opening of a store for writing: 64 bits, drawn again each time. Two copies of a volume are the
 /// same store and count the same epochs and sequences; what they accept apart differs in this.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(u64);

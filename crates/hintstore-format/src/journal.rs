@@ -178,7 +178,7 @@ pub struct Range {
 pub struct Checkpoint {
     /// The target.
     pub target: TargetId,
-    /// Every hint up to here has ended, but for the holes.
+    /// Every hint up to here has ended, except the holes.
     pub up_to: Sequence,
     /// Hints below `up_to` that have not ended; ascending.
     pub holes: Vec<Range>,
@@ -209,7 +209,7 @@ pub struct Retired {
 pub struct Deferred {
     /// The segment.
     pub segment: SegmentId,
-    /// Every hint in it up to here has ended, but for the holes.
+    /// Every hint in it up to here has ended, except the holes.
     pub up_to: Sequence,
     /// How many of its hints have not ended: copies have gaps in their sequences, so that nothing else
     /// tells how many are missing where its file is damaged.
@@ -231,7 +231,7 @@ pub enum Record {
     },
     /// How far a target has acknowledged.
     Checkpoint(Checkpoint),
-    /// A segment whose hints have all ended, in a journal that was written anew: the checkpoint that
+    /// A segment whose hints have all ended, in a journal that was written again: the checkpoint that
     /// said so was replaced.
     Retire {
         /// The target.
@@ -620,7 +620,7 @@ pub enum Item {
     Unknown {
         /// Its type.
         code: u16,
-        /// Whether its writer said that whoever does not know it must not write to the store.
+        /// Whether its writer said that a program that does not know it must not write to the store.
         refuse: bool,
     },
     /// Bytes between records that are none: a torn write, or damage.

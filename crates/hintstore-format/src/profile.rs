@@ -11,7 +11,7 @@ use crate::{
     layout::{LE, PROFILES_MAX, profile as at, profile_end},
 };
 
-/// The value of `ttl_ms` for "no discard-after", and of `gc_grace_ms` for "for ever".
+/// The value of `ttl_ms` for "no discard-after", and of `gc_grace_ms` for "never dies".
 pub(crate) const FOR_EVER: u64 = u64::MAX;
 
 /// What many hints share: their namespace, the version of their payload, how long they may live.
@@ -21,7 +21,7 @@ pub struct Profile {
     pub namespace: Namespace,
     /// The caller's version of the payload (Cassandra's messaging version).
     pub payload_version: u32,
-    /// `gc_grace` at write, in ms; `u64::MAX` for ever.
+    /// `gc_grace` at write, in ms; `u64::MAX` for no end.
     pub gc_grace_ms: u64,
     /// Discard-after in ms; `u64::MAX` where none was set.
     pub ttl_ms: u64,

@@ -11,7 +11,7 @@ use hintstore_format::{
 
 use crate::{Block, ByteView};
 
-/// What tells a hint from every other, for ever: a receiver that keeps the last ones can drop
+/// What distinguishes a hint from every other, at all times: a receiver that keeps the last ones can drop
 /// what it gets twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -60,7 +60,7 @@ struct Part {
     from: usize,
 }
 
-/// The bytes of a page could not be read in full through the map: to be read anew.
+/// The bytes of a page could not be read in full through the map: to be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faulted;
 

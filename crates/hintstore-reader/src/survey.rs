@@ -69,7 +69,7 @@ impl Missing {
         }
     }
 
-    /// Adds the hints of a block but for these, which are in order. Of a block with gaps in its
+    /// Adds the hints of a block except these, which are in order. Of a block with gaps in its
     /// sequences, as copies have them, nobody knows which the others are.
     fn add_block(&mut self, block: &Block, but: &[Sequence]) {
         let (first, behind) = (block.header.start.first, block.header.last().plus(1));

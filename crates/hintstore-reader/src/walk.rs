@@ -2,7 +2,7 @@
 //!
 //! A block follows the one before at once, or at the next sector where a sync was begun in
 //! between. Where neither holds, the walk searches on in steps of 64 bytes within the file's data:
-//! valid blocks behind a hole are kept, the hole is told.
+//! valid blocks behind a hole are kept, the hole is reported.
 
 use hintstore_env::Result;
 use hintstore_format::{
@@ -121,7 +121,7 @@ impl Walk {
         })))
     }
 
-    /// The next item, past what the disk cannot read: that is told as a hole.
+    /// The next item, past what the disk cannot read: that is reported as a hole.
     pub fn next_readable(&mut self) -> Option<Item> {
         self.next_item().unwrap_or_else(|_| {
             let offset = self.at;

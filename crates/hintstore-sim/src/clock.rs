@@ -1,4 +1,4 @@
-//! A clock that moves only when told.
+//! A clock that moves only by its own calls.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ struct Times {
     boots: u8,
 }
 
-/// A clock that moves only when told.
+/// A clock that moves only by its own calls.
 #[derive(Debug)]
 pub struct SimClock {
     times: Mutex<Times>,
@@ -55,7 +55,7 @@ impl SimClock {
         self.synchronised.store(synchronised, SeqCst);
     }
 
-    /// Boots the machine anew, after `down`.
+    /// Boots the machine again, after `down`.
     pub fn reboot(&self, down: Duration) {
         let mut times = self.times.lock();
         times.wall = times.wall.saturating_add(down);

@@ -123,7 +123,7 @@ impl Disk {
         self.operations += 1;
         if self.panic_at == Some(self.operations) {
             self.panic_at = None;
-            std::panic::resume_unwind(Box::new("the simulated disk was told to panic here"));
+            std::panic::resume_unwind(Box::new("the simulated disk panics here, as asked"));
         }
         Ok(!self.is_cut())
     }

@@ -1,7 +1,7 @@
 //! A simulated disk, clock and target: for the tests of hintstore and of those who embed it.
 //!
 //! [`SimStorage`] is a disk that can lose its power at any operation, with every unsynced write
-//! kept, dropped or torn; [`SimClock`] a clock that moves only when told; [`Manual`] a runner that
+//! kept, dropped or torn; [`SimClock`] a clock that moves only by its own calls; [`Manual`] a runner that
 //! runs background steps one at a time, so that a run is a function of its seed; [`SimTarget`] a
 //! receiver that checks what it gets. [`Broken`] breaks a disk on purpose: a test that does not
 //! notice it is no test.

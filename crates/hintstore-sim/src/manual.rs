@@ -94,7 +94,7 @@ impl Manual {
         };
         drop(slots);
         let next = self.panics.run(&*step, now);
-        // It may have been stopped meanwhile.
+        // It may have been stopped since.
         if let Some(slot) = self.slots.lock().get_mut(at) {
             slot.step = Some(step);
             slot.rests_until = next.is_none().then(|| now + Panics::REST);

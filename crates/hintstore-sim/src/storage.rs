@@ -50,7 +50,7 @@ impl SimStorage {
         self.disk().cut_at = Some(operation);
     }
 
-    /// Panics at the operation of this number, once, whoever asks for it: a mistake in the engine.
+    /// Panics at the operation of this number, once, in whatever thread: a mistake in the engine.
     pub fn panic_at(&self, operation: u64) {
         self.disk().panic_at = Some(operation);
     }
@@ -70,7 +70,7 @@ impl SimStorage {
         self.disk().faults.push(fault);
     }
 
-    /// Has every read fail that touches these bytes of a file, for ever: a bad sector.
+    /// Has every read fail that touches these bytes of a file, from now on: a bad sector.
     pub fn fail_reads(&self, name: &str, from: u64, to: u64) {
         self.disk().unreadable.push((name.to_owned(), from, to));
     }

@@ -45,7 +45,7 @@ impl SimTarget {
         self.retried.insert(sequence);
     }
 
-    /// Begins anew, as after a restart of its store: what was put off may still come late.
+    /// Begins again, as after a restart of its store: what was put off may still come late.
     pub fn restart(&mut self) {
         self.seen.clear();
     }

@@ -2,7 +2,7 @@
 //!
 //! Everything is reserved before it is taken: a slab when it is bound, with all that its block and
 //! a segment's ends may add; space ahead of a segment before it is allocated. So a hint that was
-//! accepted has its place under the caps, and no cap is passed. A sixteenth of each, but for the
+//! accepted has its place under the caps, and no cap is passed. A sixteenth of each, except the
 //! floor of the device, is kept for copies of hints that wait for a retry: without them delivery
 //! could not get past these, and a full target would stay full. A cap that was reached is left
 //! again only when another sixteenth is free, so that a full store does not flap.
@@ -267,7 +267,7 @@ impl Budget {
     }
 
     /// Runs what makes space that was taken ahead visible on the device: a look at the device
-    /// meanwhile does not take it for free.
+    /// in between does not take it for free.
     pub(crate) fn while_invisible<T>(&self, bytes: u64, run: impl FnOnce() -> T) -> T {
         self.unwritten.fetch_add(bytes, SeqCst);
         let done = run();

@@ -1,4 +1,4 @@
-//! What the write path can be told. Each default is argued in `docs/adr/`.
+//! The settings of the write path. Each default is argued in `docs/adr/`.
 
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
@@ -59,7 +59,7 @@ pub struct WriterConfig {
     pub flush_interval: Duration,
     /// A hint waits no longer in the kernel before it is synced.
     pub sync_interval: Duration,
-    /// So many files are synced side by side.
+    /// Files that are synced side by side, at most.
     pub sync_threads: NonZeroUsize,
     /// No more than this is in the kernel unsynced: what goes beyond waits for a sync.
     pub unsynced_bytes_max: Bytes,

@@ -82,7 +82,7 @@ impl WriteEnv {
         }
     }
 
-    /// A segment of which nothing was durable yet could not be synced: as for a failed write, the
+    /// A segment without a durable byte could not be synced: as for a failed write, the
     /// second in a row is the disk.
     pub(crate) fn sync_failed_anew(&self) {
         if self.disk_health.syncs.fetch_add(1, SeqCst) > 0 {

@@ -26,13 +26,13 @@ pub(crate) const WRITE_MAX: u64 = 1 << 20;
 
 /// Why closed blocks were not written.
 enum NotDrained {
-    /// So many bytes more would go beyond the window of unsynced ones.
+    /// This number of bytes would go beyond the window of unsynced ones.
     Window(u64),
-    /// The disk did not take them; whoever appends is told.
+    /// The disk did not take them; appenders get the error.
     Write,
 }
 
-/// A target's file and what goes into it; behind one lock, held by whoever writes or rolls.
+/// A target's file and what goes into it; behind one lock, held by the thread that writes or rolls.
 #[derive(Debug)]
 pub(crate) struct FileState {
     pub(crate) open: Option<Open>,
@@ -251,7 +251,7 @@ impl TargetWriter {
             .as_ref()
             .is_some_and(|open| open.segment.poisoned())
         {
-            // Whoever saw its sync fail has not moved its hints yet, and nothing newer may come
+            // The thread that saw its sync fail has not moved its hints yet, and nothing newer may come
             // before them. It is never written again.
             file.open = None;
         }

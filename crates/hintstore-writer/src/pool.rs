@@ -204,7 +204,7 @@ impl Slab {
     }
 
     fn bind(&self, start: Start) {
-        // First: whoever is late for the use before finds no profile that this one forgets.
+        // First: a thread that is late for the use before finds no profile that this one forgets.
         let mut profiles = self.profiles.lock();
         self.profile_count.store(0, Release);
         profiles.clear();

@@ -24,7 +24,7 @@ pub enum Refusal {
     PastWindow,
     /// The slabs were in use until the deadline: the disk is slower than the callers.
     Busy,
-    /// So many hints wait for their level that one more would only wait longer.
+    /// As many hints as may wait for their level: one more would only wait longer.
     Overloaded,
     /// Accepting hints was switched off: for all, for the target's group, or for the namespace.
     Disabled,

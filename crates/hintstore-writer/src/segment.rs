@@ -147,7 +147,7 @@ pub(crate) struct Open {
     /// A sync was begun since the last write: the next block starts a sector.
     pub(crate) synced: bool,
     writeback_from: u64,
-    /// No more namespaces than so many are in it; and the last that was seen.
+    /// An upper bound on the namespaces in it; and the last that was seen.
     namespaces: usize,
     namespace: Option<Namespace>,
 }

@@ -29,7 +29,7 @@ pub(crate) struct Spare {
 pub(crate) struct Spares {
     ready: Mutex<Vec<Spare>>,
     usage: Usage,
-    /// Where fewer than so many are ready, one more is made.
+    /// Where fewer than this are ready, one more is made.
     wanted: AtomicUsize,
     /// Held while one is made.
     making: Mutex<()>,

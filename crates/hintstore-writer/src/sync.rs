@@ -24,7 +24,7 @@ use crate::{
     target::TargetWriter,
 };
 
-/// So many poisoned files in a row, and a waiting append is told that it is in doubt.
+/// Poisoned files in a row after which a waiting append is in doubt.
 const POISONED_MAX: u32 = 3;
 
 impl TargetWriter {
@@ -88,7 +88,7 @@ impl TargetWriter {
         }
     }
 
-    /// A round by one who holds the file: others wait meanwhile.
+    /// A round by one who holds the file: others wait for it.
     pub(crate) fn sync_locked(self: &Arc<Self>, file: &mut FileState) -> Result<(), WaitError> {
         let plan = self.plan(file);
         match self.sync_planned(&plan) {
@@ -139,13 +139,13 @@ impl TargetWriter {
                 if let Some(mut file) = self.try_file() {
                     self.forget_synced(&mut file, plan);
                 } else {
-                    // Whoever writes may be the last for long: the next round books this one.
+                    // The writer may be the last for long: the next round books this one.
                     self.env.list_unsynced(self);
                 }
             }
             Err(failed) => {
                 if let Some(mut file) = self.wait_file(deadline) {
-                    // What cannot be moved now is told to whoever appends or waits; it stays listed.
+                    // Appenders and waiters get an error for what cannot be moved now; it stays listed.
                     let _told = self.replace(&mut file, failed);
                 }
                 self.env.list_unsynced(self);

@@ -151,7 +151,7 @@ pub struct TargetWriter {
 /// sooner: a flusher that was woken may come later than six slabs fill, and then there would be one
 /// thread where there can be two.
 const FLUSH_ABOVE: usize = 16;
-/// More than this, and it waits for whoever writes.
+/// More than this, and it waits for the writer.
 const WAIT_ABOVE: usize = 24;
 /// One target may hold a quarter of the memory in blocks that wait for the disk; then it waits.
 const MEMORY_SHARE: u64 = 4;

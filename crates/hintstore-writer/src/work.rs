@@ -22,7 +22,7 @@ const EARLY_APART: Duration = Duration::from_millis(5);
 /// more itself.
 const WINDOW_PAUSE: Duration = Duration::from_millis(50);
 
-/// So many complete slabs wake the flusher: as many large ones as one write takes.
+/// Complete slabs that wake the flusher: as many large ones as one write takes.
 const WAKE_AT: usize = 4;
 
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub(crate) struct Work {
     writeback: Queue<(Arc<Segment>, u64, u64)>,
     /// Segments that are full or old.
     sealing: Queue<(Arc<TargetWriter>, Arc<Segment>)>,
-    /// So many threads seal right now; and the signal that one is done.
+    /// Threads that seal right now; and the signal that one is done.
     sealers: AtomicU64,
     sealed: Signal,
     lists: Mutex<Lists>,
@@ -236,14 +236,14 @@ impl WriteEnv {
         self.unsynced_bytes() > self.config().unsynced_bytes_max.get() / 2
     }
 
-    /// Has a sync begin where half of the window is full: whoever writes must not meet its end.
+    /// Has a sync begin where half of the window is full: a writer must not meet its end.
     pub(crate) fn sync_early(&self) {
         if self.is_window_half_full() {
             self.wake_sync();
         }
     }
 
-    /// Waits until so many bytes more may be in the kernel unsynced. Syncs for it, too: the step that
+    /// Waits until `more` bytes may be in the kernel unsynced besides. Syncs for it, too: the step that
     /// does so otherwise may be stopped, as in a close, and the window full of other targets' bytes. A
     /// sync that has begun cannot be broken off: `deadline` may be passed by one.
     pub(crate) fn make_window(&self, more: u64, deadline: Boot) -> bool {
@@ -364,12 +364,12 @@ impl WriteEnv {
         self.work.sealing.push((target.clone(), segment));
     }
 
-    /// Seals what was listed, each once: where that fails, its successor is listed anew, and this
+    /// Seals what was listed, each once: where that fails, its successor is listed again, and this
     /// is true.
     pub(crate) fn seal_listed(&self) -> bool {
-        // Before one is taken off the list: whoever waits finds each either listed or counted.
+        // Before one is taken off the list: a waiting thread finds each either listed or counted.
         let sealing = Sealing::begin(&self.work);
-        // First: reserving space waits for a sync that others began, and whoever finds no spare file
+        // First: reserving space waits for a sync that others began, and a writer that finds no spare file
         // reserves it while appends wait.
         self.spares.prepare(self);
         for _ in 0..self.work.sealing.len() {

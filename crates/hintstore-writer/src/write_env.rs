@@ -214,7 +214,7 @@ impl WriteEnv {
         self.unsynced_bytes.load(SeqCst)
     }
 
-    /// Whether so many bytes more may be in the kernel unsynced. A write that is larger than the
+    /// Whether `more` bytes may be in the kernel unsynced besides. A write that is larger than the
     /// window has it for itself.
     pub(crate) fn has_window(&self, more: u64) -> bool {
         let unsynced = self.unsynced_bytes();

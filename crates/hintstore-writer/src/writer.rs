@@ -116,7 +116,7 @@ impl Writer {
         self.env.journal_is(failed);
     }
 
-    /// Begins a segment of copies of a target's hints, the first of which is `first`. Its space counts
+    /// Begins a segment of copies of a target's hints from `first` on. Its space counts
     /// as the target's.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     for path in ["/news", "/style.css", "/news"] {
-        // Whoever does not answer gets a hint: one for all of them, encoded once.
+        // A node that does not answer gets a hint: one for all of them, encoded once.
         let answered = |id: &TargetId, edges: &mut HashMap<TargetId, Edge>| {
             edges
                 .get_mut(id)

@@ -153,7 +153,7 @@ impl Discarder {
     /// Discards.
     pub(crate) fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         self.env.check_home()?;
-        // Files that somebody took away cannot be looked into. Where that cannot be told now, the look
+        // Files that somebody took away cannot be looked into. Where that cannot be known now, the look
         // into them says why.
         drop(self.whole.end_missing());
         let mut done = Vec::new();

@@ -17,7 +17,7 @@ pub use recover::{PlannedFile, RecoveryAction, RecoveryCase, RecoveryPlan};
 pub struct TargetView {
     /// The target.
     pub target: TargetId,
-    /// Every hint up to here has ended, but for the holes.
+    /// Every hint up to here has ended, except the holes.
     pub up_to: Sequence,
     /// Hints below that have not ended.
     pub holes: Vec<Range>,

@@ -165,7 +165,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Nobody is left who could be told; `close` is for those who ask.
+        // Nobody is left to get an error; `close` is for those who ask.
         drop(self.close());
         self.env.writer.forget();
     }
@@ -379,7 +379,7 @@ impl HintStore {
         self.store.sweep.sweep()
     }
 
-    /// Says that the clock is right, after a step: hints that were held for it are judged anew. Does not block.
+    /// Says that the clock is right, after a step: hints that were held for it are judged again. Does not block.
     pub fn confirm_clock(&self) {
         self.store.env.time.confirm(&*self.store.env.clock);
         self.store.targets.announce_all();

@@ -18,10 +18,10 @@ cargo xtask tidy          only the checks of the tree itself
 cargo xtask bench [ARGS]  one report: ratios to the naive way, in alternating rounds
 cargo xtask bench parts   criterion benches of the parts
 cargo xtask bench cassandra  verify, beside Cassandra's own readers on the same files
-cargo xtask fuzz [SECS]   each fuzz target for so long (default 60)
+cargo xtask fuzz [SECS]   each fuzz target for SECS seconds (default 60)
 cargo xtask kill --rounds N   a process that does everything at once is killed so often (500)
 cargo xtask cut --rounds N    the file system under it stops, as at a power cut (50; root, ext4)
-cargo xtask stress [SECS] each stress on threads for so long (default 60)
+cargo xtask stress [SECS] each stress on threads for SECS seconds (default 60)
 cargo xtask broken        the stress on engines that are broken on purpose: it must fail
 cargo xtask tsan [SECS]   the same under ThreadSanitizer (default 5)
 cargo xtask verdicts      Cassandra's own verdict on every flipped bit and every cut, and ours
@@ -198,7 +198,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
     cargo(&args, &[])
 }
 
-/// The crash loops of the engine, a share of which every test runs.
+/// The crash loops of the engine. Every test run has a share of them.
 fn crash(what: &str, rest: &[String], usual: &str) -> Result<(), String> {
     let rounds = match rest {
         [] => usual,

@@ -19,6 +19,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     check_blocking(root, &mut wrong);
     check_promises(root, &mut wrong);
     check_rooms(root, &mut wrong);
+    check_words(root, &mut wrong);
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -136,6 +137,58 @@ fn check_promises(root: &Path, wrong: &mut Vec<String>) {
                 doc.display()
             ));
         }
+    }
+}
+
+/// Words that hide who does what, or for how long; what to write instead. Comments and docs are for readers
+/// whose first language is another.
+const WORDS: &[(&str, &str)] = &[
+    ("so many", "at most N"),
+    ("so long", "as long as, until"),
+    ("whoever", "the thread, the caller"),
+    ("anew", "again"),
+    ("but for", "except"),
+    ("for ever", "without end"),
+    ("meanwhile", "while"),
+    ("of which", "a sentence of its own"),
+    ("told", "reported, gets an error"),
+];
+
+fn check_words(root: &Path, wrong: &mut Vec<String>) {
+    let mut check = |file: &Path, is_prose: fn(&str) -> bool| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        for (number, line) in text.lines().enumerate() {
+            let lower = line.to_lowercase();
+            for (word, instead) in WORDS {
+                let spoken = lower
+                    .split(|c: char| !c.is_alphabetic())
+                    .collect::<Vec<_>>();
+                let parts = word.split(' ').collect::<Vec<_>>();
+                let is_there = spoken.windows(parts.len()).any(|window| window == parts);
+                if is_there && is_prose(line) {
+                    let place = format!("{}:{}", file.display(), number + 1);
+                    wrong.push(format!("{place}: not \"{word}\": {instead}"));
+                }
+            }
+        }
+    };
+    for folder in ["crates", "benches", "fuzz"] {
+        let files = sources(&root.join(folder));
+        for file in files
+            .iter()
+            .filter(|file| !file.ends_with("xtask/src/tidy.rs"))
+        {
+            check(file, |line| line.trim_start().starts_with("//"));
+        }
+    }
+    let docs = fs::read_dir(root.join("docs"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let docs = docs.map(|entry| entry.path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    for file in docs.chain([root.join("README.md")]) {
+        check(&file, |_| true);
     }
 }
 

@@ -280,7 +280,7 @@ struct Counter<'a> {
     regions: Vec<Finding>,
 }
 
-/// No more damaged regions of one file are told.
+/// No more damaged regions of one file are reported.
 const REGIONS_MAX: usize = 1000;
 
 impl<'a> Counter<'a> {
@@ -586,7 +586,7 @@ fn refuse_open(input: &Input, change: &Change) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(locked(format!(
-        "whether a node has files of {} open cannot be told: neither does the file system say so, nor are \
+        "whether a node has files of {} open cannot be known: neither does the file system say so, nor are \
          all processes to be seen from here. Stop the node, and add --node-is-stopped",
         input.storage.path("").display()
     ))

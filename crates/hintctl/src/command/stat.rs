@@ -17,8 +17,8 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
                 FileKind::Native => native(input, found, output),
                 _ => cassandra(input, found, output),
             };
-            let told = super::verify::tell(looked, &found.name, output)?;
-            files += u64::from(told.is_some());
+            let walked = super::verify::tell(looked, &found.name, output)?;
+            files += u64::from(walked.is_some());
         }
         Ok(())
     })?;

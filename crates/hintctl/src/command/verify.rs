@@ -461,7 +461,7 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
     file.read_at(&mut bytes, 0)?;
     match store_file::decode(&bytes) {
         Ok(_) => damaged_slot(&bytes, output),
-        // Told by who opened it.
+        // Reported where it was opened.
         Err(error) if error.is_foreign() => Ok(()),
         Err(error) => {
             let text = format!("neither slot can be read: {error}");

@@ -15,7 +15,7 @@ pub(crate) use touched::touched;
 
 use crate::output::Output;
 
-/// No more lines that are passed over are told.
+/// No more lines that are passed over are reported.
 const PASSED_OVER_MAX: usize = 20;
 
 /// The text of a file, and a remark on it: UTF-8, or UTF-16 as some shells write what they print, with
@@ -92,7 +92,7 @@ fn read(path: &Path, output: &Output) -> anyhow::Result<Schema> {
     }
     for name in schema.without_id() {
         output.remark(&format!(
-            "{}: table {name} has no id, and no hint can be told to be for it: take the schema \
+            "{}: table {name} has no id, and no hint can be known to be for it: take the schema \
              with DESCRIBE SCHEMA WITH INTERNALS",
             path.display()
         ));

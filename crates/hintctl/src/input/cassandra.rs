@@ -315,7 +315,7 @@ impl CassandraFile {
                             visitor: &mut visitor,
                             intact: true,
                             progress,
-                            told: *from,
+                            reported: *from,
                         };
                         let odd = walk(records, target, messaging, true, &mut whole)?;
                         let intact = whole.intact && !odd;
@@ -355,7 +355,7 @@ impl CassandraFile {
             Err(error) if error.is_missing() => return SideFile::Missing,
             Err(_) => return SideFile::Unreadable,
         };
-        // What cannot be read, or is no text, is no checksum: told as that.
+        // What cannot be read, or is no text, is no checksum: reported as that.
         let mut text = [0; 32];
         let read = file.read_at(&mut text, 0).unwrap_or(0);
         let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).ok();
@@ -421,15 +421,15 @@ struct Whole<'a, V> {
     visitor: &'a mut V,
     intact: bool,
     progress: &'a (dyn Fn(u64) + Sync),
-    /// Up to where progress was told.
-    told: u64,
+    /// Up to where progress was reported.
+    reported: u64,
 }
 
 impl<V: Visitor> Visitor for Whole<'_, V> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
-        if hint.position >= self.told + (1 << 20) {
-            (self.progress)(hint.position - self.told);
-            self.told = hint.position;
+        if hint.position >= self.reported + (1 << 20) {
+            (self.progress)(hint.position - self.reported);
+            self.reported = hint.position;
         }
         self.visitor.hint(hint)
     }

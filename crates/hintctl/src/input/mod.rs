@@ -199,7 +199,7 @@ pub(crate) trait Visitor {
     fn bad(&mut self, bad: &Finding) -> anyhow::Result<()>;
 }
 
-/// Looks at each path in turn. What cannot be looked at is told, and the others are looked at all
+/// Looks at each path in turn. What cannot be looked at is reported, and the others are looked at all
 /// the same.
 pub(crate) fn each(
     paths: &[PathBuf],
@@ -421,7 +421,7 @@ impl Input {
     }
 
     /// What the journal of a native store says; nothing where there is none. Where it cannot be
-    /// read, that is told.
+    /// read, that is reported.
     pub(crate) fn journal(&self, output: &mut Output) -> anyhow::Result<JournalView> {
         if !self.is_store() {
             return Ok(JournalView::default());

@@ -157,7 +157,7 @@ impl NativeFile {
                 Item::Block(block) => block,
                 Item::Hole(hole) => {
                     visitor.bad(&self.hole(hole, synced_to)?)?;
-                    // The gap in the sequences is told with it.
+                    // The gap in the sequences is reported with it.
                     expected = expected.map(|_| Sequence::new(u64::MAX));
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! Wrong files, wrong places, wrong words: told, with the right code, and nothing lost.
+//! Wrong files, wrong places, wrong words: reported, with the right code, and nothing lost.
 
 use std::{
     fs,
@@ -184,7 +184,7 @@ fn damage_in_the_store_file_and_the_journal_is_told_by_place() {
         .unwrap()
         .close()
         .unwrap();
-    let told = |name: &str, at: usize, code: i32| {
+    let reported = |name: &str, at: usize, code: i32| {
         let file = path.join(name);
         let good = fs::read(&file).unwrap();
         let mut bytes = good.clone();
@@ -198,12 +198,18 @@ fn damage_in_the_store_file_and_the_journal_is_told_by_place() {
     };
     // The other slot counts.
     for slot in [0, 4096] {
-        assert_eq!(told("STORE", slot + 20, 0), ("slot".into(), slot.into()));
+        assert_eq!(
+            reported("STORE", slot + 20, 0),
+            ("slot".into(), slot.into())
+        );
     }
     let journal = fs::read(path.join("store.journal")).unwrap();
     let end = journal.iter().rposition(|byte| *byte != 0).unwrap();
-    assert_eq!(told("store.journal", 70, 1), ("journal".into(), 64.into()));
-    let (what, position) = told("store.journal", end, 0);
+    assert_eq!(
+        reported("store.journal", 70, 1),
+        ("journal".into(), 64.into())
+    );
+    let (what, position) = reported("store.journal", end, 0);
     assert_eq!(what, "torn");
     assert!(
         (65..end as u64).contains(&position.as_u64().unwrap()),

@@ -19,7 +19,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Whether a program runs; where it does not, that is told, and is an error for CI.
+/// Whether a program runs; where it does not, that is reported, and is an error for CI.
 fn is_there(program: &str) -> bool {
     let runs = Command::new(program).arg("-version").output();
     let there = runs.is_ok_and(|output| output.status.success());

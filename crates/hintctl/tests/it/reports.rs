@@ -371,7 +371,7 @@ fn node_in_container() {
         "2027-12-01",
         "--apply",
     ];
-    // Whoever holds the file open for writing is a node; its path may be another one.
+    // A process that holds the file open for writing is a node; its path may be another one.
     let elsewhere = Folder::new("elsewhere");
     let link = elsewhere.join("the same file");
     fs::hard_link(&file, &link).unwrap();

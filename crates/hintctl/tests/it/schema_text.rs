@@ -22,7 +22,7 @@ fn schema_text() {
             assert!(run.err.contains("defines no table"), "{}", run.err);
             continue;
         }
-        // Without ids nothing is told apart, which is said.
+        // Without ids tables cannot be distinguished, which is reported.
         let decoded = run
             .of_kind("hint")
             .iter()

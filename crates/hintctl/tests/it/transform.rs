@@ -346,7 +346,7 @@ fn a_native_store_says_what_is_dead() {
 }
 
 /// A virtual environment of Python's with `DuckDB` in it; where there is none to be had, that is
-/// told, and is an error for CI.
+/// reported, and is an error for CI.
 fn duckdb() -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("duckdb");
     let python = home.join("bin/python");

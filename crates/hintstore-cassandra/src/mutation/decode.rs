@@ -303,7 +303,7 @@ impl<'a> Decoder<'a> {
         if !is_covered(liveness.timestamp) {
             visit.liveness(&liveness);
             if shadowable && liveness.timestamp > deleted_at {
-                // What it covers is written anew.
+                // What it covers is written again.
             } else if let Some(deletion) = deletion {
                 visit.row_deletion(deletion, shadowable);
             }

@@ -132,7 +132,7 @@ impl<'a> Input<'a> {
         bytes.ok_or(Stop::End)
     }
 
-    /// A length and so many bytes.
+    /// A length and that number of bytes.
     #[inline]
     pub(crate) fn sized(&mut self) -> Decoded<&'a [u8]> {
         match self.length()? {

@@ -4,7 +4,7 @@ use byteorder::{BE, ByteOrder as _, LE};
 
 use crate::schema::Table;
 
-/// The values of the columns of a partition key; `None` if the key is not made of so many.
+/// The values of the columns of a partition key; `None` if the key is not made of that number.
 pub fn key_parts<'a>(table: &Table, key: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     if table.partition_key.len() == 1 {
         return Some(vec![key]);

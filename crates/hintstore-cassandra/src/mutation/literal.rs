@@ -512,7 +512,7 @@ const IPV4_IN_IPV6: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 /// The days since 1970 of the years 1 to 9999.
 const FOUR_DIGIT_YEARS: std::ops::Range<i64> = -719_162..2_932_897;
 
-/// Java gives two digits at least, the second of which says something where it can.
+/// Java gives two digits at least; the second says something where it can.
 fn two_digits(shortest: String, two: String, is_same: impl Fn(&str) -> bool) -> String {
     if !shortest.contains('.') && !two.contains(".0") && is_same(&two) {
         two

@@ -28,7 +28,7 @@ pub struct Deletion {
 pub struct Liveness {
     /// When it was written, in µs since 1970; the least number where it was not.
     pub timestamp: i64,
-    /// For how long it lives, in s; 0 for ever.
+    /// For how long it lives, in s; 0 for no end.
     pub ttl: i32,
     /// When it dies, in s since 1970; the greatest number for never.
     pub local_deletion_time: i64,
@@ -51,7 +51,7 @@ pub struct Cell<'a> {
     pub path: Option<&'a [u8]>,
     /// When it was written, in µs since 1970.
     pub timestamp: i64,
-    /// For how long it lives, in s; 0 for ever.
+    /// For how long it lives, in s; 0 for no end.
     pub ttl: i32,
     /// When it dies or was deleted, in s since 1970; the greatest number for neither.
     pub local_deletion_time: i64,

@@ -116,7 +116,7 @@ impl Defs {
     }
 }
 
-/// A table; `None` if it has no id, and no hint can be told to be for it.
+/// A table; `None` if it has no id, and no hint can be known to be for it.
 fn table(def: &TableDef, types: &Types) -> Result<Option<Table>, SchemaError> {
     let Some(id) = def.id else {
         return Ok(None);

@@ -148,7 +148,7 @@ impl Schema {
         &self.passed_over
     }
 
-    /// Names of tables whose definition has no id: no hint can be told to be for them.
+    /// Names of tables whose definition has no id: no hint can be known to be for them.
     pub fn without_id(&self) -> &[String] {
         &self.without_id
     }

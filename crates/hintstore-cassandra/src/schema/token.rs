@@ -55,7 +55,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Placed>, Stray> {
 }
 
 /// Takes statements apart, as people have them: what a shell printed before or between them is left
-/// out, and told, and so are quotes and comments without an end. A table that stands in a comment since
+/// out and reported, and so are quotes and comments without an end. A table that stands in a comment since
 /// CQL cannot make it again is read.
 pub(crate) fn statements(text: &str) -> (Vec<Placed>, Vec<Stray>) {
     take_apart(text, true)
@@ -107,7 +107,7 @@ impl<'a> Scanner<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Goes on by so many bytes.
+    /// Goes on by this number of bytes.
     fn pass(&mut self, bytes: usize) -> &'a str {
         let passed = self.rest().get(..bytes).unwrap_or_default();
         self.line += passed.matches('\n').count();
@@ -211,7 +211,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes what is between `begin`, which comes next, and `end`. Where there is no end, `begin` alone is
-    /// passed over, and that is told.
+    /// passed over, and that is reported.
     fn up_to(&mut self, begin: &'static str, end: &str, none: &str) -> Option<&'a str> {
         let inside = self.rest().get(begin.len()..).unwrap_or_default();
         let found = (!self.endless.contains(&begin)).then(|| inside.find(end));

@@ -1,7 +1,7 @@
 //! What Cassandra itself would do with a file: at start-up, and when it delivers.
 //!
 //! As the classes of 5.0.6 do it, with Java's assertions off; where a node has them on, as it is
-//! delivered, some damage that is told as a warning here ends the file there.
+//! delivered, some damage that is reported as a warning here ends the file there.
 
 mod given;
 mod order;

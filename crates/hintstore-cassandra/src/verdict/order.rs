@@ -123,7 +123,7 @@ fn compare_native(native: Native, left: &[u8], right: &[u8]) -> Option<Ordering>
     }
 }
 
-/// A length and so many bytes; a negative one has none.
+/// A length and that number of bytes; a negative one has none.
 fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, behind) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(BE::read_i32(length)).unwrap_or(0);

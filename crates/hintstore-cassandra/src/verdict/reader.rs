@@ -76,9 +76,9 @@ impl From<Stop> for Halt {
     }
 }
 
-/// A reader that gives the same again is stopped after so many hints.
+/// A reader that gives the same again is stopped after this number of hints.
 const ENDLESS: u64 = 60;
-/// One that gives nothing and does not end, after so many steps past the end.
+/// One that gives nothing and does not end, after this number of steps past the end.
 const STEPS_MAX: u32 = 100;
 
 pub(super) struct Reader<'s, R> {
@@ -89,7 +89,7 @@ pub(super) struct Reader<'s, R> {
 }
 
 impl<R: ReadAt> Reader<'_, R> {
-    /// Runs to the end; a finder is told position and checksum of each record that is given.
+    /// Runs to the end; a finder gets position and checksum of each record that is given.
     pub(super) fn run<S: ReadAt>(mut self, finder: &mut Finder<S>) -> io::Result<Run> {
         let mut run = Run::default();
         while !self.stream.is_end() {

@@ -2,7 +2,7 @@
 //!
 //! The plain reader ends where the file does. The one of compressed files trusts the lengths of
 //! its blocks: it takes an empty block for the end, once; and where a header is cut it goes on with
-//! what the header before has left in its buffer, for ever if need be.
+//! what the header before has left in its buffer, without end if need be.
 
 use std::io;
 
@@ -58,7 +58,7 @@ const PIECE: usize = 64 << 10;
 const BUFFER: usize = 4096;
 /// What a JVM of 1500 MiB gives for one array, or less.
 pub(super) const ALLOCATION_MAX: usize = 1 << 30;
-/// And for the buffer of a block, of which it makes 5 % more than is asked for.
+/// And for the buffer of a block, which it makes 5 % larger than asked for.
 const BLOCK_MAX: usize = 1_490_000_000;
 
 impl<R: ReadAt> Stream<R> {
@@ -99,7 +99,7 @@ impl<R: ReadAt> Stream<R> {
         self.bytes().is_empty() && !more && self.stop.is_none_or(|stop| stop == Stop::End)
     }
 
-    /// Makes `count` bytes available, if there are so many before a stop; gives how many there
+    /// Makes `count` bytes available, if there are that number before a stop; gives how many there
     /// are.
     pub(super) fn fill(&mut self, count: usize) -> io::Result<usize> {
         if self.bytes().len() < count && self.start > 0 {

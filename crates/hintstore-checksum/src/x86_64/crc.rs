@@ -50,7 +50,7 @@ pub(super) fn append(state: u64, bytes: &[u8]) -> u32 {
     one(state, rest)
 }
 
-/// Takes three times `N` bytes at once as often as there are so many; gives what is left.
+/// Takes three times `N` bytes at once as often as there are that number; gives what is left.
 #[inline]
 #[target_feature(enable = "sse4.2,pclmulqdq")]
 fn three<const N: usize>(mut state: u64, mut bytes: &[u8]) -> (u64, &[u8]) {

@@ -18,7 +18,7 @@ pub(super) const STEP: usize = 16;
 /// Half of what is joined at once, in steps.
 const STEPS_MAX: usize = 64;
 
-/// [`power`] of so many steps.
+/// [`power`] of this number of steps.
 static POWERS: [u64; STEPS_MAX + 1] = {
     let mut powers = [0; STEPS_MAX + 1];
     let mut steps = 1;

@@ -3,7 +3,7 @@
 //! The one piece of global state in the project, and opt-in. The handler takes no lock and
 //! allocates nothing: it walks a fixed table of atomic ranges. For a fault inside one of them it
 //! maps zeros from the faulting page to the end of that range and sets its flag; anything else
-//! goes to whoever handled the signal before (Rust's own handler included).
+//! goes to the handler that was there before (Rust's own handler included).
 
 use std::{
     io, mem, ptr,

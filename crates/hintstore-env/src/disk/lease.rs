@@ -1,4 +1,4 @@
-//! Whether another process has a file open, whoever and wherever it is.
+//! Whether another process has a file open, in this container or another.
 //!
 //! A write lease is granted only where nobody else has the file open. That tells also of processes of
 //! other users, and of those in other namespaces of pids or mounts, which /proc does not show.

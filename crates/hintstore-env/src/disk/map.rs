@@ -7,7 +7,7 @@ use super::guard::Range;
 /// The bytes of a file, mapped or held.
 ///
 /// A mapped file that fails to read, or that somebody cuts short, reads as zeros from there on, and
-/// [`Mapping::faulted`] says so: whoever used the bytes asks afterwards, and reads again by
+/// [`Mapping::faulted`] says so: the user of the bytes asks afterwards, and reads again by
 /// [`crate::File::read_at`] if so.
 pub struct Mapping {
     // Before `bytes`: the range leaves the guard's table before the memory is unmapped, or a fault

@@ -298,9 +298,9 @@ impl Storage for OsStorage {
         } else {
             OFlags::RDONLY
         };
-        // Opening a pipe would wait for whoever writes to it.
+        // Opening a pipe would wait for its writer.
         let file = self.open_with(Op::Open, name, access | OFlags::NONBLOCK)?;
-        // Whoever only reads is told when they ask for its length, as nearly all do first.
+        // A reader gets the error when it asks for the length, as nearly all do first.
         if writable {
             file.info()?;
         }
@@ -346,8 +346,8 @@ impl Storage for OsStorage {
         };
         held(sys::flock(&file.file, exclusive))?;
         // Only for people: a full disk must not keep the store from opening.
-        let told = file.file.set_len(0);
-        drop(told.and_then(|()| file.file.write_all_at(owner.as_bytes(), 0)));
+        let written = file.file.set_len(0);
+        drop(written.and_then(|()| file.file.write_all_at(owner.as_bytes(), 0)));
         let info = file.info().ok();
         Ok(Lock::new(info, Held { directory, file }))
     }
@@ -603,7 +603,7 @@ struct Held {
 
 impl Drop for Held {
     /// By name, not by closing alone: a process that was just forked has the descriptors until it runs
-    /// its program, and the lock would outlive its owner for so long.
+    /// its program, and until then the lock would outlive its owner.
     fn drop(&mut self) {
         for held in [self.directory.as_fd(), self.file.file.as_fd()] {
             // Closing them releases the lock as well.

@@ -1,4 +1,4 @@
-//! The seam between the engine's background steps and whoever runs them.
+//! The seam between the engine's background steps and what runs them.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What a store can be told. `docs/configuration.md` lists and argues it all.
+//! The settings of a store. `docs/configuration.md` lists and argues it all.
 
 mod keys;
 #[cfg(feature = "toml")]
@@ -65,7 +65,7 @@ pub struct Config {
     /// What the store may take of the disk.
     pub disk: DiskConfig,
     /// A target whose oldest undelivered hint was accepted longer ago takes no more; `None` for a
-    /// target that may be away for ever.
+    /// target that may be away without end.
     pub hint_window: Option<Duration>,
     /// No hint lives longer than this, whatever it says itself.
     pub max_lifetime: Option<Duration>,
@@ -93,7 +93,7 @@ pub struct Config {
     /// one: [`crate::Snapshot::descriptors_max`] says what is in force.
     pub descriptors_max: usize,
     /// Refuse a directory whose file system cannot sync directories (some network and user-space ones):
-    /// whether the name of a new file survives a power cut is up to it. Else that is only told, by
+    /// whether the name of a new file survives a power cut is up to it. Else that is only reported, by
     /// [`crate::OpenReport::lacks`] and [`crate::Snapshot::health`].
     pub require_directory_sync: bool,
     /// Pages of one target, and of all, that are out for delivery at once: beyond, delivery waits.
@@ -177,7 +177,7 @@ impl Config {
         }
     }
 
-    /// What a crash may cost at most, as the journal is told.
+    /// What a crash may cost at most, as the journal has it.
     pub(crate) fn windows(&self) -> Record {
         Record::Windows {
             unflushed_bytes: self.memory.get(),

@@ -48,7 +48,7 @@ impl Answer {
         self.retry_all || !self.retry.is_empty()
     }
 
-    /// Whether of a page with so many hints all are to be sent again.
+    /// Whether all hints of a page with `of` hints are to be sent again.
     pub(crate) fn took_none(&self, of: usize) -> bool {
         self.retry_all || self.retry.len() >= of
     }

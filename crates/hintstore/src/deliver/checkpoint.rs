@@ -105,7 +105,7 @@ impl Checkpoints {
                     cleaned.targets.pop();
                     continue;
                 }
-                // Other targets are checkpointed all the same; the caller is told.
+                // Other targets are checkpointed all the same; the caller gets the error.
                 Err(error) => {
                     failed = Some(error);
                     continue;

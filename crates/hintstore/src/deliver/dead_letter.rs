@@ -57,7 +57,7 @@ impl DeadLetters {
             }
         }
         if page.faulted() {
-            // What was copied may be zeros: the page is read anew, without the map that failed.
+            // What was copied may be zeros: the page is read again, without the map that failed.
             copy.give_up();
             let error = io::Error::other("the map failed");
             return Err(StorageError::new(Op::Read, "a page", error));

@@ -1,7 +1,7 @@
 //! Moves hints that wait for a retry out of the way of those behind them.
 //!
 //! A checkpoint names the hints below its position that have not ended, as ranges, and there is
-//! room for so many. Where a target cannot take every second hint for an hour (it does not know a
+//! room for a limited number. Where a target cannot take every second hint for an hour (it does not know a
 //! table yet), these hints are copied into a *deferred* segment under their sequences, delivery
 //! goes on behind them, and the segments that they came from can go. Deferred segments are backlogs
 //! of their own below the target's; small ones are merged, so that there are never many.
@@ -31,7 +31,7 @@ use crate::{
     target::{Backlog, Deferral, Progress, Ranges, Target},
 };
 
-/// A target with so many deferred segments, all of them with pages out, waits for these.
+/// A target with this number of deferred segments, all of them with pages out, waits for these.
 const SEGMENTS_MAX: usize = 16;
 
 /// A page waits for room no longer than this: then it is read without.

@@ -62,7 +62,7 @@ impl Page {
     }
 
     /// Counts it as out. Its target rests if the page is dropped: who drops it at once would get
-    /// it for ever.
+    /// it again and again.
     pub(super) fn hand_out(mut self, count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, AcqRel);
         self.out = Some(Out {

@@ -23,10 +23,10 @@ use crate::{
     target::{Backlog, Progress, Ranges, Target},
 };
 
-/// A target's books are held while so many pages are read; where these were all dead, others get at
+/// Pages that are read while a target's books are held; where these were all dead, others get at
 /// them before it goes on.
 const PAGES_AT_ONCE: u64 = 32;
-/// So long, and whoever waits for the books has them.
+/// Pause between rounds, so that threads that wait for the books get the lock.
 const PAUSE: Duration = Duration::from_micros(100);
 
 /// What reading found, before any of it is booked: where a map failed, it is read again.

@@ -53,7 +53,7 @@ impl WholeSegments {
                             self.env.home.note_files_gone(1);
                         }
                     }
-                    // Others are looked at all the same; the caller is told.
+                    // Others are looked at all the same; the caller gets the error.
                     Err(error) => failed = Some(error),
                 }
             }

@@ -159,7 +159,7 @@ impl TrustedClock {
         Self::believe(&mut self.believed.lock(), clock.wall(), clock.boot());
     }
 
-    /// Grows whenever a step was confirmed: what was held is to be judged anew.
+    /// Grows whenever a step was confirmed: what was held is to be judged again.
     pub(crate) fn confirmations(&self) -> u64 {
         self.believed.lock().confirmed
     }

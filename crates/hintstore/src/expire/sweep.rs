@@ -68,7 +68,7 @@ impl Sweep {
                         }
                         Ok(Some(latest)) => drop(still_known.insert(id, latest)),
                         Ok(None) => {}
-                        // Others go all the same; the caller is told.
+                        // Others go all the same; the caller gets the error.
                         Err(error) => failed = Some(error),
                     }
                 }

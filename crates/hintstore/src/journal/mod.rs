@@ -1,7 +1,7 @@
 //! The store's control records on disk: append → sync → rotate.
 //!
 //! What the journal says is also in memory (`state`): when it grows long, and when a sync of it
-//! fails, it is written anew from there under another name, synced, and renamed over the old one.
+//! fails, it is written again from there under another name, synced, and renamed over the old one.
 //! Its space is reserved ahead, and so is that of the next one, so that checkpoints, retiring and
 //! truncation work on a full disk.
 
@@ -21,7 +21,7 @@ use hintstore_format::{
 
 pub(crate) use state::{JournalState, TargetRecords};
 
-/// Length at which a journal is written anew, and the space reserved for each.
+/// Length in bytes at which a journal is written again, and the space reserved for each.
 const LENGTH: u64 = 1 << 20;
 
 /// The journal of an open store.
@@ -285,7 +285,7 @@ impl Journal {
         self.storage.path(file_name::JOURNAL)
     }
 
-    /// Writes the journal anew.
+    /// Writes the journal again.
     fn rotate(&mut self) -> Result<()> {
         // Names that were unlinked are gone for good from here on; their retire records may go.
         self.storage.sync_directory("")?;

@@ -1,4 +1,4 @@
-//! What the journal says, reduced: what it would be written anew from.
+//! What the journal says, reduced to what it would be written again from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use hintstore_writer::Bytes;
 
 use crate::AtRisk;
 
-/// An operator is told of so many losses of a target that nothing on disk tells of any more.
+/// Losses of a target that are kept for an operator when nothing on disk tells of them any more.
 const LOSSES_KEPT: usize = 64;
 
 /// Which segment, of all that any opening of any store wrote.
@@ -36,7 +36,7 @@ pub(crate) struct TargetRecords {
 }
 
 impl TargetRecords {
-    /// Keeps a loss. Where dead letters have no room for long there is one a checkpoint: from so many
+    /// Keeps a loss. Where dead letters have no room for long there is one a checkpoint: from this number
     /// on, they are added up.
     fn lose(&mut self, loss: &Loss) {
         let rejected = |known: &&mut Loss| known.end == End::Rejected && known.end == loss.end;
@@ -68,7 +68,7 @@ pub(crate) struct JournalState {
 }
 
 impl TargetRecords {
-    /// How the target's hints ended, all told.
+    /// How the target's hints ended, in all.
     pub(crate) fn ends(&self) -> Ends {
         let mut ends = self.since;
         if let Some(checkpoint) = &self.checkpoint {
@@ -213,7 +213,7 @@ impl JournalState {
         }
     }
 
-    /// The records that say the same. Ends are told by the checkpoints alone, which come last.
+    /// The records that say the same. Only the checkpoints, which come last, say how hints ended.
     pub(crate) fn records(&self) -> Vec<Record> {
         let windows = self.windows.map(|windows| Record::Windows {
             unflushed_bytes: windows.unflushed.get(),
@@ -264,7 +264,7 @@ impl JournalState {
     }
 }
 
-/// Books in which so many fewer hints ended in one way.
+/// Books in which `count` fewer hints ended in one way.
 fn without(ends: &Ends, end: End, count: u64) -> Ends {
     let mut left = Ends::default();
     for other in End::ALL.iter().copied() {

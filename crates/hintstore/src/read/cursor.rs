@@ -17,7 +17,7 @@ use super::{
 pub(crate) struct Cursor {
     /// In a box: most targets are not read.
     reading: Option<Box<Reading>>,
-    /// It stands behind this sequence: what comes before it is found only by beginning anew.
+    /// It stands behind this sequence: what comes before it is found only from the start.
     behind: Sequence,
     /// Segments whose map failed: they are read by `pread`.
     unmapped: Vec<SegmentId>,
@@ -39,7 +39,7 @@ struct Reading {
     careful: bool,
     /// Checks before this reads, where the segment is mapped.
     ahead: Option<Arc<PreCheck>>,
-    /// A block of which some frames are still to be read, where, and what is known of them.
+    /// A block with frames that are still to be read, where they begin, and what is known of them.
     open: Option<(Block, ByteView, usize, Checked)>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) enum CursorItem {
 }
 
 impl Cursor {
-    /// One that begins anew often, and ends soon: nobody goes ahead of it.
+    /// One that begins again often, and ends soon: nobody goes ahead of it.
     pub(crate) fn alone() -> Self {
         Self {
             alone: true,
@@ -187,7 +187,7 @@ impl Cursor {
         }
     }
 
-    /// Begins anew at the next call.
+    /// Begins again at the next call.
     pub(crate) fn reset(&mut self) {
         if let Some(reading) = self.reading.take()
             && reading.walk.faulted()

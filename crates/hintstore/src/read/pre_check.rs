@@ -22,10 +22,10 @@ use hintstore_env::{
 use hintstore_format::{SegmentId, block::Header, layout::SECTOR};
 use hintstore_reader::{Frames, Item, MapSource, Walk};
 
-/// So many bytes ahead of the reader.
+/// Bytes that are checked ahead of the reader.
 const AHEAD: u64 = 4 << 20;
-/// So long a check counts. What lay longer is checked when it is handed out: by then the disk may
-/// have been asked for it again.
+/// A check is valid for this long. After that the page may have been read from the disk again, so the
+/// frame is checked again when it is handed out.
 const FRESH: Duration = Duration::from_secs(1);
 /// Notes that the reader has not fetched, at most. Where blocks are small, this is less.
 const NOTES_MAX: usize = 64;
@@ -146,7 +146,7 @@ impl PreCheck {
 #[derive(Debug)]
 pub(crate) struct CheckQueue {
     clock: Arc<dyn Clock>,
-    /// Those that are gone meanwhile need nothing.
+    /// Those that are gone by then need nothing.
     waiting: Queue<Weak<PreCheck>>,
     pub(crate) waker: Waker,
 }
@@ -171,7 +171,7 @@ impl Step for CheckAhead {
     }
 
     fn step(&self, _: Boot) -> Next {
-        // Who comes while this runs wakes it again: it ends soon, whoever reads.
+        // A reader that comes while this runs wakes it again, so it ends soon.
         for _ in 0..self.0.waiting.len() {
             if let Some(ahead) = self.0.waiting.pop().and_then(|ahead| ahead.upgrade()) {
                 ahead.check(self.0.clock.boot());

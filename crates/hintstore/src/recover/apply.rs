@@ -1,4 +1,4 @@
-//! Does what the table of cases says. The only part of opening that changes the directory, but for the
+//! Does what the table of cases says. The only part of opening that changes the directory, except the
 //! store's own records.
 
 use std::sync::Arc;

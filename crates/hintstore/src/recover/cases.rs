@@ -92,7 +92,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// A file of which only the name is known.
+    /// What is known of a file by its name alone.
     pub(super) fn of_name(name: Name) -> Self {
         Self {
             name,

@@ -43,7 +43,7 @@ pub(super) fn pending(
         let count = behind + holes.count();
         return Ok(Pending { count, holes });
     }
-    // Gaps were there when it was written, as in a deferred segment, or were told of as losses.
+    // Gaps were there when it was written, as in a deferred segment, or were reported as losses.
     let mut pending = Pending::default();
     let mut seen = 0;
     each_expected(storage, entry, |sequence, hint| {
@@ -95,7 +95,7 @@ pub(crate) fn each(
 }
 
 /// Calls back for each hint of a segment that its block headers tell of, with what is known of it: in
-/// order but for broken ones, of which nothing is known.
+/// order except broken ones, about which nothing is known.
 fn each_expected(
     storage: &dyn Storage,
     entry: &SegmentEntry,

@@ -1,4 +1,4 @@
-//! Opening a store: lock → look → cases → apply → books → journal anew → identity.
+//! Opening a store: lock → look → cases → apply → books → a new journal → identity.
 //!
 //! `scan` gathers the facts of each file and changes nothing; `cases` is the table that says what each is;
 //! `apply` does it; `deferred` and `count` add up what is pending. A dry run is the same without `apply`.
@@ -140,7 +140,7 @@ impl fmt::Display for OpenReport {
     }
 }
 
-/// A store that is ready but for its background steps.
+/// A store that is ready, without its background steps.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) lock: Lock,

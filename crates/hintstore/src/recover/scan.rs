@@ -87,7 +87,7 @@ pub(super) struct Scan<'a> {
     pub(super) own: Option<Identity>,
 }
 
-/// So many files are judged side by side, by so many threads.
+/// From this number of files on they are looked at side by side, and by how many threads.
 const MANY: usize = 256;
 const THREADS: usize = 4;
 

@@ -23,7 +23,7 @@ pub struct DiskConfig {
     /// Each target. By default half of `total`: one target that is down for long does not take the
     /// room of the next.
     pub target: Option<Bytes>,
-    /// The device keeps so much free: whoever else writes to it goes on when hints do not. By
+    /// What the device keeps free: other programs that write to it go on when hints do not. By
     /// default a twentieth of the device, at most 256 MiB.
     pub free_floor: Option<Bytes>,
 }

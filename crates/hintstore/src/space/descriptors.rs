@@ -29,7 +29,7 @@ use hintstore_env::{
 };
 use smallvec::SmallVec;
 
-/// A store directory of which no more than so many files are open at once.
+/// A store directory with a bound on the files that are open at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
     files: Arc<Files>,
@@ -168,7 +168,7 @@ impl Files {
         }
     }
 
-    /// Closes files that rest, those that rested longest first, until so many are open, as far as that
+    /// Closes files that rest, those that rested longest first, until no more than the bound are open, as far as that
     /// can be.
     fn close_down_to(&self, most: usize) {
         let open: Vec<_> = {
@@ -197,7 +197,7 @@ impl Files {
                 closed.insert(Arc::as_ptr(kept));
             }
         }
-        // One that was opened again meanwhile is listed anew, and stays so, once.
+        // One that was opened again since is listed again, and stays so, once.
         let mut listed = HashSet::new();
         self.open.lock().retain(|kept| {
             let is_open = || kept.upgrade().is_some_and(|kept| kept.is_open());
@@ -334,7 +334,7 @@ impl File for Kept {
             let error = io::Error::other("a sync of it failed before");
             return Err(StorageError::new(Op::Sync, &**self.name.lock(), error));
         }
-        // Before the sync: what is written meanwhile keeps it dirty.
+        // Before the sync: what is written during it keeps it dirty.
         self.dirty.store(false, SeqCst);
         file.sync().inspect_err(|_| {
             self.stays.store(true, SeqCst);
@@ -402,7 +402,7 @@ impl Storage for Descriptors {
     }
 
     fn unlink(&self, name: &str) -> Result<()> {
-        // Whoever has it open goes on with it: it cannot be opened again.
+        // Users that have it open go on with it: it cannot be opened again.
         let gone = self.files.named.lock().remove(name).unwrap_or_default();
         for kept in gone.iter().filter_map(Weak::upgrade) {
             kept.stays.store(true, SeqCst);

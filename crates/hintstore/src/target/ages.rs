@@ -33,7 +33,7 @@ impl Ages {
             }
         }
         if self.0.len() > SAMPLES_MAX {
-            // What a sample that goes told of counts from the one before: a little older.
+            // What a sample that goes stood for counts from the one before: a little older.
             let mut keep = false;
             self.0.retain(|_| {
                 keep = !keep;

@@ -18,7 +18,7 @@ use super::Ranges;
 use crate::read::Cursor;
 
 /// How far delivery of one target has come. The books: every hint at or below the frontier has
-/// ended, or is in `unended`; every hint above it is pending, but for segments that were dropped
+/// ended, or is in `unended`; every hint above it is pending, except in segments that were dropped
 /// whole and are no longer on the list.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
@@ -268,7 +268,7 @@ impl Progress {
         self.dirty = true;
     }
 
-    /// What was held is judged anew when the clock was confirmed.
+    /// What was held is judged again when the clock was confirmed.
     pub(crate) fn release_held(&mut self, confirmations: u64) {
         if !self.exceptional.held.is_empty() && self.exceptional.held_at != confirmations {
             let held = self.exceptional.held.take();

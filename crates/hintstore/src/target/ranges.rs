@@ -183,7 +183,7 @@ impl Ranges {
     }
 }
 
-/// From so many ranges on, two sets are merged in one pass: putting them in one by one would move what
+/// From this number of ranges on, two sets are merged in one pass: putting them in one by one would move what
 /// is behind each.
 const MERGE_FROM: usize = 8;
 

@@ -7,7 +7,7 @@
 //! crash cut --rounds N      the file system stops, as at a power cut: no Durable hint is lost
 //! ```
 //!
-//! A round: a child works on the store and says what it begins and what it was told. It is stopped at
+//! A round: a child works on the store and says what it begins and what the store answered. It is stopped at
 //! a random moment; then the store is opened here, and all that it delivers is held against that.
 #![expect(clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 #![expect(clippy::print_stdout, reason = "this is its own test runner")]
@@ -161,7 +161,7 @@ impl Crash {
     }
 
     /// Lets a child work for a moment, then does what stops it, and kills it. What that calls says that
-    /// from then on the child may be told what is not so: a call that is under way while a file system
+    /// from then on the child may get an answer that is not so: a call that is under way while a file system
     /// stops may succeed without effect. A machine without power says nothing any more.
     fn round(&mut self, stop: impl FnOnce(&dyn Fn())) {
         self.rounds += 1;
@@ -339,7 +339,7 @@ impl Crash {
             let torn = books.ends.get(End::Lost) - self.books.ends.get(End::Lost);
             assert!(torn <= in_memory + IN_FLIGHT, "{torn}: {books:?}");
         }
-        // A crash tears what nobody was told to be safe: that is lost, and is no damage.
+        // A crash tears what nobody had a receipt for: that is lost, and is no damage.
         let report = store.open_report();
         assert_eq!(books.ends.get(End::Damaged), 0, "{report} {books:?}");
         if self.random.one_in(2) {

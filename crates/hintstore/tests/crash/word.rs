@@ -1,4 +1,4 @@
-//! What the child says, a line each: what it was told, and before it does something what that is.
+//! What the child says, a line each: what it got from the store, and before it does something what that is.
 
 use std::{fmt, str::FromStr};
 
@@ -48,7 +48,7 @@ impl Word {
         )
     }
 
-    /// What is left of it where what was told may not be so.
+    /// What is left of it where an answer may not be so.
     pub(crate) fn into_begun(self) -> Option<Self> {
         match self {
             Self::Accepted(_) | Self::Sync { .. } => None,

@@ -16,7 +16,7 @@ fn drain(store: &HintStore) -> u64 {
     hints
 }
 
-/// A world with six durable hints, of which a checkpoint says that the second and the fourth wait for
+/// A world with six durable hints. A checkpoint says that the second and the fourth wait for
 /// a retry and the others were delivered.
 fn with_holes() -> (World, Vec<Sequence>) {
     let mut world = World::opened(small_config());
@@ -134,7 +134,7 @@ fn a_segment_that_expired_whole_ends_once() {
             let mut world = World::opened(small_config());
             assert!(world.append(0, 100, Durability::Durable));
             world.close_and_open();
-            // So many segments that what names them takes more than a sector.
+            // Enough segments that what names them takes more than a sector.
             for _ in 0..12 {
                 let short = std::time::Duration::from_secs(60);
                 assert!(world.append_living(0, 100, Durability::Durable, short));

@@ -221,7 +221,7 @@ fn a_small_cap_is_used_and_never_stays_full() {
     }
 }
 
-/// As in [`a_full_disk_truncates_what_is_in_memory_too`], with threads that seal meanwhile.
+/// As in [`a_full_disk_truncates_what_is_in_memory_too`], with threads that seal at the same time.
 #[test]
 fn a_full_disk_truncates_while_others_seal() {
     for round in 0..20 {
@@ -230,7 +230,7 @@ fn a_full_disk_truncates_while_others_seal() {
         let runner = Arc::new(Threads::new(clock.clone()));
         let environment = Environment::new(Arc::new(disk.clone()), clock, runner);
         let mut config = small_config();
-        // All that is on the disk is in the segment that is sealed meanwhile.
+        // All that is on the disk is in the segment that is being sealed.
         config.segment_bytes = Bytes::mib(1);
         config.flush_interval = HOUR;
         let store = HintStore::open_in(environment, config).unwrap();

@@ -13,7 +13,7 @@ fn hint_files(world: &World) -> usize {
     names.iter().filter(|name| name.ends_with(".hints")).count()
 }
 
-/// A thousand hints, of which the target cannot take every second; all others are delivered.
+/// A thousand hints. The target cannot take every second; all others are delivered.
 pub(crate) fn stubborn() -> World {
     let mut world = World::opened(small_config());
     for _ in 0..25 {
@@ -134,7 +134,7 @@ fn dead_letters_beyond_their_cap_leave_a_loss_in_the_journal() {
     let journal = hintstore::inspect::read_journal(&world.disk).unwrap();
     let losses = &journal.target(target(0)).unwrap().losses;
     let lost: u64 = losses.iter().map(|loss| loss.count).sum();
-    // However many checkpoints told of some.
+    // However many checkpoints said so of some.
     assert!(losses.len() <= 64, "{}", losses.len());
     assert!((900..1000).contains(&lost), "{lost}");
     assert_eq!(world.store().ledger().ended(End::Rejected), 1000);

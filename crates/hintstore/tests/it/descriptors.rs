@@ -36,7 +36,7 @@ fn more_targets_than_descriptors_lose_nothing() {
     }
 }
 
-/// The sync before a file is closed fails: who appended is told as if it were its own.
+/// The sync before a file is closed fails: the appender gets an error as if it were its own.
 #[test]
 fn a_sync_that_fails_as_a_file_is_closed_is_not_forgotten() {
     for after in 0..30 {

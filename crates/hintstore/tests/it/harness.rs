@@ -68,7 +68,7 @@ pub(crate) fn small_config() -> Config {
     config
 }
 
-/// What became of a hint, as far as the caller was told.
+/// What became of a hint, as far as the caller knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It is to be delivered.
@@ -85,7 +85,7 @@ pub(crate) enum Fate {
 pub(crate) struct Attempt {
     pub(crate) target: TargetId,
     pub(crate) sequence: Option<Sequence>,
-    /// What the caller was told; nothing where the append failed or was refused.
+    /// What the caller got; nothing where the append failed or was refused.
     pub(crate) level: Option<Durability>,
     pub(crate) deadline: UnixMillis,
     pub(crate) fate: Fate,
@@ -207,7 +207,7 @@ impl World {
         match result {
             Ok(receipt) => {
                 assert!(receipt.durability >= level);
-                Self::told(attempt, receipt);
+                Self::accepted(attempt, receipt);
                 true
             }
             Err(AppendError::InDoubt(receipt)) => {
@@ -229,7 +229,7 @@ impl World {
         }
     }
 
-    fn told(attempt: &mut Attempt, receipt: Receipt) {
+    fn accepted(attempt: &mut Attempt, receipt: Receipt) {
         attempt.sequence = Some(receipt.sequence);
         attempt.level = Some(receipt.durability);
     }
@@ -275,7 +275,7 @@ impl World {
             match outcome {
                 Ok(receipt) => {
                     assert!(receipt.durability >= level);
-                    Self::told(attempt, receipt);
+                    Self::accepted(attempt, receipt);
                 }
                 Err(AppendError::InDoubt(receipt)) => attempt.sequence = Some(receipt.sequence),
                 Err(_) => drop(self.attempts.remove(number)),
@@ -346,7 +346,7 @@ impl World {
         heard.len()
     }
 
-    /// Takes a page and lets go of it: whoever had it may have sent it.
+    /// Takes a page and lets go of it: its holder may have sent it.
     pub(crate) fn drop_page(&mut self, to: u128) {
         if let Ok(Some(page)) = self.store().target(target(to)).page() {
             let ear = self.ears.entry(target(to)).or_default();

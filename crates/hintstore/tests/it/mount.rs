@@ -25,7 +25,7 @@ fn run(program: &str, args: &[&str]) -> Result<(), String> {
 }
 
 impl Mounted {
-    /// `tmpfs`, or `ext4` in a file, of so many MiB.
+    /// `tmpfs`, or `ext4` in a file, of this number of MiB.
     pub(crate) fn new(kind: &str, name: &str, mib: u64) -> Result<Self, String> {
         let name = format!("hintstore-{name}-{kind}-{}", std::process::id());
         let at = std::env::temp_dir().join(name);

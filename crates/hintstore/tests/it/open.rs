@@ -69,7 +69,7 @@ fn a_store_that_is_dropped_leaves_nothing_in_memory() {
 
 // P5
 #[test]
-fn a_second_opener_is_told_who_has_it() {
+fn a_second_opener_learns_who_has_it() {
     let mut world = World::opened(small_config());
     let first = world.store.take().unwrap();
     match world.open() {
@@ -385,7 +385,7 @@ fn a_crash_tells_what_it_can_have_cost_and_a_close_that_it_cost_nothing() {
     assert_eq!(lost.unsynced, world.config.unsynced_bytes_max);
     world.close_and_open();
     assert_eq!(world.store().open_report().lost_at_most, None);
-    // A window that was widened meanwhile is the one that counts.
+    // A window that was widened since is the one that counts.
     world.config.unsynced_bytes_max = Bytes::mib(7);
     world
         .store()

@@ -58,7 +58,7 @@ fn assert_balanced(store: &HintStore) {
     );
 }
 
-/// Runs each job in a loop on a thread of its own, with the books looked at meanwhile.
+/// Runs each job in a loop on a thread of its own, and looks at the books all the time.
 fn stress(store: &HintStore, jobs: &[&(dyn Fn(&HintStore) + Sync)]) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -70,7 +70,7 @@ fn stress(store: &HintStore, jobs: &[&(dyn Fn(&HintStore) + Sync)]) {
                 }
             });
         }
-        // A failed look must end the others, or the scope waits for ever.
+        // A failed look must end the others, or the scope waits without end.
         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let begun = SystemClock.boot();
             while SystemClock.boot().since(begun) < stress_time() {

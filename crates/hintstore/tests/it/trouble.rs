@@ -515,7 +515,7 @@ fn with_a_panic_at(operation: u64) -> (World, bool) {
         for to in 0..3 {
             let level =
                 [Durability::Buffered, Durability::Os, Durability::Durable][(to + round) % 3];
-            // A call that panics has told nobody of its hint.
+            // A call that panics gave nobody a receipt for its hint.
             let called = catch_unwind(AssertUnwindSafe(|| {
                 world.append(to as u128, 2500, level);
             }));

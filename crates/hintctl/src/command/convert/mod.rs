@@ -150,7 +150,7 @@ fn first_of_version_3(input: &Input) -> Option<String> {
     }
     for found in input.hints() {
         let mut first = First(false);
-        // What cannot be read is told when it is converted.
+        // What cannot be read is reported when it is converted.
         if input.walk(found, &mut first).is_ok() && first.0 {
             return Some(found.name.clone());
         }
