@@ -11,11 +11,16 @@ use std::{
     fmt,
     ops::{Deref, DerefMut},
     ptr, slice,
-    sync::atomic::{
-        AtomicPtr, AtomicU64,
-        Ordering::{Acquire, Relaxed, SeqCst},
-    },
 };
+
+use crate::sync::model::{
+    AtomicPtr, AtomicU64,
+    Ordering::{self, Acquire, Relaxed, SeqCst},
+};
+
+/// How a completed place becomes visible to the one who takes the buffer. The model check is run with
+/// `Relaxed` as well, and must find it out.
+const PUBLISHED: Ordering = if cfg!(loom_mutant) { Relaxed } else { SeqCst };
 
 const OFFSET_BITS: u32 = 21;
 const COUNT_BITS: u32 = 17;
@@ -118,7 +123,19 @@ impl SharedBuffer {
     pub const CAPACITY_MAX: usize = 1 << (OFFSET_BITS - 1);
 
     /// A buffer without memory.
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            memory: AtomicPtr::new(ptr::null_mut()),
+            capacity: AtomicU64::new(0),
+        }
+    }
+
+    /// A buffer without memory, in the model.
+    #[cfg(loom)]
+    pub fn new() -> Self {
         Self {
             state: AtomicU64::new(0),
             completed: AtomicU64::new(0),
@@ -226,7 +243,7 @@ impl SharedBuffer {
     #[inline]
     pub fn is_complete(&self) -> bool {
         let state = self.state();
-        state.mode == Mode::Closed && self.completed.load(SeqCst) == u64::from(state.offset)
+        state.mode == Mode::Closed && self.completed.load(PUBLISHED) == u64::from(state.offset)
     }
 
     /// Takes a complete buffer for the caller alone.
@@ -293,7 +310,7 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.buffer
             .completed
-            .fetch_add(self.bytes.len() as u64, SeqCst);
+            .fetch_add(self.bytes.len() as u64, PUBLISHED);
     }
 }
 

@@ -11,6 +11,14 @@ pub use std::sync::{
     atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
+/// What the lock-free buffer is made of: atomics, or those of a model checker.
+pub(crate) mod model {
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+    #[cfg(not(loom))]
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+}
+
 /// A mutex that goes on after a panic of its holder: each of our critical sections leaves its data
 /// whole at every step.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! The bytes of hint files, for tools that look into them or make them: [`format`] has encoders and
+//! The bytes of hint files, for tools that look into them or make them: [`mod@format`] has encoders and
 //! decoders, [`reader`] walks a file.
 //!
 //! This follows the format of the files and not the API of the engine: it may change with any version.

@@ -23,6 +23,8 @@ cargo xtask kill --rounds N   a process that does everything at once is killed s
 cargo xtask cut --rounds N    the file system under it stops, as at a power cut (50; root, ext4)
 cargo xtask stress [SECS] each stress on threads for SECS seconds (default 60)
 cargo xtask broken        the stress on engines that are broken on purpose: it must fail
+cargo xtask loom          the shared buffer in a model checker
+cargo xtask miri          bytes and the shared buffer in Miri, bytes on a big-endian machine too (nightly)
 cargo xtask tsan [SECS]   the same under ThreadSanitizer (default 5)
 cargo xtask verdicts      Cassandra's own verdict on every flipped bit and every cut, and ours
 ";
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         Some("cut") => crash("cut", rest, "50"),
         Some("stress") => stress(rest.first().map_or("60", String::as_str)),
         Some("broken") => broken(),
+        Some("loom") => loom(),
+        Some("miri") => miri(),
         Some("tsan") => tsan(rest.first().map_or("5", String::as_str)),
         Some("fuzz") => fuzz(rest.first().map_or("60", String::as_str)),
         _ => {
@@ -81,6 +85,77 @@ fn cargo(args: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
     }
 }
 
+/// The shared buffer in a model checker: all holds, and a buffer that publishes its places without an order
+/// is found out.
+fn loom() -> Result<(), String> {
+    let target = root().join("target/loom");
+    let test = [
+        "test",
+        "--package",
+        "hintstore-env",
+        "--test",
+        "loom",
+        "--release",
+    ];
+    let run = |flags: &str| {
+        say(&format!("$ RUSTFLAGS=\"{flags}\" cargo {}", test.join(" ")));
+        Command::new("cargo")
+            .args(test)
+            .env("RUSTFLAGS", flags)
+            .env("CARGO_TARGET_DIR", &target)
+            .current_dir(root())
+            .output()
+            .map_err(|error| format!("cargo cannot be run: {error}"))
+    };
+    let checked = run("--cfg loom")?;
+    if !checked.status.success() {
+        let text = String::from_utf8_lossy(&checked.stdout);
+        return Err(format!("the model check failed:\n{text}"));
+    }
+    let mutant = run("--cfg loom --cfg loom_mutant")?;
+    let found = String::from_utf8_lossy(&mutant.stdout).contains("test result: FAILED");
+    if found {
+        Ok(())
+    } else {
+        Err("the model check does not find a buffer without an order".to_owned())
+    }
+}
+
+/// Bytes and the shared buffer under Miri; the bytes also as a big-endian machine has them.
+fn miri() -> Result<(), String> {
+    // Tests that go through every bit of a file take hours there.
+    let short = ["--", "--skip", "any_"];
+    let runs: [&[&str]; 3] = [
+        &["-p", "hintstore-format", "--lib"],
+        &["-p", "hintstore-env", "--lib", "shared_buffer"],
+        &[
+            "-p",
+            "hintstore-format",
+            "--lib",
+            "--target",
+            "s390x-unknown-linux-gnu",
+        ],
+    ];
+    for run in runs {
+        let args = [&["+nightly", "miri", "test"], run, &short].concat();
+        say(&format!("$ cargo {}", args.join(" ")));
+        // By its proxy: the cargo that runs this is of one toolchain.
+        let status = Command::new("cargo")
+            .args(args)
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env("CARGO_TARGET_DIR", root().join("target/miri"))
+            .current_dir(root())
+            .status();
+        if !status.is_ok_and(|status| status.success()) {
+            return Err(
+                "Miri found something, or is not there: rustup +nightly component add miri"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The tests come last, so that their closing lines are the last that is printed.
 fn test() -> Result<(), String> {
     component("rustfmt", &["fmt", "--all", "--check"])?;
@@ -97,6 +172,7 @@ fn test() -> Result<(), String> {
         ],
     )?;
     tidy::check(&root())?;
+    loom()?;
     let strict = [("RUSTDOCFLAGS", "-D warnings")];
     cargo(
         &[
