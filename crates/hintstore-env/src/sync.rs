@@ -159,7 +159,7 @@ impl Signal {
 
     /// Waits until it was raised more often than `seen`, or for `at_most`. Only for runners:
     /// everybody else waits through [`crate::Runner::wait_until`].
-    pub(crate) fn wait(&self, seen: u64, at_most: Option<Duration>) {
+    pub fn wait(&self, seen: u64, at_most: Option<Duration>) {
         let unraised = |raised: &mut Raised| raised.count == seen;
         let mut raised = self.raised.lock();
         raised.waiting += 1;

@@ -23,7 +23,7 @@ use crate::{
     write_env::WriteEnv,
 };
 
-/// A segment, as writer, catalog and readers share it.
+/// A segment, as writer, delivery and readers share it.
 #[derive(Debug)]
 pub struct Segment {
     /// Its descriptor.

@@ -165,10 +165,8 @@ impl Discarder {
                 in_memory.push((done.len() - 1, target, next));
             }
         }
-        if !in_memory.is_empty() {
-            // Files go when they are closed: now, not soon.
-            self.env.writer.seal_rolled();
-        }
+        // Files go when they are closed: now, not soon.
+        self.env.writer.seal_rolled();
         // The files go with the next checkpoint, which is now.
         self.checkpoints.checkpoint()?;
         if in_memory.is_empty() {

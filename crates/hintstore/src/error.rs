@@ -64,6 +64,10 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The page is of another store, or of an earlier opening of this one.
+    OtherStore,
+    /// Another call closes the store right now, and will say how that went.
+    Closing,
     /// The store is closed.
     Closed,
 }
@@ -101,6 +105,12 @@ impl From<StorageError> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Locked { path, owner } if *owner == format!("pid {}", std::process::id()) => write!(
+                f,
+                "{} is locked by this process: another handle of the store, such as one in a Delivery or a \
+                 registry of metrics, keeps it open",
+                path.display()
+            ),
             Self::Locked { path, owner } => write!(
                 f,
                 "{} is locked by {owner}: stop that process, or read the directory with hintctl, \
@@ -142,6 +152,10 @@ impl fmt::Display for Error {
                  file may not survive a power cut: use another, or unset require_directory_sync",
                 path.display()
             ),
+            Self::OtherStore => f.write_str(
+                "the page is of another store, or of an earlier opening of this one: give it back there",
+            ),
+            Self::Closing => f.write_str("another call closes the store right now"),
             Self::Closed => f.write_str("the store is closed"),
         }
     }

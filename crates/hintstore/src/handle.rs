@@ -59,14 +59,15 @@ impl TargetHandle {
     }
 
     /// The next page of its hints, in order (P2). `None` where nothing is ready: there are none, all are
-    /// out or rest, or they are in memory, which they leave within a flush interval.
+    /// out or rest, they are in memory, which they leave within a flush interval, or the store is being shut
+    /// down.
     ///
     /// # Errors
     /// [`Error::Storage`] where a segment cannot be read; [`Error::Closed`].
     ///
     /// # Blocking
-    /// On reading the disk; and, where as many hints wait for a retry as may, until they are moved out of
-    /// the way, a minute at most.
+    /// On reading the disk, past all that is dead; and, where as many hints wait for a retry as may, until
+    /// they are moved out of the way, a minute at most.
     pub fn page(&self) -> Result<Option<Page>> {
         self.store.env.check_open()?;
         match self.known() {
@@ -110,7 +111,7 @@ impl TargetHandle {
     /// [`Error::NotDurable`] where the disk did not take it; [`Error::Closed`].
     ///
     /// # Blocking
-    /// On an fdatasync, for a minute at most.
+    /// On an fdatasync, for a minute at most (or the append timeout, if that is longer).
     pub fn sync(&self) -> Result<()> {
         self.store.env.check_open()?;
         match self.known() {
@@ -122,7 +123,8 @@ impl TargetHandle {
     /// Its books (P8): exact at every moment.
     ///
     /// # Blocking
-    /// While another thread reads a page of it.
+    /// While another thread holds its books: it reads a page, makes a checkpoint durable, or moves hints. On a
+    /// slow disk that is as long as the disk takes.
     pub fn ledger(&self) -> TargetLedger {
         match self.known() {
             Some(target) => TargetLedger::of(&target),
@@ -133,7 +135,8 @@ impl TargetHandle {
     /// What goes on with it; `None` where it never had a hint and nobody said anything of it.
     ///
     /// # Blocking
-    /// While another thread reads a page of it.
+    /// While another thread holds its books: it reads a page, makes a checkpoint durable, or moves hints. On a
+    /// slow disk that is as long as the disk takes.
     pub fn snapshot(&self) -> Option<TargetSnapshot> {
         Some(TargetSnapshot::of(&*self.known()?))
     }

@@ -13,11 +13,11 @@ use crate::{
     append::{Admission, Appender},
     deliver::{Answers, Checkpoints, DeadLetters, Defer, Pager, WholeSegments},
     discard::Discarder,
-    expire::{HintWindow, Known, Sweep, TrustedClock},
+    expire::{Fences, HintWindow, Known, Sweep, TrustedClock},
     read::{CheckAhead, CheckQueue},
     recover::{Recovered, recover},
     space::{CloseFiles, Descriptors, Space},
-    store::Store,
+    store::{Closing, Store},
     store_env::StoreEnv,
     target::Targets,
     upkeep::{AdmissionUpkeep, Upkeep},
@@ -86,8 +86,10 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         closed: AtomicBool::new(false),
     });
     let targets = Arc::new(Targets::new(writer, targets, env.now().at_least()));
-    let admission = Arc::new(Admission::default());
-    admission.set_fences(journal.state.fences());
+    let fences = Arc::new(Fences::default());
+    fences.set(journal.state.fences());
+    let admission = Arc::new(Admission::new(&fences));
+    admission.fences_changed();
     admission.set_policy(&env.policy.get());
     let journal = Arc::new(Mutex::new(journal));
     let (foreign, aside) = (Bytes::new(foreign_bytes), Bytes::new(aside_bytes));
@@ -109,7 +111,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     let check_queue = Arc::new(CheckQueue::new(env.clock.clone()));
     let store = Store {
         appender: Appender::new(&env, &targets, &admission),
-        pager: Arc::new(Pager::new(&env, &admission, &check_queue, &defer)),
+        pager: Arc::new(Pager::new(&env, &fences, &check_queue, &defer)),
         answers: Arc::new(Answers::new(&env, DeadLetters::new(&env, &space))),
         pages_out: Arc::default(),
         discarder: Discarder::new(&env, &targets, &journal, &checkpoints, &whole),
@@ -121,6 +123,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
             &admission_upkeep,
         )),
         targets,
+        fences,
         admission,
         checkpoints,
         whole,
@@ -131,7 +134,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         reconfiguring: Mutex::new(()),
         journal,
         report,
-        lock: Mutex::new(Some(lock)),
+        closing: Mutex::new(Closing::Open(lock)),
         env,
     };
     let waker = check_queue.waker.clone();

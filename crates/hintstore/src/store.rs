@@ -19,7 +19,7 @@ use crate::{
     append::{Admission, Appender},
     deliver::{Answers, Checkpoints, Deliver, Pager, WholeSegments},
     discard::Discarder,
-    expire::Sweep,
+    expire::{Fences, Sweep},
     journal::Journal,
     open::open,
     space::{Descriptors, Space},
@@ -34,6 +34,7 @@ use crate::{
 pub(crate) struct Store {
     pub(crate) env: Arc<StoreEnv>,
     pub(crate) targets: Arc<Targets>,
+    pub(crate) fences: Arc<Fences>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) appender: Appender,
     pub(crate) pager: Arc<Pager>,
@@ -54,7 +55,7 @@ pub(crate) struct Store {
     /// Taken before any target's progress.
     pub(crate) journal: Arc<Mutex<Journal>>,
     pub(crate) report: OpenReport,
-    pub(crate) lock: Mutex<Option<Lock>>,
+    pub(crate) closing: Mutex<Closing>,
 }
 
 impl Store {
@@ -99,7 +100,9 @@ impl Store {
         self.env.check_home()?;
         let mut journal = self.journal.lock();
         journal.append_or_forget(Record::Fence { namespace, before })?;
-        self.admission.set_fences(journal.state.fences());
+        self.fences.set(journal.state.fences());
+        drop(journal);
+        self.admission.fences_changed();
         Ok(())
     }
 
@@ -118,6 +121,8 @@ impl Store {
         let env = &self.env;
         env.writer.refuse_appends();
         env.draining.store(true, SeqCst);
+        // Who waits for a page gets none.
+        self.pager.let_go();
         let deadline = Some(env.clock.boot() + within);
         let pages_out = || {
             let of = |target: &Arc<Target>| target.pages_out();
@@ -130,11 +135,19 @@ impl Store {
         self.close().map(|()| Shutdown { pages_out })
     }
 
-    /// Closes the store. The first caller does; the directory lock is released last.
+    /// Closes the store. The first caller does, and the directory lock is released last. Another caller
+    /// must not wait for it: it may be a step, for whose end the first one waits.
     fn close(&self) -> Result<()> {
-        let Some(lock) = self.lock.lock().take() else {
-            return Ok(());
+        let mut closing = self.closing.lock();
+        let lock = match std::mem::replace(&mut *closing, Closing::Now) {
+            Closing::Open(lock) => lock,
+            Closing::Now => return Err(Error::Closing),
+            Closing::Done { durable } => {
+                *closing = Closing::Done { durable };
+                return durable.then_some(()).ok_or(Error::NotDurable);
+            }
         };
+        drop(closing);
         let env = &self.env;
         env.closing.store(true, SeqCst);
         self.pager.let_go();
@@ -154,13 +167,22 @@ impl Store {
             Ok(self.journal.lock().append(&peace)?)
         });
         drop(lock);
+        let all = durable && done.is_ok();
+        *self.closing.lock() = Closing::Done { durable: all };
         done?;
-        if durable {
-            Ok(())
-        } else {
-            Err(Error::NotDurable)
-        }
+        durable.then_some(()).ok_or(Error::NotDurable)
     }
+}
+
+/// Whether a store is open.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    /// It is; this is its lock.
+    Open(Lock),
+    /// Somebody closes it.
+    Now,
+    /// It was closed, and what it held is durable, or not.
+    Done { durable: bool },
 }
 
 impl Drop for Store {
@@ -222,7 +244,7 @@ impl HintStore {
     /// within [`Config::append_timeout`]; [`HintStore::wait`] waits again.
     ///
     /// # Blocking
-    /// `Buffered` waits only where all memory is in use, `Os` for a write, `Durable` for an fdatasync that
+    /// `Buffered` waits only where all memory is in use, or a quarter of it by this target, `Os` for a write, `Durable` for an fdatasync that
     /// it shares with others: each for the append timeout at most.
     #[inline]
     pub fn append(&self, hint: Hint<'_>, durability: Durability) -> AppendResult {
@@ -333,7 +355,8 @@ impl HintStore {
     /// again, all else is booked.
     ///
     /// # Blocking
-    /// While another thread reads a page of the same target; where hints are rejected, on an fsync of the dead letters.
+    /// While another thread holds the books of a target: it reads a page, makes a checkpoint durable, or moves
+    /// hints. On a slow disk that is as long as the disk takes.
     pub fn acknowledge(&self, page: Page, answer: &Answer) -> Result<()> {
         self.store.answers.acknowledge(page, answer)
     }
@@ -388,7 +411,8 @@ impl HintStore {
     /// The books (P8): exact at every moment.
     ///
     /// # Blocking
-    /// While another thread reads a page, for each target.
+    /// While another thread holds the books of a target: it reads a page, makes a checkpoint durable, or moves
+    /// hints. On a slow disk that is as long as the disk takes.
     pub fn ledger(&self) -> Ledger {
         Ledger::of_all(&self.store.targets)
     }
@@ -421,7 +445,8 @@ impl HintStore {
     /// is opened: nothing is changed then.
     ///
     /// # Blocking
-    /// On the disk where the window of unsynced bytes is widened, and on another call of this.
+    /// On the disk where the window of unsynced bytes is widened, and on another call of this: `change` must not
+    /// call it.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Config)) -> Result<()> {
         self.store.reconfigure(change)
     }
@@ -430,7 +455,8 @@ impl HintStore {
     /// microsecond for each.
     ///
     /// # Blocking
-    /// While another thread reads a page, for each target; a microsecond for each.
+    /// While another thread holds the books of a target: it reads a page, makes a checkpoint durable, or moves
+    /// hints. On a slow disk that is as long as the disk takes.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.store)
     }
@@ -467,14 +493,16 @@ impl HintStore {
     }
 
     /// Flushes, syncs, seals and checkpoints everything, and releases the directory: under all handles of
-    /// the store, whose calls answer `Closed` from then on. A second close does nothing. A page that is
-    /// out counts as not delivered.
+    /// the store, whose calls answer `Closed` from then on. Closed again, it gives the same answer. A page
+    /// that is out counts as not delivered.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] where some hints did not reach the disk.
+    /// [`Error::NotDurable`] where some hints did not reach the disk; [`Error::Closing`] where another call
+    /// closes the store right now.
     ///
     /// # Blocking
-    /// On the disk: for a minute at most where it does not answer, beside one fdatasync.
+    /// On the disk: for a minute (or the append timeout, if that is longer) where it does not answer, and for
+    /// one fdatasync.
     pub fn close(self) -> Result<()> {
         self.store.close()
     }

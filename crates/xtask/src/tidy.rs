@@ -66,14 +66,16 @@ fn check_patches(root: &Path, wrong: &mut Vec<String>) {
 fn check_blocking(root: &Path, wrong: &mut Vec<String>) {
     for file in ["store.rs", "handle.rs"] {
         let file = root.join("crates/hintstore/src").join(file);
-        let text = fs::read_to_string(&file).unwrap_or_default();
+        let Ok(text) = fs::read_to_string(&file) else {
+            wrong.push(format!("{}: cannot be read", file.display()));
+            continue;
+        };
         let mut doc = String::new();
         for line in text.lines() {
             if line.starts_with("    ///") {
                 doc.push_str(line);
             } else if let Some(method) = line.strip_prefix("    pub fn ") {
-                let says = doc.contains("# Blocking") || doc.contains("oes not block");
-                if !says && method.contains("&self") | method.contains("open") {
+                if !doc.contains("# Blocking") && !doc.contains("oes not block") {
                     let name = method.split('(').next().unwrap_or_default();
                     wrong.push(format!("{}: {name}: does it block?", file.display()));
                 }
@@ -195,7 +197,7 @@ fn check_words(root: &Path, wrong: &mut Vec<String>) {
 /// What a room of the engine must not know: see `docs/architecture.md`.
 const ROOMS: &[(&str, &[&str])] = &[
     ("append", &["crate::deliver", "deliver::"]),
-    ("deliver", &["crate::append::{App", "append::Appender"]),
+    ("deliver", &["crate::append", "append::"]),
     (
         "target",
         &["crate::append", "crate::deliver", "Storage", ".open("],

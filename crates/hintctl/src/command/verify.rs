@@ -415,13 +415,14 @@ fn misnamed(input: &Input, base: &str, computed: &str, check: &mut Check<'_>) ->
 
 /// What opening the store would do: the engine's own table of cases, without doing any of it.
 fn opening(input: &Input, output: &mut Output) -> anyhow::Result<()> {
-    if !input.is_store() || !input.is_directory {
+    if !input.is_native() || !input.is_directory {
         return Ok(());
     }
     let plan = match plan_recovery(&*input.storage, &SystemClock) {
         Ok(plan) => plan,
         // The file that is in the way was named before.
         Err(error) => {
+            output.problem();
             output.line("opening", json!({ "fails": error.to_string() }))?;
             return output.text(&format!("opening it would fail: {error}"));
         }

@@ -3,7 +3,10 @@
 //! In the usual case, nothing switched off and no fence, this is one load and a comparison. (Caps
 //! and the hint window are the target's own business: see `TargetWriter`.)
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use hintstore_env::sync::{
     AtomicBool, AtomicI64,
@@ -17,6 +20,7 @@ use hintstore_format::{
 use hintstore_writer::Refusal;
 
 use super::Hint;
+use crate::expire::Fences;
 
 /// Which hints: see [`crate::HintStore::disable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,7 @@ pub(crate) struct Admission {
     /// No hint that is dead by this time is taken.
     now: AtomicI64,
     rules: RwLock<Rules>,
+    fences: Arc<Fences>,
 }
 
 #[derive(Debug, Default)]
@@ -46,12 +51,18 @@ struct Rules {
     groups_off: HashSet<String>,
     namespaces_off: HashSet<Namespace>,
     group_of: HashMap<TargetId, String>,
-    fences: HashMap<Namespace, UnixMillis>,
     /// What expires besides by what each hint says itself.
     policy: Policy,
 }
 
 impl Admission {
+    pub(crate) fn new(fences: &Arc<Fences>) -> Self {
+        Self {
+            fences: fences.clone(),
+            ..Self::default()
+        }
+    }
+
     #[inline]
     pub(crate) fn admit(&self, hint: &Hint<'_>) -> Result<(), Refusal> {
         let deadline = written_deadline(hint.body.created, hint.lifetime);
@@ -80,10 +91,10 @@ impl Admission {
         if deadline.get() <= self.now.load(Relaxed) {
             return Err(Refusal::Expired);
         }
-        match rules.fences.get(&hint.namespace) {
-            Some(before) if hint.body.created < *before => Err(Refusal::Fenced),
-            _ => Ok(()),
+        if self.fences.covers(hint.namespace, hint.body.created) {
+            return Err(Refusal::Fenced);
         }
+        Ok(())
     }
 
     /// What it is by now, as far as that is confirmed.
@@ -109,23 +120,9 @@ impl Admission {
         self.change(|rules| rules.policy = policy.clone());
     }
 
-    pub(crate) fn set_fences(&self, fences: impl IntoIterator<Item = (Namespace, UnixMillis)>) {
-        self.change(|rules| rules.fences = fences.into_iter().collect());
-    }
-
-    /// Whether a fence covers a hint.
-    pub(crate) fn is_fenced(&self, namespace: Namespace, created: UnixMillis) -> bool {
-        self.each.load(Acquire) && {
-            let fences = &self.rules.read().fences;
-            fences
-                .get(&namespace)
-                .is_some_and(|before| created < *before)
-        }
-    }
-
-    /// Whether there is any fence.
-    pub(crate) fn has_fences(&self) -> bool {
-        self.each.load(Acquire) && !self.rules.read().fences.is_empty()
+    /// Fences were set.
+    pub(crate) fn fences_changed(&self) {
+        self.change(|_| ());
     }
 
     fn change(&self, change: impl FnOnce(&mut Rules)) {
@@ -134,7 +131,7 @@ impl Admission {
         let any = rules.off
             || !rules.groups_off.is_empty()
             || !rules.namespaces_off.is_empty()
-            || !rules.fences.is_empty()
+            || self.fences.is_any()
             || rules.policy != Policy::default();
         self.each.store(any, SeqCst);
     }

@@ -128,8 +128,10 @@ impl<'de> Deserialize<'de> for Config {
 impl Serialize for Config {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut table = Table::new();
-        let directory = self.directory.display().to_string();
-        table.insert(DIRECTORY.to_owned(), Value::String(directory));
+        let text = "a directory whose name is no UTF-8 has no place in a file";
+        let directory = self.directory.to_str();
+        let directory = directory.ok_or_else(|| serde::ser::Error::custom(text))?;
+        table.insert(DIRECTORY.to_owned(), directory.into());
         for key in KEYS {
             let value = (key.give)(self);
             match key.name.split_once('.') {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hintstore_format::{Sequence, journal::End};
 
 use super::{Page, dead_letter::DeadLetters};
-use crate::{Result, store_env::StoreEnv, target::Ranges};
+use crate::{Error, Result, store_env::StoreEnv, target::Ranges};
 
 /// What a target said to a page: every hint that is not named was delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +71,9 @@ impl Answers {
 
     pub(crate) fn acknowledge(&self, mut page: Page, answer: &Answer) -> Result<()> {
         self.env.check_open()?;
+        if !page.is_of(&self.env) {
+            return Err(Error::OtherStore);
+        }
         let Some(backlog) = page.home() else {
             // A page of a deferred segment that is done by now.
             return Ok(());

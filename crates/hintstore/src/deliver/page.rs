@@ -126,6 +126,11 @@ impl Page {
         &self.target
     }
 
+    /// Whether it is of this store.
+    pub(super) fn is_of(&self, env: &Arc<StoreEnv>) -> bool {
+        Arc::ptr_eq(&self.env, env)
+    }
+
     /// The backlog that it was read from, if that is still there.
     pub(crate) fn home(&self) -> Option<Arc<Backlog>> {
         self.home.as_ref().and_then(Weak::upgrade)

@@ -16,8 +16,7 @@ use hintstore_writer::{Bytes, SegmentEntry};
 
 use super::{Page, defer::Defer};
 use crate::{
-    append::Admission,
-    expire::{Now, Verdict},
+    expire::{Fences, Now, Verdict},
     read::{CheckQueue, Cursor, CursorItem, was_synced},
     store_env::StoreEnv,
     target::{Backlog, Progress, Ranges, Target},
@@ -89,7 +88,7 @@ impl PageDraft {
 #[derive(Debug)]
 pub(crate) struct Pager {
     pub(super) env: Arc<StoreEnv>,
-    admission: Arc<Admission>,
+    fences: Arc<Fences>,
     check_queue: Arc<CheckQueue>,
     defer: Arc<Defer>,
 }
@@ -97,13 +96,13 @@ pub(crate) struct Pager {
 impl Pager {
     pub(crate) fn new(
         env: &Arc<StoreEnv>,
-        admission: &Arc<Admission>,
+        fences: &Arc<Fences>,
         check_queue: &Arc<CheckQueue>,
         defer: &Arc<Defer>,
     ) -> Self {
         Self {
             env: env.clone(),
-            admission: admission.clone(),
+            fences: fences.clone(),
             check_queue: check_queue.clone(),
             defer: defer.clone(),
         }
@@ -248,6 +247,11 @@ impl Pager {
         );
         if draft.page.is_empty() {
             return Ok((None, draft.left > 0));
+        }
+        if self.env.is_closing() {
+            // A shutdown counts the pages that are out under this lock: none comes behind that.
+            progress.again.join(&draft.handed);
+            return Ok((None, true));
         }
         progress.in_flight += 1;
         let page = Page::new(
@@ -398,8 +402,7 @@ impl Pager {
         };
         let no_rule = self.env.policy.get().gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
-        let simple =
-            all_live && progress.exceptional.discards.is_empty() && !self.admission.has_fences();
+        let simple = all_live && progress.exceptional.discards.is_empty() && !self.fences.is_any();
         let was_synced = was_synced(entry, header.end());
         let mut added = false;
         for item in items {
@@ -480,7 +483,7 @@ impl Pager {
         if discarded {
             return None;
         }
-        if self.admission.is_fenced(namespace, created) {
+        if self.fences.covers(namespace, created) {
             return Some((Verdict::Fenced, deadline));
         }
         Some((now.judge(deadline), deadline))

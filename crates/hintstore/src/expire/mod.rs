@@ -1,9 +1,11 @@
-//! What is dead: the clock that may be trusted, the hint window, the sweep.
+//! What is dead: the clock that may be trusted, fences, the hint window, the sweep.
 
 mod clock;
+mod fences;
 mod sweep;
 mod window;
 
 pub(crate) use clock::{Known, Now, TrustedClock, Verdict};
+pub(crate) use fences::Fences;
 pub(crate) use sweep::Sweep;
 pub(crate) use window::HintWindow;

@@ -31,16 +31,17 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::{Health, HintStore, Snapshot, TargetSnapshot, UnixMillis};
+use crate::{Health, HintStore, Snapshot, TargetSnapshot, UnixMillis, WeakHintStore};
 
-/// Writes a store's snapshot out at each scrape. It keeps the store open.
+/// Writes a store's snapshot out at each scrape. It does not keep the store open, and writes nothing when
+/// that is gone.
 #[derive(Clone, Debug)]
-pub struct Metrics(HintStore);
+pub struct Metrics(WeakHintStore);
 
 impl Metrics {
     /// Metrics of this store.
     pub fn of(store: &HintStore) -> Self {
-        Self(store.clone())
+        Self(store.downgrade())
     }
 }
 
@@ -48,9 +49,12 @@ type Label = (&'static str, String);
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let snapshot = self.0.snapshot();
+        let Some(store) = self.0.upgrade() else {
+            return Ok(());
+        };
+        let snapshot = store.snapshot();
         let mut out = Out(encoder);
-        let now = self.0.now();
+        let now = store.now();
         out.store(&snapshot)?;
         out.windows(&snapshot, now)?;
         out.targets(&snapshot.targets, now)

@@ -84,13 +84,19 @@ impl StoreFile {
         let store = self
             .own()
             .map_or_else(|| draw(environment), |own| own.store);
+        let epoch = self.next_epoch(&*environment.storage, seen)?;
+        Ok(Identity { store, epoch })
+    }
+
+    /// An epoch above all that is known of.
+    pub(super) fn next_epoch(&self, storage: &dyn Storage, seen: u32) -> Result<u32> {
         let epoch = self.slot.map_or(0, |slot| slot.epoch).max(seen) + 1;
         if epoch > Sequence::EPOCH_MAX {
             return Err(Error::EpochsUsedUp {
-                path: environment.storage.path(file_name::STORE),
+                path: storage.path(file_name::STORE),
             });
         }
-        Ok(Identity { store, epoch })
+        Ok(epoch)
     }
 
     /// Makes it durable.

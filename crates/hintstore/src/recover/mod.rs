@@ -316,6 +316,10 @@ pub(crate) fn plan(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryP
         !read.is_empty(),
     );
     let segments = Segments::of(read);
+    if let Some(store_file) = looked.store_file {
+        let seen = segments.last_epoch.max(looked.journal.epoch());
+        store_file.next_epoch(storage, seen)?;
+    }
     let books = add_up(storage, clock, &mut looked.journal, segments, &mut report)?;
     for file in &mut files {
         if books.unneeded.iter().any(|name| **name == *file.name) {

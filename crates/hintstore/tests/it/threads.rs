@@ -12,8 +12,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Config, Durability, Hint, HintStore, Namespace, Page, Sequence,
-    SystemClock, TargetId, Truncate, UnixMillis,
+    Answer, Bytes, Clock as _, Config, Durability, Error, Hint, HintStore, Namespace, Page,
+    Sequence, SystemClock, TargetId, Truncate, UnixMillis,
 };
 
 use crate::harness::{LONG, Scratch, target};
@@ -450,4 +450,111 @@ fn threads_have_the_names_of_their_steps() {
             thread::park_timeout(Duration::from_millis(5));
         }
     }
+}
+
+#[test]
+fn a_page_is_given_back_to_its_own_store_and_a_close_answers_twice_the_same() {
+    let scratch = Scratch::new("own-store");
+    let one = HintStore::open(Config::new(scratch.path("one"))).unwrap();
+    let two = HintStore::open(Config::new(scratch.path("two"))).unwrap();
+    let to = target(0);
+    one.append(hint(to, b"a"), Durability::Os).unwrap();
+    let page = one.target(to).page().unwrap().unwrap();
+    let answer = two.acknowledge(page, &Answer::delivered());
+    assert!(matches!(answer, Err(Error::OtherStore)), "{answer:?}");
+    // It counts as not delivered.
+    let page = one.target(to).page().unwrap().unwrap();
+    one.acknowledge(page, &Answer::delivered()).unwrap();
+    let again = one.clone();
+    one.close().unwrap();
+    again.close().unwrap();
+    let (first, second) = (two.clone(), two);
+    let answers = thread::scope(|scope| {
+        let first = scope.spawn(|| first.close());
+        let second = scope.spawn(|| second.close());
+        [first.join().unwrap(), second.join().unwrap()]
+    });
+    let is_right = |answer: &Result<(), Error>| matches!(answer, Ok(()) | Err(Error::Closing));
+    assert!(answers.iter().all(is_right), "{answers:?}");
+    assert!(answers.iter().any(Result::is_ok), "{answers:?}");
+}
+
+/// A runner of an embedder's own, from what the crate makes public.
+#[derive(Debug, Default)]
+struct OwnRunner {
+    stopping: Arc<AtomicBool>,
+    running: Mutex<Vec<(hintstore::env::Waker, thread::JoinHandle<()>)>>,
+}
+
+impl hintstore::env::Runner for OwnRunner {
+    fn start(
+        &self,
+        step: Arc<dyn hintstore::env::Step>,
+        waker: hintstore::env::Waker,
+        first: hintstore::env::Next,
+    ) -> std::io::Result<()> {
+        let (stopping, woken) = (self.stopping.clone(), waker.clone());
+        let thread = thread::Builder::new().spawn(move || {
+            let (mut seen, mut next) = (0, first);
+            while !stopping.load(SeqCst) {
+                let at_most = match next {
+                    hintstore::env::Next::After(duration) => Some(duration),
+                    hintstore::env::Next::WhenWoken => None,
+                };
+                woken.signal().wait(seen, at_most);
+                seen = woken.signal().count();
+                next = step.step(SystemClock.boot());
+            }
+        })?;
+        let mut running = self.running.lock().unwrap();
+        running.push((waker, thread));
+        Ok(())
+    }
+
+    fn wait_until(
+        &self,
+        signal: &hintstore::env::Signal,
+        deadline: Option<hintstore::Boot>,
+        done: &mut dyn FnMut() -> bool,
+    ) -> bool {
+        loop {
+            let seen = signal.count();
+            if done() {
+                return true;
+            }
+            let left = deadline.map(|deadline| deadline.since(SystemClock.boot()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            signal.wait(seen, left);
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, SeqCst);
+        for (waker, thread) in self.running.lock().unwrap().drain(..) {
+            waker.wake();
+            thread.join().unwrap();
+        }
+    }
+
+    fn panics(&self) -> Vec<hintstore::env::StepPanics> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn an_embedder_can_bring_a_runner_of_its_own() {
+    let scratch = Scratch::new("own-runner");
+    let config = Config::new(scratch.path("store"));
+    let storage = Arc::new(hintstore::OsStorage::new(&config.directory));
+    let runner = Arc::new(OwnRunner::default());
+    let environment = hintstore::Environment::new(storage, Arc::new(SystemClock), runner);
+    let store = HintStore::open_in(environment, config).unwrap();
+    store
+        .append(hint(target(0), b"a"), Durability::Durable)
+        .unwrap();
+    let page = store.target(target(0)).page().unwrap().unwrap();
+    store.acknowledge(page, &Answer::delivered()).unwrap();
+    store.close().unwrap();
 }
