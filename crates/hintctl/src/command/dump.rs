@@ -1,5 +1,7 @@
 //! `dump`: hints one a line, and bad regions where they lie.
 
+use std::time::Duration;
+
 use hintstore_cassandra::{DecodeError, Schema};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -138,62 +140,69 @@ pub(crate) fn selected(select: &Select, hint: &HintView<'_>) -> bool {
             .is_none_or(|until| hint.created_ms < until.get())
 }
 
-/// The fields of a hint's line, without its value. For Cassandra's files the names and meanings
-/// are those of its own dump of a file.
+/// Seconds, with what is below one behind the point.
+pub(crate) fn seconds(millis: u64) -> Value {
+    if millis.is_multiple_of(1000) {
+        json!(millis / 1000)
+    } else {
+        json!(millis as f64 / 1000.0)
+    }
+}
+
+/// The fields of a hint's line, without its value: the same names and units for hints of every kind. Those
+/// of Cassandra's files have the names of its own dump besides, since other tools compare these.
 pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
     let hash = hex(&Sha256::digest(hint.payload));
+    let lifetime = hint.lifetime;
+    let in_seconds =
+        |duration: Duration| seconds(hintstore::raw::format::profile::millis(duration));
+    let mut fields = json!({
+        "file": file,
+        "index": hint.index,
+        "position": hint.position,
+        "target": hint.target.to_string(),
+        "namespace": namespace_word(hint.namespace),
+        "creation_time_ms": hint.created_ms,
+        "gc_grace_s": in_seconds(lifetime.gc_grace),
+        "expires_at_ms": hint.expires_at_ms(),
+        "payload_version": hint.payload_version,
+        "payload_bytes": hint.payload.len(),
+        "payload_sha256": hash,
+    });
+    let mut add = |name: &str, value: Value| {
+        if let Value::Object(map) = &mut fields {
+            map.insert(name.to_owned(), value);
+        }
+    };
     match &hint.from {
         HintSource::Cassandra {
             body_bytes,
             hint: of,
-        } => json!({
-            "file": file,
-            "index": hint.index,
-            "position": hint.position,
-            "body_bytes": body_bytes,
-            "creation_time_ms": hint.created_ms,
-            "gcgs_s": of.gcgs_s,
-            "expires_at_ms": hint.expires_at_ms(),
-            "mutation_sha256": hash,
-            "target": hint.target.to_string(),
-            "namespace": namespace_word(hint.namespace),
-            "update_count": of.updates,
-            "table_id": hintstore::Namespace::from_bytes(of.table_id).to_string(),
-            "partition_key_hex": of.first_update().map(|first| hex(first.key)),
-            "min_timestamp": of.first_update().and_then(|first| first.min_timestamp).map(|t| t.to_string()),
-        }),
+        } => {
+            let table = hintstore::Namespace::from_bytes(of.table_id);
+            let first = of.first_update();
+            let oldest = first.and_then(|first| first.min_timestamp);
+            add("body_bytes", json!(body_bytes));
+            add("gcgs_s", json!(of.gcgs_s));
+            add("mutation_sha256", json!(hash));
+            add("update_count", json!(of.updates));
+            add("table_id", json!(table.to_string()));
+            add(
+                "partition_key_hex",
+                json!(first.map(|first| hex(first.key))),
+            );
+            add("min_timestamp", json!(oldest.map(|t| t.to_string())));
+        }
         HintSource::Native {
             sequence,
             incarnation,
             body,
             ..
         } => {
-            let lifetime = hint.lifetime;
-            let millis = |duration: std::time::Duration| {
-                json!(hintstore::raw::format::profile::millis(duration))
-            };
-            let mut fields = json!({
-                "file": file,
-                "index": hint.index,
-                "position": hint.position,
-                "target": hint.target.to_string(),
-                "sequence": sequence.to_string(),
-                "incarnation": incarnation.to_string(),
-                "namespace": namespace_word(hint.namespace),
-                "payload_version": hint.payload_version,
-                "payload_bytes": hint.payload.len(),
-                "created_ms": hint.created_ms,
-                "gc_grace_ms": millis(lifetime.gc_grace),
-                "discard_after_ms": lifetime.ttl.map(millis),
-                "expires_at_ms": hint.expires_at_ms(),
-                "idempotent": body.idempotent,
-                "payload_sha256": hash,
-            });
-            let mut add = |name: &str, value: Value| {
-                if let Value::Object(map) = &mut fields {
-                    map.insert(name.to_owned(), value);
-                }
-            };
+            add("sequence", json!(sequence.to_string()));
+            add("incarnation", json!(incarnation.to_string()));
+            add("discard_after_s", json!(lifetime.ttl.map(in_seconds)));
+            add("idempotent", json!(body.idempotent));
             if let Some(id) = body.mutation_id {
                 add("mutation_id", json!(id.to_string()));
             }
@@ -215,9 +224,9 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
                     }),
                 );
             }
-            fields
         }
     }
+    fields
 }
 
 /// Adds the payload, as far as it was asked for.

@@ -320,8 +320,8 @@ impl Backlog {
             "files": self.files,
             "hints": self.hints,
             "bytes": self.bytes,
-            "oldest_created_ms": self.oldest_ms,
-            "newest_created_ms": self.newest_ms,
+            "oldest_creation_time_ms": self.oldest_ms,
+            "newest_creation_time_ms": self.newest_ms,
             "last_expires_at_ms": self.last_expiry_ms,
         })
     }
@@ -349,8 +349,8 @@ impl Row {
             "hints": self.hints,
             "bytes": file.info.length,
             "allocated_bytes": file.info.allocated,
-            "oldest_created_ms": self.oldest_ms,
-            "newest_created_ms": self.newest_ms,
+            "oldest_creation_time_ms": self.oldest_ms,
+            "newest_creation_time_ms": self.newest_ms,
             "last_expires_at_ms": self.last_expiry_ms,
             "remark": self.remark,
         })

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::dump::seconds;
 use crate::{
     args::{Paths, namespace_word},
     input::{CassandraFile, FileKind, Found, Input, NativeFile, SideFile, each},
@@ -47,7 +48,7 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
                     "incarnation": descriptor.incarnation.to_string(),
                     "target": descriptor.target.to_string(),
                     "segment": descriptor.segment.to_string(),
-                    "created_ms": descriptor.created.get(),
+                    "creation_time_ms": descriptor.created.get(),
                     "first_sequence": descriptor.first.to_string(),
                     "replaces": descriptor.replaces.iter().map(ToString::to_string)
                         .collect::<Vec<_>>(),
@@ -75,8 +76,8 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
                 "payload_bytes": summary.payload_bytes,
                 "first_sequence": summary.first.to_string(),
                 "last_sequence": summary.last.to_string(),
-                "oldest_created_ms": summary.hints_created.min.get(),
-                "newest_created_ms": summary.hints_created.max.get(),
+                "oldest_creation_time_ms": summary.hints_created.min.get(),
+                "newest_creation_time_ms": summary.hints_created.max.get(),
                 "first_expires_at_ms": summary.deadlines.min.get(),
                 "last_expires_at_ms": summary.deadlines.max.get(),
             }),
@@ -114,10 +115,10 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
                 "namespace": name,
                 "hints": entry.count,
                 "payload_bytes": entry.payload_bytes,
-                "oldest_created_ms": entry.created.min.get(),
-                "newest_created_ms": entry.created.max.get(),
-                "min_gc_grace_ms": entry.gc_grace_ms.min,
-                "max_gc_grace_ms": entry.gc_grace_ms.max,
+                "oldest_creation_time_ms": entry.created.min.get(),
+                "newest_creation_time_ms": entry.created.max.get(),
+                "min_gc_grace_s": seconds(entry.gc_grace_ms.min),
+                "max_gc_grace_s": seconds(entry.gc_grace_ms.max),
             }),
         )?;
         rows.push(vec![

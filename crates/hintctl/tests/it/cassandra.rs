@@ -123,8 +123,14 @@ fn directories_of_a_real_cluster_agree_with_their_sets() {
             let (listed, found) = (line(&listed), line(&verified));
             assert_eq!(listed["bytes"], expected["bytes"]);
             assert_eq!(listed["hints"], expected["hints"], "{set}");
-            assert_eq!(listed["oldest_created_ms"], expected["oldest_created"]);
-            assert_eq!(listed["newest_created_ms"], expected["newest_created"]);
+            assert_eq!(
+                listed["oldest_creation_time_ms"],
+                expected["oldest_created"]
+            );
+            assert_eq!(
+                listed["newest_creation_time_ms"],
+                expected["newest_created"]
+            );
             let open = expected["crc32_file"].is_null();
             assert_eq!(listed["state"], if open { "open" } else { "closed" });
             assert_eq!(found["verdict"], "clean", "{set}");
@@ -246,15 +252,21 @@ fn a_nodes_directory_becomes_a_native_store() {
     assert_eq!(native.len(), expected.len());
     // Both come by target and in order within it.
     for (native, expected) in native.iter().zip(&expected) {
+        // One vocabulary: the fields of both have the same names and units.
+        for name in [
+            "payload_sha256",
+            "payload_bytes",
+            "gc_grace_s",
+            "payload_version",
+        ] {
+            assert_eq!(native[name], expected[name], "{name}");
+        }
         assert_eq!(native["payload_sha256"], expected["mutation_sha256"]);
-        assert_eq!(native["created_ms"], expected["creation_time_ms"]);
-        assert_eq!(
-            native["gc_grace_ms"],
-            expected["gcgs_s"].as_u64().unwrap() * 1000
-        );
+        assert_eq!(native["creation_time_ms"], expected["creation_time_ms"]);
+        assert_eq!(native["gc_grace_s"], expected["gcgs_s"]);
         assert_eq!(native["expires_at_ms"], expected["expires_at_ms"]);
         assert_eq!(native["target"], expected["target"]);
-        assert!(native["discard_after_ms"].is_null());
+        assert!(native["discard_after_s"].is_null());
         let namespace = match expected["update_count"].as_u64().unwrap() {
             1 => expected["table_id"].clone(),
             _ => Value::from("ffffffff-ffff-ffff-ffff-ffffffffffff"),

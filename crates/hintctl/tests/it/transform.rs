@@ -24,20 +24,8 @@ fn schema(name: &str) -> PathBuf {
 
 /// What a hint is, wherever it lies.
 fn essence(hint: &Value) -> Value {
-    let of = |names: [&str; 2]| {
-        names
-            .iter()
-            .map(|name| &hint[name])
-            .find(|v| !v.is_null())
-            .cloned()
-    };
-    let grace = hint["gcgs_s"].as_u64().map(|s| s * 1000);
-    serde_json::json!([
-        hint["target"],
-        of(["mutation_sha256", "payload_sha256"]),
-        of(["creation_time_ms", "created_ms"]),
-        grace.or(hint["gc_grace_ms"].as_u64()),
-    ])
+    let fields = ["target", "payload_sha256", "creation_time_ms", "gc_grace_s"];
+    fields.map(|name| hint[name].clone()).to_vec().into()
 }
 
 fn essences(path: &dyn AsRef<OsStr>) -> Vec<Value> {
