@@ -15,7 +15,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{exit::Exit, input::Finding, progress::Bar};
+use crate::{
+    exit::Exit,
+    input::{Finding, What},
+    progress::Bar,
+};
 
 /// Where a verb prints to.
 #[expect(
@@ -151,7 +155,7 @@ impl Output {
     /// A region of what was looked at is no hint.
     pub(crate) fn found_bad(&mut self, bad: &Finding) {
         self.problems |= !bad.harmless;
-        self.unknown_version |= bad.what == "version";
+        self.unknown_version |= bad.what == What::Version;
     }
 
     /// Tells of a region that is no hint: damage, or a note.

@@ -248,7 +248,7 @@ fn cassandra(input: &Input, found: &Found, bar: &Bar, row: &mut Row) -> anyhow::
     let refused = file.refusal();
     row.hints = refused.is_none().then_some(hints);
     row.state = match (&refused, file.side_file()) {
-        (Some(bad), _) => bad.what,
+        (Some(bad), _) => bad.what.word(),
         (None, _) if row.bad.iter().any(|bad| !bad.harmless) => "damaged",
         (None, SideFile::Missing) => "open",
         (None, _) => "closed",

@@ -15,7 +15,7 @@ use crate::{
     exit::{closed_pipe, is_full_disk},
     input::{
         CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, NativeFile,
-        SideFile, Visitor, each,
+        SideFile, Visitor, What, each,
     },
     output::{Output, count, is_of_output},
     progress::Bar,
@@ -94,7 +94,7 @@ impl Check<'_> {
         self.bytes += part.bytes;
     }
 
-    fn add(&mut self, position: u64, what: &'static str, text: String) {
+    fn add(&mut self, position: u64, what: What, text: String) {
         self.bad_count += 1;
         self.harmful += 1;
         self.bad.push(Finding {
@@ -183,8 +183,9 @@ impl Totals {
         self.files += 1;
         self.hints += check.hints;
         let verdict = verdict(check, walked);
-        self.damaged += u64::from(verdict == "damaged");
-        self.refused += u64::from(["refused", "unknown version"].contains(&verdict));
+        self.damaged += u64::from(verdict == Verdict::Damaged);
+        let refused = [Verdict::Refused, Verdict::UnknownVersion];
+        self.refused += u64::from(refused.contains(&verdict));
         self.unreadable += u64::from(walked == Walked::InPart);
         self.failing += u64::from(check.cassandra.as_ref().is_some_and(Cassandra::fails));
     }
@@ -221,17 +222,43 @@ pub(crate) fn tell(
     Ok(Some(Walked::InPart))
 }
 
-fn verdict(check: &Check<'_>, walked: Walked) -> &'static str {
-    let is = |what: &str| check.bad.iter().any(|bad| bad.what == what);
-    let notes = check.bad.iter().filter(|bad| bad.what != "open");
+/// What is said of a file as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Clean,
+    CleanWithNotes,
+    Damaged,
+    PassedOver,
+    Refused,
+    UnknownVersion,
+    Unreadable,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::CleanWithNotes => "clean, with notes",
+            Self::Damaged => "damaged",
+            Self::PassedOver => "passed over",
+            Self::Refused => "refused",
+            Self::UnknownVersion => "unknown version",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+fn verdict(check: &Check<'_>, walked: Walked) -> Verdict {
+    let is = |what: What| check.bad.iter().any(|bad| bad.what == what);
+    let notes = check.bad.iter().filter(|bad| bad.what != What::Open);
     match (walked, check.harmful) {
-        (Walked::InPart, _) => "unreadable",
-        (_, 1..) if is("version") => "unknown version",
-        (_, 1..) if is("compressor") || is("encrypted") => "refused",
-        (_, 1) if is("name") => "passed over",
-        (_, 1..) => "damaged",
-        (_, 0) if notes.count() == 0 => "clean",
-        (_, 0) => "clean, with notes",
+        (Walked::InPart, _) => Verdict::Unreadable,
+        (_, 1..) if is(What::Version) => Verdict::UnknownVersion,
+        (_, 1..) if is(What::Compressor) || is(What::Encrypted) => Verdict::Refused,
+        (_, 1) if is(What::Name) => Verdict::PassedOver,
+        (_, 1..) => Verdict::Damaged,
+        (_, 0) if notes.count() == 0 => Verdict::Clean,
+        (_, 0) => Verdict::CleanWithNotes,
     }
 }
 
@@ -241,7 +268,7 @@ fn print(
     walked: Walked,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let verdict = verdict(check, walked);
+    let verdict = verdict(check, walked).word();
     for bad in &check.bad {
         output.bad(&file.name, bad)?;
     }
@@ -308,7 +335,7 @@ fn native(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> any
             "{} hints are not in the order of their sequences",
             check.disorder
         );
-        check.add(0, "order", text);
+        check.add(0, What::Order, text);
     }
     let Some(summary) = file.inspected.summary else {
         return Ok(());
@@ -316,7 +343,7 @@ fn native(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> any
     if file.footer()?.is_none() {
         check.add(
             summary.footer_at,
-            "footer",
+            What::Footer,
             "the footer's tables are damaged".to_owned(),
         );
     }
@@ -325,7 +352,7 @@ fn native(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> any
             "the footer says {} hints of {} bytes, {} of {} are there",
             summary.count, summary.payload_bytes, check.hints, check.bytes
         );
-        check.add(summary.footer_at, "footer", text);
+        check.add(summary.footer_at, What::Footer, text);
     }
     Ok(())
 }
@@ -376,11 +403,15 @@ fn cassandra(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> 
                 let text = format!(
                     "the .crc32 beside it says {stored:08x}, the file gives {computed:08x}"
                 );
-                check.add(0, "crc32", text);
+                check.add(0, What::Crc32, text);
             }
         }
         SideFile::Unreadable => {
-            check.add(0, "crc32", "the .crc32 beside it is no checksum".to_owned());
+            check.add(
+                0,
+                What::Crc32,
+                "the .crc32 beside it is no checksum".to_owned(),
+            );
         }
         SideFile::Missing => {}
     }
@@ -409,7 +440,7 @@ fn misnamed(input: &Input, base: &str, computed: &str, check: &mut Check<'_>) ->
             "Cassandra passes over it for its name: rename it to {computed}, and its {hints} are delivered"
         )
     };
-    check.add(0, "name", text);
+    check.add(0, What::Name, text);
     Some(Cassandra::passes_over(known))
 }
 
@@ -453,7 +484,10 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
         Ok(file) => file,
         Err(error) if error.is_missing() => {
             let text = "it is missing: the store will draw a new identity when it is opened";
-            return output.bad(file_name::STORE, &Finding::whole("store", text.to_owned()));
+            return output.bad(
+                file_name::STORE,
+                &Finding::whole(What::Store, text.to_owned()),
+            );
         }
         Err(error) => return Err(error.into()),
     };
@@ -466,7 +500,7 @@ fn store(input: &Input, output: &mut Output) -> anyhow::Result<()> {
         Err(error) if error.is_foreign() => Ok(()),
         Err(error) => {
             let text = format!("neither slot can be read: {error}");
-            output.bad(file_name::STORE, &Finding::whole("store", text))
+            output.bad(file_name::STORE, &Finding::whole(What::Store, text))
         }
     }
 }
@@ -481,7 +515,7 @@ fn damaged_slot(bytes: &[u8], output: &mut Output) -> anyhow::Result<()> {
             let text = format!("one of two slots cannot be read, and the other counts: {error}");
             let note = Finding {
                 position: (at * STORE_SLOT_BYTES) as u64,
-                ..Finding::note("slot", text)
+                ..Finding::note(What::Slot, text)
             };
             output.bad(file_name::STORE, &note)?;
         }

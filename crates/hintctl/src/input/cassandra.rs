@@ -10,7 +10,7 @@ use hintstore_cassandra::{
     Verdict, judge, parse_side_file, side_file,
 };
 
-use super::{Finding, Flow, HintSource, HintView, Visitor, claimed, misnamed_cassandra};
+use super::{Finding, Flow, HintSource, HintView, Visitor, What, claimed, misnamed_cassandra};
 
 /// A hint file of Cassandra.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl CassandraFile {
         };
         match &self.descriptor {
             Err(DescriptorError::Version(version)) => Some(whole(
-                "version",
+                What::Version,
                 if *version > 3 {
                     format!(
                         "hints version {version} is not known, only 1 to 3 are: read the file \
@@ -94,14 +94,14 @@ impl CassandraFile {
             )),
             Err(error @ DescriptorError::Short { length: 0 }) => Some(Finding {
                 harmless: true,
-                ..whole("empty", error.to_string())
+                ..whole(What::Empty, error.to_string())
             }),
-            Err(error) => Some(whole("descriptor", error.to_string())),
+            Err(error) => Some(whole(What::Descriptor, error.to_string())),
             Ok(Descriptor {
                 storage: Storage::Compressed(class, None),
                 ..
             }) => Some(whole(
-                "compressor",
+                What::Compressor,
                 format!(
                     "there is no compressor {class}: LZ4, Snappy, Deflate, Zstd and Noop are known"
                 ),
@@ -110,7 +110,7 @@ impl CassandraFile {
                 storage: Storage::Encrypted,
                 ..
             }) => Some(whole(
-                "encrypted",
+                What::Encrypted,
                 "the records are encrypted, and the key is not in the file".to_owned(),
             )),
             Ok(_) => None,
@@ -159,7 +159,12 @@ impl CassandraFile {
             Err(_) => {
                 let refusal = self.refusal();
                 return refusal.map_or_else(
-                    || Err(Finding::note("empty", "there is nothing in it".to_owned())),
+                    || {
+                        Err(Finding::note(
+                            What::Empty,
+                            "there is nothing in it".to_owned(),
+                        ))
+                    },
                     Err,
                 );
             }
@@ -168,7 +173,7 @@ impl CassandraFile {
         let claim = claimed(base);
         let Some(target) = claim.map(|(target, _)| target).or(given) else {
             return Err(Finding::whole(
-                "descriptor",
+                What::Descriptor,
                 "the descriptor is damaged and the name says no target: give it with --target"
                     .to_owned(),
             ));
@@ -181,7 +186,7 @@ impl CassandraFile {
             .filter(|version| (1..=3).contains(version));
         let Some(version) = name_version else {
             return Err(Finding::whole(
-                "descriptor",
+                What::Descriptor,
                 "the descriptor is damaged and the name says no version from 1 to 3: rename the \
                  file to TARGET-TIME-VERSION.hints"
                     .to_owned(),
@@ -228,7 +233,7 @@ impl CassandraFile {
             version,
             codec,
             start,
-            notes: vec![Finding::whole("descriptor", text)],
+            notes: vec![Finding::whole(What::Descriptor, text)],
         })
     }
 
@@ -479,7 +484,7 @@ fn walk(
             visitor.bad(&Finding {
                 position,
                 bytes: body.len() as u64 + 12,
-                what: "body",
+                what: What::Body,
                 text: "the checksums hold, and the body is too short for a hint".to_owned(),
                 harmless: false,
             })?;
@@ -526,7 +531,7 @@ fn bad(item: &Item, closed: bool) -> Finding {
         } => Finding {
             position,
             bytes: length + 12,
-            what: "checksum",
+            what: What::Checksum,
             text: format!("record {index}: the body's checksum is wrong; the next one is found"),
             harmless: false,
         },
@@ -537,7 +542,7 @@ fn bad(item: &Item, closed: bool) -> Finding {
         } => Finding {
             position,
             bytes,
-            what: "length",
+            what: What::Length,
             text: format!(
                 "no record can begin here: {bytes} bytes are passed over, {}",
                 if found {
@@ -556,14 +561,14 @@ fn bad(item: &Item, closed: bool) -> Finding {
         }) => Finding {
             position,
             bytes,
-            what: "block",
+            what: What::Block,
             text: format!("{text} (the position is that in the file)"),
             harmless: torn && !closed,
         },
         Item::Torn { position, left } => Finding {
             position,
             bytes: left,
-            what: "torn",
+            what: What::Torn,
             text: if closed {
                 "the file ends inside a record, and its .crc32 says that it was whole: cut off"
             } else {
@@ -575,7 +580,7 @@ fn bad(item: &Item, closed: bool) -> Finding {
         Item::ZeroTail { position, left } => Finding {
             position,
             bytes: left,
-            what: "zeros",
+            what: What::Zeros,
             text: "nothing but zeros: a power cut, or space reserved".to_owned(),
             harmless: !closed,
         },

@@ -1,6 +1,7 @@
 //! What a path holds, and the hints in it: native files and Cassandra's alike.
 
 mod cassandra;
+mod finding;
 mod native;
 mod pending;
 
@@ -23,7 +24,6 @@ use hintstore::{
     inspect::{JournalView, read_journal},
 };
 use hintstore_cassandra::{Descriptor, DescriptorError, FileName, HintBody};
-use serde_json::{Value, json};
 
 use crate::{
     exit::{Coded, Exit, code, usage},
@@ -32,6 +32,7 @@ use crate::{
 };
 
 pub(crate) use cassandra::{CassandraFile, SideFile};
+pub(crate) use finding::{Finding, What};
 pub(crate) use native::NativeFile;
 pub(crate) use pending::Pending;
 
@@ -88,53 +89,6 @@ impl FileKind {
             Self::Unfinished => "unfinished",
             Self::Foreign(_) => "foreign",
         }
-    }
-}
-
-/// Why a region of a file is no hint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// Where it begins.
-    pub(crate) position: u64,
-    /// How long it is.
-    pub(crate) bytes: u64,
-    /// What is wrong, in one word for programs.
-    pub(crate) what: &'static str,
-    /// What is wrong, for people.
-    pub(crate) text: String,
-    /// It is no damage: a torn tail, or a write in progress.
-    pub(crate) harmless: bool,
-}
-
-impl Finding {
-    /// Something is wrong with a file as a whole.
-    pub(crate) fn whole(what: &'static str, text: String) -> Self {
-        Self {
-            position: 0,
-            bytes: 0,
-            what,
-            text,
-            harmless: false,
-        }
-    }
-
-    /// A remark on a file: nothing is wrong.
-    pub(crate) fn note(what: &'static str, text: String) -> Self {
-        Self {
-            harmless: true,
-            ..Self::whole(what, text)
-        }
-    }
-
-    pub(crate) fn json(&self, file: &str) -> Value {
-        json!({
-            "file": file,
-            "position": self.position,
-            "bytes": self.bytes,
-            "what": self.what,
-            "text": self.text,
-            "harmless": self.harmless,
-        })
     }
 }
 
@@ -332,7 +286,7 @@ impl Input {
         for file in self.misnamed() {
             let text = "it is a hint file of Cassandra's, and passed over for its name: `hintctl verify` \
                         says which name is its own";
-            output.bad(&file.name, &Finding::whole("name", text.to_owned()))?;
+            output.bad(&file.name, &Finding::whole(What::Name, text.to_owned()))?;
         }
         Ok(())
     }
@@ -345,7 +299,7 @@ impl Input {
     /// Tells of a directory that was not finished.
     fn tell_unfinished(&self, output: &mut Output) -> anyhow::Result<()> {
         if self.is_unfinished() {
-            let bad = Finding::whole("unfinished", UNFINISHED.to_owned());
+            let bad = Finding::whole(What::Unfinished, UNFINISHED.to_owned());
             output.bad(interrupt::MARK, &bad)?;
         }
         Ok(())
@@ -375,7 +329,7 @@ impl Input {
             Some(Err(error)) if error.is_foreign() => {
                 let bad = Finding {
                     position: error.offset,
-                    ..Finding::whole("version", newer(error))
+                    ..Finding::whole(What::Version, newer(error))
                 };
                 output.bad(file_name::STORE, &bad)
             }
@@ -392,7 +346,10 @@ impl Input {
         {
             let text = "hintctl is making this file, or was killed while it did: the files beside it are \
                         as they were. Remove it if none runs";
-            output.bad(&file.name, &Finding::whole("unfinished", text.to_owned()))?;
+            output.bad(
+                &file.name,
+                &Finding::whole(What::Unfinished, text.to_owned()),
+            )?;
         }
         Ok(())
     }
@@ -440,9 +397,9 @@ impl Input {
         };
         if let Some(text) = damage {
             let what = if journal.is_newer {
-                "version"
+                What::Version
             } else {
-                "journal"
+                What::Journal
             };
             let bad = Finding {
                 position: journal.bad_at,
@@ -458,7 +415,7 @@ impl Input {
                     .to_owned();
             let torn = Finding {
                 position,
-                ..Finding::note("torn", text)
+                ..Finding::note(What::Torn, text)
             };
             output.bad(file_name::JOURNAL, &torn)?;
         }
@@ -480,7 +437,7 @@ impl Input {
         }
         for found in self.hints().filter(|found| found.what == FileKind::Native) {
             let file = NativeFile::open(&self.storage, &found.name)?;
-            if let Some(bad) = file.refusal().filter(|bad| bad.what == "version") {
+            if let Some(bad) = file.refusal().filter(|bad| bad.what == What::Version) {
                 output.bad(&found.name, &bad)?;
             }
         }
@@ -573,7 +530,7 @@ fn misnamed(
     let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
     match claimed(base) {
         Some(claim) if claim != (target, created_ms) => visitor.bad(&Finding::note(
-            "name",
+            What::Name,
             format!(
                 "the descriptor says target {target}, created {created_ms} ms: it counts, not the \
                  name"
@@ -595,7 +552,7 @@ fn misnamed_cassandra(name: &str, computed: &str, visitor: &mut dyn Visitor) -> 
         _ => "passes over a file of this name",
     };
     let text = format!("its header says that it is {computed}: Cassandra {does}");
-    visitor.bad(&Finding::note("name", text))
+    visitor.bad(&Finding::note(What::Name, text))
 }
 
 /// By target, then by time as a number: the order in which a node delivers. Of a native file the

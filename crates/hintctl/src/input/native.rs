@@ -16,7 +16,7 @@ use hintstore::raw::reader::{
 };
 use hintstore::{OsStorage, Sequence, Storage as _, TargetId};
 
-use super::{Finding, Flow, HintSource, HintView, Visitor, misnamed, newer};
+use super::{Finding, Flow, HintSource, HintView, Visitor, What, misnamed, newer};
 
 /// A native segment.
 #[derive(Debug)]
@@ -52,10 +52,10 @@ impl NativeFile {
     pub(crate) fn refusal(&self) -> Option<Finding> {
         let error = self.inspected.descriptor.as_ref().err()?;
         let (what, text) = if error.is_foreign() {
-            ("version", newer(*error))
+            (What::Version, newer(*error))
         } else {
             (
-                "descriptor",
+                What::Descriptor,
                 format!("the descriptor cannot be read: {error}"),
             )
         };
@@ -180,7 +180,7 @@ impl NativeFile {
                 visitor.bad(&Finding {
                     position: block.header.position.offset,
                     bytes: block.header.length(),
-                    what: "profiles",
+                    what: What::Profiles,
                     text: format!(
                         "the profile table is damaged: {} hints cannot be read",
                         block.header.count
@@ -201,7 +201,7 @@ impl NativeFile {
                         visitor.bad(&Finding {
                             position: frames_at + at as u64,
                             bytes: length as u64,
-                            what: "frame",
+                            what: What::Frame,
                             text: "the checksum of a hint is wrong; the next one is found"
                                 .to_owned(),
                             harmless: frames_at >= synced_to,
@@ -217,7 +217,7 @@ impl NativeFile {
                     visitor.bad(&Finding {
                         position: frames_at + at as u64,
                         ..Finding::whole(
-                            "frame",
+                            What::Frame,
                             format!(
                                 "the checksum of hint {} holds, but its body or its profile {} \
                                  cannot be read",
@@ -256,7 +256,7 @@ impl NativeFile {
             let text = "no footer: it is being written, a crash left it, or it was cut off here";
             visitor.bad(&Finding {
                 position: length,
-                ..Finding::note("open", text.to_owned())
+                ..Finding::note(What::Open, text.to_owned())
             })?;
         }
         Ok(())
@@ -272,14 +272,18 @@ impl NativeFile {
         let harmless = hole.offset >= synced_to;
         let (what, text, harmless) = if head == *FOOTER_MAGIC {
             (
-                "footer",
+                What::Footer,
                 "the footer is damaged: hints are found without it",
                 false,
             )
         } else if harmless {
-            ("torn", "no block: torn at a crash, or being written", true)
+            (
+                What::Torn,
+                "no block: torn at a crash, or being written",
+                true,
+            )
         } else {
-            ("hole", "no block: damaged", false)
+            (What::Hole, "no block: damaged", false)
         };
         Ok(Finding {
             position: hole.offset,
@@ -311,7 +315,7 @@ impl NativeFile {
         Ok(Finding {
             position: at,
             bytes: self.inspected.info.length.saturating_sub(at),
-            what: "tail",
+            what: What::Tail,
             text: text.to_owned(),
             harmless: zeros,
         })

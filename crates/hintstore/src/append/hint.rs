@@ -84,7 +84,9 @@ impl<'a> Hint<'a> {
         self
     }
 
-    /// Of hints with the same key, target and namespace only the one of the greatest version matters.
+    /// Of hints with the same key, target and namespace only the one of the greatest version matters. Kept
+    /// with the hint; no pass collapses them yet.
+    #[doc(hidden)]
     #[must_use]
     pub fn collapse(mut self, key: &'a [u8], version: u64) -> Self {
         self.body.collapse = Some(Collapse { key, version });

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::Sink;
 use crate::{
-    input::{Finding, HintSource, HintView},
+    input::{Finding, HintSource, HintView, What},
     interrupt::Making,
     output::{Output, bytes, count},
 };
@@ -181,7 +181,7 @@ impl<'s> Directory<'s> {
         };
         let Some(mutation) = hint.mutation() else {
             return refuse(
-                "payload",
+                What::Payload,
                 "its payload is no mutation of Cassandra's: left out".to_owned(),
             );
         };
@@ -192,7 +192,7 @@ impl<'s> Directory<'s> {
         // decoding.
         let Some(schema) = self.schema else {
             return refuse(
-                "downgrade",
+                What::Downgrade,
                 format!(
                     "written by version 3, it may hold what version {} has not: add --schema, so \
                      that it can be looked at; left out",
@@ -202,13 +202,13 @@ impl<'s> Directory<'s> {
         };
         let mut old = Old(None);
         match decode_mutation(mutation, schema, hint.payload_version, &mut old) {
-            Ok(()) => refuse("downgrade", format!("{}; left out", old.0?)),
+            Ok(()) => refuse(What::Downgrade, format!("{}; left out", old.0?)),
             Err(DecodeError::UnknownTable(_)) => refuse(
-                "downgrade",
+                What::Downgrade,
                 "its table is not in the schema, and so it cannot be looked at; left out"
                     .to_owned(),
             ),
-            Err(error) => refuse("downgrade", format!("{error}; left out")),
+            Err(error) => refuse(What::Downgrade, format!("{error}; left out")),
         }
     }
 }
