@@ -248,7 +248,7 @@ impl HintStore {
     /// it shares with others: each for the append timeout at most.
     #[inline]
     pub fn append(&self, hint: Hint<'_>, durability: Durability) -> AppendResult {
-        self.store.appender.append(&hint, durability, None)
+        self.store.appender.append(hint, durability, None)
     }
 
     /// As [`HintStore::append`], with a timeout of its own.
@@ -265,7 +265,7 @@ impl HintStore {
         durability: Durability,
         timeout: Duration,
     ) -> AppendResult {
-        self.store.appender.append(&hint, durability, Some(timeout))
+        self.store.appender.append(hint, durability, Some(timeout))
     }
 
     /// Takes hints in order, for any targets; the outcome of each is in its place. One that is refused

@@ -60,14 +60,14 @@ impl Appender {
     #[inline]
     pub(crate) fn append(
         &self,
-        hint: &Hint<'_>,
+        hint: Hint<'_>,
         level: Durability,
         timeout: Option<Duration>,
     ) -> AppendResult {
         // Most appends wait for nothing: the clock is read when one has to.
         let deadline = timeout.map(|timeout| self.env.clock.boot() + timeout);
         let mut call = Call::new(self, level, deadline);
-        let sequence = call.accept(hint, || Draft::new(&hint.body))?;
+        let sequence = call.accept(&hint, || Draft::new(&hint.body))?;
         let receipt = Receipt::buffered(hint.target, sequence);
         if level == Durability::Buffered {
             return Ok(receipt);
