@@ -14,6 +14,18 @@ struct Shared {
 // SAFETY: the cells are what is checked: loom panics where two threads touch one without an order.
 unsafe impl Sync for Shared {}
 
+/// A buffer with room for two places, and the generation of its use.
+fn opened() -> (Arc<Shared>, u32) {
+    let shared = Arc::new(Shared {
+        buffer: SharedBuffer::new(),
+        places: [UnsafeCell::new(0), UnsafeCell::new(0)],
+    });
+    let mut exclusive = shared.buffer.claim().unwrap();
+    exclusive.allocate(8);
+    let generation = exclusive.open(0);
+    (shared, generation)
+}
+
 /// Fills a place, if there is one; whether that completed the closed buffer.
 fn fill(shared: &Shared, generation: u32) -> bool {
     let Ok(place) = shared.buffer.reserve(generation, 4) else {
@@ -49,13 +61,7 @@ fn model(check: impl Fn() + Send + Sync + 'static) {
 #[test]
 fn a_buffer_is_taken_once_and_behind_all_who_filled_it() {
     model(|| {
-        let shared = Arc::new(Shared {
-            buffer: SharedBuffer::new(),
-            places: [UnsafeCell::new(0), UnsafeCell::new(0)],
-        });
-        let mut exclusive = shared.buffer.claim().unwrap();
-        exclusive.allocate(8);
-        let generation = exclusive.open(0);
+        let (shared, generation) = opened();
         let fillers: Vec<_> = (0..2)
             .map(|_| {
                 let shared = shared.clone();
@@ -74,13 +80,7 @@ fn a_buffer_is_taken_once_and_behind_all_who_filled_it() {
 #[test]
 fn a_reservation_of_an_earlier_use_gets_no_place() {
     model(|| {
-        let shared = Arc::new(Shared {
-            buffer: SharedBuffer::new(),
-            places: [UnsafeCell::new(0), UnsafeCell::new(0)],
-        });
-        let mut exclusive = shared.buffer.claim().unwrap();
-        exclusive.allocate(8);
-        let first = exclusive.open(0);
+        let (shared, first) = opened();
         let late = {
             let shared = shared.clone();
             thread::spawn(move || fill(&shared, first))

@@ -348,6 +348,7 @@ impl Storage for OsStorage {
         // Only for people: a full disk must not keep the store from opening.
         let written = file.file.set_len(0);
         drop(written.and_then(|()| file.file.write_all_at(owner.as_bytes(), 0)));
+        // Without it nobody notices that the file is replaced; the lock holds all the same.
         let info = file.info().ok();
         Ok(Lock::new(info, Held { directory, file }))
     }

@@ -30,6 +30,7 @@ pub(crate) fn is_of(file: &dyn File, entry: &SegmentEntry) -> Result<bool> {
         return Ok(true);
     }
     let found = inspect(file)?;
+    // Where the descriptor is broken, the footer says whose the file is.
     let by_descriptor = found.descriptor.ok();
     let by_descriptor = by_descriptor.map(|of| (of.store, of.incarnation, of.segment));
     let by_summary = found.summary;

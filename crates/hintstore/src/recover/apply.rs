@@ -102,7 +102,8 @@ impl OpenReport {
 }
 
 /// Gives a segment that a crash left open its end, where the disk has room and may be written: there are
-/// hints to deliver on one that is mounted read-only, too. Without it the walk reads the segment.
+/// hints to deliver on one that is mounted read-only, too. Whatever fails here is no error of the opening:
+/// the walk reads the segment, and the next open tries again.
 fn end(storage: &dyn Storage, found: &FoundSegment) -> Option<(Sealed, Info)> {
     let open = || storage.open(&found.entry.name, true).ok();
     let (file, summary) = match &found.ending {
