@@ -25,6 +25,7 @@ cargo xtask stress [SECS] each stress on threads for SECS seconds (default 60)
 cargo xtask broken        the stress on engines that are broken on purpose: it must fail
 cargo xtask loom          the shared buffer in a model checker
 cargo xtask miri          bytes and the shared buffer in Miri, bytes on a big-endian machine too (nightly)
+cargo xtask deny          licences, sources and doubles of the crates in Cargo.lock, and advisories (cargo-deny)
 cargo xtask tsan [SECS]   the same under ThreadSanitizer (default 5)
 cargo xtask verdicts      Cassandra's own verdict on every flipped bit and every cut, and ours
 ";
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Some("broken") => broken(),
         Some("loom") => loom(),
         Some("miri") => miri(),
+        Some("deny") => deny(),
         Some("tsan") => tsan(rest.first().map_or("5", String::as_str)),
         Some("fuzz") => fuzz(rest.first().map_or("60", String::as_str)),
         _ => {
@@ -154,6 +156,18 @@ fn miri() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What `deny.toml` allows. The list of advisories comes from the network; without it, only that part is skipped.
+fn deny() -> Result<(), String> {
+    cargo(&["fetch", "--locked"], &[])?;
+    let check = |args: &[&str]| cargo(&[&["deny"], args].concat(), &[]);
+    check(&["--offline", "check", "licenses", "bans", "sources"])?;
+    if check(&["fetch"]).is_err() {
+        say("skipped: advisories, the database cannot be fetched");
+        return Ok(());
+    }
+    check(&["--offline", "check", "advisories"])
 }
 
 /// The tests come last, so that their closing lines are the last that is printed.
