@@ -1,4 +1,4 @@
-//! Append and replay beside the naive way, in one run.
+//! Append and replay beside a naive log, in one run.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,

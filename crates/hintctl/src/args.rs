@@ -114,7 +114,7 @@ Examples:
   hintctl replay STORE --to OUT                 one file a target
   hintctl replay HINTS --to stdout --as-of 2026-11-22T12:00:00Z")]
     Replay(Replay),
-    /// Measure this engine on a disk, beside the naive way and the machine's limits
+    /// Measure this engine on a disk, beside a naive log and the machine's limits
     #[command(after_help = "\
 Examples:
   hintctl bench /var/lib/mynode                on the disk that hints will lie on

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_apart() {
+    fn names_are_distinguished() {
         let stem = "9a355670-9212-4932-96bd-55417aa90974-1795380788969-2";
         let parse = |end: &str| FileName::parse(&format!("{stem}{end}"));
         assert_eq!(parse(".hints"), Some(FileName::Hints));

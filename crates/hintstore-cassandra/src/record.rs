@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn records_and_tails_are_told_apart() {
+    fn records_and_tails_are_distinguished() {
         let two = [record(b"one"), record(b"three")].concat();
         let first = Item::Intact {
             index: 0,

@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_out_is_told_and_a_buffer_in_use_is_nobodys() {
+    fn the_last_writer_out_is_reported_and_a_buffer_in_use_is_not_taken() {
         let buffer = SharedBuffer::new();
         let generation = open(&buffer, 16, 0);
         let place = buffer.reserve(generation, 8).unwrap();

@@ -84,7 +84,7 @@ impl WriteEnv {
 
     /// A segment without a durable byte could not be synced: as for a failed write, the
     /// second in a row is the disk.
-    pub(crate) fn sync_failed_anew(&self) {
+    pub(crate) fn sync_failed_again(&self) {
         if self.disk_health.syncs.fetch_add(1, SeqCst) > 0 {
             self.refuse(Refusal::StorageFailed);
         }

@@ -249,7 +249,7 @@ impl TargetWriter {
                 self.segments.remove(segment.id());
             }
         } else if segment.synced_to() == 0 {
-            self.env.sync_failed_anew();
+            self.env.sync_failed_again();
             if from_first && moved.lost.is_empty() {
                 // Nothing in it was ever durable, and all of it is in the next: a disk that goes on
                 // failing does not fill up with files.

@@ -15,7 +15,7 @@ use std::{
 const HELP: &str = "\
 cargo xtask test          format, lints, tidy, docs, tests, quickstart: what CI runs
 cargo xtask tidy          only the checks of the tree itself
-cargo xtask bench [ARGS]  one report: ratios to the naive way, in alternating rounds
+cargo xtask bench [ARGS]  one report: ratios to a naive log, in alternating rounds
 cargo xtask bench parts   criterion benches of the parts
 cargo xtask bench cassandra  verify, beside Cassandra's own readers on the same files
 cargo xtask fuzz [SECS]   each fuzz target for SECS seconds (default 60)

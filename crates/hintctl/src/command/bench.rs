@@ -1,4 +1,4 @@
-//! `bench`: what the engine does on a disk, beside the naive way and the machine's limits.
+//! `bench`: what the engine does on a disk, beside a naive log and the machine's limits.
 
 use anyhow::Context as _;
 use hintctl::measure::report::{Report, Series, measure, spread};

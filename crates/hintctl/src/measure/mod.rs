@@ -1,4 +1,4 @@
-//! What the benches compare: hintstore, and the naive way to do the same.
+//! What the benches compare: hintstore, and a naive log that does the same.
 //!
 //! Naive is a file a target, written through an 8 KiB `BufWriter` behind a mutex as length,
 //! CRC-32C and payload, and replayed through a map with every checksum verified. Figures move
@@ -52,7 +52,7 @@ impl Payloads {
     }
 }
 
-/// The naive way to append.
+/// A naive append.
 #[derive(Debug)]
 pub struct Naive(Mutex<BufWriter<File>>);
 
@@ -89,7 +89,7 @@ impl Naive {
     }
 }
 
-/// The naive way to replay; gives how many there were.
+/// A naive replay; gives how many there were.
 pub fn naive_replay(path: &Path) -> Result<usize> {
     hintstore::install_guard()?;
     let (folder, name) = (path.parent(), path.file_name());

@@ -1,4 +1,4 @@
-//! One report: hintstore, the naive way and the machine's limits in alternating rounds.
+//! One report: hintstore, a naive log and the machine's limits in alternating rounds.
 //!
 //! Rates move with the machine by the hour, so each round measures all of them, one after the
 //! other, and what counts is the ratio within a round: its median and its spread over the rounds.

@@ -177,7 +177,7 @@ fn no_hints_are_no_quickstart() {
 }
 
 #[test]
-fn damage_in_the_store_file_and_the_journal_is_told_by_place() {
+fn damage_in_the_store_file_and_the_journal_is_reported_by_place() {
     let folder = Folder::new("places-of-control");
     let path = store(&folder, 10);
     HintStore::open(Config::new(&path))

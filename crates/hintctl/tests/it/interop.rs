@@ -35,10 +35,10 @@ fn is_there(program: &str) -> bool {
 /// class path.
 fn build() -> &'static str {
     static CLASSPATH: OnceLock<String> = OnceLock::new();
-    CLASSPATH.get_or_init(build_anew)
+    CLASSPATH.get_or_init(rebuild)
 }
 
-fn build_anew() -> String {
+fn rebuild() -> String {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-cassandra");
     let classpath = out.join("classpath");
     let output = Command::new("mvn")

@@ -113,7 +113,7 @@ fn a_live_store_is_read_without_its_lock() {
 }
 
 #[test]
-fn truncate_plans_first_and_acts_when_told() {
+fn truncate_plans_first_and_acts_with_apply() {
     let folder = Folder::new("truncate");
     let path = made(&folder);
     let only = target(1).to_string();
@@ -147,7 +147,7 @@ fn truncate_plans_first_and_acts_when_told() {
 }
 
 #[test]
-fn damage_is_found_and_told_by_place() {
+fn damage_is_found_and_reported_by_place() {
     let folder = Folder::new("damage");
     let path = made(&folder);
     let file = segments(&path).remove(0);
@@ -213,7 +213,7 @@ fn what_was_synced_is_never_taken_for_torn() {
 }
 
 #[test]
-fn an_intact_frame_without_a_profile_is_told() {
+fn an_intact_frame_without_a_profile_is_reported() {
     let folder = Folder::new("profile");
     let path = made(&folder);
     let file = segments(&path).remove(0);
@@ -260,7 +260,7 @@ fn many_paths_may_hold_other_files() {
 }
 
 #[test]
-fn wrong_input_is_told_what_to_do() {
+fn wrong_input_gets_an_error_with_a_remedy() {
     let folder = Folder::new("wrong");
     assert_eq!(hintctl(&["nonsense"]).code, 2);
     let other = folder.join("other");

@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_names_strings_and_comments_are_told_apart() {
+    fn words_names_strings_and_comments_are_distinguished() {
         let text = "CREATE -- a; b\nTABLE \"q\"\"uote\" 'it''s' /* ; \n */ $$a'b$$ d7261e10-e6b3-11f1-bda0-935e785412f1 -1.5 (";
         let found: Vec<Token> = tokens(text).unwrap().into_iter().map(|t| t.0).collect();
         assert_eq!(

@@ -766,7 +766,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_lock_is_told_the_owner() {
+    fn a_second_lock_reports_the_owner() {
         let folder = Folder::new("lock");
         let storage = folder.storage();
         let held = storage.lock("LOCK", "pid 17").unwrap();

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_what_would_be_right() {
+    fn what_is_wrong_is_reported_with_what_would_be_right() {
         for (text, expected) in [
             ("hint_windo = '3h'", "did you mean hint_window?"),
             ("[disk]\ntotl = '3GiB'", "did you mean disk.total?"),

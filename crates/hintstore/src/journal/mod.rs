@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_looked_at_are_told() {
+    fn bytes_that_are_not_looked_at_are_reported() {
         let name = format!("hintstore-journal-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         let storage: Arc<dyn Storage> = Arc::new(OsStorage::new(&folder));

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_is_told_what_is_right_ahead_of_it() {
+    fn a_reader_learns_what_was_checked_ahead_of_it() {
         let (headers, source, end) = segment();
         let ahead = Arc::new(PreCheck::new(source, SEGMENT, 128, end));
         let check_queue = Arc::new(CheckQueue::new(Arc::new(SystemClock)));

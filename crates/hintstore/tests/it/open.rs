@@ -217,7 +217,7 @@ fn a_store_file_that_is_lost_costs_no_sequence_twice() {
 }
 
 #[test]
-fn a_journal_that_was_taken_away_or_is_anothers_is_told() {
+fn a_journal_that_was_taken_away_or_is_anothers_is_reported() {
     let mut other = World::new(small_config());
     // Another store has another identity.
     other.clock.entropy();
