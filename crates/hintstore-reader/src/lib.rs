@@ -12,6 +12,8 @@ mod inspect;
 mod page;
 mod source;
 mod survey;
+#[cfg(test)]
+mod testing;
 mod walk;
 
 pub use frames::{FrameItem, Frames};

@@ -232,3 +232,111 @@ fn intact(block: &Block, frames: &ByteView) -> Vec<Sequence> {
     let intact = Frames::new(&block.header, frames).filter_map(intact);
     intact.take(block.header.count as usize).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FIRST, SegmentBytes};
+
+    fn of(segment: &SegmentBytes) -> Survey {
+        let (file, _) = segment.file();
+        survey(&file, &segment.descriptor).expect("the disk is whole")
+    }
+
+    fn range(first: u64, last: u64) -> Range {
+        Range {
+            first: Sequence::new(first),
+            last: Sequence::new(last),
+        }
+    }
+
+    /// Blocks of 2, 1 and 2 hints; the third says that the first two were synced.
+    fn three_blocks() -> (SegmentBytes, [u64; 3]) {
+        let mut segment = SegmentBytes::new();
+        let first = segment.block(&[b"one", b"two"], 0);
+        let second = segment.block(&[b"three"], 0);
+        let end = segment.end();
+        let third = segment.block(&[b"four", b"five"], end);
+        (segment, [first, second, third])
+    }
+
+    #[test]
+    fn an_open_segment_adds_up_to_what_its_footer_would_say() {
+        let (mut segment, _) = three_blocks();
+        let open = of(&segment);
+        segment.seal();
+        let sealed = of(&segment);
+        assert!(open.footer.is_none() && sealed.footer.is_some());
+        assert_eq!(open.summary().count, 5);
+        assert_eq!(open.summary().count, sealed.summary().count);
+        assert_eq!(open.summary().last, sealed.summary().last);
+        assert_eq!(open.last(), Sequence::new(FIRST + 4));
+        assert_eq!(open.end, sealed.end);
+        assert!(open.holes.is_empty());
+    }
+
+    #[test]
+    fn a_missing_block_is_damage_below_the_synced_prefix_and_in_doubt_above() {
+        let (mut segment, [_, second, third]) = three_blocks();
+        let end = segment.end();
+        segment.block(&[b"six"], end);
+        segment.bytes[second as usize + 20] ^= 1;
+        let survey = of(&segment);
+        assert_eq!(survey.damaged.ranges, [range(FIRST + 2, FIRST + 2)]);
+        assert_eq!(survey.in_doubt.count(), 0);
+        assert_eq!(
+            survey.holes,
+            [Hole {
+                offset: second,
+                length: third - second
+            }]
+        );
+
+        // The same without a block that says how far the file was synced.
+        let mut segment = SegmentBytes::new();
+        segment.block(&[b"one"], 0);
+        let second = segment.block(&[b"two"], 0);
+        segment.block(&[b"three"], 0);
+        segment.bytes[second as usize + 20] ^= 1;
+        let survey = of(&segment);
+        assert_eq!(survey.in_doubt.ranges, [range(FIRST + 1, FIRST + 1)]);
+        assert_eq!(survey.damaged.count(), 0);
+    }
+
+    #[test]
+    fn a_torn_frame_behind_the_synced_prefix_is_counted() {
+        let (mut segment, [_, _, third]) = three_blocks();
+        let frame = third as usize + hintstore_format::block::HEADER + 10;
+        segment.bytes[frame] ^= 1;
+        let survey = of(&segment);
+        assert_eq!(survey.broken, 1);
+        assert_eq!(survey.torn_ranges.ranges, [range(FIRST + 3, FIRST + 3)]);
+        assert_eq!(survey.summary().count, 5, "its header still counts it");
+    }
+
+    #[test]
+    fn a_broken_profile_table_makes_its_block_unreadable() {
+        let (mut segment, [first, second, _]) = three_blocks();
+        // The table ends the block, with zeros behind it up to the next.
+        let table = &segment.bytes[..second as usize];
+        let last = table.iter().rposition(|byte| *byte != 0).expect("a table");
+        segment.bytes[last] ^= 1;
+        let survey = of(&segment);
+        assert_eq!(survey.unreadable, 2);
+        assert_eq!(survey.unreadable_ranges.ranges, [range(FIRST, FIRST + 1)]);
+        assert_eq!(survey.torn, 0);
+        assert_eq!(survey.holes.first().map(|hole| hole.offset), Some(first));
+        assert_eq!(survey.summary().count, 3);
+    }
+
+    #[test]
+    fn gaps_beyond_the_list_are_counted() {
+        let mut missing = Missing::default();
+        for gap in 0..GAPS_MAX as u64 + 2 {
+            missing.add(Sequence::new(10 * gap), Sequence::new(10 * gap + 3));
+        }
+        assert_eq!(missing.ranges.len(), GAPS_MAX);
+        assert_eq!(missing.more, 6);
+        assert_eq!(missing.count(), 3 * (GAPS_MAX as u64 + 2));
+    }
+}

@@ -220,3 +220,113 @@ impl Walk {
         Ok(self.source.at(from, length)?.iter().all(|byte| *byte == 0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        PreadSource,
+        testing::{SEGMENT, SegmentBytes},
+    };
+
+    /// What a walk meets: `b` a block with its place, `h` a hole with its place and length, `f` the footer.
+    fn met(segment: &SegmentBytes) -> Vec<(char, u64, u64)> {
+        let (file, length) = segment.file();
+        let source = Box::new(PreadSource::hopping(file));
+        let mut walk = Walk::new(source, SEGMENT, segment.blocks_at(), length);
+        let mut met = Vec::new();
+        while let Some(item) = walk.next_readable() {
+            met.push(match item {
+                Item::Block(Block { header, .. }) => ('b', header.position.offset, header.length()),
+                Item::Hole(hole) => ('h', hole.offset, hole.length),
+                Item::Footer(footer) => ('f', footer.summary.footer_at, 0),
+            });
+        }
+        met
+    }
+
+    fn three_blocks() -> (SegmentBytes, [u64; 4]) {
+        let mut segment = SegmentBytes::new();
+        let first = segment.block(&[b"one", b"two"], 0);
+        let second = segment.block(&[b"three"], 0);
+        let third = segment.block(&[b"four", b"five"], 0);
+        let end = segment.end();
+        (segment, [first, second, third, end])
+    }
+
+    #[test]
+    fn blocks_follow_one_another_to_the_footer() {
+        let (mut segment, [first, second, third, _]) = three_blocks();
+        segment.seal();
+        let kinds: Vec<(char, u64)> = met(&segment).iter().map(|met| (met.0, met.1)).collect();
+        let footer = kinds.last().map_or(0, |met| met.1);
+        assert_eq!(
+            kinds,
+            [('b', first), ('b', second), ('b', third), ('f', footer)]
+        );
+    }
+
+    #[test]
+    fn a_block_may_begin_at_the_next_sector() {
+        let mut segment = SegmentBytes::new();
+        let first = segment.block(&[b"one"], 0);
+        segment.pad_to_sector();
+        let second = segment.block(&[b"two"], 0);
+        assert_eq!(second % SECTOR, 0);
+        let places: Vec<(char, u64)> = met(&segment).iter().map(|met| (met.0, met.1)).collect();
+        assert_eq!(
+            places,
+            [('b', first), ('b', second)],
+            "the padding is no hole"
+        );
+    }
+
+    #[test]
+    fn a_block_whose_header_is_broken_is_a_hole_up_to_the_next_block() {
+        let (mut segment, [first, second, third, _]) = three_blocks();
+        segment.bytes[second as usize + 20] ^= 1;
+        let met = met(&segment);
+        let places: Vec<(char, u64)> = met.iter().map(|met| (met.0, met.1)).collect();
+        assert_eq!(places, [('b', first), ('h', second), ('b', third)]);
+        assert_eq!(met[1].2, third - second);
+    }
+
+    #[test]
+    fn a_block_that_is_cut_short_is_a_hole_and_zeros_are_none() {
+        let (mut segment, [first, second, third, _]) = three_blocks();
+        let length = met(&segment)[2].2;
+        segment.bytes.truncate((third + length) as usize - 1);
+        let cut = ('h', third, length - 1);
+        let places = met(&segment);
+        assert_eq!(places.len(), 3);
+        assert_eq!((places[0].1, places[1].1, places[2]), (first, second, cut));
+
+        segment.bytes.truncate(third as usize);
+        segment.bytes.resize(third as usize + 10_000, 0);
+        assert_eq!(met(&segment).len(), 2, "preallocated zeros are the end");
+    }
+
+    #[test]
+    fn bytes_of_another_place_are_no_block() {
+        let (mut segment, [_, second, third, end]) = three_blocks();
+        // What a file system that mixes blocks up would leave.
+        let copy = segment.bytes[second as usize..third as usize].to_vec();
+        segment.bytes.extend_from_slice(&copy);
+        let last = met(&segment).pop();
+        assert_eq!(last, Some(('h', end, copy.len() as u64)));
+    }
+
+    #[test]
+    fn a_walk_goes_on_in_a_segment_that_grew() {
+        let (segment, [first, second, third, end]) = three_blocks();
+        let (file, _) = segment.file();
+        let source = Box::new(PreadSource::hopping(file));
+        let mut walk = Walk::new(source, SEGMENT, first, second);
+        assert!(matches!(walk.next_item(), Ok(Some(Item::Block(_)))));
+        assert!(matches!(walk.next_item(), Ok(None)));
+        assert_eq!(walk.offset(), second);
+        walk.extend(end);
+        assert!(matches!(walk.next_item(), Ok(Some(Item::Block(_)))));
+        assert_eq!(walk.offset(), third);
+    }
+}

@@ -273,3 +273,170 @@ fn without(ends: &Ends, end: End, count: u64) -> Ends {
     }
     left
 }
+
+#[cfg(test)]
+mod tests {
+    use hintstore_format::journal::Range;
+
+    use super::*;
+
+    const TARGET: TargetId = TargetId::from_u128(7);
+    const TABLE: Namespace = Namespace::from_u128(3);
+
+    fn checkpoint(up_to: u64, delivered: u64, retired: &[u64]) -> Record {
+        let mut ends = Ends::default();
+        ends.add(End::Delivered, delivered);
+        Record::Checkpoint(Checkpoint {
+            target: TARGET,
+            up_to: Sequence::new(up_to),
+            holes: Vec::new(),
+            ends,
+            deferred: Vec::new(),
+            retired: retired.iter().copied().map(retired_segment).collect(),
+        })
+    }
+
+    fn retired_segment(segment: u64) -> Retired {
+        Retired {
+            store: StoreId::from_u128(1),
+            incarnation: Incarnation::new(1),
+            segment: SegmentId::new(segment),
+            damaged: false,
+        }
+    }
+
+    fn discard(up_to: u64, count: u64) -> Record {
+        Record::Discard(Discard {
+            target: TARGET,
+            up_to: Sequence::new(up_to),
+            namespace: None,
+            created_before: None,
+            count,
+        })
+    }
+
+    fn loss(first: u64, end: End) -> Record {
+        Record::Loss(Loss {
+            target: TARGET,
+            range: Range {
+                first: Sequence::new(first),
+                last: Sequence::new(first),
+            },
+            count: 1,
+            end,
+            at: UnixMillis::new(5),
+        })
+    }
+
+    fn state(records: &[Record]) -> JournalState {
+        let mut state = JournalState::default();
+        for record in records {
+            state.apply(record);
+        }
+        state
+    }
+
+    #[test]
+    fn what_is_written_again_says_the_same() {
+        let before = state(&[
+            Record::Windows {
+                unflushed_bytes: 1,
+                unsynced_bytes: 2,
+            },
+            Record::Fence {
+                namespace: TABLE,
+                before: UnixMillis::new(9),
+            },
+            discard(3, 2),
+            checkpoint(5, 4, &[1]),
+            discard(8, 3),
+            loss(6, End::Damaged),
+            Record::TargetState {
+                target: TARGET,
+                state: 1,
+            },
+            Record::ClockConfirmed {
+                wall: UnixMillis::new(1),
+                boot_ms: 2,
+                boot: [3; 16],
+            },
+        ]);
+        let again = state(&before.records());
+        let (one, other) = (&before.targets[&TARGET], &again.targets[&TARGET]);
+        assert_eq!(one.ends(), other.ends());
+        assert_eq!(one.all_discards(), other.all_discards());
+        assert_eq!(one.discards_since, other.discards_since);
+        assert_eq!(one.losses, other.losses);
+        assert_eq!(one.state, other.state);
+        assert_eq!(before.retired, again.retired);
+        assert_eq!(before.windows(), again.windows());
+        assert_eq!(before.clock, again.clock);
+        assert_eq!(before.records(), again.records());
+    }
+
+    #[test]
+    fn a_checkpoint_takes_over_what_ended_since_the_one_before() {
+        let mut state = state(&[checkpoint(5, 4, &[]), discard(8, 3), loss(9, End::Lost)]);
+        let target = |state: &JournalState| state.targets[&TARGET].clone();
+        assert_eq!(target(&state).ends().get(End::Discarded), 3);
+        assert_eq!(target(&state).ends().get(End::Lost), 1);
+        assert_eq!(target(&state).discarded_to(), Sequence::new(8));
+        // Checkpoints are absolute: this one counts what it counts.
+        state.apply(&checkpoint(8, 4, &[]));
+        assert_eq!(target(&state).ends().get(End::Discarded), 0);
+        assert!(target(&state).discards_since.is_empty());
+        assert_eq!(target(&state).discards.len(), 1);
+    }
+
+    #[test]
+    fn a_retired_segment_is_named_until_its_unlink_is_durable() {
+        let mut state = state(&[checkpoint(5, 4, &[1, 2])]);
+        assert_eq!(state.retired.len(), 2);
+        state.note_unlinked(&retired_segment(1));
+        assert_eq!(state.retired.len(), 2, "the directory is not synced yet");
+        state.forget_unlinked();
+        assert_eq!(state.retired.len(), 1);
+        state.note_all_unlinked();
+        state.forget_unlinked();
+        assert!(state.retired.is_empty());
+    }
+
+    #[test]
+    fn a_fence_never_goes_back() {
+        let fence = |before| Record::Fence {
+            namespace: TABLE,
+            before: UnixMillis::new(before),
+        };
+        let state = state(&[fence(9), fence(4)]);
+        assert_eq!(
+            state.fences().collect::<Vec<_>>(),
+            [(TABLE, UnixMillis::new(9))]
+        );
+    }
+
+    #[test]
+    fn old_discards_and_losses_are_forgotten_and_rejected_ones_added_up() {
+        let mut records = vec![discard(10, 1)];
+        records.extend((0..LOSSES_KEPT as u64 + 6).map(|at| loss(at, End::Damaged)));
+        let mut state = state(&records);
+        let count = |state: &JournalState| state.targets[&TARGET].losses.len();
+        assert_eq!(count(&state), LOSSES_KEPT + 6);
+        state.forget_below(TARGET, Sequence::new(10));
+        assert_eq!(count(&state), LOSSES_KEPT + 6, "segments may hold them");
+        assert_eq!(state.targets[&TARGET].all_discards().len(), 1);
+        state.forget_below(TARGET, Sequence::new(1000));
+        assert_eq!(count(&state), LOSSES_KEPT);
+        assert!(state.targets[&TARGET].all_discards().is_empty());
+
+        state.apply(&loss(2000, End::Rejected));
+        state.apply(&loss(2001, End::Rejected));
+        let losses = &state.targets[&TARGET].losses;
+        assert_eq!(
+            losses.len(),
+            LOSSES_KEPT + 1,
+            "no room for more of this kind"
+        );
+        assert_eq!(losses.last().map(|loss| loss.count), Some(2));
+        assert_eq!(state.targets[&TARGET].ends().get(End::Rejected), 0);
+    }
+}

@@ -12,7 +12,7 @@ use hintstore_format::{
     journal::{Discard, End, Ends, Range},
 };
 
-use hintstore_writer::{NOT_TORN, SegmentEntry, Segments};
+use hintstore_writer::{Moved, NOT_TORN, SegmentEntry, Segments};
 
 use super::Ranges;
 use crate::read::Cursor;
@@ -165,23 +165,26 @@ impl Progress {
     /// booked on the old segment, and what was lost of them and not handed out has not ended.
     pub(crate) fn apply_moves(&mut self, segments: &Segments) {
         for moved in segments.take_moved() {
-            let Range { first, last } = moved.range;
-            self.finished = self.finished.min(first.before());
-            let passed = (last.min(self.frontier).get() + 1).saturating_sub(first.get());
-            let ended = passed.saturating_sub(self.unended.count_within(first, last));
-            let from = self.ended_in.entry(moved.from).or_default();
-            *from = from.saturating_sub(ended);
-            let mut lost_ended = 0;
-            for lost in &moved.lost {
-                let passed =
-                    (lost.last.min(self.frontier).get() + 1).saturating_sub(lost.first.get());
-                let out = self.unended.count_within(lost.first, lost.last);
-                lost_ended += passed.saturating_sub(out);
-                let all = lost.last.get() - lost.first.get() + 1;
-                self.ends.add(End::Damaged, all.saturating_sub(passed));
-            }
-            self.count_in(moved.by, ended.saturating_sub(lost_ended));
+            self.apply_move(&moved);
         }
+    }
+
+    fn apply_move(&mut self, moved: &Moved) {
+        let Range { first, last } = moved.range;
+        self.finished = self.finished.min(first.before());
+        let passed = (last.min(self.frontier).get() + 1).saturating_sub(first.get());
+        let ended = passed.saturating_sub(self.unended.count_within(first, last));
+        let from = self.ended_in.entry(moved.from).or_default();
+        *from = from.saturating_sub(ended);
+        let mut lost_ended = 0;
+        for lost in &moved.lost {
+            let passed = (lost.last.min(self.frontier).get() + 1).saturating_sub(lost.first.get());
+            let out = self.unended.count_within(lost.first, lost.last);
+            lost_ended += passed.saturating_sub(out);
+            let all = lost.last.get() - lost.first.get() + 1;
+            self.ends.add(End::Damaged, all.saturating_sub(passed));
+        }
+        self.count_in(moved.by, ended.saturating_sub(lost_ended));
     }
 
     pub(crate) fn count_in(&mut self, segment: SegmentId, count: u64) {
@@ -274,5 +277,137 @@ impl Progress {
             let held = self.exceptional.held.take();
             self.again.join(&held);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hintstore_env::Storage;
+    use hintstore_format::{Incarnation, StoreId};
+    use hintstore_sim::SimStorage;
+    use hintstore_writer::{Bytes, Closed, State};
+
+    use super::*;
+
+    fn range(first: u64, last: u64) -> Range {
+        Range {
+            first: Sequence::new(first),
+            last: Sequence::new(last),
+        }
+    }
+
+    /// A closed segment of the hints from `first` to `last`, with `count` of them in its file.
+    fn segment(id: u64, first: u64, last: u64, count: u64, synced_to: u64) -> SegmentEntry {
+        let file = SimStorage::new().create("segment").expect("a file");
+        let file = file.info().expect("its identity").id();
+        SegmentEntry {
+            id: SegmentId::new(id),
+            store: StoreId::from_u128(1),
+            incarnation: Incarnation::new(1),
+            name: format!("{id}").into(),
+            first: Sequence::new(first),
+            allocated: Bytes::kib(4),
+            state: State::Closed(Box::new(Closed {
+                last: Sequence::new(last),
+                count,
+                end: 4096,
+                synced_to,
+                sealed: None,
+                blocks_at: 128,
+                damaged: false,
+                file,
+            })),
+        }
+    }
+
+    fn two_segments() -> Segments {
+        let segments = Segments::of(segment(1, 1, 10, 10, NOT_TORN));
+        segments.add(segment(2, 11, 20, 10, NOT_TORN));
+        segments
+    }
+
+    /// As a page does: everything up to here is handed out.
+    fn hand_out(progress: &mut Progress, first: u64, last: u64) {
+        progress.unended.insert(range(first, last));
+        progress.frontier = Sequence::new(last);
+    }
+
+    #[test]
+    fn a_segment_is_done_when_all_of_it_has_ended() {
+        let segments = two_segments();
+        let entries = segments.all();
+        let mut progress = Progress::default();
+        hand_out(&mut progress, 1, 12);
+        let delivered = Ranges::of(&[range(1, 9), range(11, 12)]);
+        progress.end(&segments, &delivered, End::Delivered);
+        assert_eq!(progress.pending_in(&entries[0]), 1);
+        assert!(!progress.is_done(&entries[0]));
+        progress.end(&segments, &Ranges::of(&[range(10, 10)]), End::Expired);
+        assert!(progress.is_done(&entries[0]) && !progress.is_done(&entries[1]));
+        assert_eq!(progress.pending_in(&entries[1]), 8);
+        assert_eq!(progress.ends.get(End::Delivered), 11);
+        assert_eq!(progress.ends.get(End::Expired), 1);
+        assert!(progress.dirty);
+    }
+
+    #[test]
+    fn what_was_not_there_to_be_read_is_damaged_or_lost() {
+        let segments = Segments::of(segment(1, 1, 10, 10, NOT_TORN));
+        segments.add(segment(2, 11, 20, 10, 0));
+        // One hint of each segment is missing in its file.
+        let mut progress = Progress {
+            unended: Ranges::of(&[range(1, 4), range(6, 14), range(16, 20)]),
+            frontier: Sequence::new(20),
+            ..Progress::default()
+        };
+        progress.finish_passed(&segments);
+        assert_eq!(progress.ends.get(End::Damaged), 1, "it was synced");
+        assert_eq!(progress.ends.get(End::Lost), 1, "a crash may have torn it");
+        let entries = segments.all();
+        assert!(progress.is_damaged(&entries[0]) && !progress.is_damaged(&entries[1]));
+        progress.finish_passed(&segments);
+        assert_eq!(progress.ends.get(End::Damaged), 1, "booked once");
+    }
+
+    #[test]
+    fn the_end_of_a_whole_segment_spares_its_neighbours_and_what_has_ended() {
+        let segments = two_segments();
+        let entries = segments.all();
+        let mut progress = Progress::default();
+        hand_out(&mut progress, 1, 12);
+        progress.end(&segments, &Ranges::of(&[range(11, 12)]), End::Delivered);
+        progress.end_whole(&segments, &entries[1], End::Expired);
+        assert_eq!(progress.ends.get(End::Expired), 8);
+        assert_eq!(progress.frontier, Sequence::new(20), "it goes on behind it");
+        assert_eq!(progress.pending_in(&entries[0]), 10);
+        assert_eq!(progress.unended.count(), 10);
+    }
+
+    #[test]
+    fn the_count_of_ended_hints_moves_with_them() {
+        let segments = two_segments();
+        let mut progress = Progress::default();
+        hand_out(&mut progress, 1, 10);
+        progress.end(&segments, &Ranges::of(&[range(1, 6)]), End::Delivered);
+        let before = progress.pending_in(&segments.all()[0]);
+        // A failed sync moved the hints from 5 on to another segment.
+        segments.remove(SegmentId::new(1));
+        segments.add(segment(1, 1, 4, 4, NOT_TORN));
+        segments.add(segment(3, 5, 10, 6, NOT_TORN));
+        progress.apply_move(&Moved {
+            from: SegmentId::new(1),
+            by: SegmentId::new(3),
+            range: range(5, 10),
+            lost: Vec::new(),
+        });
+        let entries = segments.all();
+        assert_eq!(entries.len(), 3);
+        let after: u64 = entries[..2]
+            .iter()
+            .map(|entry| progress.pending_in(entry))
+            .sum();
+        assert_eq!(after, before);
+        assert_eq!(progress.pending_in(&entries[0]), 0);
+        assert_eq!(progress.pending_in(&entries[1]), 4);
     }
 }
