@@ -78,52 +78,52 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Refusal {
-    /// The words for all reasons, in the order of [`Refusal::index`].
-    pub const WORDS: &'static [&'static str] = &[
-        "too_large",
-        "full",
-        "past_window",
-        "busy",
-        "overloaded",
-        "disabled",
-        "read_only",
-        "storage_failed",
-        "expired",
-        "fenced",
-        "closed",
-        "epoch_used_up",
-        "gone",
-    ];
+/// One row for each reason: a reason without a word does not compile.
+macro_rules! words {
+    ($($reason:ident $word:literal)+) => {
+        const WORDS: &[&str] = &[$($word),+];
 
-    /// The place of this reason among [`Refusal::WORDS`].
-    pub const fn index(self) -> usize {
-        match self {
-            Self::TooLarge { .. } => 0,
-            Self::Full { .. } => 1,
-            Self::PastWindow => 2,
-            Self::Busy => 3,
-            Self::Overloaded => 4,
-            Self::Disabled => 5,
-            Self::ReadOnly => 6,
-            Self::StorageFailed => 7,
-            Self::Expired => 8,
-            Self::Fenced => 9,
-            Self::Closed => 10,
-            Self::EpochUsedUp => 11,
-            Self::Gone { .. } => 12,
+        enum Index {
+            $($reason),+
         }
-    }
 
+        impl Refusal {
+            /// The place of this reason among [`WORDS`].
+            const fn index(self) -> usize {
+                match self {
+                    $(Self::$reason { .. } => Index::$reason as usize,)+
+                }
+            }
+        }
+    };
+}
+
+words! {
+    TooLarge "too_large"
+    Full "full"
+    PastWindow "past_window"
+    Busy "busy"
+    Overloaded "overloaded"
+    Disabled "disabled"
+    ReadOnly "read_only"
+    StorageFailed "storage_failed"
+    Expired "expired"
+    Fenced "fenced"
+    Closed "closed"
+    EpochUsedUp "epoch_used_up"
+    Gone "gone"
+}
+
+impl Refusal {
     /// The word for it, as tools and metrics print it.
     pub fn word(self) -> &'static str {
-        Self::WORDS.get(self.index()).copied().unwrap_or_default()
+        WORDS.get(self.index()).copied().unwrap_or_default()
     }
 }
 
 /// How many hints were refused, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals([u64; Refusal::WORDS.len()]);
+pub struct Refusals([u64; WORDS.len()]);
 
 impl Refusals {
     /// How many for this reason, whatever its details.
@@ -133,7 +133,7 @@ impl Refusals {
 
     /// All reasons, in words, and how many for each.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        Refusal::WORDS.iter().copied().zip(self.0)
+        WORDS.iter().copied().zip(self.0)
     }
 
     /// How many in all.
@@ -144,7 +144,7 @@ impl Refusals {
 
 /// Counts refusals, from any thread.
 #[derive(Debug, Default)]
-pub struct RefusalCounts([AtomicU64; Refusal::WORDS.len()]);
+pub struct RefusalCounts([AtomicU64; WORDS.len()]);
 
 impl RefusalCounts {
     /// Counts hints that were refused for this reason.
