@@ -14,6 +14,7 @@ pub use recover::{PlannedFile, RecoveryAction, RecoveryCase, RecoveryPlan};
 
 /// What the journal says of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TargetView {
     /// The target.
     pub target: TargetId,
@@ -53,6 +54,7 @@ impl TargetView {
 
 /// What a journal says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JournalView {
     /// Its targets, in order of their ids.
     pub targets: Vec<TargetView>,

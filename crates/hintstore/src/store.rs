@@ -96,9 +96,10 @@ impl Store {
     }
 
     fn fence(&self, namespace: Namespace, before: UnixMillis) -> Result<()> {
+        let mut journal = self.journal.lock();
+        // Under the lock: close writes its last record under it.
         self.env.check_open()?;
         self.env.check_home()?;
-        let mut journal = self.journal.lock();
         journal.append_or_forget(Record::Fence { namespace, before })?;
         self.fences.set(journal.state.fences());
         drop(journal);

@@ -59,6 +59,7 @@ impl Waker {
 
 /// How often a step has panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepPanics {
     /// The name of the step.
     pub step: &'static str,

@@ -12,6 +12,8 @@ pub(super) struct Key {
     /// It can change while the store is at work.
     pub(super) live: bool,
     pub(super) get: fn(&Config) -> String,
+    /// What is wrong with the value, by itself.
+    wrong: fn(&Config) -> Option<&'static str>,
     #[cfg(feature = "toml")]
     pub(super) give: fn(&Config) -> toml::Value,
     #[cfg(feature = "toml")]
@@ -21,11 +23,25 @@ pub(super) struct Key {
 /// A setting as it is written: `text` reads it.
 trait Show {
     fn show(&self) -> String;
+
+    /// Why it cannot be a setting. A duration that a file cannot say is none, so that each configuration
+    /// can be written down and read back.
+    fn wrong(&self) -> Option<&'static str>;
+}
+
+const ZERO: &str = "it must not be zero";
+
+fn wrong_number(value: u64) -> Option<&'static str> {
+    (value == 0).then_some(ZERO)
 }
 
 impl Show for Bytes {
     fn show(&self) -> String {
         self.to_string()
+    }
+
+    fn wrong(&self) -> Option<&'static str> {
+        wrong_number(self.get())
     }
 }
 
@@ -33,26 +49,54 @@ impl Show for Duration {
     fn show(&self) -> String {
         show_duration(*self)
     }
+
+    fn wrong(&self) -> Option<&'static str> {
+        if self.is_zero() {
+            Some(ZERO)
+        } else if !self.subsec_nanos().is_multiple_of(1_000_000) {
+            Some("it must be a whole number of milliseconds")
+        } else if *self > DURATION_MAX {
+            Some("it must be 1000 years at most; none is no bound, where that is possible")
+        } else {
+            None
+        }
+    }
 }
+
+const DURATION_MAX: Duration = Duration::from_hours(1000 * 366 * 24);
 
 /// Where nothing is a value, it is "none": no bound, or one that the device tells.
 impl<T: Show> Show for Option<T> {
     fn show(&self) -> String {
         self.as_ref().map_or("none".to_owned(), Show::show)
     }
+
+    fn wrong(&self) -> Option<&'static str> {
+        self.as_ref().and_then(Show::wrong)
+    }
 }
 
 macro_rules! shown {
-    ($($type:ty),+) => {
+    ($($type:ty: $wrong:expr),+) => {
         $(impl Show for $type {
             fn show(&self) -> String {
                 self.to_string()
+            }
+
+            fn wrong(&self) -> Option<&'static str> {
+                let wrong: fn(&Self) -> Option<&'static str> = $wrong;
+                wrong(self)
             }
         })+
     };
 }
 
-shown!(bool, u64, usize, NonZeroUsize);
+shown!(
+    bool: |_| None,
+    u64: |value| wrong_number(*value),
+    usize: |value| wrong_number(*value as u64),
+    NonZeroUsize: |value| wrong_number(value.get() as u64)
+);
 
 macro_rules! keys {
     ($($name:literal $kind:ident $($path:ident).+;)+) => {
@@ -60,6 +104,7 @@ macro_rules! keys {
             name: $name,
             live: keys!(@$kind),
             get: |config| config.$($path).+.show(),
+            wrong: |config| config.$($path).+.wrong(),
             #[cfg(feature = "toml")]
             give: |config| super::text::Give::give(&config.$($path).+),
             #[cfg(feature = "toml")]
@@ -69,6 +114,9 @@ macro_rules! keys {
     (@live) => { true };
     (@fixed) => { false };
 }
+
+/// One block of the smallest slab.
+const SEGMENT_BYTES_MIN: Bytes = Bytes::kib(4);
 
 /// In the order of `docs/configuration.md`.
 pub(super) const KEYS: &[Key] = keys! {
@@ -116,20 +164,28 @@ impl Config {
 
     /// Whether the settings make sense, by themselves and together.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let zero = |name| ConfigError::new(name, "it must not be zero");
+        let may_be_zero = [
+            "disk.free_floor",
+            "dead_letter_bytes",
+            "roll_bytes_min",
+            "retry_delay",
+        ];
         for key in KEYS {
-            let may_be_zero = [
-                "disk.free_floor",
-                "dead_letter_bytes",
-                "roll_bytes_min",
-                "retry_delay",
-            ];
-            let value = (key.get)(self);
-            if (value == "0" || value.starts_with("0 ") || value == "0s")
-                && !may_be_zero.contains(&key.name)
-            {
-                return Err(zero(key.name));
+            let wrong = (key.wrong)(self);
+            let wrong = wrong.filter(|wrong| *wrong != ZERO || !may_be_zero.contains(&key.name));
+            if let Some(text) = wrong {
+                return Err(ConfigError::new(key.name, text));
             }
+        }
+        if let Some((namespace, text)) = self.gc_grace_now.iter().find_map(|(namespace, grace)| {
+            let wrong = grace.wrong().filter(|wrong| *wrong != ZERO);
+            wrong.map(|text| (namespace, text))
+        }) {
+            return Err(ConfigError::new(format!("gc_grace_now.{namespace}"), text));
+        }
+        if self.segment_bytes < SEGMENT_BYTES_MIN {
+            let text = format!("it must be {SEGMENT_BYTES_MIN} at least: a file a hint is no log");
+            return Err(ConfigError::new("segment_bytes", text));
         }
         let least = Bytes::kib(256);
         if self.memory < least {
@@ -180,6 +236,7 @@ pub struct Setting {
 
 /// Why settings are not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigError {
     /// The setting.
     pub key: String,
@@ -221,5 +278,50 @@ pub(super) fn show_duration(duration: Duration) -> String {
         }
         _ if duration.is_zero() => "0s".to_owned(),
         _ => format!("{}us", duration.as_micros()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> Option<String> {
+        let mut config = Config::new("/nowhere");
+        change(&mut config);
+        config.check().err().map(|error| error.key)
+    }
+
+    #[test]
+    fn what_a_file_cannot_say_is_no_setting() {
+        let key = |name: &str| Some(name.to_owned());
+        assert_eq!(refused(|_| {}), None);
+        assert_eq!(
+            refused(|config| config.flush_interval = Duration::from_nanos(500)),
+            key("flush_interval")
+        );
+        assert_eq!(
+            refused(|config| config.hint_window = Some(Duration::MAX)),
+            key("hint_window")
+        );
+        assert_eq!(
+            refused(|config| config.disk.total = Some(Bytes::new(0))),
+            key("disk.total")
+        );
+        assert_eq!(
+            refused(|config| config.disk.total = Some(Bytes::new(u64::MAX))),
+            None,
+            "as good as no bound"
+        );
+        assert_eq!(
+            refused(|config| config.segment_bytes = Bytes::kib(1)),
+            key("segment_bytes")
+        );
+        assert_eq!(
+            refused(|config| config.segment_bytes = Bytes::new(0)),
+            key("segment_bytes")
+        );
+        assert_eq!(refused(|config| config.retry_delay = Duration::ZERO), None);
+        let grace = (hintstore_format::Namespace::NONE, Duration::from_nanos(1));
+        assert!(refused(|config| config.gc_grace_now.push(grace)).is_some());
     }
 }

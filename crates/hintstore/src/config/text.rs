@@ -198,6 +198,7 @@ impl Give for bool {
 
 impl Give for u64 {
     fn give(&self) -> Value {
+        // What a TOML integer holds; more is as good as no bound.
         Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
     }
 }
