@@ -96,7 +96,9 @@ fn check_promises(root: &Path, wrong: &mut Vec<String>) {
     for file in sources(&root.join("crates")) {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let mut promises: Vec<String> = Vec::new();
+        let mut is_test = false;
         for line in text.lines().map(str::trim) {
+            is_test |= line == "#[test]";
             if let Some(tags) = line.strip_prefix("// P") {
                 let tags = format!("P{tags}");
                 let is_promise = |tag: &&str| {
@@ -110,6 +112,10 @@ fn check_promises(root: &Path, wrong: &mut Vec<String>) {
                     .collect();
             } else if let Some(name) = line.strip_prefix("fn ") {
                 let name = name.split('(').next().unwrap_or_default();
+                if !promises.is_empty() && !is_test {
+                    wrong.push(format!("{}: {name} is no test", file.display()));
+                }
+                is_test = false;
                 tagged.extend(promises.drain(..).map(|of| (of, name.to_owned())));
             }
         }
