@@ -1,24 +1,26 @@
-//! Copies of hints in a sealed segment of their own: dead letters, and hints that wait for a retry.
+//! Copies of hints in a sealed segment of their own: dead letters, hints that wait for a retry, and what
+//! compaction keeps of other segments.
 //!
-//! The file counts for nothing until [`SegmentCopy::finish`] has returned: a crash before leaves
-//! one that no checkpoint names, and that the next open removes.
+//! The file counts for nothing until [`SegmentCopy::finish`] has returned and a checkpoint says so: a crash
+//! before leaves one that no checkpoint names, or one beside all that it is to replace, and the next open
+//! removes it.
 
 use std::{io, sync::Arc};
 
 use hintstore_env::{File, FileId, Op, Result, StorageError, is_there};
 use hintstore_format::{
-    Sequence, TargetId, UnixMillis,
+    Incarnation, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
     block::{self, Start},
     descriptor::{Descriptor, Kind},
     file_name,
     footer::{Builder, Summary},
     frame::{Body, Draft, Place},
     layout::PROFILES_MAX,
-    profile::{self, Profile},
+    profile::{self, Entry, Profile},
 };
 
 use crate::{
-    Bytes, Usage,
+    Bytes, SegmentEntry, Usage,
     budget::on_disk,
     file::{self, Ready, SegmentFile},
     write_env::WriteEnv,
@@ -61,31 +63,65 @@ pub struct Copied {
     pub file: FileId,
 }
 
+/// What a segment of copies is for.
+pub(crate) struct Purpose {
+    pub(crate) kind: Kind,
+    /// Its place in the order of the target's segments.
+    pub(crate) first: Sequence,
+    /// The store and the opening that its hints were accepted by: part of their keys.
+    pub(crate) store: StoreId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) replaces: Vec<SegmentId>,
+}
+
+impl Purpose {
+    /// Copies that a checkpoint will name, or that lie aside.
+    pub(crate) fn of_kind(env: &WriteEnv, kind: Kind, first: Sequence) -> Self {
+        Self {
+            kind,
+            first,
+            store: env.store,
+            incarnation: env.incarnation,
+            replaces: Vec::new(),
+        }
+    }
+
+    /// What is to replace these segments, which are neighbours of one store and opening.
+    pub(crate) fn in_place_of(first: &SegmentEntry, sources: &[Arc<SegmentEntry>]) -> Self {
+        Self {
+            kind: Kind::Hints,
+            first: first.first,
+            store: first.store,
+            incarnation: first.incarnation,
+            replaces: sources.iter().map(|source| source.id).collect(),
+        }
+    }
+}
+
 impl SegmentCopy {
     pub(crate) fn create(
         env: &Arc<WriteEnv>,
         target: TargetId,
         usage: &Arc<Usage>,
-        kind: Kind,
-        first: Sequence,
+        purpose: Purpose,
     ) -> Result<Self> {
-        let folder = match kind {
+        let folder = match purpose.kind {
             Kind::DeadLetters => file_name::ASIDE,
             Kind::Deferred | Kind::Hints => "",
         };
         let make = |name: &str| env.storage.create(name);
         let created = file::create(folder, target, env.clock.wall(), make)?;
         let descriptor = Descriptor {
-            store: env.store,
-            incarnation: env.incarnation,
+            store: purpose.store,
+            incarnation: purpose.incarnation,
             target,
             segment: env.next_copy(),
             created: created.at,
-            first,
-            kind,
+            first: purpose.first,
+            kind: purpose.kind,
             codec: 0,
             cipher: 0,
-            replaces: Vec::new(),
+            replaces: purpose.replaces,
         };
         let mut taken = 0;
         let begun = take(
@@ -108,7 +144,7 @@ impl SegmentCopy {
             blocks,
             builder: Builder::new(&descriptor),
             start: Start {
-                first,
+                first: descriptor.first,
                 salt: 0,
                 base_created: descriptor.created,
                 accepted: descriptor.created,
@@ -168,6 +204,30 @@ impl SegmentCopy {
         Ok(())
     }
 
+    /// Adds a whole block as it is, behind what was added before: its frames keep their checksums. All of
+    /// them are known to be intact.
+    ///
+    /// # Errors
+    /// The disk, or a cap on its space, does not take it.
+    pub fn add_block(
+        &mut self,
+        header: &block::Header,
+        entries: &[Entry],
+        frames: &[u8],
+    ) -> Result<()> {
+        self.end_block()?;
+        self.start = header.start;
+        self.profiles = entries.iter().map(|entry| entry.profile).collect();
+        self.bytes.resize(block::HEADER, 0);
+        self.bytes.extend_from_slice(frames);
+        self.end_block()
+    }
+
+    /// Whether no hint was added.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.builder.summary().count == 0
+    }
+
     /// Whether the present block, if there is one, cannot take such a frame.
     fn is_full(&self, sequence: Sequence, profile: &Profile, length: usize) -> bool {
         let far = sequence.get() - self.start.first.get() > u16::MAX.into();
@@ -224,6 +284,11 @@ impl SegmentCopy {
         self.end_block()?;
         let end = self.blocks.end();
         let footer = file::footer(self.builder.clone(), end);
+        if !self.descriptor.replaces.is_empty() {
+            // A footer says that what is before it is whole, the list of what is replaced among it. A power
+            // cut could keep the footer alone.
+            self.file.sync()?;
+        }
         self.take(footer.summary.file_length)?;
         file::write_footer(&*self.file, &footer)?;
         self.env.storage.sync_directory(self.folder)?;
@@ -248,6 +313,13 @@ fn take(env: &WriteEnv, usage: &Usage, name: &str, taken: &mut u64, length: u64)
     }
     *taken += more;
     Ok(())
+}
+
+impl Copied {
+    /// Removes the file, which is not wanted after all; one that stays behind is removed at the next open.
+    pub(crate) fn give_up(self, env: &WriteEnv, usage: &Usage) {
+        remove(env, usage, &self.name, self.allocated.get());
+    }
 }
 
 fn remove(env: &WriteEnv, usage: &Usage, name: &str, taken: u64) {

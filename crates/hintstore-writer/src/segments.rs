@@ -101,6 +101,15 @@ impl Segments {
         self.list.lock().retain(|entry| entry.id != id);
     }
 
+    /// Takes segments off the list and puts another in their place, at once.
+    pub fn exchange(&self, gone: &[SegmentId], by: Option<SegmentEntry>) {
+        let mut list = self.list.lock();
+        list.retain(|entry| !gone.contains(&entry.id));
+        if let Some(by) = by {
+            Self::place(&mut list, by);
+        }
+    }
+
     /// All segments, in order.
     pub fn all(&self) -> Vec<Arc<SegmentEntry>> {
         self.list.lock().to_vec()

@@ -6,8 +6,9 @@ use hintstore_env::{Boot, Next, Step, StorageError, Waker};
 use hintstore_format::{Incarnation, Sequence, StoreId, TargetId, descriptor::Kind};
 
 use crate::{
-    Gone, Refusal, SegmentCopy, Usage, WriterConfig,
+    Copied, Gone, Refusal, SegmentCopy, SegmentEntry, Usage, WriterConfig,
     config::Bytes,
+    copy::Purpose,
     steps::{Flush, Prepare, Seal, Sync, SyncAlong},
     target::{TargetStart, TargetWriter},
     write_env::{Parts, WriteEnv},
@@ -128,7 +129,34 @@ impl Writer {
         kind: Kind,
         first: Sequence,
     ) -> Result<SegmentCopy, StorageError> {
-        SegmentCopy::create(&self.env, target, usage, kind, first)
+        let purpose = Purpose::of_kind(&self.env, kind, first);
+        SegmentCopy::create(&self.env, target, usage, purpose)
+    }
+
+    /// Begins a segment that is to replace these of a target: neighbours that one opening of one store
+    /// wrote, at most 255 of them.
+    ///
+    /// # Errors
+    /// The disk, or a cap on its space, has no room for it.
+    ///
+    /// # Panics
+    /// If there are none, or too many.
+    pub fn rewrite(
+        &self,
+        target: TargetId,
+        usage: &Arc<Usage>,
+        sources: &[Arc<SegmentEntry>],
+    ) -> Result<SegmentCopy, StorageError> {
+        let Some(first) = sources.first() else {
+            unreachable!("nothing is to be replaced");
+        };
+        let purpose = Purpose::in_place_of(first, sources);
+        SegmentCopy::create(&self.env, target, usage, purpose)
+    }
+
+    /// Removes a segment of copies that is not wanted after all.
+    pub fn give_up(&self, usage: &Usage, copied: Copied) {
+        copied.give_up(&self.env, usage);
     }
 
     /// Makes all that a target accepted durable.

@@ -1,0 +1,165 @@
+//! Copies what is to be kept of some segments into one new one, in the order of their sequences.
+//!
+//! A block that is kept as a whole is copied as it is, its frames with the checksums that they were accepted
+//! with; of others the hints are written into new blocks, each checked before. Whatever cannot be read ends
+//! the rewriting: damage is delivery's to deal with and to book.
+
+use std::sync::Arc;
+
+use hintstore_env::{Result, Storage};
+use hintstore_format::{
+    Namespace, Sequence, UnixMillis,
+    expiry::Lifetime,
+    frame::{Frame, Header},
+};
+use hintstore_reader::{Block, FrameItem, Frames, Item, PreadSource, Walk};
+use hintstore_writer::{SegmentCopy, SegmentEntry};
+
+/// What decides over a hint.
+#[derive(Clone, Copy, Debug)]
+pub struct HintFacts {
+    /// Its sequence.
+    pub sequence: Sequence,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// When it was created.
+    pub created: UnixMillis,
+    /// How long it lives, by what it says itself.
+    pub lifetime: Lifetime,
+}
+
+/// How a rewriting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rewritten {
+    /// All of it was read, and what is to be kept was copied.
+    Whole,
+    /// The file of this source, by its place, is damaged or not there.
+    Damaged(usize),
+    /// The caller stopped it.
+    Stopped,
+}
+
+/// Copies the hints of `sources` that `keep` wants into `copy`. `pace` is called with the bytes that each
+/// block took to read and write, and stops it by `false`.
+///
+/// # Errors
+/// The disk, or a cap on its space.
+pub fn rewrite(
+    storage: &dyn Storage,
+    sources: &[Arc<SegmentEntry>],
+    copy: &mut SegmentCopy,
+    mut keep: impl FnMut(&HintFacts) -> bool,
+    mut pace: impl FnMut(u64) -> bool,
+) -> Result<Rewritten> {
+    for (place, source) in sources.iter().enumerate() {
+        let Some(closed) = source.closed() else {
+            return Ok(Rewritten::Damaged(place));
+        };
+        let file = match storage.open(&source.name, false) {
+            Ok(file) if file.info()?.id() == closed.file => file,
+            Err(error) if !error.is_missing() => return Err(error),
+            // Delivery looks into it, and knows what to make of it.
+            Ok(_) | Err(_) => return Ok(Rewritten::Damaged(place)),
+        };
+        let reader = Box::new(PreadSource::sequential(file));
+        let mut walk = Walk::new(reader, source.id, closed.blocks_at, closed.end);
+        let mut seen = 0;
+        loop {
+            let block = match walk.next_item()? {
+                Some(Item::Block(block)) => block,
+                Some(Item::Hole(_)) => return Ok(Rewritten::Damaged(place)),
+                Some(Item::Footer(_)) | None => break,
+            };
+            let frames = walk.frames(&block)?;
+            let Some((chosen, read)) = choose(&block, &frames, source.last(), &mut keep) else {
+                return Ok(Rewritten::Damaged(place));
+            };
+            seen += read;
+            let written = copy_block(copy, &block, &frames, &chosen)?;
+            if !pace(block.header.length() + written) {
+                return Ok(Rewritten::Stopped);
+            }
+        }
+        if seen != closed.count {
+            return Ok(Rewritten::Damaged(place));
+        }
+    }
+    Ok(Rewritten::Whole)
+}
+
+/// A frame that is to be kept.
+type Chosen = (Sequence, usize, Header);
+
+/// The frames of a block that are to be kept, and how many hints of the segment it has; nothing where one
+/// of them cannot be read.
+fn choose(
+    block: &Block,
+    frames: &[u8],
+    last: Sequence,
+    keep: &mut impl FnMut(&HintFacts) -> bool,
+) -> Option<(Vec<Chosen>, u64)> {
+    let entries = block.entries.as_deref()?;
+    let mut chosen = Vec::new();
+    let mut seen = 0;
+    let mut counted = 0;
+    for item in Frames::new(&block.header, frames) {
+        let FrameItem::Intact {
+            at,
+            header,
+            sequence,
+        } = item
+        else {
+            return None;
+        };
+        seen += 1;
+        if sequence > last {
+            // It is in another segment.
+            continue;
+        }
+        counted += 1;
+        let profile = entries.get(usize::from(header.profile))?.profile;
+        let base = block.header.start.base_created;
+        let body = Frame::read_body(header, frames, at, base).ok()?.body;
+        let facts = HintFacts {
+            sequence,
+            namespace: profile.namespace,
+            created: body.created,
+            lifetime: profile.lifetime(),
+        };
+        if keep(&facts) {
+            chosen.push((sequence, at, header));
+        }
+    }
+    (seen == u64::from(block.header.count)).then_some((chosen, counted))
+}
+
+/// Copies frames of a block; gives how many bytes that was.
+fn copy_block(
+    copy: &mut SegmentCopy,
+    block: &Block,
+    frames: &[u8],
+    chosen: &[Chosen],
+) -> Result<u64> {
+    let header = &block.header;
+    let entries = block.entries.as_deref().unwrap_or_default();
+    // A small block is better joined with its neighbours.
+    if chosen.len() == header.count as usize && frames.len() >= BLOCK_BYTES_MIN {
+        copy.add_block(header, entries, frames)?;
+        return Ok(header.length());
+    }
+    let mut written = 0;
+    for (sequence, at, frame) in chosen {
+        let read = Frame::read_body(*frame, frames, *at, header.start.base_created);
+        let known = read.ok().zip(entries.get(usize::from(frame.profile)));
+        let Some((read, entry)) = known else {
+            unreachable!("it was read when it was chosen");
+        };
+        copy.add(*sequence, header.start.accepted, entry.profile, &read.body)?;
+        written += frame.end(0) as u64;
+    }
+    Ok(written)
+}
+
+/// A whole block of at least this length is copied as it is.
+const BLOCK_BYTES_MIN: usize = 64 << 10;
