@@ -86,6 +86,15 @@ Examples:
 
 In a directory of Cassandra's the node must be stopped; the files as they were are set aside.")]
     Expire(Expire),
+    /// Rewrite segments with much that is dead in them, and merge small ones: plans, and acts only with --apply
+    #[command(after_help = "\
+Examples:
+  hintctl compact STORE
+  hintctl compact STORE --worthwhile
+  hintctl compact STORE --target 9a355670-9212-4932-96bd-55417aa90974 --apply
+
+Order, keys and payloads of the hints stay as they are. A node that runs compacts by itself.")]
+    Compact(Compact),
     /// Discard hints: plans, and acts only with --apply
     #[command(after_help = "\
 Examples:
@@ -233,6 +242,21 @@ pub(crate) struct Expire {
     pub(crate) as_of: Option<UnixMillis>,
     #[command(flatten)]
     pub(crate) change: Change,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Compact {
+    /// The directory of a native store
+    pub(crate) directory: PathBuf,
+    /// Only segments of this target
+    #[arg(long, value_name = "UUID")]
+    pub(crate) target: Option<TargetId>,
+    /// Only what a running node would rewrite by itself: half dead, or small and many
+    #[arg(long)]
+    pub(crate) worthwhile: bool,
+    /// Do it: without this nothing is changed
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 /// How a verb changes what is there.
@@ -478,6 +502,7 @@ impl Command {
             Self::Convert(_) | Self::Salvage(_) | Self::Bench(_) | Self::Quickstart(_) => true,
             Self::Truncate(args) => args.change.apply,
             Self::Expire(args) => args.change.apply,
+            Self::Compact(args) => args.apply,
             _ => false,
         }
     }

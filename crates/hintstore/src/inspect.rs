@@ -3,7 +3,7 @@
 use hintstore_env::{Clock, Storage};
 use hintstore_format::{Sequence, TargetId, journal::Ends};
 
-use crate::{Result, journal, recover};
+use crate::{Compact, Compaction, Config, Result, journal, recover};
 
 pub use hintstore_format::{
     SegmentId,
@@ -128,4 +128,18 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
 /// [`crate::Error::Storage`] where the directory cannot be read.
 pub fn plan_recovery(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryPlan> {
     recover::plan(storage, clock)
+}
+
+/// What a compaction would do, right after opening: as [`crate::HintStore::plan_compact`], without opening.
+/// Takes no lock and changes nothing. Segments that a crash left open are not among them.
+///
+/// # Errors
+/// As those of [`plan_recovery`].
+pub fn plan_compact(
+    storage: &dyn Storage,
+    clock: &dyn Clock,
+    config: &Config,
+    what: &Compact,
+) -> Result<Compaction> {
+    recover::plan_compact(storage, clock, config, what)
 }

@@ -50,6 +50,7 @@ struct Readme;
 struct Embedding;
 
 mod append;
+mod compact;
 mod config;
 mod deliver;
 mod discard;
@@ -71,6 +72,7 @@ mod target;
 mod upkeep;
 
 pub use append::{AppendError, AppendResult, Durability, Hint, Receipt, Scope};
+pub use compact::{Compact, Compacted, Compaction, Reason as CompactReason};
 pub use config::{Config, ConfigError, Environment, Setting};
 pub use deliver::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};

@@ -11,6 +11,7 @@ use hintstore_writer::{Activity, Bytes, Home, Parts, Writer};
 use crate::{
     Config, Environment, Error, Result,
     append::{Admission, Appender},
+    compact::{CompactStep, Pass},
     deliver::{Answers, Checkpoints, DeadLetters, Defer, Pager, WholeSegments},
     discard::Discarder,
     expire::{Fences, HintWindow, Known, Sweep, TrustedClock},
@@ -22,6 +23,9 @@ use crate::{
     target::Targets,
     upkeep::{AdmissionUpkeep, Upkeep},
 };
+
+/// What was just opened has other things to do.
+const FIRST_COMPACTION: Duration = Duration::from_mins(1);
 
 /// Opens a store. Its background steps run from now on.
 pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
@@ -97,6 +101,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     let checkpoints = Arc::new(Checkpoints::new(&env, &targets, &journal, &space));
     let whole = Arc::new(WholeSegments::new(&env, &targets));
     let sweep = Arc::new(Sweep::new(&env, &targets, &checkpoints, &whole));
+    let compaction = Arc::new(Pass::new(&env, &targets, &checkpoints, &sweep, &fences));
     let admission_upkeep = Arc::new(AdmissionUpkeep {
         env: env.clone(),
         targets: targets.clone(),
@@ -128,6 +133,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         checkpoints,
         whole,
         sweep,
+        compaction,
         space,
         admission_upkeep,
         descriptors,
@@ -149,6 +155,12 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     start(&store, close_files, waker, Next::WhenWoken)?;
     let waker = defer.waker.clone();
     start(&store, defer, waker, Next::WhenWoken)?;
+    let compact = Arc::new(CompactStep {
+        pass: store.compaction.clone(),
+        waker: Waker::default(),
+    });
+    let waker = compact.waker.clone();
+    start(&store, compact, waker, Next::After(FIRST_COMPACTION))?;
     let interval = store.env.config().checkpoint_interval;
     let waker = store.upkeep.waker.clone();
     start(&store, store.upkeep.clone(), waker, Next::After(interval))?;

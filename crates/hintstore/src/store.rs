@@ -17,6 +17,7 @@ use crate::{
     Answer, AppendResult, AtRisk, Config, Delivery, Discarded, Durability, Environment, Error,
     Hint, Ledger, OpenReport, Page, Receipt, Result, Scope, Snapshot, TargetHandle, Truncate,
     append::{Admission, Appender},
+    compact::{By, Compact, Compaction, Pass},
     deliver::{Answers, Checkpoints, Deliver, Pager, WholeSegments},
     discard::Discarder,
     expire::{Fences, Sweep},
@@ -44,6 +45,7 @@ pub(crate) struct Store {
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) whole: Arc<WholeSegments>,
     pub(crate) sweep: Arc<Sweep>,
+    pub(crate) compaction: Arc<Pass>,
     pub(crate) discarder: Discarder,
     pub(crate) space: Arc<Space>,
     pub(crate) admission_upkeep: Arc<AdmissionUpkeep>,
@@ -122,6 +124,7 @@ impl Store {
         let env = &self.env;
         env.writer.refuse_appends();
         env.draining.store(true, SeqCst);
+        self.compaction.cancel();
         // Who waits for a page gets none.
         self.pager.let_go();
         let deadline = Some(env.clock.boot() + within);
@@ -152,6 +155,8 @@ impl Store {
         let env = &self.env;
         env.closing.store(true, SeqCst);
         self.pager.let_go();
+        // It writes files: none comes behind the lock's release.
+        self.compaction.stop();
         env.runner.stop();
         let durable = env.writer.close(|| self.targets.writers());
         // The next open would not report what is gone by now.
@@ -401,6 +406,34 @@ impl HintStore {
     /// On the disk: looks at the name of each hint file, and checkpoints.
     pub fn sweep(&self) -> Result<()> {
         self.store.sweep.sweep()
+    }
+
+    /// What [`HintStore::compact`] would do.
+    ///
+    /// # Blocking
+    /// While a compaction runs, and on the disk: reads the footers of segments in which something is dead.
+    pub fn plan_compact(&self, what: &Compact) -> Result<Compaction> {
+        self.store.compaction.plan(what)
+    }
+
+    /// Drops segments in which every hint is dead, then rewrites those that are mostly dead and merges small
+    /// ones: space comes back, and nothing else changes. Order and keys of the hints stay, delivery and
+    /// appends go on. Needs free space for one segment at most; what there is no space for is skipped, and
+    /// reported. Happens by itself each [`Config::compact_interval`], where it is worth it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] where the journal cannot be written: what was rewritten before stays so.
+    ///
+    /// # Blocking
+    /// Until it is done, or cancelled: it reads and writes at most [`Config::compact_bytes_per_second`].
+    pub fn compact(&self, what: &Compact) -> Result<Compaction> {
+        self.store.compaction.run(what, By::Call)
+    }
+
+    /// Ends a compaction that runs, by itself or by a call, behind the block that it is at: what it rewrites at
+    /// that moment stays as it was. Does not block.
+    pub fn cancel_compaction(&self) {
+        self.store.compaction.cancel();
     }
 
     /// Says that the clock is right, after a step: hints that were held for it are judged again. Does not block.

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 mod bench;
+mod compact;
 mod convert;
 mod dump;
 mod expire;
@@ -25,6 +26,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Salvage(salvage) => salvage::run(&salvage, output),
         Command::Expire(expire) => expire::run(&expire, output),
+        Command::Compact(compact) => compact::run(&compact, output),
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),
         Command::Replay(replay) => replay::run(&replay, output),

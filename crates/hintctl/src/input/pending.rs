@@ -1,8 +1,11 @@
 //! Which hints of a native store are still to be delivered, as far as files tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hintstore::{Sequence, TargetId, UnixMillis, inspect::JournalView};
+use hintstore::{
+    Sequence, TargetId, UnixMillis,
+    inspect::{JournalView, SegmentId},
+};
 
 use hintstore::raw::format::descriptor::Kind;
 
@@ -13,6 +16,7 @@ use crate::output::Output;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     journal: JournalView,
+    retired: BTreeSet<SegmentId>,
     /// The last sequence of each target: what a failed sync left in two files counts once.
     last: BTreeMap<TargetId, Sequence>,
 }
@@ -20,8 +24,10 @@ pub(crate) struct Pending {
 impl Pending {
     /// Of a whole native store; of anything else, all is pending.
     pub(crate) fn of(input: &Input, output: &mut Output) -> anyhow::Result<Self> {
+        let journal = input.journal(output)?;
         Ok(Self {
-            journal: input.journal(output)?,
+            retired: journal.retired.iter().copied().collect(),
+            journal,
             last: BTreeMap::new(),
         })
     }
@@ -37,6 +43,10 @@ impl Pending {
         else {
             return true;
         };
+        if self.retired.contains(&segment) {
+            // All of it has ended, or is in another segment: a crash came before it was removed.
+            return false;
+        }
         if kind == Kind::Hints {
             let last = self.last.entry(hint.target).or_default();
             if sequence <= *last {

@@ -11,7 +11,8 @@ use hintstore::raw::format::{
     block, checksum, descriptor::Descriptor, footer, frame, layout::BLOCK_MAGIC,
 };
 use hintstore::{
-    Answer, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId,
+    Answer, Bytes, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock,
+    TargetId,
 };
 
 use crate::tool::{Folder, Run, hintctl};
@@ -349,4 +350,52 @@ fn verify_says_what_opening_would_do_and_does_nothing() {
     assert!(!path.join("spare-7.tmp").exists());
     assert!(fs::metadata(&sealed[0]).unwrap().len() < 1 << 20);
     assert_eq!(store.open_report().walked, 1);
+}
+
+#[test]
+fn compact_plans_first_and_keeps_every_hint_with_its_key() {
+    let folder = Folder::new("compact");
+    let path = folder.join("store");
+    let small = Config::new(&path).with(|config| config.segment_bytes = Bytes::kib(4));
+    let store = HintStore::open(small).unwrap();
+    append(&store, 1, 400);
+    append(&store, 2, 5);
+    store.close().unwrap();
+    let hints = |path: &Path| {
+        let replayed = run("replay", path, &["--to", "stdout"]).of_kind("hint");
+        let key = |hint: &serde_json::Value| {
+            ["target", "sequence", "incarnation", "payload_sha256"].map(|name| hint[name].clone())
+        };
+        replayed.iter().map(key).collect::<Vec<_>>()
+    };
+    let (before, files) = (hints(&path), segments(&path).len());
+    assert_eq!(before.len(), 405);
+    assert!(files > 4, "{files}");
+    let state = bytes_of(&path);
+    let plan = run("compact", &path, &[]);
+    assert_eq!(
+        (plan.code, bytes_of(&path)),
+        (1, state),
+        "a plan changes nothing"
+    );
+    let planned = plan.of_kind("compact");
+    assert_eq!(
+        planned.len(),
+        1,
+        "one target has several files: {}",
+        plan.out
+    );
+    assert_eq!(planned[0]["reason"], "small");
+    let only = run("compact", &path, &["--target", &target(2).to_string()]);
+    assert_eq!((only.code, only.of_kind("compact").len()), (0, 0));
+    let done = run("compact", &path, &["--apply"]);
+    assert_eq!(done.code, 0, "{} {}", done.out, done.err);
+    assert_eq!(segments(&path).len(), 2, "one a target");
+    assert_eq!(hints(&path), before);
+    assert_eq!(run("verify", &path, &[]).code, 0);
+    let again = run("compact", &path, &[]);
+    assert_eq!((again.code, again.of_kind("compact").len()), (0, 0));
+    let wrong = run("compact", &folder.0, &[]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("expire"), "{}", wrong.err);
 }

@@ -146,6 +146,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "checkpoint_interval" live checkpoint_interval;
     "checkpoint_holes_max" live checkpoint_holes_max;
     "sweep_interval" live sweep_interval;
+    "compact_interval" live compact_interval;
+    "compact_bytes_per_second" live compact_bytes_per_second;
     "page_bytes" live page_bytes;
     "pages_out_max" live pages_out_max;
     "retry_delay" live retry_delay;

@@ -86,6 +86,11 @@ pub struct Config {
     pub checkpoint_holes_max: usize,
     /// How often segments are looked at for expiry.
     pub sweep_interval: Duration,
+    /// How often segments are looked at that are worth to be rewritten, because much in them is dead or they
+    /// are small; `None` for never, except by [`crate::HintStore::compact`].
+    pub compact_interval: Option<Duration>,
+    /// Compaction reads and writes about this many bytes a second, together; `None` for as many as it can.
+    pub compact_bytes_per_second: Option<Bytes>,
     /// Sealed segments are mapped, where [`crate::install_guard`] was called.
     pub map: bool,
     /// Hint files that are kept open at once, beyond those that are read or written at the moment. Never
@@ -132,6 +137,8 @@ impl Config {
             retry_delay: Duration::from_secs(1),
             checkpoint_holes_max: 64,
             sweep_interval: Duration::from_mins(1),
+            compact_interval: Some(Duration::from_mins(10)),
+            compact_bytes_per_second: Some(Bytes::mib(32)),
             map: true,
             descriptors_max: 1 << 14,
             require_directory_sync: false,

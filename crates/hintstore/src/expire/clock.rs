@@ -43,6 +43,11 @@ pub(crate) struct Now {
 }
 
 impl Now {
+    /// A time that is believed as it is.
+    pub(crate) fn of(wall: UnixMillis) -> Self {
+        Self { wall, doubt: None }
+    }
+
     /// What it is at least, by either clock.
     pub(crate) fn at_least(self) -> UnixMillis {
         self.doubt.map_or(self.wall, |other| other.min(self.wall))

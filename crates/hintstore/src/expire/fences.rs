@@ -28,6 +28,11 @@ impl Fences {
         self.any.load(Acquire)
     }
 
+    /// The fence of a namespace: what was created before it matters no more.
+    pub(crate) fn before(&self, namespace: Namespace) -> Option<UnixMillis> {
+        self.before.read().get(&namespace).copied()
+    }
+
     /// Whether one covers a hint.
     pub(crate) fn covers(&self, namespace: Namespace, created: UnixMillis) -> bool {
         self.is_any() && {

@@ -87,6 +87,8 @@ pub(super) struct Facts {
     pub(super) claims: Claims,
     /// Another file with its identity counts.
     pub(super) is_copy: bool,
+    /// It is to replace segments, and all of them are there: no checkpoint retired them.
+    pub(super) is_unfinished: bool,
     /// A sealed segment that replaces it is there.
     pub(super) is_replaced: bool,
 }
@@ -103,6 +105,7 @@ impl Facts {
             retired: Retired::No,
             claims: Claims::Plausible,
             is_copy: false,
+            is_unfinished: false,
             is_replaced: false,
         }
     }
@@ -203,7 +206,9 @@ cases! {
     Impossible: "impossible" => SetAside,
     /// A copy of another file that is there, or of a clone of this store.
     Copy: "copy" => LeaveAlone,
-    /// The segment that replaces it is there.
+    /// A crash came before the checkpoint that would have retired what it replaces.
+    Unfinished: "unfinished" => Remove,
+    /// The segment that replaces it is there, and something else that it replaces is gone.
     Replaced: "replaced" => Remove,
     /// A segment as it should be.
     Sealed: "sealed" => Read,
@@ -253,6 +258,9 @@ pub(super) fn case_of(facts: &Facts) -> RecoveryCase {
     }
     if facts.is_copy {
         return Case::Copy;
+    }
+    if facts.is_unfinished {
+        return Case::Unfinished;
     }
     if facts.is_replaced {
         return Case::Replaced;
@@ -326,7 +334,7 @@ mod tests {
                         for kind in kinds {
                             for retired in retireds {
                                 for claims in claimss {
-                                    for bits in 0..4 {
+                                    for bits in 0..8 {
                                         all.push(Facts {
                                             name,
                                             reading,
@@ -337,6 +345,7 @@ mod tests {
                                             claims,
                                             is_copy: bits & 1 > 0,
                                             is_replaced: bits & 2 > 0,
+                                            is_unfinished: bits & 4 > 0,
                                         });
                                     }
                                 }
@@ -354,7 +363,7 @@ mod tests {
     #[test]
     fn no_facts_lose_a_hint_or_deliver_a_dead_one() {
         let all = all_facts();
-        assert_eq!(all.len(), 4 * 3 * 4 * 4 * 3 * 3 * 3 * 4);
+        assert_eq!(all.len(), 4 * 3 * 4 * 4 * 3 * 3 * 3 * 8);
         for facts in &all {
             let (case, action) = (case_of(facts), case_of(facts).action());
             let text = format!("{facts:?} is {case:?}");
@@ -366,6 +375,7 @@ mod tests {
                         && facts.reading == Reading::Done
                         && (facts.head == Head::Empty && !names_itself
                             || facts.retired == Retired::Delivered
+                            || facts.is_unfinished
                             || facts.is_replaced);
                 assert!(proven, "{text}");
             }
@@ -381,7 +391,8 @@ mod tests {
                 assert_eq!(facts.reading, Reading::Done, "{text}");
                 assert!(names_itself && facts.retired == Retired::No, "{text}");
                 assert_eq!(facts.claims, Claims::Plausible, "{text}");
-                assert!(!facts.is_copy && !facts.is_replaced, "{text}");
+                let elsewhere = facts.is_copy || facts.is_unfinished || facts.is_replaced;
+                assert!(!elsewhere, "{text}");
                 assert_ne!(facts.kind, Kind::DeadLetters, "{text}");
             }
             // What is another's is not touched.

@@ -43,7 +43,15 @@ pub(super) fn pending(
         let count = behind + holes.count();
         return Ok(Pending { count, holes });
     }
-    // Gaps were there when it was written, as in a deferred segment, or were reported as losses.
+    // Gaps were there when it was written, as in a deferred or a compacted segment, or were reported as
+    // losses. Where all of it is on one side of the position, they make no difference.
+    if !discards && progress.frontier < first {
+        let count = closed.count;
+        return Ok(Pending { count, holes });
+    }
+    if !discards && last <= progress.frontier && holes.is_empty() {
+        return Ok(Pending::default());
+    }
     let mut pending = Pending::default();
     let mut seen = 0;
     each_expected(storage, entry, |sequence, hint| {

@@ -33,7 +33,9 @@ use self::{
     scan::{FoundFile, Segments},
 };
 use crate::{
-    Config, Environment, Error, Result,
+    Compact, Compaction, Config, Environment, Error, Result,
+    compact::Choice,
+    expire::{Fences, Now},
     journal::{Found, Journal, JournalState, TargetRecords},
     target::{FoundTarget, Ranges},
 };
@@ -291,8 +293,15 @@ pub struct RecoveryPlan {
     pub report: OpenReport,
 }
 
+/// What is known of a store without opening it.
+struct Seen {
+    files: Vec<PlannedFile>,
+    report: OpenReport,
+    books: Books,
+}
+
 /// Goes through the table of cases, and does nothing of what it says.
-pub(crate) fn plan(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryPlan> {
+fn see(storage: &dyn Storage, clock: &dyn Clock) -> Result<Seen> {
     let mut looked = look(storage)?;
     let mut report = OpenReport::default();
     let mut files = Vec::new();
@@ -321,6 +330,20 @@ pub(crate) fn plan(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryP
         store_file.next_epoch(storage, seen)?;
     }
     let books = add_up(storage, clock, &mut looked.journal, segments, &mut report)?;
+    Ok(Seen {
+        files,
+        report,
+        books,
+    })
+}
+
+/// What opening would do.
+pub(crate) fn plan(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryPlan> {
+    let Seen {
+        mut files,
+        report,
+        books,
+    } = see(storage, clock)?;
     for file in &mut files {
         if books.unneeded.iter().any(|name| **name == *file.name) {
             file.action = RecoveryAction::Remove;
@@ -329,6 +352,28 @@ pub(crate) fn plan(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryP
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(RecoveryPlan { files, report })
+}
+
+/// What a compaction would do, right after opening.
+pub(crate) fn plan_compact(
+    storage: &dyn Storage,
+    clock: &dyn Clock,
+    config: &Config,
+    what: &Compact,
+) -> Result<Compaction> {
+    let books = see(storage, clock)?.books;
+    let fences = Fences::default();
+    fences.set(books.draft.state.fences());
+    let choice = Choice {
+        storage,
+        policy: &config.policy(),
+        fences: &fences,
+        now: Now::of(clock.wall()),
+        rule: what.rule(config.segment_bytes),
+    };
+    let of = |id: &TargetId| what.target.is_none_or(|only| only == *id);
+    let targets = books.targets.iter().filter(|(id, _)| of(id));
+    Ok(choice.plan(targets.map(|(id, found)| (*id, &found.backlog))))
 }
 
 /// Opens what is there.

@@ -1,6 +1,11 @@
 //! What is in the directory: facts of each file. Changes nothing.
 
-use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::resume_unwind,
+    sync::Arc,
+    thread,
+};
 
 use hintstore_env::{File, Info, Storage, StorageError};
 use hintstore_format::{
@@ -466,12 +471,25 @@ fn mark_copies(files: &mut [FoundFile], own: Option<Identity>) {
     }
 }
 
-/// A crash came between a segment that was sealed and the removal of those that it replaces.
+/// Compaction writes a segment, then a checkpoint retires those that it replaces, then they are removed. Where
+/// all of them are there, no checkpoint did: they count, with what the journal says of them, and the new
+/// one does not. Where some are gone the new one counts, and the others are in it.
 fn mark_replaced(files: &mut [FoundFile]) {
+    let segments = files.iter().filter(|file| is_read(file));
+    let segments = segments.filter_map(|file| file.segment.as_deref());
+    let there: BTreeSet<(TargetId, SegmentId)> = segments
+        .map(|found| (found.target, found.entry.id))
+        .collect();
+    for file in &mut *files {
+        file.facts.is_unfinished = file.segment.as_deref().is_some_and(|found| {
+            let is_there = |id: &SegmentId| there.contains(&(found.target, *id));
+            !found.replaces.is_empty() && found.replaces.iter().all(is_there)
+        });
+    }
     let is_sealed = |file: &&FoundFile| is_read(file) && file.facts.tail == Tail::Footer;
     let segments = files.iter().filter(is_sealed);
     let segments = segments.filter_map(|file| file.segment.as_deref());
-    let replaced: Vec<(TargetId, SegmentId)> = segments
+    let replaced: BTreeSet<(TargetId, SegmentId)> = segments
         .flat_map(|found| found.replaces.iter().map(|id| (found.target, *id)))
         .collect();
     for file in files {

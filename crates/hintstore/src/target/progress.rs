@@ -142,6 +142,15 @@ impl Progress {
         self.take_out(segments, ended);
     }
 
+    /// Books the end of hints that nobody hands out any more, whether or not they were before.
+    pub(crate) fn end_unread(&mut self, segments: &Segments, ended: &Ranges, end: End) {
+        self.end(segments, ended, end);
+        self.again.subtract(ended);
+        if let Some(rare) = self.exceptional.get_mut() {
+            rare.held.subtract(ended);
+        }
+    }
+
     /// Takes hints out that were copied into a deferred segment.
     pub(crate) fn move_out(&mut self, segments: &Segments, moved: &Ranges) {
         self.apply_moves(segments);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock,
-    TargetId, Truncate, UnixMillis,
+    Answer, Bytes, Clock as _, Compact, Config, Durability, Hint, HintStore, Namespace,
+    SystemClock, TargetId, Truncate, UnixMillis,
 };
 use hintstore_sim::Random;
 
@@ -207,7 +207,8 @@ fn operate(store: &HintStore, mut random: Random) {
                     });
                 }
             }
-            2 | 3 => drop(store.sweep()),
+            2 => drop(store.sweep()),
+            3 => drop(store.compact(&Compact::everything())),
             4 | 5 => drop(store.checkpoint()),
             6 | 7 => {
                 let word = |done| Word::Sync { target: to, done };

@@ -8,8 +8,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, AppendError, Bytes, Config, Durability, End, Environment, Hint, HintStore, Namespace,
-    Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
+    Answer, AppendError, Bytes, Compact, Config, Durability, End, Environment, Hint, HintStore,
+    Namespace, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::{
@@ -386,6 +386,48 @@ impl World {
                     attempt.fate = Fate::Ended;
                 }
             }
+        }
+    }
+
+    /// Compacts whatever gives anything back. Steps run in its pauses.
+    pub(crate) fn compact(&mut self) {
+        let done = self.store().compact(&Compact::everything());
+        if let Err(error) = done
+            && !self.disk.is_cut()
+        {
+            self.complain(format!("no compaction: {error:?}"));
+        }
+    }
+
+    /// A page is handed out; its hints are rewritten; then it is answered, or dropped, or not at all.
+    pub(crate) fn compact_while_a_page_is_out(&mut self, to: u128, answer: u64) {
+        let Ok(Some(page)) = self.store().target(target(to)).page() else {
+            return self.compact();
+        };
+        let heard: Vec<(Sequence, Vec<u8>)> = page
+            .hints()
+            .map(|hint| (hint.key.sequence, hint.body.payload.to_vec()))
+            .collect();
+        for (sequence, payload) in &heard {
+            self.check_delivered(Self::number(payload), *sequence, payload, target(to));
+            // The compaction checkpoints while they are out: behind a crash they come again, and late.
+            let ear = self.ears.entry(target(to)).or_default();
+            ear.put_off(*sequence);
+        }
+        self.compact();
+        match answer {
+            0 => {
+                // Those that died in between ended as expired; the target has them all the same.
+                if self.store().acknowledge(page, &Answer::delivered()).is_ok() {
+                    for (_, payload) in &heard {
+                        let attempt = self.attempts.get_mut(&Self::number(payload)).unwrap();
+                        attempt.fate = Fate::Acknowledged;
+                        attempt.acknowledged = true;
+                    }
+                }
+            }
+            1 => drop(self.store().acknowledge(page, &Answer::retry_all())),
+            _ => drop(page),
         }
     }
 

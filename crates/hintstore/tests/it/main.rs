@@ -8,6 +8,7 @@
 mod append;
 mod books;
 mod bounds;
+mod compact;
 mod cuts;
 mod damage;
 mod defer;

@@ -14,7 +14,7 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
     let to = u128::from(random.below(TARGETS as u64));
     let level =
         [Durability::Buffered, Durability::Os, Durability::Durable][random.below(3) as usize];
-    match random.below(24) {
+    match random.below(27) {
         0..=8 => {
             let length = match random.below(20) {
                 0 => 5_000,
@@ -43,6 +43,14 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
             .runner
             .advance(Duration::from_millis(random.below(1500))),
         22 => drop(world.store().sweep()),
+        23 => world.compact(),
+        24 => {
+            for _ in 0..random.below(30) {
+                let lives = Duration::from_millis(500 + random.below(4000));
+                world.append_living(to, 400, level, lives);
+            }
+        }
+        25 => world.compact_while_a_page_is_out(to, random.below(3)),
         _ => {
             if random.one_in(4) {
                 let what = match random.below(3) {

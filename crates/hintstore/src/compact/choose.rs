@@ -1,0 +1,223 @@
+//! Chooses segments that are worth to be rewritten: by books and footers, and for an open store as for one
+//! that is only looked at. Changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use hintstore_env::Storage;
+use hintstore_format::{SegmentId, StoreId, TargetId, UnixMillis, expiry::Policy};
+use hintstore_reader::read_footer;
+use hintstore_sweep::{Candidate, Group, Rule, dead_hints, dead_hints_by_blocks, plan};
+use hintstore_writer::{Bytes, SegmentEntry};
+
+use super::{Compact, Compacted, Compaction};
+use crate::{
+    Result,
+    expire::{Fences, Now, Verdict},
+    target::Backlog,
+};
+
+/// Which segment, of all that any opening of any store wrote.
+type Key = (StoreId, SegmentId);
+
+/// What earlier runs found out.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Segments that could not be rewritten: the store does not try these again by itself.
+    pub(super) failed: BTreeSet<Key>,
+    /// When the blocks of a segment are to be looked at next, where its footer says too little.
+    pub(super) look_at: BTreeMap<Key, UnixMillis>,
+}
+
+/// The blocks of a segment are looked at again after this part of the time that its last hint has left to
+/// live, and no sooner than [`LOOK_AFTER`].
+const LOOKS: i64 = 32;
+const LOOK_AFTER: Duration = Duration::from_hours(1);
+
+/// Neighbours that are rewritten into one segment.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) target: TargetId,
+    pub(super) entries: Vec<Arc<SegmentEntry>>,
+    pub(super) group: Group,
+}
+
+/// What it is chosen by.
+pub(crate) struct Choice<'a> {
+    pub(crate) storage: &'a dyn Storage,
+    pub(crate) policy: &'a Policy,
+    pub(crate) fences: &'a Fences,
+    pub(crate) now: Now,
+    pub(crate) rule: Rule,
+}
+
+impl Choice<'_> {
+    /// The groups of all these, the largest gain first; what cannot be looked at goes to `report`.
+    pub(super) fn choose<'t>(
+        &self,
+        backlogs: impl IntoIterator<Item = (TargetId, &'t Backlog)>,
+        known: &mut Known,
+        report: &mut Compaction,
+    ) -> Vec<Chosen> {
+        let mut all = Vec::new();
+        // What is known of segments that are gone by now is not kept.
+        let look_at = std::mem::take(&mut known.look_at);
+        for (target, backlog) in backlogs {
+            let (entries, candidates) = self.candidates(backlog, &look_at, known, report);
+            for group in plan(&candidates, &self.rule) {
+                let entries = entries.get(group.first..=group.last).unwrap_or_default();
+                all.push(Chosen {
+                    target,
+                    entries: entries.to_vec(),
+                    group,
+                });
+            }
+        }
+        all.sort_by_key(|chosen| std::cmp::Reverse(chosen.group.gain));
+        all
+    }
+
+    /// What would be done with all these.
+    pub(crate) fn plan<'t>(
+        &self,
+        backlogs: impl IntoIterator<Item = (TargetId, &'t Backlog)>,
+    ) -> Compaction {
+        let mut planned = Compaction::default();
+        for chosen in self.choose(backlogs, &mut Known::default(), &mut planned) {
+            let before = chosen.size().get();
+            let after = Bytes::new(before.saturating_sub(chosen.group.gain));
+            planned.compacted.push(chosen.compacted(after, 0, 0));
+        }
+        planned
+    }
+
+    /// The segments of a backlog, and what is known of those that may be rewritten.
+    fn candidates(
+        &self,
+        backlog: &Backlog,
+        look_at: &BTreeMap<Key, UnixMillis>,
+        known: &mut Known,
+        report: &mut Compaction,
+    ) -> (Vec<Arc<SegmentEntry>>, Vec<Option<Candidate>>) {
+        let progress = backlog.progress.lock();
+        let entries = backlog.segments.all();
+        let mut ended = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            // One that is done goes by itself; delivery deals with damage.
+            let is_untried = !known.failed.contains(&(entry.store, entry.id));
+            let may = is_untried && !progress.is_damaged(entry) && !progress.is_done(entry);
+            let closed = entry.closed().filter(|_| may);
+            ended.push(closed.map(|closed| closed.count - progress.pending_in(entry)));
+        }
+        drop(progress);
+        let candidate = |(entry, ended): (&Arc<SegmentEntry>, Option<u64>)| {
+            let closed = entry.closed()?;
+            let (ended, sealed) = ended.zip(closed.sealed)?;
+            let key = (entry.store, entry.id);
+            match self.dead(entry, look_at.get(&key).copied()) {
+                Ok((dead, look_at)) => {
+                    known.look_at.extend(look_at.map(|at| (key, at)));
+                    Some(Candidate {
+                        key: (entry.store, entry.incarnation),
+                        bytes: sealed.file_length,
+                        count: closed.count,
+                        // They may be the same hints.
+                        dead: ended.max(dead),
+                    })
+                }
+                Err(error) => {
+                    let name = entry.name.to_string();
+                    report.skipped.push((name, error.to_string()));
+                    None
+                }
+            }
+        };
+        let candidates = entries.iter().zip(ended).map(candidate).collect();
+        (entries, candidates)
+    }
+
+    /// About how many hints of a segment are dead or fenced: by its footer, which is read only where any can
+    /// be; where that says little, by its blocks, but not before `look_at`. With when to look there again.
+    fn dead(
+        &self,
+        entry: &SegmentEntry,
+        look_at: Option<UnixMillis>,
+    ) -> Result<(u64, Option<UnixMillis>)> {
+        let Some((closed, sealed)) = entry.closed().and_then(|of| Some((of, of.sealed?))) else {
+            return Ok((0, None));
+        };
+        let rules = !self.policy.gc_grace_now.is_empty() || self.fences.is_any();
+        if !rules && self.now.judge(sealed.deadlines.min) != Verdict::Dead {
+            return Ok((0, None));
+        }
+        let now = self.now.at_least();
+        let fence = |namespace| self.fences.before(namespace);
+        let file = self.storage.open(&entry.name, false)?;
+        let footer = read_footer(&*file, entry.id, sealed.footer_at..sealed.file_length)?;
+        let by_footer = footer.map_or(0, |footer| dead_hints(&footer, self.policy, fence, now));
+        if by_footer * 2 >= closed.count || look_at.is_some_and(|at| now < at) {
+            return Ok((by_footer, look_at));
+        }
+        let blocks = closed.blocks_at..closed.end;
+        let dead = dead_hints_by_blocks(file, entry.id, blocks, self.policy, fence, now)?;
+        let left = sealed.deadlines.max.get().saturating_sub(now.get()) / LOOKS;
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        let next = now.saturating_add(left.max(LOOK_AFTER));
+        Ok((by_footer.max(dead), Some(next)))
+    }
+}
+
+impl Compact {
+    /// What is worth it.
+    pub(crate) fn rule(&self, segment_bytes: Bytes) -> Rule {
+        if self.is_everything {
+            Rule::anything(segment_bytes.get())
+        } else {
+            Rule::worthwhile(segment_bytes.get())
+        }
+    }
+}
+
+impl Chosen {
+    /// Each of the segments for itself.
+    pub(super) fn singles(self) -> Vec<Self> {
+        let single = |entry: &Arc<SegmentEntry>| Self {
+            target: self.target,
+            entries: vec![entry.clone()],
+            group: self.group,
+        };
+        self.entries.iter().map(single).collect()
+    }
+
+    pub(super) fn size(&self) -> Bytes {
+        let each = self.entries.iter().map(|entry| entry.allocated.get());
+        Bytes::new(each.sum())
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.entries.iter().map(|entry| (entry.store, entry.id))
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().map(|entry| entry.name.to_string())
+    }
+
+    pub(super) fn compacted(&self, after: Bytes, expired: u64, fenced: u64) -> Compacted {
+        Compacted {
+            target: self.target,
+            files: self.names().collect(),
+            reason: self.group.reason,
+            before: self.size(),
+            after,
+            expired,
+            fenced,
+        }
+    }
+
+    pub(super) fn skipped(&self, why: &str) -> Vec<(String, String)> {
+        self.names().map(|name| (name, why.to_owned())).collect()
+    }
+}

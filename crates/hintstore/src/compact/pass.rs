@@ -1,0 +1,223 @@
+//! Rewrites what is worth it, group by group.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use hintstore_env::{
+    event, span,
+    sync::{AtomicU64, Mutex, Ordering::SeqCst, Signal},
+};
+use hintstore_format::TargetId;
+
+use super::{
+    Compact, Compaction,
+    choose::{Choice, Chosen, Known},
+    swap::{Swap, Swapped},
+};
+use crate::{
+    Error, Result,
+    deliver::Checkpoints,
+    expire::{Fences, Sweep},
+    store_env::StoreEnv,
+    target::{Backlog, Target, Targets},
+};
+
+/// Who has a compaction run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The store, at its interval.
+    Itself,
+    /// A caller.
+    Call,
+}
+
+/// The pass over all segments.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    env: Arc<StoreEnv>,
+    targets: Arc<Targets>,
+    checkpoints: Arc<Checkpoints>,
+    sweep: Arc<Sweep>,
+    fences: Arc<Fences>,
+    /// One at a time: what one rewrites, another must not.
+    running: Mutex<Known>,
+    /// How often a running one was cancelled.
+    cancelled: AtomicU64,
+    /// Raised to end a pause.
+    wake: Signal,
+}
+
+/// A close waits for a pass no longer than this: a block that the disk does not answer for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says that a pass has ended, behind its lock.
+struct Ended<'a>(&'a Signal);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+impl Pass {
+    pub(crate) fn new(
+        env: &Arc<StoreEnv>,
+        targets: &Arc<Targets>,
+        checkpoints: &Arc<Checkpoints>,
+        sweep: &Arc<Sweep>,
+        fences: &Arc<Fences>,
+    ) -> Self {
+        Self {
+            env: env.clone(),
+            targets: targets.clone(),
+            checkpoints: checkpoints.clone(),
+            sweep: sweep.clone(),
+            fences: fences.clone(),
+            running: Mutex::default(),
+            cancelled: AtomicU64::new(0),
+            wake: Signal::new(),
+        }
+    }
+
+    pub(super) fn interval(&self) -> Option<Duration> {
+        self.env.config().compact_interval
+    }
+
+    /// Ends a pass that runs, behind the block that it is at.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.fetch_add(1, SeqCst);
+        self.wake.raise();
+    }
+
+    /// Ends a pass that runs, and waits for its end: a close has begun, so that none begins behind it.
+    pub(crate) fn stop(&self) {
+        self.cancel();
+        let deadline = self.env.clock.boot() + PATIENCE;
+        let is_idle = || self.running.try_lock().is_some();
+        self.env
+            .runner
+            .wait_until(&self.wake, Some(deadline), &mut || is_idle());
+    }
+
+    /// What a run would do. Changes nothing.
+    pub(crate) fn plan(&self, what: &Compact) -> Result<Compaction> {
+        self.env.check_open()?;
+        // What one that runs rewrites is gone when it is done.
+        let _not_now = self.running.lock();
+        let targets = self.targets(what);
+        Ok(self.choice(what, |choice| choice.plan(backlogs(&targets))))
+    }
+
+    /// Drops what is dead as a whole, then rewrites what is worth it.
+    pub(crate) fn run(&self, what: &Compact, by: By) -> Result<Compaction> {
+        span!("compact");
+        let _ended = Ended(&self.wake);
+        let mut known = self.running.lock();
+        self.env.check_open()?;
+        if self.env.is_closing() {
+            return Err(Error::Closed);
+        }
+        if by == By::Call {
+            *known = Known::default();
+        }
+        let started = self.cancelled.load(SeqCst);
+        // It needs no space and gives some back. Its checkpoint also ends what a run before could not.
+        self.sweep.sweep()?;
+        let mut done = Compaction::default();
+        let targets = self.targets(what);
+        let choose = |choice: Choice<'_>| choice.choose(backlogs(&targets), &mut known, &mut done);
+        let mut next: VecDeque<Chosen> = self.choice(what, choose).into();
+        while let Some(chosen) = next.pop_front() {
+            if self.is_cancelled(started) {
+                done.is_cancelled = true;
+                break;
+            }
+            let Some(target) = self.targets.get(chosen.target) else {
+                continue;
+            };
+            let swap = Swap {
+                env: &self.env,
+                fences: &self.fences,
+                target: &target,
+                entries: &chosen.entries,
+            };
+            match swap.run(|bytes| self.pace(bytes, started)) {
+                Ok(Ok(swapped)) => {
+                    event!(
+                        info,
+                        target_id = %target.id,
+                        files = chosen.entries.len(),
+                        before = %chosen.size(),
+                        after = %swapped.after,
+                        "compacted"
+                    );
+                    let Swapped {
+                        after,
+                        expired,
+                        fenced,
+                    } = swapped;
+                    done.compacted
+                        .push(chosen.compacted(after, expired, fenced));
+                    // What was replaced goes now; the next group must not find it there.
+                    self.checkpoints.checkpoint()?;
+                }
+                Ok(Err(why)) if self.is_cancelled(started) => {
+                    done.is_cancelled = true;
+                    done.skipped.extend(chosen.skipped(why));
+                    break;
+                }
+                Ok(Err(why)) => {
+                    known.failed.extend(chosen.keys());
+                    done.skipped.extend(chosen.skipped(why));
+                }
+                // One after the other they need less space, and each gives some back for the next.
+                Err(error) if error.is_disk_full() && chosen.entries.len() > 1 => {
+                    for single in chosen.singles().into_iter().rev() {
+                        next.push_front(single);
+                    }
+                }
+                // Others may go all the same.
+                Err(error) => done.skipped.extend(chosen.skipped(&error.to_string())),
+            }
+        }
+        Ok(done)
+    }
+
+    fn targets(&self, what: &Compact) -> Vec<Arc<Target>> {
+        match what.target {
+            Some(id) => self.targets.get(id).into_iter().collect(),
+            None => self.targets.all(),
+        }
+    }
+
+    /// Has segments chosen by the settings and the time of now.
+    fn choice<R>(&self, what: &Compact, choose: impl FnOnce(Choice<'_>) -> R) -> R {
+        choose(Choice {
+            storage: &*self.env.storage,
+            policy: &self.env.policy.get(),
+            fences: &self.fences,
+            now: self.env.now(),
+            rule: what.rule(self.env.config().segment_bytes),
+        })
+    }
+
+    fn is_cancelled(&self, started: u64) -> bool {
+        self.cancelled.load(SeqCst) != started || self.env.is_closing()
+    }
+
+    /// Takes the time that these bytes may take. False where the run is to end.
+    fn pace(&self, bytes: u64, started: u64) -> bool {
+        if let Some(rate) = self.env.config().compact_bytes_per_second {
+            let pause = Duration::from_secs_f64(bytes as f64 / rate.get() as f64);
+            let until = self.env.clock.boot() + pause;
+            let is_over = || self.is_cancelled(started);
+            self.env
+                .runner
+                .wait_until(&self.wake, Some(until), &mut || is_over());
+        }
+        !self.is_cancelled(started)
+    }
+}
+
+fn backlogs(targets: &[Arc<Target>]) -> impl Iterator<Item = (TargetId, &Backlog)> {
+    targets.iter().map(|target| (target.id, &*target.backlog))
+}

@@ -1,0 +1,356 @@
+//! Compaction: space comes back, and nothing else changes.
+
+use std::{sync::Arc, time::Duration};
+
+use hintstore::{Answer, Bytes, Compact, CompactReason, Durability, End, Sequence, Truncate};
+use hintstore_env::{Boot, Clock as _, Next, Runner as _, Step, Storage as _, Waker};
+use hintstore_sim::{Crash, Random};
+
+use crate::harness::{LONG, START, World, namespace, small_config, target};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Nothing happens by itself.
+fn config() -> hintstore::Config {
+    small_config()
+        .with(|config| config.compact_interval = None)
+        .with(|config| config.segment_bytes = Bytes::kib(128))
+        .with(|config| config.preallocate = false)
+        // What was filled is sealed before anything is looked at.
+        .with(|config| config.roll_age = SECOND)
+        .with(|config| config.roll_bytes_min = Bytes::new(1))
+}
+
+/// Nine of ten hints in each segment die in ten seconds.
+fn fill(world: &mut World, hints: u64) {
+    for number in 0..hints {
+        let lives = if number % 10 == 0 { LONG } else { 10 * SECOND };
+        world.append_living(0, 900, Durability::Durable, lives);
+    }
+}
+
+/// Bytes of all hint files.
+fn used(world: &World) -> u64 {
+    let names = world.disk.names();
+    let hints = names.iter().filter(|name| name.ends_with(".hints"));
+    hints
+        .map(|name| world.disk.info(name).unwrap().length)
+        .sum()
+}
+
+fn sequences(world: &mut World) -> Vec<Sequence> {
+    let mut found = Vec::new();
+    while let Ok(Some(page)) = world.store().target(target(0)).page() {
+        found.extend(page.hints().map(|hint| hint.key.sequence));
+        world
+            .store()
+            .acknowledge(page, &Answer::delivered())
+            .unwrap();
+    }
+    found
+}
+
+// P3, P8
+#[test]
+fn a_segment_that_is_mostly_dead_gives_its_space_back() {
+    let mut world = World::opened(config());
+    fill(&mut world, 300);
+    world.runner.advance(20 * SECOND);
+    let before = used(&world);
+    let plan = world.store().plan_compact(&Compact::worthwhile()).unwrap();
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    let files = |of: &hintstore::Compaction| {
+        let files: usize = of.compacted.iter().map(|of| of.files.len()).sum();
+        files
+    };
+    assert_eq!(files(&plan), files(&done), "{plan:?} {done:?}");
+    assert!(
+        done.compacted
+            .iter()
+            .all(|of| of.reason == CompactReason::Dead)
+    );
+    assert!(used(&world) < before / 4, "{} of {before}", used(&world));
+    assert!(done.freed().get() > before / 2, "{done:?}");
+    let books = world.store().ledger();
+    assert_eq!(books.accepted, 300);
+    let expired: u64 = done.compacted.iter().map(|of| of.expired).sum();
+    assert_eq!(books.ended(End::Expired), expired);
+    // Again: nothing is left to be done.
+    let again = world.store().compact(&Compact::worthwhile()).unwrap();
+    assert_eq!(again, hintstore::Compaction::default());
+    world.close_and_open();
+    assert_eq!(world.store().ledger().accepted, 300);
+    let found = sequences(&mut world);
+    assert_eq!(found.len(), 30);
+    assert!(found.is_sorted());
+    let kept: Vec<u64> = found.iter().map(|sequence| sequence.get() % 10).collect();
+    assert!(
+        kept.iter().all(|digit| *digit == kept[0]),
+        "every tenth, under its own sequence"
+    );
+    assert_eq!(world.store().ledger().ended(End::Expired), 270);
+}
+
+#[test]
+fn small_neighbours_become_one_file() {
+    let mut world = World::opened(config());
+    for _ in 0..12 {
+        world.append(0, 100, Durability::Durable);
+        world.runner.advance(3 * SECOND);
+    }
+    let count = |world: &World| {
+        let names = world.disk.names();
+        names.iter().filter(|name| name.ends_with(".hints")).count()
+    };
+    assert!(count(&world) >= 12, "{:?}", world.disk.names());
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    assert_eq!(done.compacted.len(), 1, "{done:?}");
+    assert_eq!(done.compacted[0].reason, CompactReason::Small);
+    assert!(count(&world) <= 2, "{:?}", world.disk.names());
+    world.crash(Crash::Power { seed: 3 });
+    world.open().unwrap();
+    assert_eq!(world.store().ledger().accepted, 12);
+    world.drain(1);
+    world.assert_right();
+    assert_eq!(world.store().ledger().ended(End::Delivered), 12);
+}
+
+#[test]
+fn it_happens_by_itself_where_it_is_worth_it() {
+    let mut world = World::opened(config().with(|config| {
+        config.compact_interval = Some(60 * SECOND);
+    }));
+    fill(&mut world, 300);
+    let before = used(&world);
+    world.runner.advance(200 * SECOND);
+    assert!(used(&world) < before / 4, "{} of {before}", used(&world));
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
+fn a_position_in_the_middle_survives_and_so_do_holes() {
+    let mut world = World::opened(config());
+    fill(&mut world, 300);
+    world.runner.advance(5 * SECOND);
+    for _ in 0..20 {
+        world.deliver(0, |number| number % 50 == 0, |_| false);
+    }
+    world.checkpoint();
+    world.runner.advance(20 * SECOND);
+    world.compact();
+    world.crash(Crash::Power { seed: 5 });
+    world.open().unwrap();
+    assert_eq!(world.store().ledger().accepted, 300);
+    world.drain(1);
+    world.assert_right();
+}
+
+// P9
+#[test]
+fn a_page_that_is_out_is_answered_as_if_nothing_had_happened() {
+    for answer in 0..3 {
+        let mut world = World::opened(config());
+        fill(&mut world, 200);
+        world.runner.advance(20 * SECOND);
+        world.compact_while_a_page_is_out(0, answer);
+        world.drain(1);
+        world.assert_right();
+        let books = world.store().ledger();
+        assert_eq!((books.accepted, books.pending()), (200, 0));
+    }
+}
+
+// P3
+#[test]
+fn fenced_hints_end_as_fenced() {
+    let mut world = World::opened(config());
+    for _ in 0..300 {
+        world.append(0, 900, Durability::Durable);
+    }
+    world.runner.advance(2 * SECOND);
+    let later = START.saturating_add(SECOND);
+    world.store().fence(namespace(0), later).unwrap();
+    world.store().fence(namespace(1), later).unwrap();
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    let fenced: u64 = done.compacted.iter().map(|of| of.fenced).sum();
+    assert!(fenced > 150, "{done:?}");
+    assert_eq!(world.store().ledger().ended(End::Fenced), fenced);
+    world.close_and_open();
+    assert_eq!(sequences(&mut world).len(), 100);
+    assert_eq!(world.store().ledger().ended(End::Fenced), 200);
+}
+
+// P8
+#[test]
+fn discarded_hints_are_dropped_and_counted_once() {
+    let mut world = World::opened(config());
+    for _ in 0..300 {
+        world.append(0, 900, Durability::Durable);
+    }
+    world.runner.advance(2 * SECOND);
+    for of in 0..2 {
+        world.truncate(Truncate::all().namespace(namespace(of)));
+    }
+    let before = used(&world);
+    world.compact();
+    assert!(used(&world) < before / 2);
+    world.close_and_open();
+    let books = world.store().ledger();
+    assert_eq!((books.accepted, books.ended(End::Discarded)), (300, 200));
+    world.drain(1);
+    world.assert_right();
+}
+
+// P3
+#[test]
+fn a_lowered_gc_grace_frees_space_and_a_raised_one_revives_nothing() {
+    let mut world = World::opened(config());
+    for _ in 0..300 {
+        world.append(0, 900, Durability::Durable);
+    }
+    world.runner.advance(10 * SECOND);
+    let set = |world: &World, grace: Duration| {
+        let graces = (0..2).map(|of| (namespace(of), grace)).collect::<Vec<_>>();
+        world
+            .store()
+            .reconfigure(|config| config.gc_grace_now = graces)
+            .unwrap();
+    };
+    set(&world, 5 * SECOND);
+    let before = used(&world);
+    world.compact();
+    assert!(used(&world) < before / 2);
+    set(&world, 9 * LONG);
+    let expired = world.store().ledger().ended(End::Expired);
+    assert_eq!(expired, 200);
+    assert_eq!(sequences(&mut world).len(), 100);
+}
+
+#[test]
+fn a_full_disk_gives_back_what_is_dead_first() {
+    let mut world = World::opened(config());
+    fill(&mut world, 300);
+    world.runner.advance(20 * SECOND);
+    world.disk.set_capacity(Some(world.disk.used()));
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    assert!(
+        done.compacted.is_empty() && !done.skipped.is_empty(),
+        "{done:?}"
+    );
+    let names = world.disk.names();
+    assert!(done.skipped.iter().all(|(name, _)| names.contains(name)));
+    // A little room is enough: one segment, what is left of it.
+    world
+        .disk
+        .set_capacity(Some(world.disk.used() + (24 << 10)));
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    assert!(done.skipped.is_empty(), "{done:?}");
+    world.disk.set_capacity(None);
+    world.drain(1);
+    world.assert_right();
+}
+
+// P4
+#[test]
+fn a_damaged_segment_is_left_to_delivery_and_holds_up_no_other() {
+    let mut world = World::opened(config());
+    fill(&mut world, 300);
+    world.runner.advance(20 * SECOND);
+    let mut names = world.disk.names();
+    names.retain(|name| name.ends_with(".hints"));
+    names.sort();
+    // In the middle of a frame, behind descriptor and block header.
+    world.disk.damage(&names[1], |bytes| bytes[1000] ^= 1);
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    assert!(
+        done.skipped.iter().any(|(name, _)| *name == names[1]),
+        "{done:?}"
+    );
+    assert!(world.disk.names().contains(&names[1]));
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    world.checkpoint();
+    let books = world.store().ledger();
+    assert_eq!((books.pending(), books.ended(End::Damaged)), (0, 1));
+    assert!(world.wrong.is_empty(), "{:?}", world.wrong);
+}
+
+#[derive(Debug)]
+struct Canceller(hintstore::HintStore);
+
+impl Step for Canceller {
+    fn name(&self) -> &'static str {
+        "cancel"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        self.0.cancel_compaction();
+        Next::WhenWoken
+    }
+}
+
+#[test]
+fn it_can_be_cancelled_and_ends_with_the_store() {
+    let mut world = World::opened(config().with(|config| {
+        config.compact_bytes_per_second = Some(Bytes::kib(1));
+    }));
+    fill(&mut world, 300);
+    world.runner.advance(20 * SECOND);
+    let canceller = Arc::new(Canceller(world.store().clone()));
+    let begin = Next::After(5 * SECOND);
+    let waker = Waker::default();
+    world.runner.start(canceller, waker, begin).unwrap();
+    let before = world.clock.boot();
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    assert!(done.is_cancelled, "{done:?}");
+    assert!(world.clock.boot().since(before) < 10 * SECOND);
+    world.close_and_open();
+    world
+        .store()
+        .reconfigure(|config| config.compact_bytes_per_second = None)
+        .unwrap();
+    world.drain(1);
+    world.assert_right();
+}
+
+/// Cuts the power at one operation of a compaction, and looks whether all is there.
+fn cut(at: u64, seed: u64) -> Option<Vec<String>> {
+    let mut world = World::opened(config());
+    fill(&mut world, 200);
+    world.runner.advance(5 * SECOND);
+    world.deliver(0, |number| number % 30 == 0, |_| false);
+    world.checkpoint();
+    world.runner.advance(20 * SECOND);
+    let begun = world.disk.operations();
+    world.disk.cut_at(begun + at);
+    world.compact();
+    if !world.disk.is_cut() {
+        return None;
+    }
+    world.crash(Crash::Power { seed });
+    world.open().unwrap();
+    let books = world.store().ledger();
+    if books.accepted != 200 {
+        world.wrong.push(format!("the books: {books:?}"));
+    }
+    world.drain(1);
+    Some(world.wrong)
+}
+
+// P1
+#[test]
+fn the_power_may_go_at_any_step_of_a_compaction() {
+    let mut random = Random::new(17);
+    let mut at = 0;
+    loop {
+        for _ in 0..4 {
+            let seed = random.bits();
+            let Some(wrong) = cut(at, seed) else {
+                assert!(at > 10, "there are more operations than {at}");
+                return;
+            };
+            assert!(wrong.is_empty(), "operation {at}, seed {seed}: {wrong:#?}");
+        }
+        at += 1;
+    }
+}
