@@ -307,7 +307,8 @@ fn stress(seconds: &str) -> Result<(), String> {
     cargo(&args, &[("STRESS_SECONDS", seconds)])
 }
 
-/// Takes the fix of a race out, in a copy of the last commit, and sees the test of that name fail.
+/// Takes a fix out, in a copy of the last commit, and sees the test fail that its patch is named after:
+/// `room.test.patch`, or `room.test.what.patch`.
 fn broken() -> Result<(), String> {
     let patches = root().join("crates/hintstore/tests/broken");
     let (tree, build) = (
@@ -333,6 +334,10 @@ fn broken() -> Result<(), String> {
         let Some(name) = patch.file_stem().and_then(|name| name.to_str()) else {
             continue;
         };
+        let mut parts = name.split('.');
+        let (Some(room), Some(test)) = (parts.next(), parts.next()) else {
+            return Err(format!("{name}: the patch names no room and no test"));
+        };
         say(&format!("without the fix that {name} is of:"));
         git(&["-C", &copy, "checkout", "--quiet", "--force", "."])?;
         git(&["-C", &copy, "apply", &patch.to_string_lossy()])?;
@@ -346,7 +351,7 @@ fn broken() -> Result<(), String> {
                 "it",
                 "--",
             ])
-            .arg(format!("threads::{name}"))
+            .arg(format!("{room}::{test}"))
             .env("CARGO_TARGET_DIR", &build)
             .env("STRESS_SECONDS", "20")
             .current_dir(&tree)
