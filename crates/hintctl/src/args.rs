@@ -101,6 +101,7 @@ Examples:
   hintctl truncate STORE --target 9a355670-9212-4932-96bd-55417aa90974
   hintctl truncate STORE --namespace 10000000-0000-4000-8000-000000000001 --apply
   hintctl truncate STORE --older-than 2026-11-01T00:00:00Z --apply
+  hintctl truncate STORE --namespace 10000000-0000-4000-8000-000000000001 --fence --apply
   hintctl truncate /var/lib/cassandra/hints --table shop.carts --schema schema.cql --apply
 
 In a directory of Cassandra's the node must be stopped; the files as they were are set aside.")]
@@ -304,6 +305,10 @@ pub(crate) struct Truncate {
     /// Discard everything
     #[arg(long, conflicts_with_all = ["target", "namespace", "table", "older_than"])]
     pub(crate) all: bool,
+    /// Also refuse hints that come later and are older than --older-than, or than now: the table was truncated
+    /// or dropped. A native store, all of its targets; needs --namespace
+    #[arg(long, requires = "namespace", conflicts_with_all = ["target", "table"])]
+    pub(crate) fence: bool,
     #[command(flatten)]
     pub(crate) change: Change,
 }

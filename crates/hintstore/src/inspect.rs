@@ -1,7 +1,7 @@
 //! What tools need that only look: the journal of a store that may be open elsewhere.
 
 use hintstore_env::{Clock, Storage};
-use hintstore_format::{Sequence, TargetId, journal::Ends};
+use hintstore_format::{Namespace, Sequence, TargetId, UnixMillis, journal::Ends};
 
 use crate::{Compact, Compaction, Config, Result, journal, recover};
 
@@ -58,6 +58,8 @@ impl TargetView {
 pub struct JournalView {
     /// Its targets, in order of their ids.
     pub targets: Vec<TargetView>,
+    /// Fences: what a namespace has that was created before the time does not matter.
+    pub fences: Vec<(Namespace, UnixMillis)>,
     /// Segments that are done, and whose files may still be there.
     pub retired: Vec<SegmentId>,
     /// Bytes before its last record that are no record.
@@ -106,6 +108,7 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
     });
     Ok(JournalView {
         targets: targets.collect(),
+        fences: found.state.fences().collect(),
         retired: found.state.retired.keys().map(|(.., id)| *id).collect(),
         bad_bytes: found.bad_bytes,
         bad_at: found.bad_at,

@@ -100,7 +100,14 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     let space = Arc::new(Space::new(&env, foreign, aside));
     let checkpoints = Arc::new(Checkpoints::new(&env, &targets, &journal, &space));
     let whole = Arc::new(WholeSegments::new(&env, &targets));
-    let sweep = Arc::new(Sweep::new(&env, &targets, &checkpoints, &whole));
+    let sweep = Arc::new(Sweep::new(
+        &env,
+        &targets,
+        &checkpoints,
+        &whole,
+        &fences,
+        &journal,
+    ));
     let compaction = Arc::new(Pass::new(&env, &targets, &checkpoints, &sweep, &fences));
     let admission_upkeep = Arc::new(AdmissionUpkeep {
         env: env.clone(),

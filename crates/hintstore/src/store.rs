@@ -106,6 +106,8 @@ impl Store {
         self.fences.set(journal.state.fences());
         drop(journal);
         self.admission.fences_changed();
+        // Whole segments may be fenced now.
+        self.sweep.forget_rules();
         Ok(())
     }
 
@@ -345,7 +347,9 @@ impl HintStore {
 
     /// Says that nothing of a namespace that was created before `before` matters any more: it was
     /// truncated, dropped, or repaired up to then. Durable on return; such hints end as fenced
-    /// when delivery meets them, and are refused from now on.
+    /// when delivery meets them, whole segments of them at the next sweep, and they are refused from now on.
+    /// A fence ends when whatever it can cover is dead by [`Config::max_lifetime`] or the namespace's
+    /// [`Config::gc_grace_now`]; without either, never.
     ///
     /// # Blocking
     /// On an fdatasync of the journal.

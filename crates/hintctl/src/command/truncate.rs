@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use hintstore::raw::format::file_name;
 use hintstore::{
-    Config, Discarded, HintStore, Namespace, Sequence, Storage as _, TargetId, Truncate as Which,
-    UnixMillis,
+    Clock as _, Config, Discarded, HintStore, Namespace, Sequence, Storage as _, SystemClock,
+    TargetId, Truncate as Which, UnixMillis,
 };
 use serde_json::json;
 
@@ -19,7 +19,7 @@ use crate::{
     decode,
     exit::usage,
     input::{FileKind, Finding, Flow, HintSource, HintView, Input, Pending, Visitor},
-    output::{Output, count},
+    output::{Output, count, time},
 };
 
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
@@ -57,14 +57,22 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         )));
     }
     input.refuse_newer(output)?;
+    // A fence is for what was created before it.
+    let fence = args.namespace.filter(|_| args.fence);
+    let fence = fence.map(|of| (of, args.older_than.unwrap_or_else(|| SystemClock.wall())));
+    let older_than = args.older_than.or(fence.map(|(_, before)| before));
     let which = Which::all()
         .target(args.target)
         .namespace(args.namespace)
-        .created_before(args.older_than)
+        .created_before(older_than)
         .up_to(args.up_to);
     let apply = args.change.apply;
     let done = if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
+        // First: what comes while hints are discarded is fenced already.
+        if let Some((namespace, before)) = fence {
+            store.fence(namespace, before)?;
+        }
         let done = store.truncate(&which)?;
         let done: Vec<Planned> = done.into_iter().map(Planned::from).collect();
         let report = store.open_report().clone();
@@ -109,6 +117,15 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     output.sum("hints", hints);
     output.sum("mixed", mixed);
     output.sum("applied", apply);
+    if let Some((namespace, before)) = fence {
+        output.sum("fence_namespace", namespace.to_string());
+        output.sum("fence_before_ms", before.get());
+        output.remark(&format!(
+            "hints of {namespace} from before {} {} refused, if any come",
+            time(before.get()),
+            if apply { "are" } else { "would be" },
+        ));
+    }
     if apply {
         output.text(&format!("{} discarded", count(hints, "hint")))
     } else {
@@ -133,6 +150,11 @@ fn of_cassandra(args: &Truncate, input: &Input, output: &mut Output) -> anyhow::
     if args.up_to.is_some() {
         return Err(usage(
             "hints of Cassandra have no sequence: --up-to is for native stores",
+        ));
+    }
+    if args.fence {
+        return Err(usage(
+            "Cassandra knows no fences: --fence is for native stores",
         ));
     }
     let schema = decode::schema(args.schema.as_ref(), output)?;

@@ -55,6 +55,10 @@ impl Pending {
             *last = sequence;
         }
         let created = UnixMillis::new(hint.created_ms);
+        let mut fences = self.journal.fences.iter();
+        if fences.any(|(of, before)| *of == hint.namespace && created < *before) {
+            return false;
+        }
         self.journal.target(hint.target).is_none_or(|view| {
             let mut discards = view.discards.iter();
             view.is_pending(segment, kind, sequence)

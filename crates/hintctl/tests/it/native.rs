@@ -12,7 +12,7 @@ use hintstore::raw::format::{
 };
 use hintstore::{
     Answer, Bytes, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock,
-    TargetId,
+    TargetId, UnixMillis,
 };
 
 use crate::tool::{Folder, Run, hintctl};
@@ -398,4 +398,29 @@ fn compact_plans_first_and_keeps_every_hint_with_its_key() {
     let wrong = run("compact", &folder.0, &[]);
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("expire"), "{}", wrong.err);
+}
+
+#[test]
+fn a_fence_takes_what_is_there_and_refuses_what_comes() {
+    let folder = Folder::new("fence");
+    let path = made(&folder);
+    let of = Namespace::from_u128(0);
+    let args = ["--namespace", &of.to_string(), "--fence"];
+    let before = bytes_of(&path);
+    let plan = run("truncate", &path, &args);
+    assert_eq!((plan.code, bytes_of(&path)), (1, before));
+    assert_eq!(plan.of_kind("summary")[0]["hints"], 75);
+    let done = run("truncate", &path, &[&args[..], &["--apply"]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("refused"), "{}", done.err);
+    let replayed = run("replay", &path, &["--to", "stdout"]).of_kind("summary");
+    assert_eq!(replayed[0]["replayed"], 75);
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    let created = UnixMillis::new(SystemClock.wall().get() - 60_000);
+    let late = Hint::new(target(1), created, Duration::from_hours(1), b"late").namespace(of);
+    let refused = store.append(late, Durability::Os).unwrap_err();
+    assert_eq!(refused.refusal(), Some(hintstore::Refusal::Fenced));
+    store.close().unwrap();
+    let wrong = run("truncate", &path, &["--fence"]);
+    assert_eq!(wrong.code, 2);
 }

@@ -6,6 +6,6 @@ mod sweep;
 mod window;
 
 pub(crate) use clock::{Known, Now, TrustedClock, Verdict};
-pub(crate) use fences::Fences;
+pub(crate) use fences::{Fences, end as fence_end};
 pub(crate) use sweep::Sweep;
 pub(crate) use window::HintWindow;

@@ -196,6 +196,12 @@ impl JournalState {
             .map(|(namespace, before)| (*namespace, *before))
     }
 
+    /// Forgets fences for which `is_over`; they are not written again.
+    pub(crate) fn forget_fences(&mut self, is_over: impl Fn(Namespace, UnixMillis) -> bool) {
+        self.fences
+            .retain(|namespace, before| !is_over(*namespace, *before));
+    }
+
     /// Forgets discards of a target below what it still holds, and old losses.
     pub(crate) fn forget_below(&mut self, target: TargetId, first: Sequence) {
         if let Some(records) = self.targets.get_mut(&target) {

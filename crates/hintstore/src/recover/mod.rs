@@ -22,7 +22,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use hintstore_env::{Clock, Lacks, Lock, LockError, Storage};
 use hintstore_format::{
-    Incarnation, Sequence, StoreId, TargetId, UnixMillis, file_name,
+    Incarnation, Sequence, StoreId, TargetId, UnixMillis,
+    expiry::is_dead,
+    file_name,
     journal::{End, Loss, Range, Record},
 };
 use hintstore_reader::Missing;
@@ -35,7 +37,7 @@ use self::{
 use crate::{
     Compact, Compaction, Config, Environment, Error, Result,
     compact::Choice,
-    expire::{Fences, Now},
+    expire::{Fences, Now, fence_end},
     journal::{Found, Journal, JournalState, TargetRecords},
     target::{FoundTarget, Ranges},
 };
@@ -408,6 +410,12 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let JournalDraft { mut state, records } = books.draft;
     for (target, found) in &books.targets {
         state.forget_below(*target, found.first_held());
+    }
+    // By the last time that was confirmed: what is over now is over then.
+    if let Some((wall, ..)) = state.clock {
+        let policy = config.policy();
+        let is_over = |of, before| is_dead(fence_end(&policy, of, before), wall);
+        state.forget_fences(is_over);
     }
     // Greater than that of any journal before.
     let generation = u64::from(identity.epoch) << 32;

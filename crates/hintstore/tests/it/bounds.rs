@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hintstore::{
-    AppendError, Bytes, Cap, Clock as _, Durability, End, Environment, Hint, HintStore, Refusal,
-    Scope, Storage as _, SystemClock, Threads, Truncate,
+    AppendError, Bytes, Cap, Clock as _, Config, Durability, End, Environment, Hint, HintStore,
+    Refusal, Scope, Storage as _, SystemClock, Threads, Truncate, inspect::read_journal,
 };
 use hintstore_sim::{Crash, Random, SimStorage};
 
@@ -359,6 +359,61 @@ fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
     assert_eq!(world.store().ledger().ended(End::Fenced), 3);
     world.runner.advance(HOUR);
     assert!(world.append(0, 50, Durability::Os));
+}
+
+#[test]
+fn a_fenced_segment_goes_unread_whether_the_sweep_or_the_fence_came_first() {
+    for swept_before in [true, false] {
+        let mut world = World::opened(small_config());
+        for _ in 0..30 {
+            world.append(0, 900, Durability::Durable);
+        }
+        world.runner.advance(Duration::from_secs(4));
+        if swept_before {
+            // Another rule has footers read, and what they say kept.
+            let other = (namespace(9), HOUR);
+            let change = |config: &mut Config| config.gc_grace_now = vec![other];
+            world.store().reconfigure(change).unwrap();
+            world.store().sweep().unwrap();
+        }
+        let before = START.saturating_add(Duration::from_secs(2));
+        for of in 0..3 {
+            world.store().fence(namespace(of), before).unwrap();
+        }
+        world.store().sweep().unwrap();
+        let fenced = world.store().ledger().ended(End::Fenced);
+        assert!(fenced > 20, "{fenced}");
+        world.close_and_open();
+        assert_eq!(world.deliver(0, |_| false, |_| false), 0);
+        let books = world.store().ledger();
+        assert_eq!((books.accepted, books.ended(End::Fenced)), (30, 30));
+    }
+}
+
+// P3
+#[test]
+fn a_fence_ends_when_all_that_it_covers_is_dead_and_not_before() {
+    let mut config = small_config();
+    config.max_lifetime = Some(HOUR);
+    let mut world = World::opened(config);
+    let before = START.saturating_add(Duration::from_secs(10));
+    world.store().fence(namespace(1), before).unwrap();
+    let late = |world: &World| {
+        let hint = Hint::new(target(0), START, LONG, b"late").namespace(namespace(1));
+        let outcome = world.store().append(hint, Durability::Os);
+        outcome.err().and_then(|error| error.refusal())
+    };
+    world.runner.advance(Duration::from_mins(59));
+    world.close_and_open();
+    assert_eq!(late(&world), Some(Refusal::Fenced));
+    world.runner.advance(Duration::from_secs(180));
+    assert_eq!(late(&world), Some(Refusal::Expired));
+    world.append(0, 50, Durability::Os);
+    world.runner.advance(Duration::from_secs(180));
+    world.close_and_open();
+    let journal = read_journal(&world.disk).unwrap();
+    assert_eq!(journal.fences, []);
+    assert_eq!(late(&world), Some(Refusal::Expired));
 }
 
 // P9
