@@ -91,6 +91,7 @@ In a directory of Cassandra's the node must be stopped; the files as they were a
 Examples:
   hintctl compact STORE
   hintctl compact STORE --worthwhile
+  hintctl compact STORE --collapse 10000000-0000-4000-8000-000000000001 --apply
   hintctl compact STORE --target 9a355670-9212-4932-96bd-55417aa90974 --apply
 
 Order, keys and payloads of the hints stay as they are. A node that runs compacts by itself.")]
@@ -255,6 +256,10 @@ pub(crate) struct Compact {
     /// Only what a running node would rewrite by itself: half dead, or small and many
     #[arg(long)]
     pub(crate) worthwhile: bool,
+    /// In this namespace the newest write wins: of hints with one collapse key only the one of the greatest version
+    /// is kept. Can be given several times
+    #[arg(long, value_name = "UUID", value_parser = namespace)]
+    pub(crate) collapse: Vec<Namespace>,
     /// Do it: without this nothing is changed
     #[arg(long)]
     pub(crate) apply: bool,

@@ -7,10 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+mod collapse;
 mod plan;
 mod rewrite;
 mod verdict;
 
+pub use collapse::Newest;
 pub use plan::{Candidate, Group, Reason, Rule, plan};
-pub use rewrite::{HintFacts, Rewritten, rewrite};
+pub use rewrite::{HintFacts, Rewritten, rewrite, survey};
 pub use verdict::{Verdict, dead_hints, dead_hints_by_blocks, latest_deadline, verdict};

@@ -10,14 +10,14 @@ use hintstore_env::{Result, Storage};
 use hintstore_format::{
     Namespace, Sequence, UnixMillis,
     expiry::Lifetime,
-    frame::{Frame, Header},
+    frame::{Collapse, Frame, Header},
 };
 use hintstore_reader::{Block, FrameItem, Frames, Item, PreadSource, Walk};
 use hintstore_writer::{SegmentCopy, SegmentEntry};
 
 /// What decides over a hint.
 #[derive(Clone, Copy, Debug)]
-pub struct HintFacts {
+pub struct HintFacts<'a> {
     /// Its sequence.
     pub sequence: Sequence,
     /// Its namespace.
@@ -26,6 +26,8 @@ pub struct HintFacts {
     pub created: UnixMillis,
     /// How long it lives, by what it says itself.
     pub lifetime: Lifetime,
+    /// Its rivals, where it has some and may be delivered twice.
+    pub collapse: Option<Collapse<'a>>,
 }
 
 /// How a rewriting ended.
@@ -49,8 +51,39 @@ pub fn rewrite(
     storage: &dyn Storage,
     sources: &[Arc<SegmentEntry>],
     copy: &mut SegmentCopy,
-    mut keep: impl FnMut(&HintFacts) -> bool,
+    keep: impl FnMut(&HintFacts<'_>) -> bool,
+    pace: impl FnMut(u64) -> bool,
+) -> Result<Rewritten> {
+    each_block(storage, sources, keep, pace, |block, frames, chosen| {
+        copy_block(copy, block, frames, chosen)
+    })
+}
+
+/// Shows the hints of `sources` to `look`, as [`rewrite`] does, and writes nothing.
+///
+/// # Errors
+/// The disk.
+pub fn survey(
+    storage: &dyn Storage,
+    sources: &[Arc<SegmentEntry>],
+    mut look: impl FnMut(&HintFacts<'_>),
+    pace: impl FnMut(u64) -> bool,
+) -> Result<Rewritten> {
+    let keep = |hint: &HintFacts<'_>| {
+        look(hint);
+        false
+    };
+    each_block(storage, sources, keep, pace, |_, _, _| Ok(0))
+}
+
+/// Goes through the blocks; `copied` is given the frames of each that are kept, and gives the bytes that it
+/// wrote.
+fn each_block(
+    storage: &dyn Storage,
+    sources: &[Arc<SegmentEntry>],
+    mut keep: impl FnMut(&HintFacts<'_>) -> bool,
     mut pace: impl FnMut(u64) -> bool,
+    mut copied: impl FnMut(&Block, &[u8], &[Chosen]) -> Result<u64>,
 ) -> Result<Rewritten> {
     for (place, source) in sources.iter().enumerate() {
         let Some(closed) = source.closed() else {
@@ -76,7 +109,7 @@ pub fn rewrite(
                 return Ok(Rewritten::Damaged(place));
             };
             seen += read;
-            let written = copy_block(copy, &block, &frames, &chosen)?;
+            let written = copied(&block, &frames, &chosen)?;
             if !pace(block.header.length() + written) {
                 return Ok(Rewritten::Stopped);
             }
@@ -97,7 +130,7 @@ fn choose(
     block: &Block,
     frames: &[u8],
     last: Sequence,
-    keep: &mut impl FnMut(&HintFacts) -> bool,
+    keep: &mut impl FnMut(&HintFacts<'_>) -> bool,
 ) -> Option<(Vec<Chosen>, u64)> {
     let entries = block.entries.as_deref()?;
     let mut chosen = Vec::new();
@@ -126,6 +159,7 @@ fn choose(
             namespace: profile.namespace,
             created: body.created,
             lifetime: profile.lifetime(),
+            collapse: body.collapse.filter(|_| body.idempotent),
         };
         if keep(&facts) {
             chosen.push((sequence, at, header));

@@ -29,7 +29,9 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     };
     let what = what.target(args.target);
     // An operator waits for it.
-    let config = Config::new(&args.directory).with(|config| config.compact_bytes_per_second = None);
+    let config = Config::new(&args.directory)
+        .with(|config| config.compact_bytes_per_second = None)
+        .with(|config| config.last_write_wins.clone_from(&args.collapse));
     let done = if args.apply {
         let store = HintStore::open(config)?;
         let done = store.compact(&what)?;
@@ -55,6 +57,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
                 "after_bytes": one.after.get(),
                 "expired": one.expired,
                 "fenced": one.fenced,
+                "superseded": one.superseded,
                 "applied": args.apply,
             }),
         )?;

@@ -424,3 +424,42 @@ fn a_fence_takes_what_is_there_and_refuses_what_comes() {
     let wrong = run("truncate", &path, &["--fence"]);
     assert_eq!(wrong.code, 2);
 }
+
+#[test]
+fn compact_collapses_where_it_is_said_that_the_newest_wins() {
+    let folder = Folder::new("collapse");
+    let path = folder.join("store");
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    let of = Namespace::from_u128(3);
+    for version in 0..100 {
+        let key = [(version % 10) as u8];
+        let hint = Hint::new(
+            target(1),
+            SystemClock.wall(),
+            Duration::from_hours(1),
+            b"a write",
+        )
+        .namespace(of)
+        .collapse(&key, version);
+        store.append(hint, Durability::Os).unwrap();
+    }
+    store.close().unwrap();
+    let nothing = run("compact", &path, &["--apply"]);
+    assert_eq!((nothing.code, nothing.of_kind("compact").len()), (0, 0));
+    let args = ["--collapse", &of.to_string()];
+    assert_eq!(run("compact", &path, &args).code, 1);
+    let done = run("compact", &path, &[&args[..], &["--apply"]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(done.of_kind("compact")[0]["superseded"], 90);
+    let left = run("replay", &path, &["--to", "stdout"]).of_kind("hint");
+    let versions: Vec<&str> = left
+        .iter()
+        .map(|hint| hint["collapse_version"].as_str().unwrap())
+        .collect();
+    assert_eq!(versions.len(), 10);
+    assert!(
+        versions
+            .iter()
+            .all(|version| version.len() == 2 && version.starts_with('9'))
+    );
+}

@@ -84,9 +84,10 @@ impl<'a> Hint<'a> {
         self
     }
 
-    /// Of hints with the same key, target and namespace only the one of the greatest version matters. Kept
-    /// with the hint; no pass collapses them yet.
-    #[doc(hidden)]
+    /// Says which hints it has as rivals: of those with the same key (65,535 bytes at most), target and namespace
+    /// only the one of the greatest version matters to the receiver. Where the namespace is among
+    /// [`crate::Config::last_write_wins`], compaction drops the others, as superseded. Not for hints that are
+    /// [`Hint::not_idempotent`].
     #[must_use]
     pub fn collapse(mut self, key: &'a [u8], version: u64) -> Self {
         self.body.collapse = Some(Collapse { key, version });

@@ -8,12 +8,16 @@ use std::{
 };
 
 use hintstore_env::Storage;
-use hintstore_format::{SegmentId, StoreId, TargetId, UnixMillis, expiry::Policy};
+use hintstore_format::{
+    Namespace, SegmentId, StoreId, TargetId, UnixMillis, expiry::Policy, footer::NamespaceEntry,
+};
 use hintstore_reader::read_footer;
-use hintstore_sweep::{Candidate, Group, Rule, dead_hints, dead_hints_by_blocks, plan};
+use hintstore_sweep::{
+    Candidate, Group, HintFacts, Newest, Rule, dead_hints, dead_hints_by_blocks, plan, survey,
+};
 use hintstore_writer::{Bytes, SegmentEntry};
 
-use super::{Compact, Compacted, Compaction};
+use super::{Compact, Compacted, Compaction, swap::Swapped};
 use crate::{
     Result,
     expire::{Fences, Now, Verdict},
@@ -52,6 +56,10 @@ pub(crate) struct Choice<'a> {
     pub(crate) fences: &'a Fences,
     pub(crate) now: Now,
     pub(crate) rule: Rule,
+    /// Where the newest write wins.
+    pub(crate) last_write_wins: &'a [Namespace],
+    /// Takes the time that reading these bytes may take; false where it is to end.
+    pub(crate) pace: &'a dyn Fn(u64) -> bool,
 }
 
 impl Choice<'_> {
@@ -89,7 +97,9 @@ impl Choice<'_> {
         for chosen in self.choose(backlogs, &mut Known::default(), &mut planned) {
             let before = chosen.size().get();
             let after = Bytes::new(before.saturating_sub(chosen.group.gain));
-            planned.compacted.push(chosen.compacted(after, 0, 0));
+            planned
+                .compacted
+                .push(chosen.compacted(after, &Swapped::default()));
         }
         planned
     }
@@ -143,13 +153,14 @@ impl Choice<'_> {
     /// be; where that says little, by its blocks, but not before `look_at`. With when to look there again.
     fn dead(
         &self,
-        entry: &SegmentEntry,
+        entry: &Arc<SegmentEntry>,
         look_at: Option<UnixMillis>,
     ) -> Result<(u64, Option<UnixMillis>)> {
         let Some((closed, sealed)) = entry.closed().and_then(|of| Some((of, of.sealed?))) else {
             return Ok((0, None));
         };
-        let rules = !self.policy.gc_grace_now.is_empty() || self.fences.is_any();
+        let by_namespace = !self.policy.gc_grace_now.is_empty() || self.fences.is_any();
+        let rules = by_namespace || !self.last_write_wins.is_empty();
         if !rules && self.now.judge(sealed.deadlines.min) != Verdict::Dead {
             return Ok((0, None));
         }
@@ -157,16 +168,57 @@ impl Choice<'_> {
         let fence = |namespace| self.fences.before(namespace);
         let file = self.storage.open(&entry.name, false)?;
         let footer = read_footer(&*file, entry.id, sealed.footer_at..sealed.file_length)?;
-        let by_footer = footer.map_or(0, |footer| dead_hints(&footer, self.policy, fence, now));
+        let Some(footer) = footer else {
+            return Ok((0, None));
+        };
+        let by_footer = dead_hints(&footer, self.policy, fence, now);
         if by_footer * 2 >= closed.count || look_at.is_some_and(|at| now < at) {
             return Ok((by_footer, look_at));
         }
         let blocks = closed.blocks_at..closed.end;
-        let dead = dead_hints_by_blocks(file, entry.id, blocks, self.policy, fence, now)?;
+        let mut dead = dead_hints_by_blocks(file, entry.id, blocks, self.policy, fence, now)?;
+        let has_rivals = |of: &NamespaceEntry| {
+            let mut all = self.last_write_wins.iter();
+            all.any(|only| of.namespace.is_none_or(|of| of == *only))
+        };
+        if footer.namespaces.iter().any(has_rivals) {
+            // They may be the same hints.
+            dead = dead.max(self.superseded(entry)?);
+        }
         let left = sealed.deadlines.max.get().saturating_sub(now.get()) / LOOKS;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let next = now.saturating_add(left.max(LOOK_AFTER));
         Ok((by_footer.max(dead), Some(next)))
+    }
+}
+
+impl Choice<'_> {
+    /// How many hints of a segment are pointless beside newer ones in it: it is read twice.
+    fn superseded(&self, entry: &Arc<SegmentEntry>) -> Result<u64> {
+        let (mut newest, mut superseded) = (Newest::default(), 0);
+        let source = std::slice::from_ref(entry);
+        let rivals = |hint: &HintFacts<'_>| {
+            let is_one = self.last_write_wins.contains(&hint.namespace);
+            let policy = self.policy;
+            is_one.then(|| policy.deadline(hint.namespace, hint.created, hint.lifetime))
+        };
+        let note = |hint: &HintFacts<'_>| {
+            if let (Some(deadline), Some(of)) = (rivals(hint), hint.collapse) {
+                newest.note(hint.namespace, of, hint.created, deadline);
+            }
+        };
+        survey(self.storage, source, note, self.pace)?;
+        if newest.is_empty() {
+            return Ok(0);
+        }
+        let count = |hint: &HintFacts<'_>| {
+            if let (Some(deadline), Some(of)) = (rivals(hint), hint.collapse) {
+                let gone = newest.supersedes(hint.namespace, of, hint.created, deadline);
+                superseded += u64::from(gone);
+            }
+        };
+        survey(self.storage, source, count, self.pace)?;
+        Ok(superseded)
     }
 }
 
@@ -205,15 +257,16 @@ impl Chosen {
         self.entries.iter().map(|entry| entry.name.to_string())
     }
 
-    pub(super) fn compacted(&self, after: Bytes, expired: u64, fenced: u64) -> Compacted {
+    pub(super) fn compacted(&self, after: Bytes, swapped: &Swapped) -> Compacted {
         Compacted {
             target: self.target,
             files: self.names().collect(),
             reason: self.group.reason,
             before: self.size(),
             after,
-            expired,
-            fenced,
+            expired: swapped.expired,
+            fenced: swapped.fenced,
+            superseded: swapped.superseded,
         }
     }
 

@@ -79,6 +79,8 @@ pub struct Compacted {
     pub expired: u64,
     /// Hints that ended as fenced by it. None in a plan.
     pub fenced: u64,
+    /// Hints that ended as superseded by it: a newer one of the same key is delivered. None in a plan.
+    pub superseded: u64,
 }
 
 /// What a compaction did, or would do.

@@ -11,7 +11,7 @@ use hintstore_format::TargetId;
 use super::{
     Compact, Compaction,
     choose::{Choice, Chosen, Known},
-    swap::{Swap, Swapped},
+    swap::Swap,
 };
 use crate::{
     Error, Result,
@@ -104,7 +104,7 @@ impl Pass {
         // What one that runs rewrites is gone when it is done.
         let _not_now = self.running.lock();
         let targets = self.targets(what);
-        Ok(self.choice(what, |choice| choice.plan(backlogs(&targets))))
+        Ok(self.choice(what, &|_| true, |choice| choice.plan(backlogs(&targets))))
     }
 
     /// Drops what is dead as a whole, then rewrites what is worth it.
@@ -124,8 +124,9 @@ impl Pass {
         self.sweep.sweep()?;
         let mut done = Compaction::default();
         let targets = self.targets(what);
+        let pace = |bytes| self.pace(bytes, started);
         let choose = |choice: Choice<'_>| choice.choose(backlogs(&targets), &mut known, &mut done);
-        let mut next: VecDeque<Chosen> = self.choice(what, choose).into();
+        let mut next: VecDeque<Chosen> = self.choice(what, &pace, choose).into();
         while let Some(chosen) = next.pop_front() {
             if self.is_cancelled(started) {
                 done.is_cancelled = true;
@@ -150,13 +151,8 @@ impl Pass {
                         after = %swapped.after,
                         "compacted"
                     );
-                    let Swapped {
-                        after,
-                        expired,
-                        fenced,
-                    } = swapped;
                     done.compacted
-                        .push(chosen.compacted(after, expired, fenced));
+                        .push(chosen.compacted(swapped.after, &swapped));
                     // What was replaced goes now; the next group must not find it there.
                     self.checkpoints.checkpoint()?;
                 }
@@ -190,13 +186,21 @@ impl Pass {
     }
 
     /// Has segments chosen by the settings and the time of now.
-    fn choice<R>(&self, what: &Compact, choose: impl FnOnce(Choice<'_>) -> R) -> R {
+    fn choice<R>(
+        &self,
+        what: &Compact,
+        pace: &dyn Fn(u64) -> bool,
+        choose: impl FnOnce(Choice<'_>) -> R,
+    ) -> R {
+        let config = Arc::clone(&*self.env.config());
         choose(Choice {
             storage: &*self.env.storage,
             policy: &self.env.policy.get(),
             fences: &self.fences,
             now: self.env.now(),
-            rule: what.rule(self.env.config().segment_bytes),
+            rule: what.rule(config.segment_bytes),
+            last_write_wins: &config.last_write_wins,
+            pace,
         })
     }
 

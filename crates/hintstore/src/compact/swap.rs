@@ -8,12 +8,17 @@
 use std::sync::Arc;
 
 use hintstore_env::Result;
-use hintstore_format::journal::{Discard, End, Range};
-use hintstore_sweep::{HintFacts, Rewritten, rewrite};
+use hintstore_format::{
+    Namespace, Sequence, UnixMillis,
+    expiry::Policy,
+    frame::Collapse,
+    journal::{Discard, End, Range},
+};
+use hintstore_sweep::{HintFacts, Newest, Rewritten, rewrite, survey};
 use hintstore_writer::{Bytes, Copied, SegmentCopy, SegmentEntry};
 
 use crate::{
-    expire::{Fences, Verdict},
+    expire::{Fences, Now, Verdict},
     store_env::StoreEnv,
     target::{Progress, Ranges, Target},
 };
@@ -33,6 +38,32 @@ pub(super) struct Swapped {
     pub(super) after: Bytes,
     pub(super) expired: u64,
     pub(super) fenced: u64,
+    pub(super) superseded: u64,
+}
+
+/// What hints are judged by: as it was when the rewriting began.
+struct Judge<'a> {
+    fences: &'a Fences,
+    policy: Arc<Policy>,
+    now: Now,
+    pending: Ranges,
+    /// Hints up to here were handed out: these end in no other way than by their answer, or by time.
+    frontier: Sequence,
+    discards: Vec<Discard>,
+    /// Where the newest write wins.
+    last_write_wins: Vec<Namespace>,
+    newest: Newest,
+}
+
+/// What is to become of a hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It has ended.
+    Over,
+    Expired,
+    Fenced,
+    Superseded,
+    Kept,
 }
 
 /// What was decided over the hints.
@@ -41,44 +72,116 @@ struct Sorted {
     kept: Ranges,
     expired: Ranges,
     fenced: Ranges,
+    superseded: Ranges,
 }
 
 const CHANGED: &str = "its hints changed while it was rewritten";
+const STOPPED: &str = "stopped";
+const DAMAGED: &str = "it is damaged or gone: delivery deals with it";
+
+impl Judge<'_> {
+    /// What becomes of a hint by itself.
+    fn alone(&self, hint: &HintFacts<'_>) -> Fate {
+        let (sequence, namespace, created) = (hint.sequence, hint.namespace, hint.created);
+        let covers = |discard: &Discard| discard.covers(sequence, namespace, created);
+        if !self.pending.contains(sequence) || self.discards.iter().any(covers) {
+            Fate::Over
+        } else if self.fences.covers(namespace, created) {
+            Fate::Fenced
+        } else if self.now.judge(self.deadline(hint)) == Verdict::Dead {
+            Fate::Expired
+        } else {
+            Fate::Kept
+        }
+    }
+
+    fn deadline(&self, hint: &HintFacts<'_>) -> UnixMillis {
+        self.policy
+            .deadline(hint.namespace, hint.created, hint.lifetime)
+    }
+
+    /// Its rivals, where it may have any: it was not handed out.
+    fn rivals<'h>(&self, hint: &HintFacts<'h>) -> Option<Collapse<'h>> {
+        let is_open = hint.sequence > self.frontier;
+        let may = is_open && self.last_write_wins.contains(&hint.namespace);
+        hint.collapse.filter(|_| may)
+    }
+
+    /// Notes a hint that may make others pointless.
+    fn note(&mut self, hint: &HintFacts<'_>) {
+        if let Some(rivals) = self.rivals(hint)
+            && self.alone(hint) == Fate::Kept
+        {
+            let deadline = self.deadline(hint);
+            self.newest
+                .note(hint.namespace, rivals, hint.created, deadline);
+        }
+    }
+
+    fn fate(&self, hint: &HintFacts<'_>) -> Fate {
+        let fate = self.alone(hint);
+        let is_pointless = |rivals| {
+            let deadline = self.deadline(hint);
+            self.newest
+                .supersedes(hint.namespace, rivals, hint.created, deadline)
+        };
+        match fate {
+            Fate::Kept if self.rivals(hint).is_some_and(is_pointless) => Fate::Superseded,
+            fate => fate,
+        }
+    }
+}
+
+impl Sorted {
+    fn add(&mut self, sequence: Sequence, fate: Fate) {
+        match fate {
+            Fate::Over => {}
+            Fate::Expired => self.expired.add(sequence),
+            Fate::Fenced => self.fenced.add(sequence),
+            Fate::Superseded => self.superseded.add(sequence),
+            Fate::Kept => self.kept.add(sequence),
+        }
+    }
+}
 
 impl Swap<'_> {
     /// Rewrites; says why not, where that is no failure.
     pub(super) fn run(
         &self,
-        pace: impl FnMut(u64) -> bool,
+        mut pace: impl FnMut(u64) -> bool,
     ) -> Result<std::result::Result<Swapped, &'static str>> {
-        let backlog = &self.target.backlog;
-        let progress = backlog.progress.lock();
-        if !self.are_listed() {
+        let Some(mut judge) = self.judge() else {
             return Ok(Err(CHANGED));
+        };
+        let storage = &*self.env.storage;
+        if !judge.last_write_wins.is_empty() {
+            match survey(storage, self.entries, |hint| judge.note(hint), &mut pace)? {
+                Rewritten::Whole => {}
+                Rewritten::Stopped => return Ok(Err(STOPPED)),
+                _ => return Ok(Err(DAMAGED)),
+            }
         }
-        let pending = self.pending(&progress);
-        let discards = progress.exceptional.discards.clone();
-        drop(progress);
         let (id, usage) = (self.target.id, self.target.writer.usage());
         let mut copy = self.env.writer.rewrite(id, usage, self.entries)?;
         let mut sorted = Sorted::default();
-        let keep = |hint: &HintFacts| self.sort(hint, &pending, &discards, &mut sorted);
-        let copied = match rewrite(&*self.env.storage, self.entries, &mut copy, keep, pace) {
+        let keep = |hint: &HintFacts<'_>| {
+            let fate = judge.fate(hint);
+            sorted.add(hint.sequence, fate);
+            fate == Fate::Kept
+        };
+        let copied = match rewrite(storage, self.entries, &mut copy, keep, pace) {
             Ok(Rewritten::Whole) => finish(copy)?,
-            Ok(Rewritten::Stopped) => {
+            Ok(ended) => {
                 copy.give_up();
-                return Ok(Err("stopped"));
-            }
-            Ok(_) => {
-                copy.give_up();
-                return Ok(Err("it is damaged or gone: delivery deals with it"));
+                let is_stopped = ended == Rewritten::Stopped;
+                return Ok(Err(if is_stopped { STOPPED } else { DAMAGED }));
             }
             Err(error) => {
                 copy.give_up();
                 return Err(error);
             }
         };
-        match self.exchange(&sorted, copied, &discards) {
+        match self.exchange(&sorted, copied, &judge.discards) {
             Ok(swapped) => Ok(Ok(swapped)),
             Err(copied) => {
                 if let Some(copied) = copied {
@@ -87,6 +190,24 @@ impl Swap<'_> {
                 Ok(Err(CHANGED))
             }
         }
+    }
+
+    /// What to judge by; nothing where the segments are not there any more.
+    fn judge(&self) -> Option<Judge<'_>> {
+        let progress = self.target.backlog.progress.lock();
+        if !self.are_listed() {
+            return None;
+        }
+        Some(Judge {
+            fences: self.fences,
+            policy: Arc::clone(&*self.env.policy.get()),
+            now: self.env.now(),
+            pending: self.pending(&progress),
+            frontier: progress.frontier,
+            discards: progress.exceptional.discards.clone(),
+            last_write_wins: self.env.config().last_write_wins.clone(),
+            newest: Newest::default(),
+        })
     }
 
     fn are_listed(&self) -> bool {
@@ -112,33 +233,6 @@ impl Swap<'_> {
         pending
     }
 
-    /// Whether a hint is kept.
-    fn sort(
-        &self,
-        hint: &HintFacts,
-        pending: &Ranges,
-        discards: &[Discard],
-        sorted: &mut Sorted,
-    ) -> bool {
-        let (sequence, namespace, created) = (hint.sequence, hint.namespace, hint.created);
-        let covers = |discard: &Discard| discard.covers(sequence, namespace, created);
-        if !pending.contains(sequence) || discards.iter().any(covers) {
-            return false;
-        }
-        let policy = self.env.policy.get();
-        let deadline = policy.deadline(namespace, created, hint.lifetime);
-        if self.fences.covers(namespace, created) {
-            sorted.fenced.add(sequence);
-            false
-        } else if self.env.now().judge(deadline) == Verdict::Dead {
-            sorted.expired.add(sequence);
-            false
-        } else {
-            sorted.kept.add(sequence);
-            true
-        }
-    }
-
     /// Puts the copy in the place of what it was made from, and books what ended; gives the copy back where
     /// that cannot be.
     fn exchange(
@@ -153,21 +247,28 @@ impl Swap<'_> {
         let pending = self.pending(&progress);
         let still = |ranges: &Ranges| ranges.and(&pending);
         let (expired, fenced) = (still(&sorted.expired), still(&sorted.fenced));
+        let superseded = &sorted.superseded;
         let kept = still(&sorted.kept).count();
         let known: u64 = self
             .entries
             .iter()
             .map(|entry| progress.pending_in(entry))
             .sum();
-        // A truncation came in between, or something that was not seen.
+        // A truncation came in between, or something that was not seen; or what was to go as superseded was
+        // handed out.
         let is_changed = !self.are_listed()
             || progress.exceptional.discards != discards
-            || known != kept + expired.count() + fenced.count();
+            || superseded
+                .ranges()
+                .first()
+                .is_some_and(|range| range.first <= progress.frontier)
+            || known != kept + expired.count() + fenced.count() + superseded.count();
         if is_changed {
             return Err(copied);
         }
         progress.end_unread(segments, &expired, End::Expired);
         progress.end_unread(segments, &fenced, End::Fenced);
+        progress.end_unread(segments, superseded, End::Superseded);
         let ids: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();
         for entry in self.entries {
             progress.ended_in.remove(&entry.id);
@@ -189,6 +290,7 @@ impl Swap<'_> {
             after,
             expired: expired.count(),
             fenced: fenced.count(),
+            superseded: superseded.count(),
         })
     }
 }

@@ -155,7 +155,7 @@ pub(super) const KEYS: &[Key] = keys! {
 };
 
 impl Config {
-    /// All settings except the directory and `gc_grace_now`.
+    /// All settings except the directory, `gc_grace_now` and `last_write_wins`.
     pub fn settings(&self) -> impl Iterator<Item = Setting> + '_ {
         KEYS.iter().map(|key| Setting {
             name: key.name,

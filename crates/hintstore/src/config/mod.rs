@@ -72,6 +72,9 @@ pub struct Config {
     /// `gc_grace` as it is now, of namespaces where it is known: a hint lives for the least of this and
     /// what it says itself.
     pub gc_grace_now: Vec<(Namespace, Duration)>,
+    /// Namespaces whose receivers keep the write of the greatest version: of hints with the same
+    /// [`crate::Hint::collapse`] key, compaction keeps the newest.
+    pub last_write_wins: Vec<Namespace>,
     /// Hints that are dead already are taken all the same: for imports, which somebody may want to
     /// judge at another time.
     pub take_expired: bool,
@@ -131,6 +134,7 @@ impl Config {
             hint_window: Some(Duration::from_hours(3)),
             max_lifetime: None,
             gc_grace_now: Vec::new(),
+            last_write_wins: Vec::new(),
             take_expired: false,
             checkpoint_interval: Duration::from_secs(1),
             page_bytes: Bytes::kib(512),

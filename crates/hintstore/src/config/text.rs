@@ -15,6 +15,7 @@ use super::{
 /// Settings that are not in the table of keys.
 const DIRECTORY: &str = "directory";
 const GC_GRACE_NOW: &str = "gc_grace_now";
+const LAST_WRITE_WINS: &str = "last_write_wins";
 
 impl Config {
     /// Reads settings. `directory` must be there; what else is not keeps its default.
@@ -68,6 +69,10 @@ impl Config {
                 self.take_gc_grace(namespaces)?;
                 continue;
             }
+            if name == LAST_WRITE_WINS {
+                self.take_last_write_wins(value)?;
+                continue;
+            }
             let known = KEYS.iter().find(|key| key.name == name);
             match (known, value) {
                 (Some(key), value) => {
@@ -77,6 +82,16 @@ impl Config {
                 (None, _) => return Err(unknown(&name)),
             }
         }
+        Ok(())
+    }
+
+    fn take_last_write_wins(&mut self, value: &Value) -> Result<(), ConfigError> {
+        let text = "expected a list of UUIDs of namespaces, as strings";
+        let wrong = || ConfigError::new(LAST_WRITE_WINS, text);
+        let id = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+        let list = value.as_array().ok_or_else(wrong)?.iter();
+        let namespaces: Option<Vec<Namespace>> = list.map(id).collect();
+        self.last_write_wins = namespaces.ok_or_else(wrong)?;
         Ok(())
     }
 
@@ -147,6 +162,12 @@ impl Serialize for Config {
         let graces = self.gc_grace_now.iter();
         let graces = graces.map(|(id, grace)| (id.to_string(), grace.give()));
         table.insert(GC_GRACE_NOW.to_owned(), Value::Table(graces.collect()));
+        let namespaces = self.last_write_wins.iter();
+        let namespaces = namespaces.map(|of| Value::String(of.to_string()));
+        table.insert(
+            LAST_WRITE_WINS.to_owned(),
+            Value::Array(namespaces.collect()),
+        );
         table.serialize(serializer)
     }
 }
@@ -155,7 +176,7 @@ fn unknown(name: &str) -> ConfigError {
     let others = KEYS
         .iter()
         .map(|key| key.name)
-        .chain([DIRECTORY, GC_GRACE_NOW]);
+        .chain([DIRECTORY, GC_GRACE_NOW, LAST_WRITE_WINS]);
     let near = |other: &&str| strsim::normalized_damerau_levenshtein(name, other);
     let nearest = others.max_by(|a, b| near(a).total_cmp(&near(b)));
     let text = match nearest {
@@ -329,6 +350,8 @@ mod tests {
             ("map = 'yes'", "true or false"),
             ("in_flight_max = -1", "not below zero"),
             ("[gc_grace_now]\nusers = '3h'", "UUID"),
+            ("last_write_wins = 'users'", "list of UUIDs"),
+            ("last_write_wins = ['users']", "list of UUIDs"),
             ("[disk]\ntotal = '1GiB'\ntarget = '2GiB'", "more than all"),
             ("= nonsense", "(all)"),
         ] {
@@ -348,6 +371,7 @@ mod tests {
             max_lifetime = '5days'
             map = false
             sync_threads = 2
+            last_write_wins = ['00000000-0000-0000-0000-000000000007']
             disk = { total = '20GiB', free_floor = '1GB' }
             [gc_grace_now]
             00000000-0000-0000-0000-000000000007 = '1h'
@@ -361,6 +385,7 @@ mod tests {
         let namespace = Namespace::from_u128(7);
         let hour = Duration::from_hours(1);
         assert_eq!(config.gc_grace_now, [(namespace, hour)]);
+        assert_eq!(config.last_write_wins, [namespace]);
         let written = Value::try_from(&config).unwrap();
         assert_eq!(written.try_into::<Config>().unwrap(), config);
     }

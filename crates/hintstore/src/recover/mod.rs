@@ -372,6 +372,8 @@ pub(crate) fn plan_compact(
         fences: &fences,
         now: Now::of(clock.wall()),
         rule: what.rule(config.segment_bytes),
+        last_write_wins: &config.last_write_wins,
+        pace: &|_| true,
     };
     let of = |id: &TargetId| what.target.is_none_or(|only| only == *id);
     let targets = books.targets.iter().filter(|(id, _)| of(id));

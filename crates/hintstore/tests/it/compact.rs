@@ -1,8 +1,8 @@
 //! Compaction: space comes back, and nothing else changes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use hintstore::{Answer, Bytes, Compact, CompactReason, Durability, End, Sequence, Truncate};
+use hintstore::{Answer, Bytes, Compact, CompactReason, Durability, End, Hint, Sequence, Truncate};
 use hintstore_env::{Boot, Clock as _, Next, Runner as _, Step, Storage as _, Waker};
 use hintstore_sim::{Crash, Random};
 
@@ -353,4 +353,119 @@ fn the_power_may_go_at_any_step_of_a_compaction() {
         }
         at += 1;
     }
+}
+
+/// A write to a receiver that keeps the greatest version of each key; `None` deletes.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    key: u8,
+    version: u64,
+    value: Option<u8>,
+    lives: Duration,
+    is_counted: bool,
+}
+
+/// Appends writes of a seed, and gives them.
+fn writes(world: &mut World, seed: u64) -> Vec<Write> {
+    let mut random = Random::new(seed);
+    let mut all = Vec::new();
+    for _ in 0..400 {
+        let write = Write {
+            key: random.below(12) as u8,
+            // Not in the order in which they come.
+            version: 1 + random.below(500),
+            value: (!random.one_in(3)).then_some(random.below(200) as u8),
+            lives: [LONG, LONG, 20 * SECOND, 40 * SECOND][random.below(4) as usize],
+            is_counted: random.one_in(20),
+        };
+        let mut payload = vec![write.key, write.value.unwrap_or(255)];
+        payload.resize(700, 7);
+        let (created, key) = (world.clock.wall(), [write.key]);
+        let hint = Hint::new(target(0), created, write.lives, &payload)
+            .namespace(namespace(0))
+            .collapse(&key, write.version);
+        let hint = if write.is_counted {
+            hint.not_idempotent()
+        } else {
+            hint
+        };
+        world.store().append(hint, Durability::Durable).unwrap();
+        world.runner.advance(Duration::from_millis(20));
+        all.push(write);
+    }
+    all
+}
+
+type State = BTreeMap<u8, (u64, u8)>;
+
+/// What the receiver ends with, and how often it was counted.
+fn receive(world: &mut World) -> (State, u64) {
+    let (mut state, mut counted) = (State::new(), 0);
+    while let Ok(Some(page)) = world.store().target(target(0)).page() {
+        for hint in page.hints() {
+            counted += u64::from(!hint.body.idempotent);
+            let (key, value) = (hint.body.payload[0], hint.body.payload[1]);
+            let version = hint.body.collapse.unwrap().version;
+            let known = state.entry(key).or_insert((0, 0));
+            if version > known.0 {
+                *known = (version, value);
+            }
+        }
+        world
+            .store()
+            .acknowledge(page, &Answer::delivered())
+            .unwrap();
+    }
+    (state, counted)
+}
+
+// P8
+#[test]
+fn newest_wins_changes_nothing_for_a_receiver_that_keeps_the_newest() {
+    let mut superseded = 0;
+    for seed in 0..12 {
+        let mut states = Vec::new();
+        for collapse in [false, true] {
+            let mut world = World::opened(config().with(|config| {
+                if collapse {
+                    config.last_write_wins = vec![namespace(0)];
+                }
+            }));
+            let all = writes(&mut world, seed);
+            // Some of it is delivered, and a page is out all the while.
+            let page = world.store().target(target(0)).page().unwrap();
+            let held: Vec<_> = page
+                .iter()
+                .flat_map(|page| page.hints())
+                .map(|hint| hint.key.sequence)
+                .collect();
+            world
+                .runner
+                .advance(Duration::from_secs(3 + 10 * (seed % 4)));
+            let done = world.store().compact(&Compact::everything()).unwrap();
+            assert!(done.skipped.is_empty(), "{done:?}");
+            let gone: u64 = done.compacted.iter().map(|of| of.superseded).sum();
+            assert_eq!(gone > 0, collapse, "seed {seed}");
+            superseded += gone;
+            // What is out comes again, all of it that lives.
+            drop(page);
+            assert!(!held.is_empty());
+            let before = world.store().ledger();
+            assert_eq!(
+                (before.accepted, before.ended(End::Superseded)),
+                (400, gone)
+            );
+            if seed % 2 == 0 {
+                world.crash(Crash::Power { seed });
+                world.open().unwrap();
+            }
+            let (state, counted) = receive(&mut world);
+            let books = world.store().ledger();
+            assert_eq!((books.accepted, books.pending()), (400, 0));
+            assert!(counted <= all.iter().filter(|write| write.is_counted).count() as u64);
+            states.push((state, counted));
+        }
+        assert_eq!(states[0], states[1], "seed {seed}");
+    }
+    assert!(superseded > 1000, "{superseded}");
 }

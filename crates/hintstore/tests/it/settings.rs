@@ -26,7 +26,7 @@ fn every_setting_is_documented_with_its_default() {
         assert_eq!(row[3], if setting.is_live { "yes" } else { "no" }, "{name}");
         assert!(row[4].len() > 20, "{name} is not argued");
     }
-    let extra = ["`directory`", "`gc_grace_now`"].len();
+    let extra = ["`directory`", "`gc_grace_now`", "`last_write_wins`"].len();
     assert_eq!(rows.len(), Config::new("/x").settings().count() + extra);
 }
 
