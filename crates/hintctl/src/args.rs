@@ -1,9 +1,9 @@
 //! What was typed.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
-use hintstore::{Namespace, Sequence, TargetId, UnixMillis};
+use hintstore::{Namespace, Sequence, SyncPoint, TargetId, UnixMillis};
 use hintstore_cassandra::Codec;
 
 /// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
@@ -96,6 +96,17 @@ Examples:
 
 Order, keys and payloads of the hints stay as they are. A node that runs compacts by itself.")]
     Compact(Compact),
+    /// A token for all hints that a store has now, and whether they were delivered: repairs begin with it
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  hintctl sync-point create STORE > point
+  hintctl sync-point wait STORE \"$(cat point)\" --within 10m && nodetool repair
+
+Works on a live store, by its files: hints that a node has in memory only are not among them."
+    )]
+    SyncPoint(SyncPointCommand),
     /// Discard hints: plans, and acts only with --apply
     #[command(after_help = "\
 Examples:
@@ -263,6 +274,29 @@ pub(crate) struct Compact {
     /// Do it: without this nothing is changed
     #[arg(long)]
     pub(crate) apply: bool,
+}
+
+/// What to do with a sync point.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SyncPointCommand {
+    /// Print a token for all that there is now
+    Create {
+        /// The directory of a native store
+        directory: PathBuf,
+        /// Only hints for this target. Can be given several times
+        #[arg(long, value_name = "UUID")]
+        target: Vec<TargetId>,
+    },
+    /// Wait until all that a token names was delivered, as the store's checkpoints say
+    Wait {
+        /// The directory of a native store
+        directory: PathBuf,
+        /// The token
+        token: SyncPoint,
+        /// No longer than this; 0s only looks
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
+        within: Duration,
+    },
 }
 
 /// How a verb changes what is there.
@@ -499,6 +533,11 @@ pub(crate) fn namespace_word(namespace: Namespace) -> String {
     } else {
         namespace.to_string()
     }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text);
+    parsed.map_err(|error| format!("expected a time with its unit, such as 10m or 1h30m: {error}"))
 }
 
 fn sequence(text: &str) -> Result<Sequence, std::num::ParseIntError> {

@@ -275,13 +275,6 @@ pub enum Record {
     },
     /// Hints are gone that nobody delivered.
     Loss(Loss),
-    /// A point that a caller waits for.
-    SyncPoint {
-        /// Its token.
-        id: [u8; 16],
-        /// Up to where each target is to be delivered.
-        positions: Vec<(TargetId, Sequence)>,
-    },
 }
 
 /// Hints that are gone and that nobody delivered: what a repair has to make good.
@@ -344,7 +337,6 @@ impl Record {
             Self::Discard(_) => 7,
             Self::ClockConfirmed { .. } => 8,
             Self::Loss(_) => 9,
-            Self::SyncPoint { .. } => 10,
         }
     }
 
@@ -352,7 +344,7 @@ impl Record {
     /// deliver dead hints or lose the position.
     fn flags(&self) -> u16 {
         match self {
-            Self::Windows { .. } | Self::Loss(_) | Self::SyncPoint { .. } => 0,
+            Self::Windows { .. } | Self::Loss(_) => 0,
             _ => FLAG_REFUSE_UNKNOWN,
         }
     }
@@ -441,12 +433,6 @@ impl Record {
                     .u64(loss.range.last.get());
                 out.u64(loss.count).u8(loss.end as u8).i64(loss.at.get());
             }
-            Self::SyncPoint { id, positions } => {
-                out.bytes(id).u32(positions.len() as u32);
-                for (target, sequence) in positions {
-                    out.bytes(target.as_bytes()).u64(sequence.get());
-                }
-            }
         }
     }
 
@@ -515,15 +501,6 @@ impl Record {
                 end: decode_end(&mut from)?,
                 at: UnixMillis::new(from.i64()?),
             }),
-            10 => {
-                let id = from.id()?;
-                let mut positions = Vec::with_capacity(from.count("positions", 24)?);
-                while positions.len() < positions.capacity() && from.left() >= 24 {
-                    let target = TargetId::from_bytes(from.id()?);
-                    positions.push((target, Sequence::new(from.u64()?)));
-                }
-                Self::SyncPoint { id, positions }
-            }
             _ => return Ok(None),
         };
         Ok(Some(record))
@@ -800,10 +777,6 @@ mod tests {
                 end: End::Lost,
                 at: UnixMillis::new(6),
             }),
-            Record::SyncPoint {
-                id: [1; 16],
-                positions: vec![(target, Sequence::new(4))],
-            },
         ]
     }
 

@@ -125,6 +125,11 @@ impl Segments {
         self.list.lock().first().map(|entry| entry.first)
     }
 
+    /// The last sequence that can be read of any of them now.
+    pub fn last(&self) -> Option<Sequence> {
+        self.list.lock().iter().map(|entry| entry.last()).max()
+    }
+
     /// Segments that may hold sequences from `first` to `last`, in order: there may be thousands of
     /// others.
     pub fn within(&self, first: Sequence, last: Sequence) -> Vec<Arc<SegmentEntry>> {
@@ -134,6 +139,12 @@ impl Segments {
             .filter(|entry| entry.last() >= first)
             .cloned()
             .collect()
+    }
+
+    /// The first segment that this is true for.
+    pub fn find(&self, is_it: impl Fn(&SegmentEntry) -> bool) -> Option<Arc<SegmentEntry>> {
+        let list = self.list.lock();
+        list.iter().find(|entry| is_it(entry)).cloned()
     }
 
     /// The first segment that has hints behind `sequence`.

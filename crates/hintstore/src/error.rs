@@ -64,7 +64,7 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// The page is of another store, or of an earlier opening of this one.
+    /// The page is of another store, or of an earlier opening of this one; or the sync point is of another store.
     OtherStore,
     /// Another call closes the store right now, and will say how that went.
     Closing,

@@ -68,6 +68,7 @@ mod recover;
 mod space;
 mod store;
 mod store_env;
+mod sync_point;
 mod target;
 mod upkeep;
 
@@ -98,3 +99,4 @@ pub use discard::{Discarded, Truncate};
 pub use handle::{Order, TargetHandle};
 pub use space::{Caps, DiskConfig};
 pub use store::{HintStore, Shutdown, WeakHintStore};
+pub use sync_point::{ParseSyncPointError, SyncPoint, SyncState};

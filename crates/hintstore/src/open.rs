@@ -20,6 +20,7 @@ use crate::{
     space::{CloseFiles, Descriptors, Space},
     store::{Closing, Store},
     store_env::StoreEnv,
+    sync_point::SyncPoints,
     target::Targets,
     upkeep::{AdmissionUpkeep, Upkeep},
 };
@@ -126,6 +127,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         pager: Arc::new(Pager::new(&env, &fences, &check_queue, &defer)),
         answers: Arc::new(Answers::new(&env, DeadLetters::new(&env, &space))),
         pages_out: Arc::default(),
+        sync_points: SyncPoints::new(&env, &targets),
         discarder: Discarder::new(&env, &targets, &journal, &checkpoints, &whole),
         upkeep: Arc::new(Upkeep::new(
             &env,

@@ -25,6 +25,7 @@ use crate::{
     open::open,
     space::{Descriptors, Space},
     store_env::StoreEnv,
+    sync_point::{SyncPoint, SyncPoints, SyncState},
     target::{Target, Targets},
     upkeep::{AdmissionUpkeep, Upkeep},
 };
@@ -46,6 +47,7 @@ pub(crate) struct Store {
     pub(crate) whole: Arc<WholeSegments>,
     pub(crate) sweep: Arc<Sweep>,
     pub(crate) compaction: Arc<Pass>,
+    pub(crate) sync_points: SyncPoints,
     pub(crate) discarder: Discarder,
     pub(crate) space: Arc<Space>,
     pub(crate) admission_upkeep: Arc<AdmissionUpkeep>,
@@ -438,6 +440,60 @@ impl HintStore {
     /// that moment stays as it was. Does not block.
     pub fn cancel_compaction(&self) {
         self.store.compaction.cancel();
+    }
+
+    /// A token for everything that these targets were given so far, or all targets: a repair that begins with it
+    /// and waits for it finds no hint still on its way. Targets that are down are waited for as well; those
+    /// that never had a hint have nothing to wait for.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use hintstore::{SyncPoint, SyncState};
+    /// # fn example(store: &hintstore::HintStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// let token = store.sync_point(None)?.to_string();
+    /// // Perhaps in another process, after a restart.
+    /// let point: SyncPoint = token.parse()?;
+    /// match store.wait_sync_point(&point, Duration::from_secs(60))? {
+    ///     SyncState::Reached => {}
+    ///     SyncState::ReachedWithLoss { targets, .. } => println!("repair {targets:?}"),
+    ///     other => println!("not yet: {other:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`] where hints in memory could not be made durable.
+    ///
+    /// # Blocking
+    /// On an fdatasync of each target that has hints in memory or in the kernel.
+    pub fn sync_point(&self, targets: Option<&[TargetId]>) -> Result<SyncPoint> {
+        self.store.sync_points.make(targets)
+    }
+
+    /// How far a sync point has come.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`].
+    ///
+    /// # Blocking
+    /// While another thread holds the books of a target: it reads a page, makes a checkpoint durable, or moves
+    /// hints. On a slow disk that is as long as the disk takes.
+    pub fn sync_state(&self, point: &SyncPoint) -> Result<SyncState> {
+        self.store.sync_points.state(point)
+    }
+
+    /// Waits until a sync point is reached. Gives its state where that takes longer than `within`, or the store
+    /// is being closed. A caller that wants to give up earlier waits in short pieces: nothing is lost between
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`].
+    ///
+    /// # Blocking
+    /// For `within` at most, and as [`HintStore::sync_state`].
+    pub fn wait_sync_point(&self, point: &SyncPoint, within: Duration) -> Result<SyncState> {
+        self.store.sync_points.wait(point, within)
     }
 
     /// Says that the clock is right, after a step: hints that were held for it are judged again. Does not block.

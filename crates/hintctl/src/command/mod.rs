@@ -12,6 +12,7 @@ mod replay;
 mod rewrite;
 mod salvage;
 mod stat;
+mod sync_point;
 mod truncate;
 mod verify;
 
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Salvage(salvage) => salvage::run(&salvage, output),
         Command::Expire(expire) => expire::run(&expire, output),
         Command::Compact(compact) => compact::run(&compact, output),
+        Command::SyncPoint(command) => sync_point::run(&command, output),
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),
         Command::Replay(replay) => replay::run(&replay, output),

@@ -463,3 +463,44 @@ fn compact_collapses_where_it_is_said_that_the_newest_wins() {
             .all(|version| version.len() == 2 && version.starts_with('9'))
     );
 }
+
+#[test]
+fn a_sync_point_is_waited_for_by_files_alone() {
+    let folder = Folder::new("sync-point");
+    let path = made(&folder);
+    let created = run("sync-point", Path::new("create"), &[path.to_str().unwrap()]);
+    assert_eq!(created.code, 0, "{}", created.err);
+    let token = created.of_kind("sync_point")[0]["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let wait = |within: &str| {
+        let args = [path.to_str().unwrap(), &token, "--within", within];
+        run("sync-point", Path::new("wait"), &args)
+    };
+    let before = bytes_of(&path);
+    let waiting = wait("0s");
+    assert_eq!(waiting.code, 1, "{} {}", waiting.out, waiting.err);
+    assert_eq!(waiting.of_kind("summary")[0]["state"], "in_progress");
+    assert_eq!(bytes_of(&path), before, "it only reads");
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    for to in [1, 2] {
+        while let Some(page) = store.target(target(to)).page().unwrap() {
+            store.acknowledge(page, &Answer::delivered()).unwrap();
+        }
+    }
+    store.checkpoint().unwrap();
+    // Of what comes later it knows nothing.
+    append(&store, 1, 10);
+    let reached = wait("10s");
+    assert_eq!(reached.code, 0, "{} {}", reached.out, reached.err);
+    assert_eq!(reached.of_kind("summary")[0]["state"], "reached");
+    let token = token.replace('1', "2");
+    let wrong = run(
+        "sync-point",
+        Path::new("wait"),
+        &[path.to_str().unwrap(), &token],
+    );
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("checksum"), "{}", wrong.err);
+}

@@ -272,7 +272,7 @@ impl Swap<'_> {
         let ids: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();
         for entry in self.entries {
             progress.ended_in.remove(&entry.id);
-            progress.exceptional.leaving.push((entry.clone(), false));
+            progress.leave(entry, false);
         }
         let mut after = Bytes::new(0);
         let by = copied.map(|copied| SegmentEntry::copied(&copied));

@@ -79,7 +79,7 @@ impl WholeSegments {
         let damaged = progress.is_damaged(entry);
         if !progress.is_done(entry) {
             // There are living hints before it: the order of delivery goes on without it.
-            progress.exceptional.leaving.push((entry.clone(), damaged));
+            progress.leave(entry, damaged);
             segments.remove(entry.id);
         }
         self.env.activity.touch();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hintstore_env::sync::Mutex;
 use hintstore_format::Sequence;
-use hintstore_writer::Segments;
+use hintstore_writer::{SegmentEntry, Segments};
 
 use super::Progress;
 
@@ -21,10 +21,24 @@ pub(crate) struct Backlog {
 impl Backlog {
     /// The first of its stored hints that has not ended.
     pub(super) fn oldest_pending(&self) -> Option<Sequence> {
-        let progress = self.progress.lock();
+        self.oldest_by(&self.progress.lock())
+    }
+
+    /// What is in memory only is behind this.
+    pub(super) fn stored_to(&self, progress: &Progress) -> Sequence {
+        let listed = self.segments.last().unwrap_or_default();
+        listed.max(progress.frontier).max(progress.left_to)
+    }
+
+    /// The same, by books that are held already.
+    pub(super) fn oldest_by(&self, progress: &Progress) -> Option<Sequence> {
         let handed = progress.unended.ranges().first().map(|range| range.first);
         let behind = progress.frontier.plus(1);
-        let stored = self.segments.after(progress.frontier);
+        let is_pending = |entry: &SegmentEntry| {
+            let may = entry.closed().is_none() || progress.pending_in(entry) > 0;
+            may && entry.last() > progress.frontier
+        };
+        let stored = self.segments.find(is_pending);
         let stored = stored.map(|entry| entry.first.max(behind));
         handed.into_iter().chain(stored).min()
     }

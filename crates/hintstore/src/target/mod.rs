@@ -116,9 +116,25 @@ impl Target {
         let each = backlogs.iter().map(|backlog| backlog.oldest_pending());
         let stored = each.flatten().min();
         // In memory there may be more.
-        let first = self.backlog.progress.lock().frontier.plus(1);
+        let progress = self.backlog.progress.lock();
+        let first = self.backlog.stored_to(&progress).plus(1);
+        drop(progress);
         let first = first.max(Sequence::first_of(next.epoch()));
         stored.or_else(|| (first < next).then_some(first))
+    }
+
+    /// Whether a hint up to this one has not ended.
+    pub(crate) fn is_pending_to(&self, up_to: Sequence) -> bool {
+        let next = self.writer.next();
+        // Under these books none moves from one backlog to another.
+        let own = self.backlog.progress.lock();
+        let in_memory = self.backlog.stored_to(&own).plus(1);
+        let in_memory = in_memory.max(Sequence::first_of(next.epoch()));
+        let in_memory = (in_memory < next).then_some(in_memory);
+        let deferred = self.deferred();
+        let theirs = deferred.iter().filter_map(|child| child.oldest_pending());
+        let oldest = theirs.chain(self.backlog.oldest_by(&own)).chain(in_memory);
+        oldest.min().is_some_and(|oldest| oldest <= up_to)
     }
 
     /// The backlogs of its deferred segments. The list changes only under the progress of the target's

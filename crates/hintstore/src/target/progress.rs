@@ -30,6 +30,9 @@ pub(crate) struct Progress {
     pub(crate) again: Ranges,
     /// How hints ended since the store was made.
     pub(crate) ends: Ends,
+    /// Of closed segments up to here some left the list as a whole: behind the frontier and the segments that
+    /// are listed, nothing up to here is pending.
+    pub(super) left_to: Sequence,
     /// In segments up to here nothing is missing that is not booked.
     finished: Sequence,
     /// How many hints of each segment ended.
@@ -167,6 +170,12 @@ impl Progress {
             self.count_in(entry.id, count);
         }
         self.dirty = true;
+    }
+
+    /// A closed segment leaves the list, whatever is in it: its hints have ended, or are in another.
+    pub(crate) fn leave(&mut self, entry: &Arc<SegmentEntry>, damaged: bool) {
+        self.left_to = self.left_to.max(entry.last());
+        self.exceptional.leaving.push((entry.clone(), damaged));
     }
 
     /// Moves the count of ended hints along with hints that a failed sync moved. Comes before

@@ -361,6 +361,29 @@ fn a_fence_ends_what_is_before_it_and_survives_a_crash() {
     assert!(world.append(0, 50, Durability::Os));
 }
 
+// P6
+#[test]
+fn a_target_without_pending_hints_is_within_its_window() {
+    let mut config = small_config();
+    config.hint_window = Some(3 * HOUR);
+    config.compact_interval = None;
+    let mut world = World::opened(config);
+    // What lives comes first, and what is dead behind it goes as whole segments.
+    for _ in 0..12 {
+        world.append(0, 900, Durability::Durable);
+    }
+    for _ in 0..40 {
+        world.append_living(0, 900, Durability::Durable, Duration::from_secs(20));
+    }
+    world.runner.advance(2 * HOUR);
+    world.store().sweep().unwrap();
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    world.checkpoint();
+    assert_eq!(world.store().ledger().pending(), 0);
+    world.runner.advance(2 * HOUR);
+    assert_eq!(refusal(&world, 0), None);
+}
+
 #[test]
 fn a_fenced_segment_goes_unread_whether_the_sweep_or_the_fence_came_first() {
     for swept_before in [true, false] {

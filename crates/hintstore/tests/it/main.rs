@@ -23,5 +23,6 @@ mod observability;
 mod open;
 mod settings;
 mod sync_failure;
+mod sync_point;
 mod threads;
 mod trouble;

@@ -1,0 +1,178 @@
+//! `sync-point`: a token for all hints that a store has, and whether they were delivered. Reads files only.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use hintstore::raw::format::descriptor::Kind;
+use hintstore::{
+    Clock as _, Sequence, Storage as _, StoreId, SyncPoint, SyncState, SystemClock, TargetId,
+    inspect::{JournalView, read_journal},
+};
+use serde_json::json;
+
+use crate::{
+    args::SyncPointCommand,
+    exit::usage,
+    input::{FileKind, Input, NativeFile},
+    output::{Output, count},
+};
+
+/// The journal is read this often.
+const LOOK: Duration = Duration::from_millis(200);
+
+pub(crate) fn run(command: &SyncPointCommand, output: &mut Output) -> anyhow::Result<()> {
+    match command {
+        SyncPointCommand::Create { directory, target } => create(directory, target, output),
+        SyncPointCommand::Wait {
+            directory,
+            token,
+            within,
+        } => wait(directory, token, *within, output),
+    }
+}
+
+/// The store, and what it says of itself.
+fn open(directory: &Path, output: &mut Output) -> anyhow::Result<(Input, StoreId)> {
+    let input = Input::open(directory)?;
+    input.refuse_unfinished()?;
+    input.refuse_newer(output)?;
+    let own = input.store_file()?.and_then(Result::ok);
+    let own = own.filter(|_| input.is_store());
+    let Some(own) = own else {
+        return Err(usage(format!(
+            "{} is no native store: name the directory of one",
+            directory.display()
+        )));
+    };
+    Ok((input, own.store))
+}
+
+/// Sequences of each target that files hold: the first and the last.
+fn held(
+    input: &Input,
+    journal: &JournalView,
+) -> anyhow::Result<BTreeMap<TargetId, Vec<(Sequence, Sequence)>>> {
+    let mut held: BTreeMap<TargetId, Vec<_>> = BTreeMap::new();
+    for file in input.hints().filter(|file| file.what == FileKind::Native) {
+        let opened = match NativeFile::open(&input.storage, &file.name) {
+            Ok(opened) => opened,
+            // It was delivered since the directory was listed.
+            Err(_) if input.storage.info(&file.name).is_err() => continue,
+            Err(error) => return Err(error),
+        };
+        let summary = opened
+            .summary()?
+            .filter(|of| of.kind == Kind::Hints && of.count > 0);
+        let Some(summary) = summary.filter(|of| !journal.retired.contains(&of.segment)) else {
+            continue;
+        };
+        let range = (summary.first, summary.last);
+        held.entry(summary.target).or_default().push(range);
+    }
+    Ok(held)
+}
+
+fn create(directory: &Path, only: &[TargetId], output: &mut Output) -> anyhow::Result<()> {
+    let (input, store) = open(directory, output)?;
+    let journal = read_journal(&*input.storage)?;
+    let held = held(&input, &journal)?;
+    let known = journal.targets.iter().map(|view| view.target);
+    let mut targets: Vec<TargetId> = known.chain(held.keys().copied()).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    targets.retain(|target| only.is_empty() || only.contains(target));
+    let number = targets.len();
+    let positions = targets.into_iter().map(|target| {
+        let view = journal.target(target);
+        let stored = held.get(&target).into_iter().flatten();
+        let last = stored.map(|(_, last)| *last).max().unwrap_or_default();
+        let up_to = view.map_or(last, |view| view.up_to.max(last));
+        (
+            target,
+            up_to,
+            view.map(|view| view.ends).unwrap_or_default(),
+        )
+    });
+    let token = SyncPoint::of_positions(store, positions).to_string();
+    output.line("sync_point", json!({ "token": token, "targets": number }))?;
+    output.sum("targets", number);
+    output.remark(&format!(
+        "a token for {}; hints that a running node has in memory are not among them",
+        count(number as u64, "target")
+    ));
+    output.text(&token)
+}
+
+fn wait(
+    directory: &Path,
+    token: &SyncPoint,
+    within: Duration,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let (_, store) = open(directory, output)?;
+    if token.store() != store {
+        return Err(usage(format!(
+            "the token is of store {}, and {} is {store}",
+            token.store(),
+            directory.display()
+        )));
+    }
+    let begun = SystemClock.boot();
+    let state = loop {
+        let state = state(directory, token)?;
+        let left = within.saturating_sub(SystemClock.boot().since(begun));
+        if state.is_over() || left.is_zero() {
+            break state;
+        }
+        std::thread::park_timeout(LOOK.min(left));
+    };
+    let (word, targets, lost) = match &state {
+        SyncState::Reached => ("reached", [].as_slice(), 0),
+        SyncState::ReachedWithLoss {
+            lost_at_most,
+            targets,
+        } => ("reached_with_loss", targets.as_slice(), *lost_at_most),
+        SyncState::InProgress { targets } => ("in_progress", targets.as_slice(), 0),
+        _ => ("unknown", [].as_slice(), 0),
+    };
+    let names: Vec<String> = targets.iter().map(TargetId::to_string).collect();
+    output.line(
+        "sync_point",
+        json!({ "state": word, "targets": names, "lost_at_most": lost }),
+    )?;
+    output.sum("state", word);
+    output.sum("lost_at_most", lost);
+    if word == "reached" {
+        return output.text("reached: all of it was delivered");
+    }
+    output.problem();
+    let names = names.join(", ");
+    match state {
+        SyncState::ReachedWithLoss { .. } => output.text(&format!(
+            "reached, and at most {} ended undelivered: repair {names} in full",
+            count(lost, "hint")
+        )),
+        _ => output.text(&format!("not reached: hints for {names} wait for delivery")),
+    }
+}
+
+/// How far it has come by the last checkpoints.
+fn state(directory: &Path, token: &SyncPoint) -> anyhow::Result<SyncState> {
+    let input = Input::open(directory)?;
+    let journal = read_journal(&*input.storage)?;
+    let held = held(&input, &journal)?;
+    Ok(token.judge(|target, up_to| {
+        let stored = held.get(&target).map(Vec::as_slice).unwrap_or_default();
+        let Some(view) = journal.target(target) else {
+            let is_pending = stored.iter().any(|(first, _)| *first <= up_to);
+            return (hintstore::Ends::default(), is_pending);
+        };
+        let hole =
+            |holes: &[hintstore::inspect::Range]| holes.iter().any(|hole| hole.first <= up_to);
+        let behind = |(first, last): &(Sequence, Sequence)| *last > view.up_to && *first <= up_to;
+        let deferred = view.deferred.iter().any(|deferred| {
+            deferred.pending > 0 && (hole(&deferred.holes) || deferred.up_to < up_to)
+        });
+        let is_stored = up_to > view.up_to && stored.iter().any(behind);
+        (view.ends, is_stored || hole(&view.holes) || deferred)
+    }))
+}
