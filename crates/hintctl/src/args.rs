@@ -91,6 +91,7 @@ In a directory of Cassandra's the node must be stopped; the files as they were a
 Examples:
   hintctl compact STORE
   hintctl compact STORE --worthwhile
+  hintctl compact STORE --compress --apply
   hintctl compact STORE --collapse 10000000-0000-4000-8000-000000000001 --apply
   hintctl compact STORE --target 9a355670-9212-4932-96bd-55417aa90974 --apply
 
@@ -267,6 +268,10 @@ pub(crate) struct Compact {
     /// Only what a running node would rewrite by itself: half dead, or small and many
     #[arg(long)]
     pub(crate) worthwhile: bool,
+    /// Compress segments with zstd, by level 3 or the given one
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "3", require_equals = true,
+        value_parser = clap::value_parser!(u64).range(1..=19))]
+    pub(crate) compress: Option<u64>,
     /// In this namespace the newest write wins: of hints with one collapse key only the one of the greatest version
     /// is kept. Can be given several times
     #[arg(long, value_name = "UUID", value_parser = namespace)]

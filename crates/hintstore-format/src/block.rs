@@ -39,6 +39,42 @@ pub struct Position {
     pub synced_to: u64,
 }
 
+/// How frames lie in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Codec {
+    /// As they are.
+    #[default]
+    Plain,
+    /// As one frame of zstd for each block.
+    Zstd,
+}
+
+impl Codec {
+    /// Its code in a block or a descriptor.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Plain => 0,
+            Self::Zstd => 1,
+        }
+    }
+
+    /// The codec of this code, if there is one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Plain, Self::Zstd]
+            .into_iter()
+            .find(|codec| codec.code() == code)
+    }
+
+    /// The word for it, as tools print it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 /// The header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -50,8 +86,12 @@ pub struct Header {
     pub count: u32,
     /// Index of its last frame.
     pub last_index: u16,
-    /// Length of its frames.
+    /// Length of its frames, as they are when they are not compressed.
     pub frames_length: u32,
+    /// Length of them in the file.
+    pub stored_length: u32,
+    /// How they lie there.
+    pub codec: Codec,
     /// Length of its profile table.
     pub table_length: u32,
     /// Creation times of its hints.
@@ -68,12 +108,12 @@ impl Header {
 
     /// Offset of the profile table in the file.
     pub fn table_at(&self) -> u64 {
-        self.frames_at() + u64::from(self.frames_length)
+        self.frames_at() + u64::from(self.stored_length)
     }
 
     /// Length of header, frames and table.
     pub fn length(&self) -> u64 {
-        HEADER as u64 + u64::from(self.frames_length) + u64::from(self.table_length)
+        HEADER as u64 + u64::from(self.stored_length) + u64::from(self.table_length)
     }
 
     /// Where the block ends: the next begins here, or at the next sector.
@@ -97,7 +137,8 @@ impl Header {
         put.u32(at::SALT, self.start.salt);
         put.u32(at::COUNT, self.count);
         put.u32(at::FRAMES, self.frames_length);
-        put.u32(at::STORED, self.frames_length);
+        put.u32(at::STORED, self.stored_length);
+        put.u8(at::CODEC, self.codec.code());
         put.u32(at::TABLE, self.table_length);
         put.u16(at::LAST_INDEX, self.last_index);
         put.i64(at::BASE_CREATED, self.start.base_created.get());
@@ -135,8 +176,13 @@ impl Header {
             return refuse(at::TABLE, table.into());
         }
         let (codec, cipher) = (get.u8(at::CODEC), get.u8(at::CIPHER));
-        if codec != 0 || cipher != 0 || get.u32(at::STORED) != frames {
+        let Some(known) = Codec::from_code(codec).filter(|_| cipher == 0) else {
             return refuse(at::CODEC, codec.into());
+        };
+        let stored = get.u32(at::STORED);
+        let is_packed = known != Codec::Plain && stored < frames;
+        if !is_packed && (known, stored) != (Codec::Plain, frames) {
+            return refuse(at::STORED, stored.into());
         }
         let count = get.u32(at::COUNT);
         let last_index = get.u16(at::LAST_INDEX);
@@ -159,6 +205,8 @@ impl Header {
             count,
             last_index,
             frames_length: frames,
+            stored_length: stored,
+            codec: known,
             table_length: table,
             created: Span {
                 min: time(at::MIN_CREATED),
@@ -265,6 +313,8 @@ fn assemble(
         count,
         last_index,
         frames_length: frames_length as u32,
+        stored_length: frames_length as u32,
+        codec: Codec::Plain,
         table_length: profile::table_length(entries.len()) as u32,
         created,
         deadlines,

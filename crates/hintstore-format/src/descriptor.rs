@@ -2,6 +2,7 @@
 
 use crate::{
     DecodeError, DecodeKind, Incarnation, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
+    block::Codec,
     checksum,
     codec::{Get, Put},
     layout::{ALIGN, Field, SEGMENT_MAGIC, VERSION, align_up, descriptor as at},
@@ -55,8 +56,8 @@ pub struct Descriptor {
     pub first: Sequence,
     /// What it is for.
     pub kind: Kind,
-    /// Compression of its blocks; 0 is none, the only one so far.
-    pub codec: u8,
+    /// How its blocks may lie in it; each says so for itself.
+    pub codec: Codec,
     /// Encryption of its blocks; 0 is none, the only one so far.
     pub cipher: u8,
     /// The segments it replaces, whose files may still lie there after a crash; at most 255.
@@ -90,7 +91,7 @@ impl Descriptor {
         put.bytes(at::MAGIC, SEGMENT_MAGIC);
         put.u16(at::VERSION, VERSION);
         put.u16(at::LENGTH, self.length() as u16);
-        put.u8(at::CODEC, self.codec);
+        put.u8(at::CODEC, self.codec.code());
         put.u8(at::CIPHER, self.cipher);
         put.u8(at::KIND, self.kind.code());
         put.u8(at::REPLACES, self.replaces.len() as u8);
@@ -144,9 +145,10 @@ impl Descriptor {
         let unknown =
             get.u32(at::INCOMPAT) & !INCOMPAT_KNOWN | get.u32(at::RO_COMPAT) & !RO_COMPAT_KNOWN;
         let (codec, cipher) = (get.u8(at::CODEC), get.u8(at::CIPHER));
-        if unknown != 0 || codec != 0 || cipher != 0 {
+        let known = Codec::from_code(codec).filter(|_| unknown == 0 && cipher == 0);
+        let Some(known) = known else {
             return Err(foreign(unknown));
-        }
+        };
         let count = usize::from(get.u8(at::REPLACES));
         let list = whole
             .get(at::SIZE..at::SIZE + 8 * count)
@@ -168,7 +170,7 @@ impl Descriptor {
             created: UnixMillis::new(get.i64(at::CREATED)),
             first: Sequence::new(get.u64(at::FIRST)),
             kind: Kind::from_code(get.u8(at::KIND), at::KIND)?,
-            codec,
+            codec: known,
             cipher,
             replaces,
         })
@@ -196,7 +198,7 @@ mod tests {
             created: UnixMillis::new(-4),
             first: Sequence::new(5),
             kind: Kind::Deferred,
-            codec: 0,
+            codec: Codec::Plain,
             cipher: 0,
             replaces: (0..replaces as u64).map(SegmentId::new).collect(),
         }

@@ -556,7 +556,7 @@ mod tests {
             created: UnixMillis::new(4),
             first: Sequence::new(100),
             kind: Kind::Hints,
-            codec: 0,
+            codec: block::Codec::Plain,
             cipher: 0,
             replaces: Vec::new(),
         }
@@ -585,6 +585,8 @@ mod tests {
             count: 1,
             last_index: 0,
             frames_length: 30,
+            stored_length: 30,
+            codec: block::Codec::Plain,
             table_length: 0,
             created: entry.created,
             deadlines: entry.created,

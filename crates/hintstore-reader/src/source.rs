@@ -24,6 +24,16 @@ impl ByteView {
         self.memory.faulted()
     }
 
+    /// Bytes that lie in no file as they are.
+    pub(crate) fn of_heap(bytes: Vec<u8>) -> Self {
+        let end = bytes.len();
+        Self {
+            memory: Arc::new(Memory::Heap(bytes)),
+            start: 0,
+            end,
+        }
+    }
+
     fn part(memory: &Arc<Memory>, start: usize, length: usize) -> Self {
         let end = start.saturating_add(length).min(memory.len());
         Self {

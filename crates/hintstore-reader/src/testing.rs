@@ -36,7 +36,7 @@ impl SegmentBytes {
             created: UnixMillis::new(0),
             first: Sequence::new(FIRST),
             kind: Kind::Hints,
-            codec: 0,
+            codec: block::Codec::Plain,
             cipher: 0,
             replaces: Vec::new(),
         };

@@ -4,14 +4,18 @@
 //! between. Where neither holds, the walk searches on in steps of 64 bytes within the file's data:
 //! valid blocks behind a hole are kept, the hole is reported.
 
+use std::fmt;
+
 use hintstore_env::Result;
 use hintstore_format::{
     SegmentId,
-    block::{self, Header},
+    block::{self, Codec, Header},
     footer::Footer,
     layout::{ALIGN, BLOCK_MAGIC, FOOTER_MAGIC, SECTOR, align_up},
     profile::{self, Entry},
 };
+
+use zstd::bulk::Decompressor;
 
 use crate::{ByteView, Source};
 
@@ -56,6 +60,35 @@ pub struct Walk {
     limit: u64,
     ended: bool,
     footer_budget: u64,
+    unpacker: Unpacker,
+}
+
+/// Decompresses blocks; made when the first one comes.
+#[derive(Default)]
+struct Unpacker(Option<Decompressor<'static>>);
+
+impl Unpacker {
+    /// The frames of a block; none where what is stored is damaged. The header bounds their length.
+    fn unpack(&mut self, stored: &[u8], length: u32) -> Vec<u8> {
+        let unpacker = match self.0.take() {
+            Some(unpacker) => unpacker,
+            None => match Decompressor::new() {
+                Ok(unpacker) => unpacker,
+                Err(_) => return Vec::new(),
+            },
+        };
+        let unpacked = self.0.insert(unpacker).decompress(stored, length as usize);
+        let whole = unpacked
+            .ok()
+            .filter(|frames| frames.len() == length as usize);
+        whole.unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unpacker")
+    }
 }
 
 impl Walk {
@@ -69,6 +102,7 @@ impl Walk {
             limit,
             ended: false,
             footer_budget: limit.saturating_mul(4).max(1 << 20),
+            unpacker: Unpacker::default(),
         }
     }
 
@@ -131,12 +165,24 @@ impl Walk {
         })
     }
 
-    /// The frames of a block.
+    /// The frames of a block. Of a compressed one that is damaged there are none.
     pub fn frames(&mut self, block: &Block) -> Result<ByteView> {
-        self.source.at(
-            block.header.frames_at(),
-            block.header.frames_length as usize,
-        )
+        let Header {
+            stored_length,
+            frames_length,
+            codec,
+            ..
+        } = block.header;
+        let stored = self
+            .source
+            .at(block.header.frames_at(), stored_length as usize)?;
+        match codec {
+            Codec::Zstd => {
+                let frames = self.unpacker.unpack(&stored, frames_length);
+                Ok(ByteView::of_heap(frames))
+            }
+            _ => Ok(stored),
+        }
     }
 
     fn item_at(&mut self, at: u64) -> Result<Option<Item>> {

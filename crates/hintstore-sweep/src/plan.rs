@@ -18,6 +18,8 @@ pub struct Candidate {
     pub count: u64,
     /// Those of them that have ended or are dead.
     pub dead: u64,
+    /// Its blocks may be compressed.
+    pub is_packed: bool,
 }
 
 impl Candidate {
@@ -45,6 +47,8 @@ pub struct Rule {
     pub small_bytes: u64,
     /// Small neighbours are merged from this number on.
     pub merge_min: usize,
+    /// What is not compressed is to be.
+    pub compress: bool,
 }
 
 impl Rule {
@@ -57,6 +61,7 @@ impl Rule {
             gain_min: 64 << 10,
             small_bytes: segment_bytes / 16,
             merge_min: 8,
+            compress: false,
         }
     }
 
@@ -68,6 +73,25 @@ impl Rule {
             gain_min: 1,
             small_bytes: segment_bytes,
             merge_min: 2,
+            compress: false,
+        }
+    }
+
+    /// The same, and what is not compressed is to be.
+    #[must_use]
+    pub fn compressing(self, compress: bool) -> Self {
+        Self { compress, ..self }
+    }
+
+    fn is_to_be_packed(&self, candidate: &Candidate) -> bool {
+        self.compress && !candidate.is_packed && candidate.live_bytes() >= PACK_BYTES_MIN
+    }
+
+    fn plain_bytes(&self, candidate: &Candidate) -> u64 {
+        if self.is_to_be_packed(candidate) {
+            candidate.live_bytes()
+        } else {
+            0
         }
     }
 
@@ -75,6 +99,12 @@ impl Rule {
         candidate.dead > 0
             && candidate.dead * 100 >= candidate.count * self.dead_percent
             && candidate.dead_bytes() >= self.gain_min
+    }
+
+    fn is_wanted(&self, candidate: &Candidate) -> bool {
+        self.is_mostly_dead(candidate)
+            || self.is_small(candidate)
+            || self.is_to_be_packed(candidate)
     }
 
     fn is_small(&self, candidate: &Candidate) -> bool {
@@ -90,6 +120,8 @@ pub enum Reason {
     Dead,
     /// They are small.
     Small,
+    /// They are to be compressed.
+    Plain,
 }
 
 impl Reason {
@@ -98,6 +130,7 @@ impl Reason {
         match self {
             Self::Dead => "dead",
             Self::Small => "small",
+            Self::Plain => "plain",
         }
     }
 }
@@ -120,6 +153,9 @@ pub struct Group {
 /// No segment names more that it replaces.
 const SOURCES_MAX: usize = 255;
 
+/// What is shorter is not worth to be compressed.
+const PACK_BYTES_MIN: u64 = 64 << 10;
+
 /// What a file takes besides its blocks.
 const FILE_BYTES: u64 = 4096;
 
@@ -131,7 +167,7 @@ pub fn plan(candidates: &[Option<Candidate>], rule: &Rule) -> Vec<Group> {
     for (place, candidate) in candidates.iter().enumerate() {
         let wanted = candidate
             .as_ref()
-            .filter(|candidate| rule.is_mostly_dead(candidate) || rule.is_small(candidate));
+            .filter(|candidate| rule.is_wanted(candidate));
         let Some(candidate) = wanted else {
             groups.extend(run.take().and_then(|run| run.group(rule)));
             continue;
@@ -157,6 +193,8 @@ struct Run {
     live: u64,
     dead: u64,
     is_dead: bool,
+    /// Bytes that are to be compressed.
+    plain: u64,
 }
 
 impl Run {
@@ -168,6 +206,7 @@ impl Run {
             live: candidate.live_bytes(),
             dead: candidate.dead_bytes(),
             is_dead: rule.is_mostly_dead(candidate),
+            plain: rule.plain_bytes(candidate),
         }
     }
 
@@ -182,20 +221,24 @@ impl Run {
         self.live += candidate.live_bytes();
         self.dead += candidate.dead_bytes();
         self.is_dead |= rule.is_mostly_dead(candidate);
+        self.plain += rule.plain_bytes(candidate);
     }
 
     fn group(self, rule: &Rule) -> Option<Group> {
         let files = self.last - self.first + 1;
-        let worth = self.is_dead || files >= rule.merge_min;
+        let worth = self.is_dead || self.plain > 0 || files >= rule.merge_min;
         worth.then(|| Group {
             first: self.first,
             last: self.last,
             reason: if self.is_dead {
                 Reason::Dead
+            } else if self.plain > 0 {
+                Reason::Plain
             } else {
                 Reason::Small
             },
-            gain: self.dead + (files as u64 - 1) * FILE_BYTES,
+            // How much compression gives nobody knows before: half is usual.
+            gain: self.dead + self.plain / 2 + (files as u64 - 1) * FILE_BYTES,
             cost: self.live,
         })
     }
@@ -211,6 +254,7 @@ mod tests {
         gain_min: 64 << 10,
         small_bytes: 64 << 10,
         merge_min: 4,
+        compress: false,
     };
 
     #[expect(clippy::unnecessary_wraps, reason = "as the plan takes them")]
@@ -220,6 +264,7 @@ mod tests {
             bytes: kib << 10,
             count: 100,
             dead: dead_percent,
+            is_packed: false,
         })
     }
 
@@ -281,6 +326,21 @@ mod tests {
             .map(|group| group.last - group.first + 1)
             .max();
         assert_eq!(longest, Some(SOURCES_MAX));
+    }
+
+    #[test]
+    fn what_is_not_compressed_is_to_be_once() {
+        let rule = RULE.compressing(true);
+        let packed = candidate(1000, 0).map(|plain| Candidate {
+            is_packed: true,
+            ..plain
+        });
+        let groups = plan(&[candidate(1000, 0), packed, candidate(60, 0)], &rule);
+        let of: Vec<_> = groups
+            .iter()
+            .map(|group| (group.first, group.last, group.reason))
+            .collect();
+        assert_eq!(of, [(0, 0, Reason::Plain)]);
     }
 
     #[test]

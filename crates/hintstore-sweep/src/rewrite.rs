@@ -177,8 +177,8 @@ fn copy_block(
 ) -> Result<u64> {
     let header = &block.header;
     let entries = block.entries.as_deref().unwrap_or_default();
-    // A small block is better joined with its neighbours.
-    if chosen.len() == header.count as usize && frames.len() >= BLOCK_BYTES_MIN {
+    // A small block is better joined with its neighbours, a large one cut where it is to be compressed.
+    if chosen.len() == header.count as usize && copy.takes_block(frames.len()) {
         copy.add_block(header, entries, frames)?;
         return Ok(header.length());
     }
@@ -194,6 +194,3 @@ fn copy_block(
     }
     Ok(written)
 }
-
-/// A whole block of at least this length is copied as it is.
-const BLOCK_BYTES_MIN: usize = 64 << 10;

@@ -191,7 +191,7 @@ mod tests {
             created: UnixMillis::new(0),
             first: Sequence::new(1),
             kind: Kind::Hints,
-            codec: 0,
+            codec: hintstore_format::block::Codec::Plain,
             cipher: 0,
             replaces: Vec::new(),
         });
@@ -219,6 +219,8 @@ mod tests {
                 count: 1,
                 last_index: 0,
                 frames_length: 17,
+                stored_length: 17,
+                codec: hintstore_format::block::Codec::Plain,
                 table_length: 0,
                 created: Span::of(created),
                 deadlines: Span::of(written_deadline(created, lifetime)),

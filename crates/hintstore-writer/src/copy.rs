@@ -5,12 +5,12 @@
 //! before leaves one that no checkpoint names, or one beside all that it is to replace, and the next open
 //! removes it.
 
-use std::{io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use hintstore_env::{File, FileId, Op, Result, StorageError, is_there};
 use hintstore_format::{
     Incarnation, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
-    block::{self, Start},
+    block::{self, Codec, Start},
     descriptor::{Descriptor, Kind},
     file_name,
     footer::{Builder, Summary},
@@ -18,6 +18,7 @@ use hintstore_format::{
     layout::PROFILES_MAX,
     profile::{self, Entry, Profile},
 };
+use zstd::bulk::Compressor;
 
 use crate::{
     Bytes, SegmentEntry, Usage,
@@ -28,6 +29,10 @@ use crate::{
 
 /// A block of the copy is written when it is about this long.
 const BLOCK_BYTES: usize = 256 << 10;
+
+/// The same where blocks are compressed: a flipped bit costs one of these, and one hint is read by
+/// decompressing no more.
+const PACKED_BLOCK_BYTES: usize = 64 << 10;
 
 /// A segment that is being filled with copies, in the order of their sequences.
 #[derive(Debug)]
@@ -46,6 +51,16 @@ pub struct SegmentCopy {
     profiles: Vec<Profile>,
     /// The block so far: its reserved header, and whole frames.
     bytes: Vec<u8>,
+    packer: Option<Packer>,
+}
+
+/// Compresses blocks.
+struct Packer(Compressor<'static>);
+
+impl fmt::Debug for Packer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Packer")
+    }
 }
 
 /// A segment of copies that is durable, its name with it.
@@ -72,6 +87,8 @@ pub(crate) struct Purpose {
     pub(crate) store: StoreId,
     pub(crate) incarnation: Incarnation,
     pub(crate) replaces: Vec<SegmentId>,
+    /// The level of zstd, where blocks are to be compressed.
+    pub(crate) compress: Option<i32>,
 }
 
 impl Purpose {
@@ -83,17 +100,23 @@ impl Purpose {
             store: env.store,
             incarnation: env.incarnation,
             replaces: Vec::new(),
+            compress: None,
         }
     }
 
     /// What is to replace these segments, which are neighbours of one store and opening.
-    pub(crate) fn in_place_of(first: &SegmentEntry, sources: &[Arc<SegmentEntry>]) -> Self {
+    pub(crate) fn in_place_of(
+        first: &SegmentEntry,
+        sources: &[Arc<SegmentEntry>],
+        compress: Option<i32>,
+    ) -> Self {
         Self {
             kind: Kind::Hints,
             first: first.first,
             store: first.store,
             incarnation: first.incarnation,
             replaces: sources.iter().map(|source| source.id).collect(),
+            compress,
         }
     }
 }
@@ -105,6 +128,8 @@ impl SegmentCopy {
         usage: &Arc<Usage>,
         purpose: Purpose,
     ) -> Result<Self> {
+        let packer = purpose.compress.map(Compressor::new).transpose();
+        let packer = packer.map_err(|error| StorageError::new(Op::Create, String::new(), error))?;
         let folder = match purpose.kind {
             Kind::DeadLetters => file_name::ASIDE,
             Kind::Deferred | Kind::Hints => "",
@@ -119,7 +144,10 @@ impl SegmentCopy {
             created: created.at,
             first: purpose.first,
             kind: purpose.kind,
-            codec: 0,
+            codec: match &packer {
+                Some(_) => Codec::Zstd,
+                None => Codec::Plain,
+            },
             cipher: 0,
             replaces: purpose.replaces,
         };
@@ -152,6 +180,7 @@ impl SegmentCopy {
             descriptor,
             profiles: Vec::new(),
             bytes: Vec::new(),
+            packer: packer.map(Packer),
         })
     }
 
@@ -223,6 +252,19 @@ impl SegmentCopy {
         self.end_block()
     }
 
+    fn block_bytes(&self) -> usize {
+        match self.packer {
+            Some(_) => PACKED_BLOCK_BYTES,
+            None => BLOCK_BYTES,
+        }
+    }
+
+    /// Whether a block of this length is best added as it is.
+    pub fn takes_block(&self, length: usize) -> bool {
+        let usual = self.block_bytes();
+        (usual / 4..=usual + usual / 4).contains(&length)
+    }
+
     /// Whether no hint was added.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.builder.summary().count == 0
@@ -231,7 +273,7 @@ impl SegmentCopy {
     /// Whether the present block, if there is one, cannot take such a frame.
     fn is_full(&self, sequence: Sequence, profile: &Profile, length: usize) -> bool {
         let far = sequence.get() - self.start.first.get() > u16::MAX.into();
-        let long = self.bytes.len() + length > BLOCK_BYTES;
+        let long = self.bytes.len() + length > self.block_bytes();
         let many = self.profiles.len() == PROFILES_MAX && !self.profiles.contains(profile);
         !self.bytes.is_empty() && (far || long || many)
     }
@@ -246,7 +288,10 @@ impl SegmentCopy {
             profiles: std::mem::take(&mut self.profiles),
             bytes: &mut bytes,
         }];
-        let placed = self.blocks.place(&mut ready, 1, 0);
+        let mut placed = self.blocks.place(&mut ready, 1, 0);
+        if let Some(Packer(packer)) = &mut self.packer {
+            placed.compress(packer);
+        }
         self.take(placed.end())?;
         for (header, table) in placed.tables() {
             let offset = header.position.offset;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::{Bytes, Copied, Segment};
 use hintstore_env::FileId;
 use hintstore_format::{
-    Incarnation, SegmentId, Sequence, StoreId, UnixMillis, footer::Summary, journal::Retired,
-    profile::Span,
+    Incarnation, SegmentId, Sequence, StoreId, UnixMillis, block::Codec, footer::Summary,
+    journal::Retired, profile::Span,
 };
 
 /// A segment of a target.
@@ -58,6 +58,8 @@ pub struct Closed {
     pub blocks_at: u64,
     /// Damage is known: to be set aside, not unlinked.
     pub damaged: bool,
+    /// How its blocks may lie in it.
+    pub codec: Codec,
     /// The file that it is in.
     pub file: FileId,
 }
@@ -113,6 +115,7 @@ impl SegmentEntry {
             sealed: sealed.then_some(summary.into()),
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
+            codec: Codec::Plain,
             file: segment.file_id,
         };
         Self::with(segment, State::Closed(Box::new(closed)))
@@ -131,6 +134,7 @@ impl SegmentEntry {
             sealed: None,
             blocks_at: segment.descriptor.length() as u64,
             damaged: false,
+            codec: Codec::Plain,
             file: segment.file_id,
         };
         Self::with(segment, State::Closed(Box::new(closed)))
@@ -147,6 +151,7 @@ impl SegmentEntry {
             sealed: Some((&summary).into()),
             blocks_at: copied.descriptor.length() as u64,
             damaged: false,
+            codec: copied.descriptor.codec,
             file: copied.file,
         };
         Self {

@@ -8,18 +8,19 @@
 //! it, and both are synced. A crash between the footer and the cut leaves zeros behind the footer: the
 //! walk meets it there and [`cut`] ends the file.
 
-use std::{io::IoSlice, sync::Arc, time::Duration};
+use std::{borrow::Cow, io::IoSlice, sync::Arc, time::Duration};
 
 use hintstore_env::{File, Result, Storage};
 use hintstore_format::{
     SegmentId, TargetId, UnixMillis,
-    block::{self, Header, Position, Start},
+    block::{self, Codec, Header, Position, Start},
     descriptor::Descriptor,
     file_name,
     footer::{Builder, Footer, Summary},
     layout::{SECTOR, align_up},
     profile::Profile,
 };
+use zstd::bulk::Compressor;
 
 /// A file that was made for a segment.
 pub(crate) struct Created<F> {
@@ -65,7 +66,7 @@ pub(crate) struct Ready<'a> {
 /// Blocks with their headers and profile tables, for one place in one file.
 pub(crate) struct SealedBlocks<'a> {
     at: u64,
-    blocks: Vec<(&'a [u8], Vec<u8>, Header)>,
+    blocks: Vec<(Cow<'a, [u8]>, Vec<u8>, Header)>,
 }
 
 impl SealedBlocks<'_> {
@@ -79,6 +80,28 @@ impl SealedBlocks<'_> {
             let table = table.get(..header.table_length as usize);
             (header, table.unwrap_or_default())
         })
+    }
+
+    /// Compresses the one block that there is, if that saves an eighth of it at least.
+    pub(crate) fn compress(&mut self, packer: &mut Compressor<'_>) {
+        let [(bytes, table, header)] = self.blocks.as_mut_slice() else {
+            unreachable!("only the last block of a file can change its length");
+        };
+        let frames = bytes.get(block::HEADER..).unwrap_or_default();
+        let Ok(packed) = packer.compress(frames) else {
+            return;
+        };
+        if packed.len() + frames.len() / 8 >= frames.len() {
+            return;
+        }
+        header.codec = Codec::Zstd;
+        header.stored_length = packed.len() as u32;
+        let mut head = [0; block::HEADER];
+        header.encode(&mut head);
+        *bytes = Cow::Owned([&head[..], &packed].concat());
+        let padding = header.end() - header.position.offset - header.length();
+        table.truncate(header.table_length as usize);
+        table.resize(table.len() + padding as usize, 0);
     }
 
     /// Where the last block ends.
@@ -137,7 +160,7 @@ impl SegmentFile {
                 &mut table,
             );
             offset = header.end();
-            (&*block.bytes, table, header)
+            (Cow::Borrowed(&*block.bytes), table, header)
         };
         SealedBlocks {
             at,

@@ -201,7 +201,7 @@ impl Open {
             created,
             first,
             kind: Kind::Hints,
-            codec: 0,
+            codec: hintstore_format::block::Codec::Plain,
             cipher: 0,
             replaces: Vec::new(),
         };

@@ -134,7 +134,7 @@ impl Writer {
     }
 
     /// Begins a segment that is to replace these of a target: neighbours that one opening of one store
-    /// wrote, at most 255 of them.
+    /// wrote, at most 255 of them. `compress` is a level of zstd.
     ///
     /// # Errors
     /// The disk, or a cap on its space, has no room for it.
@@ -146,11 +146,12 @@ impl Writer {
         target: TargetId,
         usage: &Arc<Usage>,
         sources: &[Arc<SegmentEntry>],
+        compress: Option<i32>,
     ) -> Result<SegmentCopy, StorageError> {
         let Some(first) = sources.first() else {
             unreachable!("nothing is to be replaced");
         };
-        let purpose = Purpose::in_place_of(first, sources);
+        let purpose = Purpose::in_place_of(first, sources, compress);
         SegmentCopy::create(&self.env, target, usage, purpose)
     }
 

@@ -31,6 +31,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     // An operator waits for it.
     let config = Config::new(&args.directory)
         .with(|config| config.compact_bytes_per_second = None)
+        .with(|config| config.compress_level = args.compress)
         .with(|config| config.last_write_wins.clone_from(&args.collapse));
     let done = if args.apply {
         let store = HintStore::open(config)?;

@@ -1,5 +1,6 @@
 //! `stat`: what files say of themselves.
 
+use hintstore::raw::format::block::Codec;
 use serde_json::json;
 
 use super::dump::seconds;
@@ -50,6 +51,7 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
                     "segment": descriptor.segment.to_string(),
                     "creation_time_ms": descriptor.created.get(),
                     "first_sequence": descriptor.first.to_string(),
+                    "codec": descriptor.codec.word(),
                     "replaces": descriptor.replaces.iter().map(ToString::to_string)
                         .collect::<Vec<_>>(),
                 }),
@@ -58,6 +60,13 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
             output.text(&format!("  target   {}", descriptor.target))?;
             output.text(&format!("  segment  {}", descriptor.segment))?;
             output.text(&format!("  created  {}", time(descriptor.created.get())))?;
+            if !descriptor.replaces.is_empty() || descriptor.codec != Codec::Plain {
+                output.text(&format!(
+                    "  compacted, of {} segments; blocks are {}",
+                    descriptor.replaces.len(),
+                    descriptor.codec.word()
+                ))?;
+            }
         }
         Err(_) => {
             if let Some(bad) = file.refusal() {

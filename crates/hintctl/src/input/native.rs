@@ -190,6 +190,9 @@ impl NativeFile {
                 continue;
             };
             let frames_at = block.header.position.offset + block::HEADER as u64;
+            // In a compressed block a hint has no place of its own.
+            let is_plain = block.header.codec == block::Codec::Plain;
+            let place = |at: usize| frames_at + if is_plain { at as u64 } else { 0 };
             for item in Frames::new(&block.header, &frames) {
                 let (at, header, sequence) = match item {
                     FrameItem::Intact {
@@ -199,7 +202,7 @@ impl NativeFile {
                     } => (at, header, sequence),
                     FrameItem::Bad { at, length } => {
                         visitor.bad(&Finding {
-                            position: frames_at + at as u64,
+                            position: place(at),
                             bytes: length as u64,
                             what: What::Frame,
                             text: "the checksum of a hint is wrong; the next one is found"
@@ -215,7 +218,7 @@ impl NativeFile {
                 let Some((frame, entry)) = frame.zip(entries.get(usize::from(header.profile)))
                 else {
                     visitor.bad(&Finding {
-                        position: frames_at + at as u64,
+                        position: place(at),
                         ..Finding::whole(
                             What::Frame,
                             format!(
@@ -230,7 +233,7 @@ impl NativeFile {
                 };
                 let view = HintView {
                     index,
-                    position: frames_at + at as u64,
+                    position: place(at),
                     target,
                     namespace: entry.profile.namespace,
                     payload_version: entry.profile.payload_version,

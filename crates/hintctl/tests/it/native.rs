@@ -395,6 +395,22 @@ fn compact_plans_first_and_keeps_every_hint_with_its_key() {
     assert_eq!(run("verify", &path, &[]).code, 0);
     let again = run("compact", &path, &[]);
     assert_eq!((again.code, again.of_kind("compact").len()), (0, 0));
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    append(&store, 1, 4000);
+    store.close().unwrap();
+    let before = hints(&path);
+    let packed = run("compact", &path, &["--compress", "--apply"]);
+    assert_eq!(
+        (packed.code, packed.of_kind("compact").len()),
+        (0, 1),
+        "{}",
+        packed.err
+    );
+    assert_eq!(hints(&path), before);
+    assert_eq!(run("verify", &path, &[]).code, 0);
+    let stat = run("stat", &path, &[]).of_kind("file");
+    assert!(stat.iter().any(|file| file["codec"] == "zstd"), "{stat:?}");
+    assert_eq!(run("compact", &path, &["--compress=20"]).code, 2);
     let wrong = run("compact", &folder.0, &[]);
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("expire"), "{}", wrong.err);

@@ -9,7 +9,8 @@ use std::{
 
 use hintstore_env::Storage;
 use hintstore_format::{
-    Namespace, SegmentId, StoreId, TargetId, UnixMillis, expiry::Policy, footer::NamespaceEntry,
+    Namespace, SegmentId, StoreId, TargetId, UnixMillis, block::Codec, expiry::Policy,
+    footer::NamespaceEntry,
 };
 use hintstore_reader::read_footer;
 use hintstore_sweep::{
@@ -19,7 +20,7 @@ use hintstore_writer::{Bytes, SegmentEntry};
 
 use super::{Compact, Compacted, Compaction, swap::Swapped};
 use crate::{
-    Result,
+    Config, Result,
     expire::{Fences, Now, Verdict},
     target::Backlog,
 };
@@ -136,6 +137,7 @@ impl Choice<'_> {
                         count: closed.count,
                         // They may be the same hints.
                         dead: ended.max(dead),
+                        is_packed: closed.codec != Codec::Plain,
                     })
                 }
                 Err(error) => {
@@ -224,12 +226,14 @@ impl Choice<'_> {
 
 impl Compact {
     /// What is worth it.
-    pub(crate) fn rule(&self, segment_bytes: Bytes) -> Rule {
-        if self.is_everything {
-            Rule::anything(segment_bytes.get())
+    pub(crate) fn rule(&self, config: &Config) -> Rule {
+        let segment_bytes = config.segment_bytes.get();
+        let rule = if self.is_everything {
+            Rule::anything(segment_bytes)
         } else {
-            Rule::worthwhile(segment_bytes.get())
-        }
+            Rule::worthwhile(segment_bytes)
+        };
+        rule.compressing(config.compress_level.is_some())
     }
 }
 

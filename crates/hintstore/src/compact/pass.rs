@@ -198,7 +198,7 @@ impl Pass {
             policy: &self.env.policy.get(),
             fences: &self.fences,
             now: self.env.now(),
-            rule: what.rule(config.segment_bytes),
+            rule: what.rule(&config),
             last_write_wins: &config.last_write_wins,
             pace,
         })

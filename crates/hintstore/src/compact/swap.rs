@@ -162,7 +162,9 @@ impl Swap<'_> {
             }
         }
         let (id, usage) = (self.target.id, self.target.writer.usage());
-        let mut copy = self.env.writer.rewrite(id, usage, self.entries)?;
+        let level = self.env.config().compress_level;
+        let level = level.and_then(|level| i32::try_from(level).ok());
+        let mut copy = self.env.writer.rewrite(id, usage, self.entries, level)?;
         let mut sorted = Sorted::default();
         let keep = |hint: &HintFacts<'_>| {
             let fate = judge.fate(hint);

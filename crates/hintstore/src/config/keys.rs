@@ -148,6 +148,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "sweep_interval" live sweep_interval;
     "compact_interval" live compact_interval;
     "compact_bytes_per_second" live compact_bytes_per_second;
+    "compress_level" live compress_level;
     "page_bytes" live page_bytes;
     "pages_out_max" live pages_out_max;
     "retry_delay" live retry_delay;
@@ -184,6 +185,10 @@ impl Config {
             wrong.map(|text| (namespace, text))
         }) {
             return Err(ConfigError::new(format!("gc_grace_now.{namespace}"), text));
+        }
+        if self.compress_level.is_some_and(|level| level > 19) {
+            let text = "it must be 19 at most: beyond, decompressing takes memory by the megabyte";
+            return Err(ConfigError::new("compress_level", text));
         }
         if self.segment_bytes < SEGMENT_BYTES_MIN {
             let text = format!("it must be {SEGMENT_BYTES_MIN} at least: a file a hint is no log");

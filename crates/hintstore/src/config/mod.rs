@@ -94,6 +94,9 @@ pub struct Config {
     pub compact_interval: Option<Duration>,
     /// Compaction reads and writes about this many bytes a second, together; `None` for as many as it can.
     pub compact_bytes_per_second: Option<Bytes>,
+    /// The level of zstd, 1 to 19, by which compaction compresses sealed segments; `None` leaves them as they
+    /// are. What is compressed already is read at any setting.
+    pub compress_level: Option<u64>,
     /// Sealed segments are mapped, where [`crate::install_guard`] was called.
     pub map: bool,
     /// Hint files that are kept open at once, beyond those that are read or written at the moment. Never
@@ -143,6 +146,7 @@ impl Config {
             sweep_interval: Duration::from_mins(1),
             compact_interval: Some(Duration::from_mins(10)),
             compact_bytes_per_second: Some(Bytes::mib(32)),
+            compress_level: None,
             map: true,
             descriptors_max: 1 << 14,
             require_directory_sync: false,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hintstore_env::{File, Result, Storage};
-use hintstore_format::{SegmentId, Sequence, layout::align_up};
+use hintstore_format::{SegmentId, Sequence, block::Codec, layout::align_up};
 use hintstore_reader::{Block, ByteView, Item, MapSource, PreadSource, Source, Walk, read_footer};
 use hintstore_writer::{SegmentEntry, Segments, State};
 
@@ -263,7 +263,11 @@ impl Reading {
         let long = end(entry).saturating_sub(at) >= LEAST;
         let ahead = mapped
             .as_ref()
-            .filter(|_| long)
+            .filter(|_| {
+                long && entry
+                    .closed()
+                    .is_some_and(|closed| closed.codec == Codec::Plain)
+            })
             .map(|source| Arc::new(PreCheck::new(source.clone(), entry.id, at, end(entry))));
         let source: Box<dyn Source> = match mapped {
             Some(source) => Box::new(source),

@@ -371,7 +371,7 @@ pub(crate) fn plan_compact(
         policy: &config.policy(),
         fences: &fences,
         now: Now::of(clock.wall()),
-        rule: what.rule(config.segment_bytes),
+        rule: what.rule(config),
         last_write_wins: &config.last_write_wins,
         pace: &|_| true,
     };

@@ -10,6 +10,7 @@ use std::{
 use hintstore_env::{File, Info, Storage, StorageError};
 use hintstore_format::{
     SegmentId, Sequence, TargetId, UnixMillis,
+    block::Codec,
     descriptor::{Descriptor, Kind},
     file_name,
     footer::{Builder, Summary},
@@ -320,6 +321,8 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         sealed: Some(summary.into()),
         blocks_at: blocks_at as u64,
         damaged: descriptor.is_none(),
+        // Of a broken descriptor nobody knows: it is not worth a try.
+        codec: descriptor.map_or(Codec::Zstd, |descriptor| descriptor.codec),
         file: inspected.info.id(),
     };
     FoundSegment {
@@ -397,6 +400,7 @@ fn walked(
         sealed: None,
         blocks_at: descriptor.length() as u64,
         damaged: is_damaged(&survey) || (is_copy && is_unclear),
+        codec: descriptor.codec,
         file: info.id(),
     };
     let ending = match tail {

@@ -333,6 +333,7 @@ mod tests {
                 sealed: None,
                 blocks_at: 128,
                 damaged: false,
+                codec: hintstore_format::block::Codec::Plain,
                 file,
             })),
         }

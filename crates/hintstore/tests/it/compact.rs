@@ -469,3 +469,91 @@ fn newest_wins_changes_nothing_for_a_receiver_that_keeps_the_newest() {
     }
     assert!(superseded > 1000, "{superseded}");
 }
+
+/// Hints that compress, in one namespace.
+fn fill_with_text(world: &mut World, hints: u64) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for number in 0..hints {
+        let text = format!("{{\"number\": {number}, \"text\": \"the same words again\"}} ");
+        let payload = text.repeat(15).into_bytes();
+        let hint = Hint::new(target(0), world.clock.wall(), LONG, &payload);
+        world.store().append(hint, Durability::Durable).unwrap();
+        all.push(payload);
+    }
+    world.runner.advance(10 * SECOND);
+    all
+}
+
+fn payloads(world: &mut World) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    while let Ok(Some(page)) = world.store().target(target(0)).page() {
+        found.extend(page.hints().map(|hint| hint.body.payload.to_vec()));
+        world
+            .store()
+            .acknowledge(page, &Answer::delivered())
+            .unwrap();
+    }
+    found
+}
+
+#[test]
+fn compressed_segments_are_smaller_and_hold_the_same_hints() {
+    for map in [true, false] {
+        let mut world = World::opened(config().with(|config| {
+            config.map = map;
+            config.compress_level = Some(3);
+        }));
+        let all = fill_with_text(&mut world, 400);
+        let before = used(&world);
+        let done = world.store().compact(&Compact::worthwhile()).unwrap();
+        assert!(
+            done.compacted
+                .iter()
+                .all(|of| of.reason == CompactReason::Plain),
+            "{done:?}"
+        );
+        assert!(used(&world) < before / 4, "{} of {before}", used(&world));
+        let again = world.store().compact(&Compact::worthwhile()).unwrap();
+        assert_eq!(again.compacted, [], "once is enough");
+        // Switched off, what is there is read, and rewritten plain where it is worth it.
+        world
+            .store()
+            .reconfigure(|config| config.compress_level = None)
+            .unwrap();
+        world.crash(Crash::Power { seed: 3 });
+        world.open().unwrap();
+        assert_eq!(payloads(&mut world), all);
+        let books = world.store().ledger();
+        assert_eq!((books.accepted, books.ended(End::Delivered)), (400, 400));
+    }
+}
+
+// P4
+#[test]
+fn a_flipped_bit_in_a_compressed_segment_costs_one_block() {
+    let mut random = Random::new(5);
+    for _ in 0..60 {
+        let mut world = World::opened(config().with(|config| {
+            config.compress_level = Some(1);
+        }));
+        let all = fill_with_text(&mut world, 300);
+        world.store().compact(&Compact::everything()).unwrap();
+        let mut names = world.disk.names();
+        names.retain(|name| name.ends_with(".hints"));
+        let (name, bit) = (random.pick(&names).unwrap().clone(), random.bits());
+        world.disk.damage(&name, |bytes| {
+            let bit = bit % (bytes.len() as u64 * 8);
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        });
+        let found = payloads(&mut world);
+        world.runner.advance(2 * SECOND);
+        world.checkpoint();
+        let lost = all.len() - found.len();
+        // A block is 64 KiB, and a hint 0.7 KiB at least.
+        assert!(lost <= 95, "{lost} of bit {bit} in {name}");
+        assert!(found.iter().all(|payload| all.contains(payload)));
+        let books = world.store().ledger();
+        assert_eq!(books.pending(), 0);
+        assert_eq!(books.ended(End::Damaged), lost as u64);
+    }
+}

@@ -71,6 +71,7 @@ fn run(seed: u64, broken: Option<Broken>, operations: u64) -> World {
     let mut config = small_config();
     // Both readers, by turns.
     config.map = seed.is_multiple_of(2);
+    config.compress_level = seed.is_multiple_of(3).then_some(1);
     let mut world = World::new(config);
     world.broken = broken;
     world.open().unwrap();

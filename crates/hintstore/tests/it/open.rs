@@ -273,7 +273,7 @@ fn forged(store: StoreId, first: Sequence, claim: impl FnOnce(&mut Footer)) -> V
         created: START.saturating_add(LATER),
         first,
         kind: Kind::Hints,
-        codec: 0,
+        codec: block::Codec::Plain,
         cipher: 0,
         replaces: Vec::new(),
     };
