@@ -1,7 +1,7 @@
 //! Copies what is to be kept of some segments into one new one, in the order of their sequences.
 //!
-//! A block that is kept as a whole is copied as it is, its frames with the checksums that they were accepted
-//! with; of others the hints are written into new blocks, each checked before. Whatever cannot be read ends
+//! What is kept of a block is a block again, its frames with the checksums that they were accepted with; where
+//! that is little, it is joined with what is kept of its neighbours. Each hint is checked before. Whatever cannot be read ends
 //! the rewriting: damage is delivery's to deal with and to book.
 
 use std::sync::Arc;
@@ -177,12 +177,14 @@ fn copy_block(
 ) -> Result<u64> {
     let header = &block.header;
     let entries = block.entries.as_deref().unwrap_or_default();
-    // A small block is better joined with its neighbours, a large one cut where it is to be compressed.
-    if chosen.len() == header.count as usize && copy.takes_block(frames.len()) {
-        copy.add_block(header, entries, frames)?;
-        return Ok(header.length());
+    let parts = chosen
+        .iter()
+        .map(|(_, at, frame)| frames.get(*at..frame.end(*at)).unwrap_or_default());
+    let length: usize = parts.clone().map(<[u8]>::len).sum();
+    if copy.is_block(length) {
+        copy.add_frames(header, entries, parts)?;
+        return Ok(length as u64);
     }
-    let mut written = 0;
     for (sequence, at, frame) in chosen {
         let read = Frame::read_body(*frame, frames, *at, header.start.base_created);
         let known = read.ok().zip(entries.get(usize::from(frame.profile)));
@@ -190,7 +192,6 @@ fn copy_block(
             unreachable!("it was read when it was chosen");
         };
         copy.add(*sequence, header.start.accepted, entry.profile, &read.body)?;
-        written += frame.end(0) as u64;
     }
-    Ok(written)
+    Ok(length as u64)
 }

@@ -30,9 +30,15 @@ use crate::{
 /// A block of the copy is written when it is about this long.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// The same where blocks are compressed: a flipped bit costs one of these, and one hint is read by
+/// What is shorter is joined with its neighbours: header and profile table take a fiftieth of it.
+const BLOCK_BYTES_MIN: usize = 16 << 10;
+
+/// The usual length where blocks are compressed: a flipped bit costs one of these, and one hint is read by
 /// decompressing no more.
 const PACKED_BLOCK_BYTES: usize = 64 << 10;
+
+/// The disk is asked to write as much as this at once, before the copy is synced.
+const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// A segment that is being filled with copies, in the order of their sequences.
 #[derive(Debug)]
@@ -52,6 +58,8 @@ pub struct SegmentCopy {
     /// The block so far: its reserved header, and whole frames.
     bytes: Vec<u8>,
     packer: Option<Packer>,
+    /// The disk was asked to write what is before.
+    handed_to: u64,
 }
 
 /// Compresses blocks.
@@ -181,6 +189,7 @@ impl SegmentCopy {
             profiles: Vec::new(),
             bytes: Vec::new(),
             packer: packer.map(Packer),
+            handed_to: 0,
         })
     }
 
@@ -233,22 +242,24 @@ impl SegmentCopy {
         Ok(())
     }
 
-    /// Adds a whole block as it is, behind what was added before: its frames keep their checksums. All of
-    /// them are known to be intact.
+    /// Adds frames of a block as they are, behind what was added before: they keep their checksums. They are
+    /// known to be intact.
     ///
     /// # Errors
     /// The disk, or a cap on its space, does not take it.
-    pub fn add_block(
+    pub fn add_frames<'f>(
         &mut self,
         header: &block::Header,
         entries: &[Entry],
-        frames: &[u8],
+        frames: impl IntoIterator<Item = &'f [u8]>,
     ) -> Result<()> {
         self.end_block()?;
         self.start = header.start;
         self.profiles = entries.iter().map(|entry| entry.profile).collect();
         self.bytes.resize(block::HEADER, 0);
-        self.bytes.extend_from_slice(frames);
+        for frames in frames {
+            self.bytes.extend_from_slice(frames);
+        }
         self.end_block()
     }
 
@@ -259,10 +270,10 @@ impl SegmentCopy {
         }
     }
 
-    /// Whether a block of this length is best added as it is.
-    pub fn takes_block(&self, length: usize) -> bool {
+    /// Whether frames of one block that are this long together are best a block of their own.
+    pub fn is_block(&self, length: usize) -> bool {
         let usual = self.block_bytes();
-        (usual / 4..=usual + usual / 4).contains(&length)
+        (BLOCK_BYTES_MIN..=usual + usual / 4).contains(&length)
     }
 
     /// Whether no hint was added.
@@ -299,6 +310,15 @@ impl SegmentCopy {
             self.builder.add(header, &entries.unwrap_or_default());
         }
         self.blocks.append(&placed)?;
+        let end = placed.end();
+        if end - self.handed_to >= WRITEBACK_BYTES {
+            // The disk works while the next blocks are made. Whether it does is no matter of success.
+            drop(
+                self.file
+                    .start_writeback(self.handed_to, end - self.handed_to),
+            );
+            self.handed_to = end;
+        }
         bytes.clear();
         self.bytes = bytes;
         Ok(())
