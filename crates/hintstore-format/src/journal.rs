@@ -253,15 +253,6 @@ pub enum Record {
         /// 0 active, 1 gone.
         state: u8,
     },
-    /// Hints of one target are to go to another.
-    ReAddress {
-        /// The target they are for.
-        from: TargetId,
-        /// The target they go to.
-        to: TargetId,
-        /// Hints up to here.
-        up_to: Sequence,
-    },
     /// An operator discarded hints: readers honour it while a segment holds such hints.
     Discard(Discard),
     /// The clock was confirmed.
@@ -333,7 +324,6 @@ impl Record {
             Self::Retire { .. } => 3,
             Self::Fence { .. } => 4,
             Self::TargetState { .. } => 5,
-            Self::ReAddress { .. } => 6,
             Self::Discard(_) => 7,
             Self::ClockConfirmed { .. } => 8,
             Self::Loss(_) => 9,
@@ -407,11 +397,6 @@ impl Record {
             Self::TargetState { target, state } => {
                 out.bytes(target.as_bytes()).u8(*state);
             }
-            Self::ReAddress { from, to, up_to } => {
-                out.bytes(from.as_bytes())
-                    .bytes(to.as_bytes())
-                    .u64(up_to.get());
-            }
             Self::Discard(discard) => {
                 out.bytes(discard.target.as_bytes())
                     .u64(discard.up_to.get());
@@ -466,11 +451,6 @@ impl Record {
             5 => Self::TargetState {
                 target: TargetId::from_bytes(from.id()?),
                 state: from.u8()?,
-            },
-            6 => Self::ReAddress {
-                from: TargetId::from_bytes(from.id()?),
-                to: TargetId::from_bytes(from.id()?),
-                up_to: Sequence::new(from.u64()?),
             },
             7 => {
                 let target = TargetId::from_bytes(from.id()?);
@@ -746,11 +726,6 @@ mod tests {
                 before: UnixMillis::new(5),
             },
             Record::TargetState { target, state: 1 },
-            Record::ReAddress {
-                from: target,
-                to: target,
-                up_to: Sequence::new(6),
-            },
             Record::Discard(Discard {
                 target,
                 up_to: Sequence::new(7),

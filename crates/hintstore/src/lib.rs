@@ -70,6 +70,7 @@ mod store;
 mod store_env;
 mod sync_point;
 mod target;
+mod topology;
 mod upkeep;
 
 pub use append::{AppendError, AppendResult, Durability, Hint, Receipt, Scope};
@@ -100,3 +101,4 @@ pub use handle::{Order, TargetHandle};
 pub use space::{Caps, DiskConfig};
 pub use store::{HintStore, Shutdown, WeakHintStore};
 pub use sync_point::{ParseSyncPointError, SyncPoint, SyncState};
+pub use topology::{Departure, Orphan, Readdressed};

@@ -22,6 +22,7 @@ use crate::{
     store_env::StoreEnv,
     sync_point::SyncPoints,
     target::Targets,
+    topology::Members,
     upkeep::{AdmissionUpkeep, Upkeep},
 };
 
@@ -122,19 +123,25 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     env.activity.touch();
     let defer = Arc::new(Defer::new(&env));
     let check_queue = Arc::new(CheckQueue::new(env.clock.clone()));
+    let members = Arc::new(Members::default());
+    let discarder = Discarder::new(&env, &targets, &journal, &checkpoints, &whole);
+    let discarder = Arc::new(discarder);
     let store = Store {
         appender: Appender::new(&env, &targets, &admission),
         pager: Arc::new(Pager::new(&env, &fences, &check_queue, &defer)),
         answers: Arc::new(Answers::new(&env, DeadLetters::new(&env, &space))),
         pages_out: Arc::default(),
+        members: members.clone(),
         sync_points: SyncPoints::new(&env, &targets),
-        discarder: Discarder::new(&env, &targets, &journal, &checkpoints, &whole),
+        discarder: discarder.clone(),
         upkeep: Arc::new(Upkeep::new(
             &env,
             &checkpoints,
             &sweep,
             &space,
             &admission_upkeep,
+            &members,
+            &discarder,
         )),
         targets,
         fences,

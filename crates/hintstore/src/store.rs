@@ -27,6 +27,7 @@ use crate::{
     store_env::StoreEnv,
     sync_point::{SyncPoint, SyncPoints, SyncState},
     target::{Target, Targets},
+    topology::{self, Departure, Members, Orphan, Readdressed},
     upkeep::{AdmissionUpkeep, Upkeep},
 };
 
@@ -47,8 +48,10 @@ pub(crate) struct Store {
     pub(crate) whole: Arc<WholeSegments>,
     pub(crate) sweep: Arc<Sweep>,
     pub(crate) compaction: Arc<Pass>,
+    /// Who is of any use, as the embedder says.
+    pub(crate) members: Arc<Members>,
     pub(crate) sync_points: SyncPoints,
-    pub(crate) discarder: Discarder,
+    pub(crate) discarder: Arc<Discarder>,
     pub(crate) space: Arc<Space>,
     pub(crate) admission_upkeep: Arc<AdmissionUpkeep>,
     pub(crate) upkeep: Arc<Upkeep>,
@@ -440,6 +443,47 @@ impl HintStore {
     /// that moment stays as it was. Does not block.
     pub fn cancel_compaction(&self) {
         self.store.compaction.cancel();
+    }
+
+    /// Ends all hints that a target has, as discarded, because they matter no more; nothing is kept of one that
+    /// does not come back. Hints that are accepted later are its own again.
+    ///
+    /// # Errors
+    /// As those of [`HintStore::truncate`].
+    ///
+    /// # Blocking
+    /// As [`HintStore::truncate`].
+    pub fn forget(&self, target: TargetId, why: Departure) -> Result<Option<Discarded>> {
+        topology::forget(&self.store, target, why)
+    }
+
+    /// Gives the hints of a target that left to those that own its data now: each of `to` gets each hint, with
+    /// what it lives for and with the key that it had, so that receivers know it again. They are durable there
+    /// before they end here, as superseded. Say first that the target is [down](crate::TargetHandle::down). A
+    /// crash in between gives some of them twice. Hints that may not be delivered twice stay.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] where a segment cannot be read: what went before has gone.
+    ///
+    /// # Blocking
+    /// Until all was read and is durable; on each page for the append timeout at most.
+    pub fn readdress(&self, from: TargetId, to: &[TargetId]) -> Result<Readdressed> {
+        topology::readdress(&self.store, from, to)
+    }
+
+    /// Says which targets there are. Hints for others are orphans: reported by [`HintStore::orphans`], and
+    /// discarded at [`Config::orphan_age_max`], if that is set. Not remembered across restarts. Does not block.
+    pub fn set_members(&self, members: impl IntoIterator<Item = TargetId>) {
+        self.store.members.set(members);
+    }
+
+    /// Targets with hints that are not among the members; none where nobody said who is.
+    ///
+    /// # Blocking
+    /// While another thread holds the books of a target: it reads a page, makes a checkpoint durable, or moves
+    /// hints. On a slow disk that is as long as the disk takes.
+    pub fn orphans(&self) -> Vec<Orphan> {
+        topology::orphans(&self.store.members, &self.store.targets)
     }
 
     /// A token for everything that these targets were given so far, or all targets: a repair that begins with it

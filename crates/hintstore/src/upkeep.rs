@@ -11,10 +11,12 @@ use hintstore_format::UnixMillis;
 use crate::{
     append::Admission,
     deliver::Checkpoints,
+    discard::Discarder,
     expire::{HintWindow, Sweep},
     space::Space,
     store_env::StoreEnv,
     target::Targets,
+    topology::{Members, end_orphans},
 };
 
 /// Looks at the time, at space and at hint windows, on which it depends who may append.
@@ -30,6 +32,10 @@ pub(crate) struct AdmissionUpkeep {
 }
 
 impl AdmissionUpkeep {
+    fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
     /// Looks at the time, and where something happened at space and windows.
     pub(crate) fn refresh(&self, touched: bool, boot: Boot) {
         let now = self.env.now().at_least();
@@ -58,6 +64,8 @@ pub(crate) struct Upkeep {
     sweep: Arc<Sweep>,
     space: Arc<Space>,
     admission: Arc<AdmissionUpkeep>,
+    members: Arc<Members>,
+    discarder: Arc<Discarder>,
     sweep_at: Mutex<Boot>,
     pub(crate) waker: Waker,
 }
@@ -69,6 +77,8 @@ impl Upkeep {
         sweep: &Arc<Sweep>,
         space: &Arc<Space>,
         admission: &Arc<AdmissionUpkeep>,
+        members: &Arc<Members>,
+        discarder: &Arc<Discarder>,
     ) -> Self {
         Self {
             env: env.clone(),
@@ -76,6 +86,8 @@ impl Upkeep {
             sweep: sweep.clone(),
             space: space.clone(),
             admission: admission.clone(),
+            members: members.clone(),
+            discarder: discarder.clone(),
             sweep_at: Mutex::new(env.clock.boot()),
             waker: Waker::default(),
         }
@@ -111,6 +123,13 @@ impl Step for Upkeep {
         if self.is_sweep_due(now) {
             self.space.recount_aside();
             drop(self.sweep.sweep());
+            let targets = self.admission.targets();
+            drop(end_orphans(
+                &self.env,
+                &self.members,
+                targets,
+                &self.discarder,
+            ));
         }
         let touched = self.env.activity.take_touched();
         if touched && self.checkpoints.checkpoint().is_err() {

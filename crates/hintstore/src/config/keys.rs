@@ -132,6 +132,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "in_flight_max" live in_flight_max;
     "append_timeout" live append_timeout;
     "hint_window" live hint_window;
+    "orphan_age_max" live orphan_age_max;
     "max_lifetime" live max_lifetime;
     "take_expired" live take_expired;
     "flush_interval" live flush_interval;

@@ -67,6 +67,9 @@ pub struct Config {
     /// A target whose oldest undelivered hint was accepted longer ago takes no more; `None` for a
     /// target that may be away without end.
     pub hint_window: Option<Duration>,
+    /// Hints for targets that are not among the members ([`crate::HintStore::set_members`]) are discarded when
+    /// the oldest of them was accepted longer ago; `None` to keep them.
+    pub orphan_age_max: Option<Duration>,
     /// No hint lives longer than this, whatever it says itself.
     pub max_lifetime: Option<Duration>,
     /// `gc_grace` as it is now, of namespaces where it is known: a hint lives for the least of this and
@@ -135,6 +138,7 @@ impl Config {
             preallocate: writer.preallocate,
             disk: DiskConfig::default(),
             hint_window: Some(Duration::from_hours(3)),
+            orphan_age_max: None,
             max_lifetime: None,
             gc_grace_now: Vec::new(),
             last_write_wins: Vec::new(),

@@ -69,7 +69,12 @@ impl Answers {
         }
     }
 
-    pub(crate) fn acknowledge(&self, mut page: Page, answer: &Answer) -> Result<()> {
+    pub(crate) fn acknowledge(&self, page: Page, answer: &Answer) -> Result<()> {
+        self.end(page, answer, End::Delivered)
+    }
+
+    /// The same; what neither comes again nor was rejected ends in this way.
+    pub(crate) fn end(&self, mut page: Page, answer: &Answer, end: End) -> Result<()> {
         self.env.check_open()?;
         if !page.is_of(&self.env) {
             return Err(Error::OtherStore);
@@ -117,7 +122,7 @@ impl Answers {
             *ranges = ranges.and(&progress.unended);
         }
         progress.again.join(&again);
-        progress.end(&backlog.segments, &delivered, End::Delivered);
+        progress.end(&backlog.segments, &delivered, end);
         progress.end(&backlog.segments, &rejected, End::Rejected);
         if let Ok(false) = kept {
             progress.exceptional.unkept.join(&rejected);

@@ -97,7 +97,7 @@ impl Page {
     }
 
     /// Whether the map that its hints lie in failed since it was read: what was read of them may be zeros.
-    pub(super) fn faulted(&self) -> bool {
+    pub(crate) fn faulted(&self) -> bool {
         self.inner.faulted()
     }
 

@@ -9,7 +9,7 @@ use hintstore_format::{
 
 use hintstore_writer::Bytes;
 
-use crate::AtRisk;
+use crate::{AtRisk, topology::FORGOTTEN};
 
 /// Losses of a target that are kept for an operator when nothing on disk tells of them any more.
 const LOSSES_KEPT: usize = 64;
@@ -32,7 +32,6 @@ pub(crate) struct TargetRecords {
     /// And since: the checkpoint counts such hints as pending.
     pub(crate) discards_since: Vec<Discard>,
     pub(crate) losses: Vec<Loss>,
-    state: Option<u8>,
 }
 
 impl TargetRecords {
@@ -147,7 +146,10 @@ impl JournalState {
                 target.lose(loss);
             }
             Record::TargetState { target, state } => {
-                self.targets.entry(*target).or_default().state = Some(*state);
+                // No other state is kept.
+                if *state == FORGOTTEN {
+                    self.targets.remove(target);
+                }
             }
             Record::ClockConfirmed {
                 wall,
@@ -243,12 +245,6 @@ impl JournalState {
         for (target, known) in &self.targets {
             records.extend(known.discards.iter().copied().map(Record::Discard));
             records.extend(known.losses.iter().copied().map(Record::Loss));
-            if let Some(state) = known.state {
-                records.push(Record::TargetState {
-                    target: *target,
-                    state,
-                });
-            }
             // What was discarded since stays behind it: its deferred segments count such hints.
             let mut checkpoint = known.present(*target);
             let since = known.discards_since.iter().map(|discard| discard.count);
@@ -357,10 +353,6 @@ mod tests {
             checkpoint(5, 4, &[1]),
             discard(8, 3),
             loss(6, End::Damaged),
-            Record::TargetState {
-                target: TARGET,
-                state: 1,
-            },
             Record::ClockConfirmed {
                 wall: UnixMillis::new(1),
                 boot_ms: 2,
@@ -373,7 +365,6 @@ mod tests {
         assert_eq!(one.all_discards(), other.all_discards());
         assert_eq!(one.discards_since, other.discards_since);
         assert_eq!(one.losses, other.losses);
-        assert_eq!(one.state, other.state);
         assert_eq!(before.retired, again.retired);
         assert_eq!(before.windows(), again.windows());
         assert_eq!(before.clock, again.clock);

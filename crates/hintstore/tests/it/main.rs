@@ -25,4 +25,5 @@ mod settings;
 mod sync_failure;
 mod sync_point;
 mod threads;
+mod topology;
 mod trouble;
