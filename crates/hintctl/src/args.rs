@@ -97,6 +97,21 @@ Examples:
 
 Order, keys and payloads of the hints stay as they are. A node that runs compacts by itself.")]
     Compact(Compact),
+    /// What was set aside: dead letters, damaged files, files as they were before they were rewritten; and losses
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  hintctl aside ls STORE
+  hintctl aside ls /var/lib/cassandra/hints
+  hintctl aside retry STORE --apply                 dead letters are delivered again
+  hintctl aside restore /var/lib/cassandra/hints --folder hintctl-aside-1764240000000 --apply
+  hintctl aside purge STORE --older-than 2026-11-01 --apply
+
+All but ls plan, and act only with --apply. To look into the files: hintctl dump DIR/aside; to keep them:
+hintctl convert DIR/aside --to jsonl FILE."
+    )]
+    Aside(AsideCommand),
     /// A token for all hints that a store has now, and whether they were delivered: repairs begin with it
     #[command(
         subcommand,
@@ -279,6 +294,45 @@ pub(crate) struct Compact {
     /// Do it: without this nothing is changed
     #[arg(long)]
     pub(crate) apply: bool,
+}
+
+/// What to do with what was set aside.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AsideCommand {
+    /// List it, and what the journal knows of hints that are gone
+    Ls {
+        /// A native store, or a directory of Cassandra's hints
+        directory: PathBuf,
+    },
+    /// Have dead letters delivered again: they are appended to the store, and their files go
+    Retry(AsideChange),
+    /// Put files back where they were: in a native store damaged ones, which opening judges again; in
+    /// Cassandra's directories files as they were, in the place of what was written since
+    Restore(AsideChange),
+    /// Remove files for good
+    Purge(AsideChange),
+}
+
+/// Which files, and whether anything is done.
+#[derive(Debug, Arguments)]
+pub(crate) struct AsideChange {
+    /// A native store, or a directory of Cassandra's hints
+    pub(crate) directory: PathBuf,
+    /// Only files in this folder, as `aside ls` names it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) folder: Option<String>,
+    /// Only this file, by its name. Can be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) file: Vec<String>,
+    /// Only files that were last written before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) older_than: Option<UnixMillis>,
+    /// Do it: without this nothing is changed
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// The node that uses Cassandra's files is stopped: where nothing can tell whether it is
+    #[arg(long)]
+    pub(crate) node_is_stopped: bool,
 }
 
 /// What to do with a sync point.
@@ -557,6 +611,9 @@ impl Command {
             Self::Truncate(args) => args.change.apply,
             Self::Expire(args) => args.change.apply,
             Self::Compact(args) => args.apply,
+            Self::Aside(
+                AsideCommand::Retry(args) | AsideCommand::Restore(args) | AsideCommand::Purge(args),
+            ) => args.apply,
             _ => false,
         }
     }

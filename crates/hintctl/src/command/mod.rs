@@ -1,5 +1,6 @@
 //! One file a verb.
 
+mod aside;
 mod bench;
 mod compact;
 mod convert;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Salvage(salvage) => salvage::run(&salvage, output),
         Command::Expire(expire) => expire::run(&expire, output),
         Command::Compact(compact) => compact::run(&compact, output),
+        Command::Aside(command) => aside::run(&command, output),
         Command::SyncPoint(command) => sync_point::run(&command, output),
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),

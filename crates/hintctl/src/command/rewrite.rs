@@ -78,7 +78,7 @@ pub(crate) fn run(
             .storage
             .check_writable()
             .context("nothing was changed")?;
-        refuse_open(input, change)?;
+        refuse_open(input, change.node_is_stopped)?;
     }
     let mut plans = look(input, fate, output)?;
     let mut aside = Aside::new(input, change)?;
@@ -544,7 +544,7 @@ fn refuse_changed(input: &Input, found: &Found) -> anyhow::Result<()> {
 
 /// A node that has one of the files open is at work on them. The kernel says so of each file, where it
 /// can; else /proc does, if all processes are to be seen there.
-fn refuse_open(input: &Input, change: &Change) -> anyhow::Result<()> {
+pub(super) fn refuse_open(input: &Input, node_is_stopped: bool) -> anyhow::Result<()> {
     let locked = |text: String| Coded {
         exit: Exit::Locked,
         text,
@@ -582,7 +582,7 @@ fn refuse_open(input: &Input, change: &Change) -> anyhow::Result<()> {
             .into());
         }
     }
-    if all_seen || change.node_is_stopped {
+    if all_seen || node_is_stopped {
         return Ok(());
     }
     Err(locked(format!(

@@ -520,3 +520,69 @@ fn a_sync_point_is_waited_for_by_files_alone() {
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("checksum"), "{}", wrong.err);
 }
+
+#[test]
+fn dead_letters_and_damaged_files_are_listed_and_dealt_with() {
+    let folder = Folder::new("aside-verbs");
+    let path = made(&folder);
+    let aside = |args: &[&str]| {
+        let (verb, more) = args.split_first().unwrap();
+        let args = [&[path.to_str().unwrap()], more].concat();
+        run("aside", Path::new(verb), &args)
+    };
+    assert_eq!(aside(&["ls"]).of_kind("aside").len(), 0);
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    let page = store.target(target(1)).page().unwrap().unwrap();
+    let reject = page.hints().take(7).map(|hint| hint.key.sequence);
+    let answer = reject.fold(Answer::delivered(), Answer::reject);
+    store.acknowledge(page, &answer).unwrap();
+    let busy = aside(&["purge", "--apply"]);
+    assert_eq!(busy.code, 4, "{}", busy.err);
+    store.close().unwrap();
+    // A file that opening cannot place is set aside.
+    let broken = path.join("00000000-0000-0000-0000-000000000009-1795800000000-n1.hints");
+    fs::write(&broken, [7; 5000]).unwrap();
+    HintStore::open(Config::new(&path))
+        .unwrap()
+        .close()
+        .unwrap();
+    let listed = aside(&["ls"]);
+    let kinds: Vec<_> = listed
+        .of_kind("aside")
+        .iter()
+        .map(|file| file["what"].clone())
+        .collect();
+    assert_eq!(kinds.len(), 2, "{}", listed.out);
+    assert!(kinds.contains(&"dead letters".into()));
+    let before = bytes_of(&path);
+    for plan in ["retry", "restore", "purge"] {
+        assert_eq!(aside(&[plan]).code, 1, "{plan}");
+        assert_eq!(aside(&[plan, "--file", "none"]).code, 2, "{plan}");
+        assert_eq!(
+            aside(&[plan, "--older-than", "2020-01-01"]).code,
+            0,
+            "{plan}"
+        );
+    }
+    assert_eq!(bytes_of(&path), before, "a plan changes nothing");
+    let retried = aside(&["retry", "--apply"]);
+    assert_eq!(
+        (retried.code, &retried.of_kind("summary")[0]["hints"]),
+        (0, &7.into()),
+        "{}",
+        retried.err
+    );
+    let replayed = run("replay", &path, &["--to", "stdout"]);
+    // 50 of the other target, and those that were rejected.
+    assert_eq!(replayed.of_kind("summary")[0]["replayed"], 57);
+    let restored = aside(&["restore", "--apply"]);
+    assert_eq!(restored.code, 0, "{}", restored.err);
+    assert!(broken.exists());
+    HintStore::open(Config::new(&path))
+        .unwrap()
+        .close()
+        .unwrap();
+    assert!(!broken.exists(), "opening judged it again");
+    assert_eq!(aside(&["purge", "--apply"]).code, 0);
+    assert_eq!(aside(&["ls"]).of_kind("aside").len(), 0);
+}

@@ -421,3 +421,45 @@ fn duckdb_queries_what_is_written_as_parquet() {
     .collect();
     assert_eq!(found.trim(), expected.join(" "));
 }
+
+#[test]
+fn what_expire_took_can_be_put_back() {
+    let from = testdata("cluster/5.0-v3/hints");
+    let work = Folder::new("undo");
+    let hints = work.join("hints");
+    fs::create_dir_all(&hints).unwrap();
+    for entry in fs::read_dir(&from.0).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), hints.join(entry.file_name())).unwrap();
+    }
+    let content = |path: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+        let mut all: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), fs::read(&path).unwrap()))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = content(&hints);
+    let expired = run(&[&"expire", &hints, &"--as-of", &"2036-01-01", &"--apply"]);
+    assert_eq!(expired.code, 0, "{}", expired.err);
+    assert_ne!(content(&hints), before);
+    let listed = run(&[&"aside", &"ls", &hints]);
+    assert!(!listed.of_kind("aside").is_empty(), "{}", listed.out);
+    let plan = run(&[&"aside", &"restore", &hints]);
+    assert_eq!(plan.code, 1);
+    let undone = run(&[
+        &"aside",
+        &"restore",
+        &hints,
+        &"--apply",
+        &"--node-is-stopped",
+    ]);
+    assert_eq!(undone.code, 0, "{}", undone.err);
+    assert_eq!(content(&hints), before);
+    assert_eq!(run(&[&"aside", &"ls", &hints]).of_kind("aside").len(), 0);
+    let wrong = run(&[&"aside", &"retry", &hints]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+}

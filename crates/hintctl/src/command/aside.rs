@@ -1,0 +1,352 @@
+//! `aside`: what was set aside, and what becomes of it. Plans first; acts with `--apply`.
+
+use std::{fs, path::Path};
+
+use anyhow::Context as _;
+use hintstore::env::{Existing, Lock, LockError};
+use hintstore::raw::format::{descriptor::Kind, file_name};
+use hintstore::{HintStore, Storage as _, UnixMillis};
+use serde_json::json;
+
+use super::{convert, rewrite};
+use crate::{
+    args::{AsideChange, AsideCommand},
+    exit::{Coded, Exit, usage},
+    input::{FileKind, Input, NativeFile},
+    output::{Output, bytes, count, time},
+};
+
+/// Folders that `truncate` and `expire` make in Cassandra's directories.
+const BESIDE: &str = "hintctl-aside-";
+
+/// A file that was set aside.
+struct Kept {
+    folder: String,
+    name: String,
+    what: &'static str,
+    hints: Option<u64>,
+    bytes: u64,
+    written: UnixMillis,
+}
+
+impl Kept {
+    fn path(&self) -> String {
+        format!("{}/{}", self.folder, self.name)
+    }
+}
+
+pub(crate) fn run(command: &AsideCommand, output: &mut Output) -> anyhow::Result<()> {
+    match command {
+        AsideCommand::Ls { directory } => ls(directory, output),
+        AsideCommand::Retry(change) => act(change, Deed::Retry, output),
+        AsideCommand::Restore(change) => act(change, Deed::Restore, output),
+        AsideCommand::Purge(change) => act(change, Deed::Purge, output),
+    }
+}
+
+fn open(directory: &Path) -> anyhow::Result<Input> {
+    let input = Input::open(directory)?;
+    if !input.is_directory {
+        return Err(usage(format!(
+            "{} is a file: name the directory",
+            directory.display()
+        )));
+    }
+    Ok(input)
+}
+
+/// All that is set aside in a directory, in order.
+fn kept(input: &Input) -> anyhow::Result<Vec<Kept>> {
+    let root = input.storage.path("");
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(&root).with_context(|| root.display().to_string())? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let is_ours = if input.is_store() {
+            name == file_name::ASIDE
+        } else {
+            name.starts_with(BESIDE)
+        };
+        if is_ours && root.join(&name).is_dir() {
+            folders.push(name);
+        }
+    }
+    folders.sort();
+    let mut all = Vec::new();
+    for folder in folders {
+        let inside = Input::open(&root.join(&folder))?;
+        for found in &inside.files {
+            let metadata = fs::metadata(root.join(&folder).join(&found.name))?;
+            let written = UnixMillis::from(metadata.modified()?);
+            let (what, hints) = look(&inside, &found.name, &found.what);
+            all.push(Kept {
+                folder: folder.clone(),
+                name: found.name.clone(),
+                what,
+                hints,
+                bytes: found.info.allocated,
+                written,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// What a file is, and how many hints it has, where it says so.
+fn look(inside: &Input, name: &str, what: &FileKind) -> (&'static str, Option<u64>) {
+    if *what != FileKind::Native {
+        return (what.word(), None);
+    }
+    let Ok(file) = NativeFile::open(&inside.storage, name) else {
+        return ("unreadable", None);
+    };
+    let what = match file.kind() {
+        Kind::DeadLetters => "dead letters",
+        Kind::Deferred => "damaged copies",
+        Kind::Hints => "damaged",
+    };
+    let summary = file.summary().ok().flatten();
+    (what, summary.map(|summary| summary.count))
+}
+
+fn ls(directory: &Path, output: &mut Output) -> anyhow::Result<()> {
+    let input = open(directory)?;
+    let all = kept(&input)?;
+    list(&all, None, output)?;
+    let mut lost = 0;
+    if input.is_store() {
+        for view in input.journal(output)?.targets {
+            for loss in &view.losses {
+                lost += loss.count;
+                output.line(
+                    "loss",
+                    json!({
+                        "target": loss.target.to_string(),
+                        "first_sequence": loss.range.first.to_string(),
+                        "last_sequence": loss.range.last.to_string(),
+                        "hints_at_most": loss.count,
+                        "end": loss.end.word(),
+                        "noticed_ms": loss.at.get(),
+                    }),
+                )?;
+                output.text(&format!(
+                    "at most {} of {} {}, noticed {}: sequences {} to {}; repair it",
+                    count(loss.count, "hint"),
+                    loss.target,
+                    loss.end.word(),
+                    time(loss.at.get()),
+                    loss.range.first,
+                    loss.range.last
+                ))?;
+            }
+        }
+    }
+    output.sum("lost_at_most", lost);
+    output.text(&format!("{} set aside", count(all.len() as u64, "file")))
+}
+
+/// Lists files; with a deed, what is done with each.
+fn list(all: &[Kept], deed: Option<(&str, bool)>, output: &mut Output) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for file in all {
+        output.line(
+            "aside",
+            json!({
+                "folder": file.folder,
+                "file": file.name,
+                "what": file.what,
+                "hints": file.hints,
+                "allocated_bytes": file.bytes,
+                "written_ms": file.written.get(),
+                "deed": deed.map(|(word, _)| word),
+                "applied": deed.map(|(_, applied)| applied),
+            }),
+        )?;
+        rows.push(vec![
+            file.path(),
+            file.what.to_owned(),
+            file.hints
+                .map(|hints| hints.to_string())
+                .unwrap_or_default(),
+            bytes(file.bytes),
+            time(file.written.get()),
+        ]);
+    }
+    output.table(&["FILE", "WHAT", "HINTS", "SIZE", "WRITTEN"], rows)?;
+    output.sum("files", all.len());
+    output.sum(
+        "allocated_bytes",
+        all.iter().map(|file| file.bytes).sum::<u64>(),
+    );
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Retry,
+    Restore,
+    Purge,
+}
+
+impl Deed {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Restore => "restore",
+            Self::Purge => "purge",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Self::Retry => "appended again",
+            Self::Restore => "put back",
+            Self::Purge => "removed",
+        }
+    }
+
+    /// Whether it is for such a file.
+    fn is_for(self, file: &Kept, is_store: bool) -> bool {
+        let is_dead = file.what == "dead letters";
+        match self {
+            Self::Retry => is_dead,
+            // A store delivers no dead letters by itself.
+            Self::Restore => !(is_store && is_dead),
+            Self::Purge => true,
+        }
+    }
+}
+
+fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<()> {
+    let input = open(&change.directory)?;
+    let is_store = input.is_store();
+    if deed == Deed::Retry && !is_store {
+        return Err(usage(
+            "only a native store keeps dead letters: restore brings Cassandra's files back",
+        ));
+    }
+    let mut chosen = kept(&input)?;
+    if let Some(name) = change
+        .file
+        .iter()
+        .find(|name| !chosen.iter().any(|file| file.name == **name))
+    {
+        return Err(usage(format!(
+            "no file {name} is set aside: see hintctl aside ls"
+        )));
+    }
+    chosen.retain(|file| {
+        let of_folder = change
+            .folder
+            .as_ref()
+            .is_none_or(|folder| *folder == file.folder);
+        let of_name = change.file.is_empty() || change.file.contains(&file.name);
+        let is_old = change.older_than.is_none_or(|before| file.written < before);
+        of_folder && of_name && is_old && deed.is_for(file, is_store)
+    });
+    if change.apply && !chosen.is_empty() {
+        input
+            .storage
+            .check_writable()
+            .context("nothing was changed")?;
+        match deed {
+            Deed::Retry => retry(&change.directory, &input, &chosen, output)?,
+            Deed::Restore | Deed::Purge => {
+                // Nobody may use the directory until this is done.
+                let _lock = if is_store {
+                    Some(lock(&input)?)
+                } else {
+                    if deed == Deed::Restore {
+                        rewrite::refuse_open(&input, change.node_is_stopped)?;
+                    }
+                    None
+                };
+                for file in &chosen {
+                    if deed == Deed::Purge {
+                        input.storage.unlink(&file.path())?;
+                    } else {
+                        restore(&input, file, is_store)?;
+                    }
+                }
+                sync(&input, &chosen)?;
+            }
+        }
+    }
+    list(&chosen, Some((deed.word(), change.apply)), output)?;
+    output.sum("applied", change.apply);
+    if chosen.is_empty() {
+        return output.text("nothing is set aside for that");
+    }
+    let files = count(chosen.len() as u64, "file");
+    if change.apply {
+        return output.text(&format!("{files} {}", deed.done()));
+    }
+    output.problem();
+    output.text(&format!(
+        "{files} would be {}; nothing was changed: add --apply",
+        deed.done()
+    ))
+}
+
+fn lock(input: &Input) -> anyhow::Result<Lock> {
+    let own = format!("hintctl, pid {}", std::process::id());
+    let lock = input.storage.lock(file_name::LOCK, &own);
+    lock.map_err(|error| match error {
+        LockError::Held { owner } => {
+            let text = format!("{owner} has the store open: stop it first");
+            let exit = Exit::Locked;
+            Coded { exit, text }.into()
+        }
+        LockError::Storage(error) => error.into(),
+    })
+}
+
+fn retry(
+    directory: &Path,
+    input: &Input,
+    chosen: &[Kept],
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let store = HintStore::open(convert::importing(directory))?;
+    let mut hints = 0;
+    for file in chosen {
+        let path = input.storage.path(&file.path());
+        hints += convert::import(&Input::open(&path)?, &store, output)?;
+        // They are durable in the store by now. A crash here has them delivered twice, under one key.
+        input.storage.unlink(&file.path())?;
+    }
+    store.close()?;
+    sync(input, chosen)?;
+    output.did(format!(
+        "{} of dead letters are in the store again",
+        count(hints, "hint")
+    ));
+    output.sum("hints", hints);
+    Ok(())
+}
+
+fn restore(input: &Input, file: &Kept, is_store: bool) -> anyhow::Result<()> {
+    // What a store has under the name is another segment; what Cassandra's directory has was written in
+    // place of this.
+    let existing = if is_store {
+        Existing::Keep
+    } else {
+        Existing::Replace
+    };
+    input.storage.rename(&file.path(), &file.name, existing)?;
+    Ok(())
+}
+
+/// Makes what was done durable. A folder of ours goes with its last file.
+fn sync(input: &Input, chosen: &[Kept]) -> anyhow::Result<()> {
+    let mut folders: Vec<&str> = chosen.iter().map(|file| file.folder.as_str()).collect();
+    folders.dedup();
+    for folder in folders {
+        let path = input.storage.path(folder);
+        if folder.starts_with(BESIDE) && fs::remove_dir(&path).is_ok() {
+            continue;
+        }
+        input.storage.sync_directory(folder)?;
+    }
+    input.storage.sync_directory("")?;
+    Ok(())
+}
