@@ -15,6 +15,9 @@ use crate::{
 /// Length of a block's header.
 pub const HEADER: usize = at::SIZE;
 
+/// Frames that are longer together are not compressed: what a block claims bounds the memory of its reader.
+pub const PACKED_BYTES_MAX: usize = 1 << 20;
+
 /// What is fixed when a slab is bound to a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
@@ -180,7 +183,8 @@ impl Header {
             return refuse(at::CODEC, codec.into());
         };
         let stored = get.u32(at::STORED);
-        let is_packed = known != Codec::Plain && stored < frames;
+        let is_packed =
+            known != Codec::Plain && stored < frames && frames as usize <= PACKED_BYTES_MAX;
         if !is_packed && (known, stored) != (Codec::Plain, frames) {
             return refuse(at::STORED, stored.into());
         }

@@ -56,6 +56,9 @@ pub struct Closed {
     pub sealed: Option<Sealed>,
     /// Where the file begins with the descriptor, its length.
     pub blocks_at: u64,
+    /// The file has more, which a failed sync moved to the next segment. That one is to stay as it is until
+    /// this one is gone: opening tells by their sequences where each hint counts.
+    pub is_cut_short: bool,
     /// Damage is known: to be set aside, not unlinked.
     pub damaged: bool,
     /// How its blocks may lie in it.
@@ -114,6 +117,7 @@ impl SegmentEntry {
             synced_to: NOT_TORN,
             sealed: sealed.then_some(summary.into()),
             blocks_at: segment.descriptor.length() as u64,
+            is_cut_short: false,
             damaged: false,
             codec: Codec::Plain,
             file: segment.file_id,
@@ -133,6 +137,7 @@ impl SegmentEntry {
             synced_to: NOT_TORN,
             sealed: None,
             blocks_at: segment.descriptor.length() as u64,
+            is_cut_short: true,
             damaged: false,
             codec: Codec::Plain,
             file: segment.file_id,
@@ -150,6 +155,7 @@ impl SegmentEntry {
             synced_to: summary.footer_at,
             sealed: Some((&summary).into()),
             blocks_at: copied.descriptor.length() as u64,
+            is_cut_short: false,
             damaged: false,
             codec: copied.descriptor.codec,
             file: copied.file,

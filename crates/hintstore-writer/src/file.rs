@@ -88,6 +88,9 @@ impl SealedBlocks<'_> {
             unreachable!("only the last block of a file can change its length");
         };
         let frames = bytes.get(block::HEADER..).unwrap_or_default();
+        if frames.len() > block::PACKED_BYTES_MAX {
+            return;
+        }
         let Ok(packed) = packer.compress(frames) else {
             return;
         };

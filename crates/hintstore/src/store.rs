@@ -354,7 +354,7 @@ impl HintStore {
     /// truncated, dropped, or repaired up to then. Durable on return; such hints end as fenced
     /// when delivery meets them, whole segments of them at the next sweep, and they are refused from now on.
     /// A fence ends when whatever it can cover is dead by [`Config::max_lifetime`] or the namespace's
-    /// [`Config::gc_grace_now`]; without either, never.
+    /// [`Config::gc_grace_now`]; without either, never. A bound that is raised later does not bring it back.
     ///
     /// # Blocking
     /// On an fdatasync of the journal.

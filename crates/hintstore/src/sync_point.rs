@@ -48,7 +48,8 @@ pub enum SyncState {
         /// The targets.
         targets: Vec<TargetId>,
     },
-    /// All have ended: delivered, superseded by newer ones, or fenced.
+    /// None waits, and none was lost: they were delivered or fenced, or another stands for them, which a
+    /// newer write or a new target may still wait for.
     Reached,
     /// All have ended, and some were not delivered: these targets have to be repaired.
     ReachedWithLoss {

@@ -46,44 +46,58 @@ fn open(directory: &Path, output: &mut Output) -> anyhow::Result<(Input, StoreId
     Ok((input, own.store))
 }
 
-/// Sequences of each target that files hold: the first and the last.
-fn held(
-    input: &Input,
-    journal: &JournalView,
-) -> anyhow::Result<BTreeMap<TargetId, Vec<(Sequence, Sequence)>>> {
-    let mut held: BTreeMap<TargetId, Vec<_>> = BTreeMap::new();
-    for file in input.hints().filter(|file| file.what == FileKind::Native) {
-        let opened = match NativeFile::open(&input.storage, &file.name) {
-            Ok(opened) => opened,
-            // It was delivered since the directory was listed.
-            Err(_) if input.storage.info(&file.name).is_err() => continue,
-            Err(error) => return Err(error),
-        };
-        let summary = opened
-            .summary()?
-            .filter(|of| of.kind == Kind::Hints && of.count > 0);
-        let Some(summary) = summary.filter(|of| !journal.retired.contains(&of.segment)) else {
-            continue;
-        };
-        let range = (summary.first, summary.last);
-        held.entry(summary.target).or_default().push(range);
+/// What files and journal hold of each target: its journal, and the first and the last sequences of files.
+struct Held {
+    journal: JournalView,
+    files: BTreeMap<TargetId, Vec<(Sequence, Sequence)>>,
+}
+
+/// Looks at a store that may be at work: compaction replaces files, and delivery removes them. The journal is
+/// read first, so that what it has retired is in files that the listing shows; where a file went in between,
+/// all is looked at again.
+fn held(directory: &Path) -> anyhow::Result<Held> {
+    loop {
+        let storage = hintstore::OsStorage::new(directory);
+        let journal = read_journal(&storage)?;
+        let input = Input::open(directory)?;
+        let mut files: BTreeMap<TargetId, Vec<_>> = BTreeMap::new();
+        let mut is_whole = true;
+        for file in input.hints().filter(|file| file.what == FileKind::Native) {
+            let summary =
+                NativeFile::open(&input.storage, &file.name).and_then(|file| file.summary());
+            let summary = match summary {
+                Ok(summary) => summary,
+                Err(_) if input.storage.info(&file.name).is_err() => {
+                    is_whole = false;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let summary = summary.filter(|of| of.kind == Kind::Hints && of.count > 0);
+            let Some(summary) = summary.filter(|of| !journal.retired.contains(&of.segment)) else {
+                continue;
+            };
+            let range = (summary.first, summary.last);
+            files.entry(summary.target).or_default().push(range);
+        }
+        if is_whole {
+            return Ok(Held { journal, files });
+        }
     }
-    Ok(held)
 }
 
 fn create(directory: &Path, only: &[TargetId], output: &mut Output) -> anyhow::Result<()> {
-    let (input, store) = open(directory, output)?;
-    let journal = read_journal(&*input.storage)?;
-    let held = held(&input, &journal)?;
+    let (_, store) = open(directory, output)?;
+    let Held { journal, files } = held(directory)?;
     let known = journal.targets.iter().map(|view| view.target);
-    let mut targets: Vec<TargetId> = known.chain(held.keys().copied()).collect();
+    let mut targets: Vec<TargetId> = known.chain(files.keys().copied()).collect();
     targets.sort_unstable();
     targets.dedup();
     targets.retain(|target| only.is_empty() || only.contains(target));
     let number = targets.len();
     let positions = targets.into_iter().map(|target| {
         let view = journal.target(target);
-        let stored = held.get(&target).into_iter().flatten();
+        let stored = files.get(&target).into_iter().flatten();
         let last = stored.map(|(_, last)| *last).max().unwrap_or_default();
         let up_to = view.map_or(last, |view| view.up_to.max(last));
         (
@@ -142,7 +156,7 @@ fn wait(
     output.sum("state", word);
     output.sum("lost_at_most", lost);
     if word == "reached" {
-        return output.text("reached: all of it was delivered");
+        return output.text("reached: none of it waits, and none was lost");
     }
     output.problem();
     let names = names.join(", ");
@@ -157,11 +171,9 @@ fn wait(
 
 /// How far it has come by the last checkpoints.
 fn state(directory: &Path, token: &SyncPoint) -> anyhow::Result<SyncState> {
-    let input = Input::open(directory)?;
-    let journal = read_journal(&*input.storage)?;
-    let held = held(&input, &journal)?;
+    let Held { journal, files } = held(directory)?;
     Ok(token.judge(|target, up_to| {
-        let stored = held.get(&target).map(Vec::as_slice).unwrap_or_default();
+        let stored = files.get(&target).map(Vec::as_slice).unwrap_or_default();
         let Some(view) = journal.target(target) else {
             let is_pending = stored.iter().any(|(first, _)| *first <= up_to);
             return (hintstore::Ends::default(), is_pending);

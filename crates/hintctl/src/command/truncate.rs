@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     if apply {
         output.text(&format!("{} discarded", count(hints, "hint")))
     } else {
-        if hints > 0 {
+        if hints > 0 || fence.is_some() {
             // Work is left to do.
             output.problem();
             if let Err(error) = input.storage.check_writable() {

@@ -9,12 +9,13 @@ use std::{
 
 use hintstore_env::Storage;
 use hintstore_format::{
-    Namespace, SegmentId, StoreId, TargetId, UnixMillis, block::Codec, expiry::Policy,
+    Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis, block::Codec, expiry::Policy,
     footer::NamespaceEntry,
 };
 use hintstore_reader::read_footer;
 use hintstore_sweep::{
-    Candidate, Group, HintFacts, Newest, Rule, dead_hints, dead_hints_by_blocks, plan, survey,
+    Candidate, Group, HintFacts, Newest, Reason, Rewritten, Rule, dead_hints, dead_hints_by_blocks,
+    plan, survey,
 };
 use hintstore_writer::{Bytes, SegmentEntry};
 
@@ -47,6 +48,8 @@ const LOOK_AFTER: Duration = Duration::from_hours(1);
 pub(super) struct Chosen {
     pub(super) target: TargetId,
     pub(super) entries: Vec<Arc<SegmentEntry>>,
+    /// Whether anything is dead in each.
+    has_dead: Vec<bool>,
     pub(super) group: Group,
 }
 
@@ -78,9 +81,12 @@ impl Choice<'_> {
             let (entries, candidates) = self.candidates(backlog, &look_at, known, report);
             for group in plan(&candidates, &self.rule) {
                 let entries = entries.get(group.first..=group.last).unwrap_or_default();
+                let of = candidates.get(group.first..=group.last).unwrap_or_default();
+                let has_dead = |of: &Option<Candidate>| of.is_some_and(|of| of.dead > 0);
                 all.push(Chosen {
                     target,
                     entries: entries.to_vec(),
+                    has_dead: of.iter().map(has_dead).collect(),
                     group,
                 });
             }
@@ -116,19 +122,30 @@ impl Choice<'_> {
         let progress = backlog.progress.lock();
         let entries = backlog.segments.all();
         let mut ended = Vec::with_capacity(entries.len());
+        let mut is_behind_cut = false;
         for entry in &entries {
-            // One that is done goes by itself; delivery deals with damage.
+            // One that is done goes by itself; delivery deals with damage. Where a failed sync moved hints out of
+            // a segment, the one that has them has to keep them all: opening tells by that where they count.
+            let is_cut = entry.closed().is_some_and(|closed| closed.is_cut_short);
             let is_untried = !known.failed.contains(&(entry.store, entry.id));
-            let may = is_untried && !progress.is_damaged(entry) && !progress.is_done(entry);
+            let is_whole = !is_cut && !is_behind_cut && !progress.is_damaged(entry);
+            let may = is_untried && is_whole && !progress.is_done(entry);
             let closed = entry.closed().filter(|_| may);
-            ended.push(closed.map(|closed| closed.count - progress.pending_in(entry)));
+            ended
+                .push(closed.map(|closed| closed.count.saturating_sub(progress.pending_in(entry))));
+            is_behind_cut = is_cut;
         }
+        let frontier = progress.frontier;
         drop(progress);
         let candidate = |(entry, ended): (&Arc<SegmentEntry>, Option<u64>)| {
             let closed = entry.closed()?;
             let (ended, sealed) = ended.zip(closed.sealed)?;
             let key = (entry.store, entry.id);
-            match self.dead(entry, look_at.get(&key).copied()) {
+            if !(self.pace)(0) {
+                // It is to end.
+                return None;
+            }
+            match self.dead(entry, frontier, look_at.get(&key).copied()) {
                 Ok((dead, look_at)) => {
                     known.look_at.extend(look_at.map(|at| (key, at)));
                     Some(Candidate {
@@ -140,6 +157,8 @@ impl Choice<'_> {
                         is_packed: closed.codec != Codec::Plain,
                     })
                 }
+                // It was done and removed since the list was read.
+                Err(_) if !backlog.segments.holds(entry.id) => None,
                 Err(error) => {
                     let name = entry.name.to_string();
                     report.skipped.push((name, error.to_string()));
@@ -156,6 +175,7 @@ impl Choice<'_> {
     fn dead(
         &self,
         entry: &Arc<SegmentEntry>,
+        frontier: Sequence,
         look_at: Option<UnixMillis>,
     ) -> Result<(u64, Option<UnixMillis>)> {
         let Some((closed, sealed)) = entry.closed().and_then(|of| Some((of, of.sealed?))) else {
@@ -184,8 +204,11 @@ impl Choice<'_> {
             all.any(|only| of.namespace.is_none_or(|of| of == *only))
         };
         if footer.namespaces.iter().any(has_rivals) {
+            let Some(superseded) = self.superseded(entry, frontier)? else {
+                return Ok((by_footer, look_at));
+            };
             // They may be the same hints.
-            dead = dead.max(self.superseded(entry)?);
+            dead = dead.max(superseded);
         }
         let left = sealed.deadlines.max.get().saturating_sub(now.get()) / LOOKS;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
@@ -195,32 +218,36 @@ impl Choice<'_> {
 }
 
 impl Choice<'_> {
-    /// How many hints of a segment are pointless beside newer ones in it: it is read twice.
-    fn superseded(&self, entry: &Arc<SegmentEntry>) -> Result<u64> {
+    /// How many hints of a segment are pointless beside newer ones in it, of those that were never handed
+    /// out: it is read twice. Nothing where that came to no end.
+    fn superseded(&self, entry: &Arc<SegmentEntry>, frontier: Sequence) -> Result<Option<u64>> {
         let (mut newest, mut superseded) = (Newest::default(), 0);
         let source = std::slice::from_ref(entry);
         let rivals = |hint: &HintFacts<'_>| {
-            let is_one = self.last_write_wins.contains(&hint.namespace);
+            let is_open = hint.sequence > frontier;
+            let is_one = is_open && self.last_write_wins.contains(&hint.namespace);
             let policy = self.policy;
             is_one.then(|| policy.deadline(hint.namespace, hint.created, hint.lifetime))
         };
         let note = |hint: &HintFacts<'_>| {
             if let (Some(deadline), Some(of)) = (rivals(hint), hint.collapse) {
-                newest.note(hint.namespace, of, hint.created, deadline);
+                newest.note(hint, of, deadline);
             }
         };
-        survey(self.storage, source, note, self.pace)?;
+        if survey(self.storage, source, note, self.pace)? != Rewritten::Whole {
+            return Ok(None);
+        }
         if newest.is_empty() {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let count = |hint: &HintFacts<'_>| {
             if let (Some(deadline), Some(of)) = (rivals(hint), hint.collapse) {
-                let gone = newest.supersedes(hint.namespace, of, hint.created, deadline);
+                let gone = newest.supersedes(hint, of, deadline);
                 superseded += u64::from(gone);
             }
         };
-        survey(self.storage, source, count, self.pace)?;
-        Ok(superseded)
+        let ended = survey(self.storage, source, count, self.pace)?;
+        Ok((ended == Rewritten::Whole).then_some(superseded))
     }
 }
 
@@ -238,14 +265,19 @@ impl Compact {
 }
 
 impl Chosen {
-    /// Each of the segments for itself.
-    pub(super) fn singles(self) -> Vec<Self> {
-        let single = |entry: &Arc<SegmentEntry>| Self {
+    /// Each of the segments with anything dead in it for itself.
+    pub(super) fn singles(&self) -> Vec<Self> {
+        let each = self.entries.iter().zip(&self.has_dead);
+        let single = |(entry, _): (&Arc<SegmentEntry>, _)| Self {
             target: self.target,
             entries: vec![entry.clone()],
+            has_dead: vec![true],
             group: self.group,
         };
-        self.entries.iter().map(single).collect()
+        let is_worth_it = self.group.reason == Reason::Dead;
+        each.filter(|(_, has_dead)| is_worth_it && **has_dead)
+            .map(single)
+            .collect()
     }
 
     pub(super) fn size(&self) -> Bytes {

@@ -11,7 +11,7 @@ use hintstore_format::TargetId;
 use super::{
     Compact, Compaction,
     choose::{Choice, Chosen, Known},
-    swap::Swap,
+    swap::{DAMAGED, Swap},
 };
 use crate::{
     Error, Result,
@@ -101,6 +101,7 @@ impl Pass {
     /// What a run would do. Changes nothing.
     pub(crate) fn plan(&self, what: &Compact) -> Result<Compaction> {
         self.env.check_open()?;
+        let _ended = Ended(&self.wake);
         // What one that runs rewrites is gone when it is done.
         let _not_now = self.running.lock();
         let targets = self.targets(what);
@@ -153,6 +154,9 @@ impl Pass {
                     );
                     done.compacted
                         .push(chosen.compacted(swapped.after, &swapped));
+                    // An estimate that was wrong is not made again.
+                    let is_vain = swapped.after >= chosen.size();
+                    known.failed.extend(swapped.by.filter(|_| is_vain));
                     // What was replaced goes now; the next group must not find it there.
                     self.checkpoints.checkpoint()?;
                 }
@@ -162,12 +166,19 @@ impl Pass {
                     break;
                 }
                 Ok(Err(why)) => {
-                    known.failed.extend(chosen.keys());
+                    // What changed is worth another try.
+                    if why == DAMAGED {
+                        known.failed.extend(chosen.keys());
+                    }
                     done.skipped.extend(chosen.skipped(why));
                 }
                 // One after the other they need less space, and each gives some back for the next.
                 Err(error) if error.is_disk_full() && chosen.entries.len() > 1 => {
-                    for single in chosen.singles().into_iter().rev() {
+                    let singles = chosen.singles();
+                    if singles.is_empty() {
+                        done.skipped.extend(chosen.skipped(&error.to_string()));
+                    }
+                    for single in singles.into_iter().rev() {
                         next.push_front(single);
                     }
                 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hintstore_env::Result;
 use hintstore_format::{
-    Namespace, Sequence, UnixMillis,
+    Namespace, SegmentId, Sequence, StoreId, UnixMillis,
     expiry::Policy,
     frame::Collapse,
     journal::{Discard, End, Range},
@@ -39,6 +39,8 @@ pub(super) struct Swapped {
     pub(super) expired: u64,
     pub(super) fenced: u64,
     pub(super) superseded: u64,
+    /// What is there now, if anything is left.
+    pub(super) by: Option<(StoreId, SegmentId)>,
 }
 
 /// What hints are judged by: as it was when the rewriting began.
@@ -77,7 +79,7 @@ struct Sorted {
 
 const CHANGED: &str = "its hints changed while it was rewritten";
 const STOPPED: &str = "stopped";
-const DAMAGED: &str = "it is damaged or gone: delivery deals with it";
+pub(super) const DAMAGED: &str = "it is damaged or gone: delivery deals with it";
 
 impl Judge<'_> {
     /// What becomes of a hint by itself.
@@ -113,8 +115,7 @@ impl Judge<'_> {
             && self.alone(hint) == Fate::Kept
         {
             let deadline = self.deadline(hint);
-            self.newest
-                .note(hint.namespace, rivals, hint.created, deadline);
+            self.newest.note(hint, rivals, deadline);
         }
     }
 
@@ -122,8 +123,7 @@ impl Judge<'_> {
         let fate = self.alone(hint);
         let is_pointless = |rivals| {
             let deadline = self.deadline(hint);
-            self.newest
-                .supersedes(hint.namespace, rivals, hint.created, deadline)
+            self.newest.supersedes(hint, rivals, deadline)
         };
         match fate {
             Fate::Kept if self.rivals(hint).is_some_and(is_pointless) => Fate::Superseded,
@@ -171,8 +171,12 @@ impl Swap<'_> {
             sorted.add(hint.sequence, fate);
             fate == Fate::Kept
         };
-        let copied = match rewrite(storage, self.entries, &mut copy, keep, pace) {
-            Ok(Rewritten::Whole) => finish(copy)?,
+        let copied = match rewrite(storage, self.entries, &mut copy, keep, &mut pace) {
+            Ok(Rewritten::Whole) if pace(0) => finish(copy)?,
+            Ok(Rewritten::Whole) => {
+                copy.give_up();
+                return Ok(Err(STOPPED));
+            }
             Ok(ended) => {
                 copy.give_up();
                 let is_stopped = ended == Rewritten::Stopped;
@@ -274,12 +278,16 @@ impl Swap<'_> {
         let ids: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();
         for entry in self.entries {
             progress.ended_in.remove(&entry.id);
-            progress.leave(entry, false);
+            // Delivery may have met damage since it was chosen.
+            let damaged = progress.is_damaged(entry);
+            progress.leave(entry, damaged);
         }
         let mut after = Bytes::new(0);
         let by = copied.map(|copied| SegmentEntry::copied(&copied));
+        let mut key = None;
         if let Some(by) = &by {
             after = by.allocated;
+            key = Some((by.store, by.id));
             progress.count_in(by.id, sorted.kept.count() - kept);
         }
         segments.exchange(&ids, by);
@@ -293,6 +301,7 @@ impl Swap<'_> {
             expired: expired.count(),
             fenced: fenced.count(),
             superseded: superseded.count(),
+            by: key,
         })
     }
 }

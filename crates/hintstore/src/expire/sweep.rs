@@ -103,6 +103,8 @@ impl Sweep {
                             self.whole.end(&backlog, &entry, End::Fenced);
                         }
                         Ok(Outlook::Alive) => {}
+                        // It was done and removed since the list was read.
+                        Err(_) if !backlog.segments.holds(entry.id) => {}
                         // Others go all the same; the caller gets the error.
                         Err(error) => failed = Some(error),
                     }

@@ -20,12 +20,22 @@ pub(super) struct Pending {
     pub(super) holes: Ranges,
 }
 
+/// What becomes of broken hints in blocks with gaps, where nothing tells their sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// They count as pending: delivery finds them missing, and books them.
+    Pending,
+    /// They are booked apart: a checkpoint says how many there were.
+    Apart,
+}
+
 /// Hints of a closed segment that are behind the frontier or in its holes, and were not discarded.
 /// Broken ones among them count: delivery finds them missing, and books them.
 pub(super) fn pending(
     storage: &dyn Storage,
     entry: &SegmentEntry,
     progress: &Progress,
+    broken: Broken,
 ) -> Result<Pending> {
     let Some(closed) = entry.closed().filter(|closed| closed.count > 0) else {
         return Ok(Pending::default());
@@ -54,24 +64,53 @@ pub(super) fn pending(
     }
     let mut pending = Pending::default();
     let mut seen = 0;
-    each_expected(storage, entry, |sequence, hint| {
-        seen += 1;
-        let is_hole = holes.contains(sequence);
-        let covers = |discard: &Discard| match hint {
-            Some((namespace, created)) => discard.covers(sequence, namespace, created),
-            None => false,
-        };
-        let is_open = sequence > progress.frontier || is_hole;
-        if is_open && !progress.exceptional.discards.iter().any(covers) {
-            pending.count += 1;
-            if is_hole {
-                pending.holes.add(sequence);
+    let mut missing = Vec::new();
+    let mut call = |found: Found| match found {
+        Found::Hint(sequence, hint) => {
+            seen += 1;
+            let is_hole = holes.contains(sequence);
+            let covers = |discard: &Discard| match hint {
+                Some((namespace, created)) => discard.covers(sequence, namespace, created),
+                None => false,
+            };
+            let is_open = sequence > progress.frontier || is_hole;
+            if is_open && !progress.exceptional.discards.iter().any(covers) {
+                pending.count += 1;
+                if is_hole {
+                    pending.holes.add(sequence);
+                }
             }
         }
-    })?;
-    if last > progress.frontier {
-        // Whole blocks are missing of those that its footer counts.
-        pending.count += closed.count.saturating_sub(seen);
+        Found::Missing(range, count) => {
+            seen += count;
+            missing.push((range, count));
+        }
+    };
+    each_expected(storage, entry, &mut call)?;
+    if broken == Broken::Apart {
+        missing.clear();
+    }
+    // Whole blocks are missing of those that its footer counts.
+    let unseen = closed.count.saturating_sub(seen);
+    missing.push((Range { first, last }, unseen));
+    for (range, count) in missing {
+        // Which of a block are missing nobody knows: holes that were not found first, which delivery looks for
+        // and books; then those behind the position.
+        let mut lost = holes.and(&Ranges::of(&[range]));
+        lost.subtract(&pending.holes);
+        let mut left = count;
+        for hole in lost.ranges() {
+            let length = left.min(hole.last.get() - hole.first.get() + 1);
+            if length > 0 {
+                let last = Sequence::new(hole.first.get() + length - 1);
+                pending.holes.insert(Range { last, ..*hole });
+                pending.count += length;
+                left -= length;
+            }
+        }
+        if range.last > progress.frontier {
+            pending.count += left;
+        }
     }
     Ok(pending)
 }
@@ -95,19 +134,26 @@ pub(crate) fn each(
     entry: &SegmentEntry,
     mut call: impl FnMut(Sequence, Namespace, UnixMillis),
 ) -> Result<()> {
-    each_expected(storage, entry, |sequence, hint| {
-        if let Some((namespace, created)) = hint {
+    each_expected(storage, entry, &mut |found| {
+        if let Found::Hint(sequence, Some((namespace, created))) = found {
             call(sequence, namespace, created);
         }
     })
 }
 
-/// Calls back for each hint of a segment that its block headers tell of, with what is known of it: in
-/// order except broken ones, about which nothing is known.
+/// What block headers tell of.
+enum Found {
+    /// A hint, with what is known of it: nothing of a broken one.
+    Hint(Sequence, Option<(Namespace, UnixMillis)>),
+    /// Broken hints of a block with gaps, somewhere in it, and how many.
+    Missing(Range, u64),
+}
+
+/// Calls back for each hint of a segment that its block headers tell of, in order except broken ones.
 fn each_expected(
     storage: &dyn Storage,
     entry: &SegmentEntry,
-    mut call: impl FnMut(Sequence, Option<(Namespace, UnixMillis)>),
+    call: &mut dyn FnMut(Found),
 ) -> Result<()> {
     let (file, start, end) = match &entry.state {
         State::Closed(closed) => (
@@ -127,13 +173,16 @@ fn each_expected(
     while let Some(item) = walk.next_readable() {
         let Item::Block(block) = item else { continue };
         let header = &block.header;
+        let all = Range {
+            first: header.start.first,
+            last: header.last(),
+        };
+        let is_dense = u64::from(header.count) == all.last.get() - all.first.get() + 1;
         let mut broken = Ranges::default();
-        if u64::from(header.count) == header.last().get() - header.start.first.get() + 1 {
-            broken.insert(Range {
-                first: header.start.first,
-                last: header.last(),
-            });
+        if is_dense {
+            broken.insert(all);
         }
+        let mut read = 0;
         // What the disk cannot read is found missing when delivery has passed it.
         let frames = walk.frames(&block).ok();
         if let (Some(entries), Some(frames)) = (&block.entries, &frames) {
@@ -153,17 +202,22 @@ fn each_expected(
                     && counts.contains(&sequence)
                 {
                     let namespace = profile.profile.namespace;
-                    call(sequence, Some((namespace, frame.body.created)));
+                    call(Found::Hint(sequence, Some((namespace, frame.body.created))));
                     intact.add(sequence);
                 }
             }
+            read = intact.count();
             broken.subtract(&intact);
+        }
+        if !is_dense && counts.contains(&all.last) {
+            let missing = u64::from(header.count).saturating_sub(read);
+            call(Found::Missing(all, missing));
         }
         for range in broken.ranges() {
             for sequence in range.first.get()..=range.last.get() {
                 let sequence = Sequence::new(sequence);
                 if counts.contains(&sequence) {
-                    call(sequence, None);
+                    call(Found::Hint(sequence, None));
                 }
             }
         }

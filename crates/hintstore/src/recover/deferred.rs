@@ -37,6 +37,14 @@ pub(super) struct Recovery<'a> {
     pub(super) unneeded: &'a mut Vec<Arc<str>>,
 }
 
+/// Whether a segment has fewer hints than sequences: then it has to be read to know which.
+fn has_gaps(entry: &SegmentEntry) -> bool {
+    entry.closed().is_some_and(|closed| {
+        let span = closed.last.plus(1).get().saturating_sub(entry.first.get());
+        closed.count < span
+    })
+}
+
 /// What the checkpoint is to say instead, where it is to say something else.
 #[derive(Default)]
 struct Changes {
@@ -142,12 +150,23 @@ impl Recovery<'_> {
         count::each(self.storage, entry, |sequence, namespace, created| {
             let is_discarded = |discard: &Discard| discard.covers(sequence, namespace, created);
             let pending = sequence > up_to || holes.contains(sequence);
-            let there =
-                |entry: &Arc<SegmentEntry>| (entry.first..=entry.last()).contains(&sequence);
+            let there = |entry: &Arc<SegmentEntry>| {
+                let is_within = (entry.first..=entry.last()).contains(&sequence);
+                is_within && !has_gaps(entry)
+            };
             if pending && !discards.iter().any(is_discarded) && !segments.iter().any(there) {
                 orphans.add(sequence);
             }
         })?;
+        // What a compacted segment spans need not be in it.
+        for entry in segments.iter().filter(|entry| has_gaps(entry)) {
+            if orphans.count_within(entry.first, entry.last()) > 0 {
+                count::each(self.storage, entry, |sequence, _, _| {
+                    let (first, last) = (sequence, sequence);
+                    orphans.remove(Range { first, last });
+                })?;
+            }
+        }
         Ok(orphans)
     }
 
@@ -165,11 +184,11 @@ impl Recovery<'_> {
         let mut counted = Progress::default();
         counted.resume(named.up_to, &named.holes);
         counted.resume_discards(&then);
-        let there = count::pending(self.storage, &entry, &counted)?.count;
+        let there = count::pending(self.storage, &entry, &counted, count::Broken::Apart)?.count;
         let missing = named.pending.saturating_sub(there);
         progress.resume(named.up_to, &named.holes);
         progress.resume_discards(&all);
-        let mut left = count::pending(self.storage, &entry, &progress)?;
+        let mut left = count::pending(self.storage, &entry, &progress, count::Broken::Apart)?;
         // Of missing blocks nothing tells on which side of the position they were.
         left.count = left.count.min(named.pending - missing);
         if missing > 0 {

@@ -608,7 +608,7 @@ fn resume(
     // discarded by the record of that, and those that a walk found missing by that of the loss.
     let mut there = Ranges::default();
     for entry in &found.backlog.segments.all() {
-        let left = count::pending(storage, entry, &progress)?;
+        let left = count::pending(storage, entry, &progress, count::Broken::Pending)?;
         pending += count::book(entry, &left, &mut progress, &mut there);
     }
     progress.again = there.clone();

@@ -19,7 +19,9 @@ use hintstore_reader::{Inspected, Missing, Survey, inspect, survey};
 use hintstore_writer::{Bytes, Closed, NOT_TORN, SegmentEntry, State};
 
 use super::{
-    cases::{Claims, Facts, Head, Name, Reading, RecoveryAction, Retired, Tail, case_of},
+    cases::{
+        Claims, Facts, Head, Name, Reading, RecoveryAction, RecoveryCase, Retired, Tail, case_of,
+    },
     identity::Identity,
 };
 use crate::{Result, journal::JournalState};
@@ -238,12 +240,19 @@ impl Scan<'_> {
         }
         let segment = match (&inspected.descriptor, &inspected.summary) {
             (_, Some(summary)) => {
-                facts.claims = self.claims(summary, inspected.info.length);
+                // Compressed frames take less than their headers, and a broken descriptor does not say.
+                let is_plain = match &inspected.descriptor {
+                    Ok(descriptor) => descriptor.codec == Codec::Plain,
+                    Err(_) => false,
+                };
+                facts.claims = self.claims(summary, is_plain.then_some(inspected.info.length));
                 sealed(&found.name, &inspected, summary)
             }
             (Ok(descriptor), None) => {
                 let survey = survey(&file, descriptor)?;
-                facts.claims = self.claims(survey.summary(), inspected.info.length);
+                let is_plain = descriptor.codec == Codec::Plain;
+                let length = is_plain.then_some(inspected.info.length);
+                facts.claims = self.claims(survey.summary(), length);
                 facts.tail = tail_of(&survey, descriptor);
                 walked(&found.name, descriptor, survey, facts.tail, inspected.info)
             }
@@ -255,7 +264,8 @@ impl Scan<'_> {
 
     /// Whether what a segment says of itself can be. Where it cannot, its checksums hold all the same,
     /// so it is another store's, or somebody made it; believed, it could end hints that others hold.
-    fn claims(&self, summary: &Summary, length: u64) -> Claims {
+    /// `length` bounds the hints in it, where their frames lie in the file as they are.
+    fn claims(&self, summary: &Summary, length: Option<u64>) -> Claims {
         let (first, last) = (summary.first, summary.last);
         let by_id = (summary.segment.get() >> Sequence::COUNT_BITS) as u32;
         let epoch = first.epoch().max(last.epoch()).max(by_id);
@@ -269,7 +279,8 @@ impl Scan<'_> {
             summary.kind != Kind::Hints || summary.count == 0 || first.epoch() == last.epoch();
         let fits = |span: u64| {
             let shortest = hintstore_format::frame::HEADER as u64;
-            summary.count <= span && summary.count.saturating_mul(shortest) <= length
+            let bytes = summary.count.saturating_mul(shortest);
+            summary.count <= span && length.is_none_or(|length| bytes <= length)
         };
         if first.epoch() > 0 && one_epoch && span.is_some_and(fits) {
             Claims::Plausible
@@ -320,6 +331,7 @@ fn sealed(name: &str, inspected: &Inspected, summary: &Summary) -> FoundSegment 
         synced_to: summary.footer_at,
         sealed: Some(summary.into()),
         blocks_at: blocks_at as u64,
+        is_cut_short: false,
         damaged: descriptor.is_none(),
         // Of a broken descriptor nobody knows: it is not worth a try.
         codec: descriptor.map_or(Codec::Zstd, |descriptor| descriptor.codec),
@@ -399,6 +411,7 @@ fn walked(
         synced_to: if is_copy { NOT_TORN } else { survey.synced_to },
         sealed: None,
         blocks_at: descriptor.length() as u64,
+        is_cut_short: false,
         damaged: is_damaged(&survey) || (is_copy && is_unclear),
         codec: descriptor.codec,
         file: info.id(),
@@ -477,17 +490,28 @@ fn mark_copies(files: &mut [FoundFile], own: Option<Identity>) {
 
 /// Compaction writes a segment, then a checkpoint retires those that it replaces, then they are removed. Where
 /// all of them are there, no checkpoint did: they count, with what the journal says of them, and the new
-/// one does not. Where some are gone the new one counts, and the others are in it.
+/// one does not. Where some are gone the new one counts, and the others are in it. A file that does not say
+/// which it is may be any of them.
 fn mark_replaced(files: &mut [FoundFile]) {
     let segments = files.iter().filter(|file| is_read(file));
     let segments = segments.filter_map(|file| file.segment.as_deref());
     let there: BTreeSet<(TargetId, SegmentId)> = segments
         .map(|found| (found.target, found.entry.id))
         .collect();
+    let mut unnamed: BTreeMap<TargetId, usize> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.segment.is_none()) {
+        let case = case_of(&file.facts);
+        let is_unnamed = [RecoveryCase::Unreadable, RecoveryCase::NoDescriptor].contains(&case);
+        if let Some((target, _)) = file_name::parse_segment(&file.name).filter(|_| is_unnamed) {
+            *unnamed.entry(target).or_default() += 1;
+        }
+    }
     for file in &mut *files {
         file.facts.is_unfinished = file.segment.as_deref().is_some_and(|found| {
-            let is_there = |id: &SegmentId| there.contains(&(found.target, *id));
-            !found.replaces.is_empty() && found.replaces.iter().all(is_there)
+            let is_gone = |id: &&SegmentId| !there.contains(&(found.target, **id));
+            let gone = found.replaces.iter().filter(is_gone).count();
+            let unnamed = unnamed.get(&found.target).copied().unwrap_or(0);
+            gone < found.replaces.len() && gone <= unnamed
         });
     }
     let is_sealed = |file: &&FoundFile| is_read(file) && file.facts.tail == Tail::Footer;
@@ -546,6 +570,7 @@ pub(super) fn limit_overlaps(found: &mut [FoundSegment]) {
             let held = first.get().saturating_sub(segment.entry.first.get());
             closed.last = first.before();
             closed.count = closed.count.min(held);
+            closed.is_cut_short = true;
         }
     }
     // What the first keeps after all, the next does not count: if the first has all of it. One

@@ -332,6 +332,7 @@ mod tests {
                 synced_to,
                 sealed: None,
                 blocks_at: 128,
+                is_cut_short: false,
                 damaged: false,
                 codec: hintstore_format::block::Codec::Plain,
                 file,

@@ -1,12 +1,15 @@
 //! Compaction: space comes back, and nothing else changes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::ErrorKind, sync::Arc, time::Duration};
 
-use hintstore::{Answer, Bytes, Compact, CompactReason, Durability, End, Hint, Sequence, Truncate};
+use hintstore::{
+    Answer, Bytes, Compact, CompactReason, Durability, End, Hint, Sequence, Truncate,
+    inspect::read_journal,
+};
 use hintstore_env::{Boot, Clock as _, Next, Runner as _, Step, Storage as _, Waker};
-use hintstore_sim::{Crash, Random};
+use hintstore_sim::{Crash, Fault, FaultOn, Random};
 
-use crate::harness::{LONG, START, World, namespace, small_config, target};
+use crate::harness::{Fate, LONG, START, World, namespace, small_config, target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -556,4 +559,241 @@ fn a_flipped_bit_in_a_compressed_segment_costs_one_block() {
         assert_eq!(books.pending(), 0);
         assert_eq!(books.ended(End::Damaged), lost as u64);
     }
+}
+
+// P5
+#[test]
+fn segments_that_compress_well_are_what_they_say() {
+    let mut world = World::opened(config().with(|config| {
+        config.compress_level = Some(3);
+        config.memory = Bytes::mib(8);
+    }));
+    let payload = b"{\"id\": 17, \"state\": \"done\", \"text\": \"the same words again\"}";
+    for _ in 0..4000 {
+        let hint = Hint::new(target(0), world.clock.wall(), LONG, payload);
+        world.store().append(hint, Durability::Os).unwrap();
+    }
+    world.runner.advance(10 * SECOND);
+    world.store().compact(&Compact::worthwhile()).unwrap();
+    world.close_and_open();
+    assert!(world.store().open_report().is_healthy());
+    assert_eq!(world.store().ledger().pending(), 4000);
+    assert_eq!(payloads(&mut world).len(), 4000);
+}
+
+#[test]
+fn what_gives_nothing_is_not_tried_again_and_again() {
+    let world = World::opened(config().with(|config| {
+        config.last_write_wins = vec![namespace(0)];
+    }));
+    for number in 0..300u64 {
+        let key = [(number % 3) as u8];
+        let payload = World::payload(number, 900);
+        let hint = Hint::new(target(0), world.clock.wall(), LONG, &payload)
+            .namespace(namespace(0))
+            .collapse(&key, number + 1);
+        world.store().append(hint, Durability::Durable).unwrap();
+    }
+    world.runner.advance(5 * SECOND);
+    // All of it was handed out, and waits for a retry: none of it may go as superseded.
+    let mut out = Vec::new();
+    while let Some(page) = world.store().target(target(0)).page().unwrap() {
+        out.push(page);
+    }
+    for page in out {
+        world
+            .store()
+            .acknowledge(page, &Answer::retry_all())
+            .unwrap();
+    }
+    world.store().compact(&Compact::worthwhile()).unwrap();
+    for _ in 0..3 {
+        let done = world.store().compact(&Compact::worthwhile()).unwrap();
+        assert_eq!(done.compacted, []);
+    }
+    assert_eq!(world.store().ledger().ended(End::Superseded), 0);
+}
+
+/// A store in which a failed sync moved hints from one segment to the next, and some of these died since.
+fn moved(tail_dies: bool) -> World {
+    let mut world = World::opened(config().with(|config| {
+        config.roll_age = 30 * SECOND;
+        config.checkpoint_holes_max = 100;
+    }));
+    for _ in 0..5 {
+        assert!(world.append(0, 600, Durability::Durable));
+    }
+    for number in 0..10 {
+        let dies = number % 2 == 0 || (tail_dies && number > 5);
+        let lives = if dies { 40 * SECOND } else { LONG };
+        assert!(world.append_living(0, 600, Durability::Os, lives));
+    }
+    world.disk.fail(Fault {
+        on: FaultOn::Sync,
+        after: 0,
+        times: 1,
+        error: ErrorKind::Other,
+        name: ".hints",
+    });
+    let lives = if tail_dies { 40 * SECOND } else { LONG };
+    assert!(world.append_living(0, 600, Durability::Durable, lives));
+    // The sync that came back covers all that was written before.
+    for attempt in world.attempts.values_mut() {
+        attempt.level = Some(Durability::Durable);
+    }
+    world.runner.advance(100 * SECOND);
+    world
+}
+
+// P1, P8
+#[test]
+fn what_a_failed_sync_moved_counts_once_and_is_there_after_a_compaction() {
+    for tail_dies in [false, true] {
+        for seed in 0..6 {
+            let mut world = moved(tail_dies);
+            world.compact();
+            let accepted = world.store().ledger().accepted;
+            let forget = |world: &mut World| {
+                for attempt in world.attempts.values_mut() {
+                    attempt.level = Some(Durability::Durable);
+                }
+            };
+            world.crash(Crash::Kill);
+            forget(&mut world);
+            world.open().unwrap();
+            assert_eq!(world.store().ledger().accepted, accepted);
+            for _ in 0..10 {
+                world.deliver(0, |_| true, |_| false);
+            }
+            world.compact();
+            world.checkpoint();
+            world.runner.advance(5 * SECOND);
+            world.checkpoint();
+            world.crash(Crash::Power { seed });
+            forget(&mut world);
+            world.open().unwrap();
+            assert_eq!(world.store().ledger().accepted, accepted);
+            world.drain(1);
+            world.assert_right();
+        }
+    }
+}
+
+// P4, P8
+#[test]
+fn a_broken_hint_among_holes_of_a_compacted_segment_is_counted() {
+    for at in 0..40 {
+        let mut world = World::opened(config().with(|config| {
+            config.checkpoint_holes_max = 200;
+        }));
+        fill(&mut world, 300);
+        world.runner.advance(20 * SECOND);
+        world.compact();
+        let mut out = Vec::new();
+        while let Some(page) = world.store().target(target(0)).page().unwrap() {
+            out.push(page);
+        }
+        for page in out {
+            world
+                .store()
+                .acknowledge(page, &Answer::retry_all())
+                .unwrap();
+        }
+        world.checkpoint();
+        world.crash(Crash::Kill);
+        let names = world.disk.names();
+        let name = names.iter().find(|name| name.ends_with(".hints")).unwrap();
+        world.disk.damage(name, |bytes| {
+            let at = 600 + at * 500;
+            if at + 2000 < bytes.len() {
+                bytes[at] ^= 1;
+            }
+        });
+        world.open().unwrap();
+        assert_eq!(world.store().ledger().accepted, 300, "byte {at}");
+        world.runner.advance(3 * SECOND);
+        let found = sequences(&mut world).len() as u64;
+        world.checkpoint();
+        let books = world.store().ledger();
+        assert_eq!((books.accepted, books.pending()), (300, 0));
+        assert_eq!(books.ended(End::Damaged), 30 - found);
+    }
+}
+
+// P1
+#[test]
+fn a_damaged_journal_loses_no_deferred_hint_beside_a_compacted_segment() {
+    let mut world = World::opened(config());
+    for _ in 0..300 {
+        world.append(0, 900, Durability::Durable);
+    }
+    world.runner.advance(3 * SECOND);
+    // One page is out: its hints keep their segment, while others are moved out of the way.
+    let held = world.store().target(target(0)).page().unwrap().unwrap();
+    for _ in 0..40 {
+        world.deliver(0, |number| number % 2 == 0, |_| false);
+    }
+    world.runner.advance(3 * SECOND);
+    world.checkpoint();
+    world.compact();
+    world.crash(Crash::Kill);
+    drop(held);
+    world.disk.damage("store.journal", |bytes| {
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        for byte in bytes.iter_mut().take(end).skip(64).step_by(16) {
+            *byte ^= 1;
+        }
+    });
+    world.open().unwrap();
+    for attempt in world.attempts.values_mut() {
+        // Nobody remembers what was delivered: it comes again.
+        if attempt.fate == Fate::Ended {
+            attempt.fate = Fate::Pending;
+        }
+    }
+    world.drain(1);
+    world.assert_right();
+}
+
+// P1
+#[test]
+fn a_source_that_cannot_be_read_does_not_make_an_unfinished_copy_count() {
+    // A copy that was made and has no checkpoint: the power goes when it was to be written.
+    let mut random = Random::new(31);
+    for _ in 0..200 {
+        let mut world = World::opened(config().with(|config| {
+            config.segment_bytes = Bytes::kib(64);
+        }));
+        fill(&mut world, 200);
+        world.runner.advance(20 * SECOND);
+        let sources = hint_files(&world);
+        let begun = world.disk.operations();
+        world.disk.cut_at(begun + 4 + random.below(12));
+        world.compact();
+        world.crash(Crash::Kill);
+        let all = hint_files(&world);
+        let is_retired = !read_journal(&world.disk).unwrap().retired.is_empty();
+        let are_there = sources.iter().all(|name| all.contains(name));
+        if is_retired || all.len() <= sources.len() || !are_there {
+            continue;
+        }
+        world.disk.fail_reads(&sources[0], 0, 1 << 20);
+        world.open().unwrap();
+        let left = hint_files(&world);
+        let copies = left.iter().filter(|name| !sources.contains(name)).count();
+        assert_eq!(copies, 0, "it counts for nothing: {left:?}");
+        assert!(
+            left.contains(&sources[1]),
+            "what was not retired is kept: {left:?}"
+        );
+        return;
+    }
+    panic!("no copy was left");
+}
+
+fn hint_files(world: &World) -> Vec<String> {
+    let mut names = world.disk.names();
+    names.retain(|name| name.ends_with(".hints") && !name.contains('/'));
+    names.sort();
+    names
 }
