@@ -74,7 +74,7 @@ mod topology;
 mod upkeep;
 
 pub use append::{AppendError, AppendResult, Durability, Hint, Receipt, Scope};
-pub use compact::{Compact, Compacted, Compaction, Reason as CompactReason};
+pub use compact::{Compact, Compacted, Compaction, CompactionTotals, Reason as CompactReason};
 pub use config::{Config, ConfigError, Environment, Setting};
 pub use deliver::{Answer, Completion, Delivery, Page};
 pub use error::{Error, Result};

@@ -104,6 +104,30 @@ impl Compaction {
     }
 }
 
+/// What compactions did since the store was opened, by themselves and by calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactionTotals {
+    /// Runs that came to their end.
+    pub runs: u64,
+    /// Files that were rewritten.
+    pub files: u64,
+    /// Bytes that came free.
+    pub freed: Bytes,
+    /// The files that the last run left as they are, and why.
+    pub skipped: Vec<(String, String)>,
+}
+
+impl CompactionTotals {
+    fn add(&mut self, run: &Compaction) {
+        self.runs += 1;
+        let files = run.compacted.iter().map(|of| of.files.len() as u64);
+        self.files += files.sum::<u64>();
+        self.freed = Bytes::new(self.freed.get() + run.freed().get());
+        self.skipped.clone_from(&run.skipped);
+    }
+}
+
 /// Compacts at its own interval.
 #[derive(Debug)]
 pub(crate) struct CompactStep {

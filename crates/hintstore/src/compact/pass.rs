@@ -9,7 +9,7 @@ use hintstore_env::{
 use hintstore_format::TargetId;
 
 use super::{
-    Compact, Compaction,
+    Compact, Compaction, CompactionTotals,
     choose::{Choice, Chosen, Known},
     swap::{DAMAGED, Swap},
 };
@@ -42,6 +42,7 @@ pub(crate) struct Pass {
     running: Mutex<Known>,
     /// How often a running one was cancelled.
     cancelled: AtomicU64,
+    totals: Mutex<CompactionTotals>,
     /// Raised to end a pause.
     wake: Signal,
 }
@@ -74,12 +75,18 @@ impl Pass {
             fences: fences.clone(),
             running: Mutex::default(),
             cancelled: AtomicU64::new(0),
+            totals: Mutex::default(),
             wake: Signal::new(),
         }
     }
 
     pub(super) fn interval(&self) -> Option<Duration> {
         self.env.config().compact_interval
+    }
+
+    /// What was done since the store was opened.
+    pub(crate) fn totals(&self) -> CompactionTotals {
+        self.totals.lock().clone()
     }
 
     /// Ends a pass that runs, behind the block that it is at.
@@ -186,6 +193,7 @@ impl Pass {
                 Err(error) => done.skipped.extend(chosen.skipped(&error.to_string())),
             }
         }
+        self.totals.lock().add(&done);
         Ok(done)
     }
 

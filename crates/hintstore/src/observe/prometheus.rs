@@ -126,6 +126,29 @@ impl Out<'_> {
             "Times a cap was left",
             snapshot.caps_left,
         )?;
+        let compaction = &snapshot.compaction;
+        self.counter(
+            "hints_compaction_runs",
+            "Compactions that came to their end",
+            compaction.runs,
+        )?;
+        self.counter(
+            "hints_compaction_files",
+            "Files that compaction rewrote",
+            compaction.files,
+        )?;
+        self.counter(
+            "hints_compaction_freed_bytes",
+            "Bytes that compaction gave back",
+            compaction.freed.get(),
+        )?;
+        let skipped = [(Vec::new(), compaction.skipped.len() as u64)];
+        self.gauges(
+            "hints_compaction_skipped_files",
+            "Files that the last compaction left as they are",
+            None,
+            skipped,
+        )?;
         self.health(&snapshot.health)
     }
 

@@ -4,7 +4,7 @@ use hintstore_env::{Lacks, StepPanics};
 use hintstore_format::{TargetId, UnixMillis};
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
-use crate::{AtRisk, Caps, Ledger, TargetLedger, store::Store, target::Target};
+use crate::{AtRisk, Caps, CompactionTotals, Ledger, TargetLedger, store::Store, target::Target};
 
 /// What goes on in a store: see [`crate::HintStore::snapshot`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Hints that were refused since the store was opened, by reason.
     pub refused: Refusals,
+    /// What compactions did since the store was opened.
+    pub compaction: CompactionTotals,
     /// Hint files that are kept open at most, as it is in force: see [`crate::Config::descriptors_max`].
     pub descriptors_max: usize,
     /// What is wrong with the store or what it stands on.
@@ -139,6 +141,7 @@ impl Snapshot {
         };
         Self {
             health,
+            compaction: store.compaction.totals(),
             descriptors_max: store.descriptors.max(),
             targets,
             ledger,

@@ -78,6 +78,12 @@ fn a_segment_that_is_mostly_dead_gives_its_space_back() {
     assert_eq!(books.accepted, 300);
     let expired: u64 = done.compacted.iter().map(|of| of.expired).sum();
     assert_eq!(books.ended(End::Expired), expired);
+    let totals = world.store().snapshot().compaction;
+    assert_eq!((totals.runs, totals.freed), (1, done.freed()));
+    assert_eq!(
+        (totals.files as usize, totals.skipped),
+        (files(&done), Vec::new())
+    );
     // Again: nothing is left to be done.
     let again = world.store().compact(&Compact::worthwhile()).unwrap();
     assert_eq!(again, hintstore::Compaction::default());

@@ -17,6 +17,7 @@ mod descriptors;
 mod expiry;
 mod full_disk;
 mod harness;
+mod incidents;
 mod model;
 mod mount;
 mod observability;
