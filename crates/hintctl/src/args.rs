@@ -86,7 +86,7 @@ Examples:
 
 In a directory of Cassandra's the node must be stopped; the files as they were are set aside.")]
     Expire(Expire),
-    /// Rewrite segments with much that is dead in them, and merge small ones: plans, and acts only with --apply
+    /// Rewrite files with much that is dead in them, and merge small ones: plans, and acts only with --apply
     #[command(after_help = "\
 Examples:
   hintctl compact STORE
@@ -95,7 +95,8 @@ Examples:
   hintctl compact STORE --collapse 10000000-0000-4000-8000-000000000001 --apply
   hintctl compact STORE --target 9a355670-9212-4932-96bd-55417aa90974 --apply
 
-Order, keys and payloads of the hints stay as they are. A node that runs compacts by itself.")]
+Order, keys and payloads of the hints stay as they are. A node of ours that runs compacts by itself; one of
+Cassandra's must be stopped, and its files as they were are set aside.")]
     Compact(Compact),
     /// What was set aside: dead letters, damaged files, files as they were before they were rewritten; and losses
     #[command(
@@ -275,7 +276,7 @@ pub(crate) struct Expire {
 
 #[derive(Debug, Arguments)]
 pub(crate) struct Compact {
-    /// The directory of a native store
+    /// The directory of a native store, or of Cassandra's hints
     pub(crate) directory: PathBuf,
     /// Only segments of this target
     #[arg(long, value_name = "UUID")]
@@ -291,9 +292,8 @@ pub(crate) struct Compact {
     /// is kept. Can be given several times
     #[arg(long, value_name = "UUID", value_parser = namespace)]
     pub(crate) collapse: Vec<Namespace>,
-    /// Do it: without this nothing is changed
-    #[arg(long)]
-    pub(crate) apply: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
 }
 
 /// What to do with what was set aside.
@@ -610,7 +610,7 @@ impl Command {
             Self::Convert(_) | Self::Salvage(_) | Self::Bench(_) | Self::Quickstart(_) => true,
             Self::Truncate(args) => args.change.apply,
             Self::Expire(args) => args.change.apply,
-            Self::Compact(args) => args.apply,
+            Self::Compact(args) => args.change.apply,
             Self::Aside(
                 AsideCommand::Retry(args) | AsideCommand::Restore(args) | AsideCommand::Purge(args),
             ) => args.apply,

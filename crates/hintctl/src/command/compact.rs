@@ -1,9 +1,10 @@
-//! `compact`: rewrites segments of a native store that hold much that is dead, and merges small ones. Plans
-//! first; acts with `--apply`.
+//! `compact`: rewrites segments of a native store that hold much that is dead, and merges small ones; and files
+//! of Cassandra's, by `merge`. Plans first; acts with `--apply`.
 
 use hintstore::{Compact as What, Config, HintStore, SystemClock, inspect::plan_compact};
 use serde_json::json;
 
+use super::merge;
 use crate::{
     args::Compact,
     exit::usage,
@@ -14,12 +15,21 @@ use crate::{
 pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     let input = Input::open(&args.directory)?;
     input.refuse_unfinished()?;
+    input.tell_misnamed(output)?;
     if !input.is_store() {
-        return Err(usage(format!(
-            "{} is no native store: name the directory of one. In Cassandra's directories `expire` \
-             rewrites files without what is dead in them",
-            args.directory.display()
-        )));
+        if !input.is_directory || input.hints().next().is_none() && !input.is_empty()? {
+            return Err(usage(format!(
+                "{} holds no hints and is no native store: name the directory of one",
+                args.directory.display()
+            )));
+        }
+        if args.worthwhile || args.compress.is_some() || !args.collapse.is_empty() {
+            return Err(usage(
+                "--worthwhile, --compress and --collapse are for native stores: Cassandra compresses as its \
+                 settings say, and knows no collapse keys",
+            ));
+        }
+        return merge::run(args, &input, output);
     }
     input.refuse_newer(output)?;
     let what = if args.worthwhile {
@@ -33,7 +43,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
         .with(|config| config.compact_bytes_per_second = None)
         .with(|config| config.compress_level = args.compress)
         .with(|config| config.last_write_wins.clone_from(&args.collapse));
-    let done = if args.apply {
+    let done = if args.change.apply {
         let store = HintStore::open(config)?;
         let done = store.compact(&what)?;
         for name in &store.open_report().set_aside {
@@ -59,7 +69,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
                 "expired": one.expired,
                 "fenced": one.fenced,
                 "superseded": one.superseded,
-                "applied": args.apply,
+                "applied": args.change.apply,
             }),
         )?;
         let first = one.files.first().cloned().unwrap_or_default();
@@ -83,7 +93,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     let freed = done.freed().get();
     output.sum("files", files);
     output.sum("freed_bytes", freed);
-    output.sum("applied", args.apply);
+    output.sum("applied", args.change.apply);
     if !done.skipped.is_empty() {
         output.problem();
     }
@@ -91,7 +101,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
         return output.text("nothing would come free");
     }
     let (files, freed) = (count(files as u64, "file"), bytes(freed));
-    if args.apply {
+    if args.change.apply {
         return output.text(&format!("{files} rewritten: {freed} came free"));
     }
     // Work is left to do.

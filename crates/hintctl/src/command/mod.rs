@@ -8,6 +8,7 @@ mod dump;
 mod expire;
 mod judgement;
 mod ls;
+mod merge;
 mod quickstart;
 mod replay;
 mod rewrite;

@@ -268,12 +268,12 @@ fn explain(error: anyhow::Error, plan: &Plan<'_>, aside: &Aside<'_>) -> anyhow::
     error.context(text)
 }
 
-struct Counter<'a> {
+pub(super) struct Counter<'a> {
     fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate,
-    go: u64,
-    stay: u64,
+    pub(super) go: u64,
+    pub(super) stay: u64,
     mixed: u64,
-    bad: u64,
+    pub(super) bad: u64,
     /// Of the records that go.
     bytes: u64,
     /// What is damage, or why the file is not looked at.
@@ -284,7 +284,7 @@ struct Counter<'a> {
 const REGIONS_MAX: usize = 1000;
 
 impl<'a> Counter<'a> {
-    fn new(fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate) -> Self {
+    pub(super) fn new(fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate) -> Self {
         Self {
             fate,
             go: 0,
@@ -324,7 +324,7 @@ impl Visitor for Counter<'_> {
 }
 
 /// Where the files as they were are kept.
-struct Aside<'a> {
+pub(super) struct Aside<'a> {
     input: &'a Input,
     place: Place,
     /// Something is kept there.
@@ -340,7 +340,7 @@ enum Place {
 }
 
 impl<'a> Aside<'a> {
-    fn new(input: &'a Input, change: &Change) -> anyhow::Result<Self> {
+    pub(super) fn new(input: &'a Input, change: &Change) -> anyhow::Result<Self> {
         let place = match &change.aside {
             _ if change.no_aside => Place::Nowhere,
             Some(path) => {
@@ -357,11 +357,11 @@ impl<'a> Aside<'a> {
     }
 
     /// Where something is kept.
-    fn kept(&self) -> Option<PathBuf> {
+    pub(super) fn kept(&self) -> Option<PathBuf> {
         self.would_keep().filter(|_| self.is_used)
     }
 
-    fn would_keep(&self) -> Option<PathBuf> {
+    pub(super) fn would_keep(&self) -> Option<PathBuf> {
         match &self.place {
             Place::Beside(folder) => Some(self.input.storage.path(folder)),
             Place::There(storage) => Some(storage.path("")),
@@ -371,7 +371,7 @@ impl<'a> Aside<'a> {
 
     /// Keeps files under their names; durable on return. What is kept of some of them, where others
     /// could not be, goes again.
-    fn keep(&mut self, names: &[String]) -> anyhow::Result<()> {
+    pub(super) fn keep(&mut self, names: &[String]) -> anyhow::Result<()> {
         let kept = self.try_keep(names);
         if kept.is_err() {
             self.forget(names);
@@ -409,7 +409,7 @@ impl<'a> Aside<'a> {
 
     /// Takes back what was kept of files that stay as they are. What cannot be removed is a second name
     /// of what is there.
-    fn forget(&mut self, names: &[String]) {
+    pub(super) fn forget(&mut self, names: &[String]) {
         for name in names {
             match &self.place {
                 Place::Nowhere => {}
@@ -439,13 +439,13 @@ fn copy(from: &OsStorage, name: &str, to: &OsStorage, copy: &str) -> anyhow::Res
 }
 
 /// A hint file and the one beside it, as far as they are there.
-fn with_side(input: &Input, found: &Found) -> Vec<String> {
+pub(super) fn with_side(input: &Input, found: &Found) -> Vec<String> {
     let names = [Some(found.name.clone()), side_file(&found.name)];
     let there = |name: &String| input.storage.path(name).exists();
     names.into_iter().flatten().filter(there).collect()
 }
 
-fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> anyhow::Result<()> {
+pub(super) fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> anyhow::Result<()> {
     let names = with_side(input, found);
     refuse_changed(input, found)?;
     aside.keep(&names)?;
@@ -501,9 +501,9 @@ fn replace(
     Ok(())
 }
 
-struct Keeper<'a, W: std::io::Write> {
-    writer: FileWriter<W>,
-    fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate,
+pub(super) struct Keeper<'a, W: std::io::Write> {
+    pub(super) writer: FileWriter<W>,
+    pub(super) fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate,
 }
 
 impl<W: std::io::Write> Visitor for Keeper<'_, W> {
@@ -524,7 +524,7 @@ impl<W: std::io::Write> Visitor for Keeper<'_, W> {
 
 /// A node may have been started since the files were looked at: what it wrote, or is about to write,
 /// would be lost. Looked at right before a file is touched; a moment remains.
-fn refuse_changed(input: &Input, found: &Found) -> anyhow::Result<()> {
+pub(super) fn refuse_changed(input: &Input, found: &Found) -> anyhow::Result<()> {
     let now = input.storage.info(&found.name)?;
     let as_seen = |info: &hintstore::env::Info| (info.device, info.inode, info.length);
     let is_open = input.storage.is_open_elsewhere(&found.name);

@@ -463,3 +463,80 @@ fn what_expire_took_can_be_put_back() {
     let wrong = run(&[&"aside", &"retry", &hints]);
     assert_eq!(wrong.code, 2, "{}", wrong.err);
 }
+
+#[test]
+fn files_of_cassandra_are_merged_without_what_is_dead() {
+    let work = Folder::new("merge");
+    let store = work.join("store");
+    let from = testdata("cluster/5.0-v3/hints");
+    assert_eq!(
+        run(&[&"convert", &from.0, &"--to", &"native", &store]).code,
+        0
+    );
+    let hints = work.join("hints");
+    // Three runs make three files: each under a later name.
+    for part in 0..3 {
+        let out = work.join(&format!("part-{part}"));
+        let converted = run(&[&"convert", &store, &"--to", &"cassandra:3:lz4", &out]);
+        assert_eq!(converted.code, 0, "{}", converted.err);
+        fs::create_dir_all(&hints).unwrap();
+        for entry in fs::read_dir(&out).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let (target, rest) = name.split_at_checked(36).unwrap();
+            let (time, end) = rest.trim_start_matches('-').split_once('-').unwrap();
+            let later: u64 = time.parse::<u64>().unwrap() + part;
+            fs::copy(
+                out.join(&name),
+                hints.join(format!("{target}-{later}-{end}")),
+            )
+            .unwrap();
+        }
+    }
+    let list = |path: &Path| {
+        let mut names: Vec<String> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".hints"))
+            .collect();
+        names.sort();
+        names
+    };
+    let files = list(&hints);
+    assert_eq!(files.len(), 3, "{files:?}");
+    let before = essences(&hints);
+    let plan = run(&[&"compact", &hints]);
+    assert_eq!(plan.code, 1, "{}", plan.err);
+    assert_eq!(
+        (list(&hints), essences(&hints).len()),
+        (files.clone(), before.len())
+    );
+    let (dead, alive) = {
+        let group = &plan.of_kind("compact")[0];
+        (
+            group["dead"].as_u64().unwrap(),
+            group["alive"].as_u64().unwrap(),
+        )
+    };
+    assert_eq!((dead + alive) as usize, before.len());
+    let done = run(&[&"compact", &hints, &"--apply", &"--node-is-stopped"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let left = list(&hints);
+    assert_eq!(left.len(), usize::from(alive > 0), "{left:?}");
+    if alive > 0 {
+        assert_eq!(left[0], files[0], "under the name of the first");
+        assert_eq!(essences(&hints).len() as u64, alive);
+        assert_eq!(run(&[&"verify", &hints]).code, 0);
+    }
+    // Twice is once, and there is a way back.
+    assert_eq!(run(&[&"compact", &hints]).of_kind("compact").len(), 0);
+    let undone = run(&[
+        &"aside",
+        &"restore",
+        &hints,
+        &"--apply",
+        &"--node-is-stopped",
+    ]);
+    assert_eq!(undone.code, 0, "{}", undone.err);
+    assert_eq!((list(&hints), essences(&hints)), (files, before));
+    assert_eq!(run(&[&"compact", &hints, &"--compress"]).code, 2);
+}

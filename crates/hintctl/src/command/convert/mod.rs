@@ -24,7 +24,9 @@ use crate::{
     output::{Output, count},
 };
 
-pub(crate) use cassandra::{Directory, abandon, begin, commit, publish, stage, unfinished_names};
+pub(crate) use cassandra::{
+    Directory, FILE_MAX, abandon, begin, commit, publish, stage, unfinished_names,
+};
 pub(crate) use native::{import, importing};
 
 /// Where hints go.

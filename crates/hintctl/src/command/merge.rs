@@ -1,0 +1,277 @@
+//! Compaction of a directory of Cassandra's: neighbouring files of one node become one, without what is dead.
+//!
+//! A group is written under temporary names, the files as they were are set aside, the new one takes the place
+//! of the first, then the others go. A crash leaves each file as it was, or the new one with some that are in
+//! it as well: Cassandra delivers these hints twice, and none is lost.
+
+use std::cmp::Reverse;
+
+use anyhow::Context as _;
+use hintstore::env::Existing;
+use hintstore::raw::format::expiry::is_dead;
+use hintstore::{Clock as _, Storage as _, SystemClock, TargetId, UnixMillis};
+use hintstore_cassandra::{Codec, FileWriter};
+use serde_json::json;
+
+use super::{
+    convert::{FILE_MAX, abandon, begin, publish, unfinished_names},
+    rewrite::{Aside, Counter, Fate, Keeper, refuse_changed, refuse_open, remove, with_side},
+    verify::{Walked, tell},
+};
+use crate::{
+    args::Compact,
+    input::{CassandraFile, FileKind, Found, HintView, Input, SideFile},
+    interrupt::Guard,
+    output::{Output, bytes, count},
+};
+
+/// What files of one group have in common.
+type Key = (TargetId, i32, Option<Codec>);
+
+/// Files that become one.
+struct Group<'a> {
+    key: Key,
+    files: Vec<&'a Found>,
+    bytes: u64,
+    dead: u64,
+    alive: u64,
+    done: bool,
+}
+
+pub(super) fn run(args: &Compact, input: &Input, output: &mut Output) -> anyhow::Result<()> {
+    let now = SystemClock.wall();
+    let mut fate = |hint: &HintView<'_>| {
+        if is_dead(UnixMillis::new(hint.expires_at_ms()), now) {
+            Fate::Go
+        } else {
+            Fate::Stay
+        }
+    };
+    let change = &args.change;
+    if change.apply {
+        input
+            .storage
+            .check_writable()
+            .context("nothing was changed")?;
+        refuse_open(input, change.node_is_stopped)?;
+    }
+    let mut groups = look(args, input, &mut fate, output)?;
+    // What goes as a whole needs no space and makes some; then the largest gain.
+    groups.sort_by_key(|group| {
+        (
+            group.alive > 0,
+            Reverse(group.dead),
+            Reverse(group.files.len()),
+        )
+    });
+    let mut aside = Aside::new(input, change)?;
+    let mut failure = None;
+    if change.apply {
+        let words = "each group of files is as it was or done: do it again for the rest";
+        let _guard = Guard::say(format!("{}: {words}", input.storage.path("").display()));
+        for group in &mut groups {
+            if let Err(error) = compact(input, group, &mut aside, &mut fate) {
+                failure = Some(error);
+                break;
+            }
+            group.done = true;
+        }
+    }
+    print(&groups, change.apply, output)?;
+    if let Some(kept) = aside.kept() {
+        output.sum("aside", kept.display().to_string());
+        output.remark(&format!(
+            "the files as they were are in {}: their space comes free when that is removed \
+             (hintctl aside purge)",
+            kept.display()
+        ));
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// The groups of a directory that are worth it: more than one file, or one with something dead in it.
+fn look<'a>(
+    args: &Compact,
+    input: &'a Input,
+    fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
+    output: &mut Output,
+) -> anyhow::Result<Vec<Group<'a>>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let bar = output.bar(input.hint_bytes());
+    for found in input
+        .files
+        .iter()
+        .filter(|file| file.what == FileKind::Cassandra)
+    {
+        let file = CassandraFile::open(&input.storage, &found.name)?;
+        let is_closed = !matches!(file.side_file(), SideFile::Missing);
+        let plan = file
+            .salvageable(None)
+            .ok()
+            .filter(|plan| plan.notes.is_empty());
+        drop(file);
+        let mut counter = Counter::new(&mut *fate);
+        let walked = bar.walk(input, found, &mut counter);
+        let (go, stay, bad) = (counter.go, counter.stay, counter.bad);
+        let is_whole = tell(walked, &found.name, output)? == Some(Walked::Whole);
+        let Some(plan) = plan.filter(|_| is_whole && bad == 0 && is_closed) else {
+            // Open, damaged or refused: `verify` says which.
+            output.remark(&format!("{}: stays as it is", found.name));
+            continue;
+        };
+        if args.target.is_some_and(|only| only != plan.target) {
+            continue;
+        }
+        let key = (plan.target, plan.version, plan.codec);
+        let fits = |group: &&mut Group<'a>| {
+            group.key == key && group.bytes + found.info.length <= FILE_MAX
+        };
+        match groups.last_mut().filter(fits) {
+            Some(group) => {
+                group.files.push(found);
+                group.bytes += found.info.length;
+                group.dead += go;
+                group.alive += stay;
+            }
+            None => groups.push(Group {
+                key,
+                files: vec![found],
+                bytes: found.info.length,
+                dead: go,
+                alive: stay,
+                done: false,
+            }),
+        }
+    }
+    bar.finish();
+    groups.retain(|group| group.files.len() > 1 || group.dead > 0);
+    Ok(groups)
+}
+
+fn compact(
+    input: &Input,
+    group: &Group<'_>,
+    aside: &mut Aside<'_>,
+    fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
+) -> anyhow::Result<()> {
+    let Some((first, others)) = group.files.split_first() else {
+        return Ok(());
+    };
+    // Without a hint in it a file is none: Cassandra fails over some of those.
+    if group.alive == 0 {
+        for found in &group.files {
+            remove(input, found, aside)?;
+        }
+        return Ok(());
+    }
+    let _guards =
+        unfinished_names(&first.name).map(|name| Guard::remove(input.storage.path(&name)));
+    let names: Vec<String> = group
+        .files
+        .iter()
+        .flat_map(|found| with_side(input, found))
+        .collect();
+    let mut write = || {
+        let file = CassandraFile::open(&input.storage, &first.name)?;
+        let Ok(plan) = file.salvageable(None) else {
+            anyhow::bail!("{}: it cannot be rewritten", first.name);
+        };
+        let writer = FileWriter::new(
+            begin(&input.storage, &first.name)?,
+            plan.version,
+            plan.timestamp_ms,
+            *plan.target.as_bytes(),
+            plan.codec,
+        )?;
+        let mut keeper = Keeper {
+            writer,
+            fate: &mut *fate,
+        };
+        file.walk_as(&plan, &mut keeper)?;
+        drop(file);
+        for found in others {
+            let file = CassandraFile::open(&input.storage, &found.name)?;
+            let Ok(plan) = file.salvageable(None) else {
+                anyhow::bail!("{}: it cannot be rewritten", found.name);
+            };
+            file.walk_as(&plan, &mut keeper)?;
+        }
+        let writer = keeper.writer;
+        for found in &group.files {
+            refuse_changed(input, found)?;
+        }
+        aside.keep(&names)?;
+        publish(&input.storage, &first.name, writer, Existing::Replace)
+    };
+    if let Err(error) = write() {
+        drop(abandon(&input.storage, &first.name));
+        let is_it = |info: hintstore::env::Info| info.inode == first.info.inode;
+        if input.storage.info(&first.name).is_ok_and(is_it) {
+            aside.forget(&names);
+        }
+        return Err(error.context(first.name.clone()));
+    }
+    // They are in the new one, which is durable.
+    for found in others {
+        for name in with_side(input, found) {
+            input.storage.unlink(&name)?;
+        }
+    }
+    Ok(input.storage.sync_directory("")?)
+}
+
+fn print(groups: &[Group<'_>], apply: bool, output: &mut Output) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let (mut files, mut dead) = (0, 0);
+    for group in groups {
+        let names: Vec<&str> = group.files.iter().map(|file| file.name.as_str()).collect();
+        files += names.len();
+        dead += group.dead;
+        output.line(
+            "compact",
+            json!({
+                "target": group.key.0.to_string(),
+                "files": names,
+                "reason": if group.dead > 0 { "dead" } else { "small" },
+                "before_bytes": group.bytes,
+                "dead": group.dead,
+                "alive": group.alive,
+                "applied": group.done,
+            }),
+        )?;
+        let more = match names.len() {
+            0 | 1 => String::new(),
+            files => format!("and {} more", files - 1),
+        };
+        rows.push(vec![
+            (*names.first().unwrap_or(&"")).to_owned(),
+            more,
+            bytes(group.bytes),
+            group.dead.to_string(),
+            group.alive.to_string(),
+        ]);
+    }
+    output.table(&["FILE", "", "BEFORE", "DEAD", "ALIVE"], rows)?;
+    output.sum("files", files);
+    output.sum("dead", dead);
+    output.sum("applied", apply);
+    if groups.is_empty() {
+        return output.text("nothing would come free");
+    }
+    let (files, into) = (
+        count(files as u64, "file"),
+        groups.iter().filter(|of| of.alive > 0).count(),
+    );
+    if apply {
+        let done = groups.iter().filter(|group| group.done).count();
+        return output.text(&format!(
+            "{files} became {into}, without {dead} dead hints: {done} of {} groups done",
+            groups.len()
+        ));
+    }
+    output.problem();
+    output.text(&format!(
+        "{files} would become {into}, without {dead} dead hints; nothing was changed: stop the node and \
+         add --apply"
+    ))
+}
