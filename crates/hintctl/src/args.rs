@@ -304,10 +304,10 @@ pub(crate) enum AsideCommand {
         /// A native store, or a directory of Cassandra's hints
         directory: PathBuf,
     },
-    /// Have dead letters delivered again: they are appended to the store, and their files go
+    /// Have dead letters, and what is intact in damaged files, delivered again: they are appended to the store
+    /// under their keys, and files that are whole go
     Retry(AsideChange),
-    /// Put files back where they were: in a native store damaged ones, which opening judges again; in
-    /// Cassandra's directories files as they were, in the place of what was written since
+    /// Put files of Cassandra's back as they were, in the place of what was written since
     Restore(AsideChange),
     /// Remove files for good
     Purge(AsideChange),

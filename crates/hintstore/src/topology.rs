@@ -9,7 +9,8 @@ use hintstore_env::{
     sync::{Mutex, MutexGuard},
 };
 use hintstore_format::{
-    Sequence, TargetId, UnixMillis,
+    MutationId, Namespace, Sequence, TargetId, UnixMillis,
+    expiry::Lifetime,
     frame::Origin,
     journal::{End, Record},
 };
@@ -125,14 +126,30 @@ pub(crate) fn end_orphans(
         return Ok(());
     };
     let now = env.now().at_least();
+    let is_old = |oldest: UnixMillis| now.saturating_since(oldest) > age_max;
+    let mut failed = None;
     for orphan in orphans(members, targets) {
-        let is_old = |oldest: UnixMillis| now.saturating_since(oldest) > age_max;
-        if orphan.oldest.is_some_and(is_old) {
-            event!(warn, target_id = %orphan.target, "discards the hints of an orphan");
-            discarder.truncate(&Truncate::all().target(orphan.target))?;
-        }
+        let Some(target) = targets
+            .get(orphan.target)
+            .filter(|_| orphan.oldest.is_some_and(is_old))
+        else {
+            continue;
+        };
+        // What it is given as a member again is behind this.
+        let up_to = {
+            let members = members.lock();
+            let is_member = |members: &BTreeSet<TargetId>| members.contains(&target.id);
+            if members.as_ref().is_none_or(is_member) {
+                continue;
+            }
+            target.writer.next().before()
+        };
+        event!(warn, target_id = %target.id, "discards the hints of an orphan");
+        let all = Truncate::all().target(target.id).up_to(up_to);
+        // Others go all the same; the caller gets the error.
+        failed = discarder.truncate(&all).err().or(failed);
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 fn orphan(target: &Arc<Target>) -> Orphan {
@@ -145,75 +162,132 @@ fn orphan(target: &Arc<Target>) -> Orphan {
     }
 }
 
-/// Gives the hints of a target to others, page by page.
+/// Pages of hints that all stay, which are held back so that those behind them come.
+const HELD_MAX: usize = 64;
+
+/// Gives the hints of a target to others, page by page: those that it had when the call began.
 pub(crate) fn readdress(store: &Store, from: TargetId, to: &[TargetId]) -> Result<Readdressed> {
     let mut done = Readdressed::default();
     let Some(target) = store.targets.get(from) else {
         return Ok(done);
     };
-    let to: Vec<TargetId> = to.iter().copied().filter(|id| *id != from).collect();
+    let to: BTreeSet<TargetId> = to.iter().copied().filter(|id| *id != from).collect();
+    let to: Vec<TargetId> = to.into_iter().collect();
+    let until = target.writer.next();
     // What is in memory is read as well.
     store.env.writer.sync(&target.writer);
+    let (mut stays, mut held) = (BTreeSet::new(), Vec::new());
     while !to.is_empty()
+        && held.len() < HELD_MAX
         && let Some(page) = store.pager.pull(&target)?
     {
-        let (answer, moved, refused) = hand_over(store, &page, &to);
-        done.refused = refused.or(done.refused);
+        if page.hints().all(|hint| hint.key.sequence >= until) {
+            break;
+        }
+        let hints = Owned::of(&page);
         if page.faulted() {
             // Some of it may be zeros: the page comes again, read without the map.
             continue;
         }
+        let (moved, refused) = hand_over(store, &hints, &to, &mut stays);
+        done.refused = refused.or(done.refused);
+        if moved == 0 {
+            held.push(page);
+            continue;
+        }
+        let of_page = hints.iter().map(|hint| hint.sequence);
+        let again = of_page.filter(|sequence| stays.contains(sequence));
+        let answer = again.fold(Answer::delivered(), Answer::retry);
         store.answers.end(page, &answer, End::Superseded)?;
         done.moved += moved;
-        if moved == 0 {
-            break;
-        }
     }
+    drop(held);
     store.checkpoints.checkpoint()?;
     done.stayed = orphan(&target).pending;
     Ok(done)
 }
 
-/// Appends the hints of a page to each of the targets, durably; says which of them stay where they are, and
-/// how many do not.
-fn hand_over(store: &Store, page: &Page, to: &[TargetId]) -> (Answer, u64, Option<Refusal>) {
-    let may_move = |hint: &HintRef<'_>| hint.body.idempotent;
-    let mut hints: Vec<Hint<'_>> = Vec::with_capacity(page.len() * to.len());
-    for hint in page.hints().filter(may_move) {
-        let key = hint.key;
-        let mut body = hint.body;
-        body.origin.get_or_insert(Origin {
-            store: key.store,
-            target: key.target,
-            sequence: key.sequence,
-            incarnation: key.incarnation,
-        });
-        for target in to {
-            let gc_grace = hint.lifetime.gc_grace;
-            let mut copy = Hint::new(*target, body.created, gc_grace, body.payload)
-                .namespace(hint.namespace)
-                .payload_version(hint.payload_version);
-            copy.lifetime = hint.lifetime;
-            copy.body = body;
-            hints.push(copy);
+/// A hint in memory of its own: what is mapped may turn out to be zeros while it is appended.
+struct Owned {
+    sequence: Sequence,
+    namespace: Namespace,
+    payload_version: u32,
+    lifetime: Lifetime,
+    created: UnixMillis,
+    idempotent: bool,
+    mutation_id: Option<MutationId>,
+    token: Option<i64>,
+    origin: Origin,
+    collapse: Option<(Vec<u8>, u64)>,
+    payload: Vec<u8>,
+}
+
+impl Owned {
+    fn of(page: &Page) -> Vec<Self> {
+        let own = |hint: HintRef<'_>| {
+            let (key, body) = (hint.key, hint.body);
+            Self {
+                sequence: key.sequence,
+                namespace: hint.namespace,
+                payload_version: hint.payload_version,
+                lifetime: hint.lifetime,
+                created: body.created,
+                idempotent: body.idempotent,
+                mutation_id: body.mutation_id,
+                token: body.token,
+                origin: body.origin.unwrap_or(Origin {
+                    store: key.store,
+                    target: key.target,
+                    sequence: key.sequence,
+                    incarnation: key.incarnation,
+                }),
+                collapse: body.collapse.map(|of| (of.key.to_vec(), of.version)),
+                payload: body.payload.to_vec(),
+            }
+        };
+        page.hints().map(own).collect()
+    }
+
+    fn for_target(&self, target: TargetId) -> Hint<'_> {
+        let gc_grace = self.lifetime.gc_grace;
+        let mut hint = Hint::new(target, self.created, gc_grace, &self.payload)
+            .namespace(self.namespace)
+            .payload_version(self.payload_version)
+            .origin(self.origin);
+        hint.lifetime = self.lifetime;
+        hint.body.mutation_id = self.mutation_id;
+        hint.body.token = self.token;
+        if let Some((key, version)) = &self.collapse {
+            hint = hint.collapse(key, *version);
+        }
+        hint
+    }
+}
+
+/// Appends hints to each of the targets, durably; adds to `stays` those that are not there as a whole, and
+/// gives how many are. What is in `stays` already is not tried again.
+fn hand_over(
+    store: &Store,
+    hints: &[Owned],
+    to: &[TargetId],
+    stays: &mut BTreeSet<Sequence>,
+) -> (u64, Option<Refusal>) {
+    let may = |hint: &&Owned| hint.idempotent && !stays.contains(&hint.sequence);
+    let tried: Vec<&Owned> = hints.iter().filter(may).collect();
+    let each = tried
+        .iter()
+        .flat_map(|hint| to.iter().map(|to| hint.for_target(*to)));
+    let batch: Vec<Hint<'_>> = each.collect();
+    let outcomes = store.appender.append_batch(&batch, Durability::Durable);
+    let (mut taken, mut refused) = (BTreeSet::new(), None);
+    for (hint, outcomes) in tried.iter().zip(outcomes.chunks(to.len())) {
+        let mut errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        refused = errors.find_map(AppendError::refusal).or(refused);
+        if outcomes.iter().all(std::result::Result::is_ok) {
+            taken.insert(hint.sequence);
         }
     }
-    let outcomes = store.appender.append_batch(&hints, Durability::Durable);
-    let mut outcomes = outcomes.chunks(to.len());
-    let (mut stay, mut moved, mut refused) = (Vec::<Sequence>::new(), 0, None);
-    for hint in page.hints() {
-        let taken = may_move(&hint)
-            && outcomes.next().is_some_and(|outcomes| {
-                let mut errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
-                refused = errors.find_map(AppendError::refusal).or(refused);
-                outcomes.iter().all(std::result::Result::is_ok)
-            });
-        if taken {
-            moved += 1;
-        } else {
-            stay.push(hint.key.sequence);
-        }
-    }
-    let answer = stay.into_iter().fold(Answer::delivered(), Answer::retry);
-    (answer, moved, refused)
+    let left = hints.iter().map(|hint| hint.sequence);
+    stays.extend(left.filter(|sequence| !taken.contains(sequence)));
+    (taken.len() as u64, refused)
 }

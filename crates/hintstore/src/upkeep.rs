@@ -120,7 +120,8 @@ impl Step for Upkeep {
             return interval;
         }
         // A failure is the journal's: it is tried again, from memory, with the next checkpoint.
-        if self.is_sweep_due(now) {
+        let is_sweep_due = self.is_sweep_due(now);
+        if is_sweep_due {
             self.space.recount_aside();
             drop(self.sweep.sweep());
             let targets = self.admission.targets();
@@ -136,6 +137,16 @@ impl Step for Upkeep {
             self.env.activity.touch();
         }
         self.admission.refresh(touched, now);
+        if is_sweep_due {
+            // Last: it reads what it discards.
+            let targets = self.admission.targets();
+            drop(end_orphans(
+                &self.env,
+                &self.members,
+                targets,
+                &self.discarder,
+            ));
+        }
         Next::After(self.env.config().checkpoint_interval)
     }
 }

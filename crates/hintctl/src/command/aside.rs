@@ -1,11 +1,12 @@
 //! `aside`: what was set aside, and what becomes of it. Plans first; acts with `--apply`.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::Context as _;
 use hintstore::env::{Existing, Lock, LockError};
 use hintstore::raw::format::{descriptor::Kind, file_name};
 use hintstore::{HintStore, Storage as _, UnixMillis};
+use hintstore_cassandra::side_file;
 use serde_json::json;
 
 use super::{convert, rewrite};
@@ -24,6 +25,8 @@ struct Kept {
     folder: String,
     name: String,
     what: &'static str,
+    /// Its hints can be read, all or some.
+    is_native: bool,
     hints: Option<u64>,
     bytes: u64,
     written: UnixMillis,
@@ -82,6 +85,7 @@ fn kept(input: &Input) -> anyhow::Result<Vec<Kept>> {
                 folder: folder.clone(),
                 name: found.name.clone(),
                 what,
+                is_native: found.what == FileKind::Native && what != "unreadable",
                 hints,
                 bytes: found.info.allocated,
                 written,
@@ -99,6 +103,9 @@ fn look(inside: &Input, name: &str, what: &FileKind) -> (&'static str, Option<u6
     let Ok(file) = NativeFile::open(&inside.storage, name) else {
         return ("unreadable", None);
     };
+    if file.target().is_none() {
+        return ("unreadable", None);
+    }
     let what = match file.kind() {
         Kind::DeadLetters => "dead letters",
         Kind::Deferred => "damaged copies",
@@ -206,11 +213,9 @@ impl Deed {
 
     /// Whether it is for such a file.
     fn is_for(self, file: &Kept, is_store: bool) -> bool {
-        let is_dead = file.what == "dead letters";
         match self {
-            Self::Retry => is_dead,
-            // A store delivers no dead letters by itself.
-            Self::Restore => !(is_store && is_dead),
+            Self::Retry => file.is_native,
+            Self::Restore => !is_store,
             Self::Purge => true,
         }
     }
@@ -224,7 +229,19 @@ fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<
             "only a native store keeps dead letters: restore brings Cassandra's files back",
         ));
     }
+    if deed == Deed::Restore && is_store {
+        return Err(usage(
+            "opening would take files that were set aside for delivered, and remove them: aside retry \
+             appends what is intact in them",
+        ));
+    }
     let mut chosen = kept(&input)?;
+    let has_folder = |name: &String| chosen.iter().any(|file| file.folder == *name);
+    if let Some(name) = change.folder.as_ref().filter(|name| !has_folder(name)) {
+        return Err(usage(format!(
+            "no folder {name} has anything: see hintctl aside ls"
+        )));
+    }
     if let Some(name) = change
         .file
         .iter()
@@ -239,10 +256,15 @@ fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<
             .folder
             .as_ref()
             .is_none_or(|folder| *folder == file.folder);
-        let of_name = change.file.is_empty() || change.file.contains(&file.name);
+        let mut names = change.file.iter();
+        let of_name = change.file.is_empty()
+            || names.any(|name| *name == file.name || side_file(name).as_ref() == Some(&file.name));
         let is_old = change.older_than.is_none_or(|before| file.written < before);
         of_folder && of_name && is_old && deed.is_for(file, is_store)
     });
+    if deed == Deed::Restore {
+        refuse_twice(&chosen)?;
+    }
     if change.apply && !chosen.is_empty() {
         input
             .storage
@@ -260,14 +282,14 @@ fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<
                     }
                     None
                 };
-                for file in &chosen {
-                    if deed == Deed::Purge {
-                        input.storage.unlink(&file.path())?;
-                    } else {
-                        restore(&input, file, is_store)?;
-                    }
-                }
+                let deal = |file: &Kept| match deed {
+                    Deed::Purge => Ok(input.storage.unlink(&file.path())?),
+                    _ => restore(&input, file),
+                };
+                let dealt = chosen.iter().try_for_each(deal);
+                // What was done is durable, whatever came then.
                 sync(&input, &chosen)?;
+                dealt?;
             }
         }
     }
@@ -307,32 +329,52 @@ fn retry(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let store = HintStore::open(convert::importing(directory))?;
-    let mut hints = 0;
+    let (mut hints, mut left) = (0, 0);
     for file in chosen {
         let path = input.storage.path(&file.path());
-        hints += convert::import(&Input::open(&path)?, &store, output)?;
+        let imported = convert::import(&Input::open(&path)?, &store, output)?;
+        hints += imported.hints;
         // They are durable in the store by now. A crash here has them delivered twice, under one key.
-        input.storage.unlink(&file.path())?;
+        if imported.is_whole {
+            input.storage.unlink(&file.path())?;
+        } else {
+            left += 1;
+            output.remark(&format!(
+                "{} is damaged: what is intact in it was appended, and it stays; purge removes it",
+                file.path()
+            ));
+        }
     }
     store.close()?;
     sync(input, chosen)?;
-    output.did(format!(
-        "{} of dead letters are in the store again",
-        count(hints, "hint")
-    ));
+    output.did(format!("{} are in the store again", count(hints, "hint")));
     output.sum("hints", hints);
+    output.sum("files_left", left);
     Ok(())
 }
 
-fn restore(input: &Input, file: &Kept, is_store: bool) -> anyhow::Result<()> {
-    // What a store has under the name is another segment; what Cassandra's directory has was written in
-    // place of this.
-    let existing = if is_store {
-        Existing::Keep
-    } else {
-        Existing::Replace
-    };
-    input.storage.rename(&file.path(), &file.name, existing)?;
+/// Of a name that was set aside twice nobody can say which is meant.
+fn refuse_twice(chosen: &[Kept]) -> anyhow::Result<()> {
+    let mut seen = BTreeMap::new();
+    for file in chosen {
+        if let Some(folder) = seen.insert(&file.name, &file.folder) {
+            return Err(usage(format!(
+                "{} was set aside in {folder} and in {}: the first is the file as it was, add --folder",
+                file.name, file.folder
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Puts a file of Cassandra's back, in the place of what was written since.
+fn restore(input: &Input, file: &Kept) -> anyhow::Result<()> {
+    let path = file.path();
+    input.storage.rename(&path, &file.name, Existing::Replace)?;
+    // Where a crash left two names of one file, renaming one to the other does nothing.
+    if input.storage.info(&path).is_ok() {
+        input.storage.unlink(&path)?;
+    }
     Ok(())
 }
 

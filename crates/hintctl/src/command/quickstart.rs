@@ -125,7 +125,7 @@ fn play(args: &Quickstart, directory: &Path, output: &mut Output) -> anyhow::Res
     let store = open(directory, by_millis)?;
     let mut imported = 0;
     for set in &sets {
-        imported += import(&Input::open(set)?, &store, output)?;
+        imported += import(&Input::open(set)?, &store, output)?.hints;
     }
     store.close()?;
     output.text(&format!(

@@ -554,16 +554,42 @@ fn dead_letters_and_damaged_files_are_listed_and_dealt_with() {
     assert_eq!(kinds.len(), 2, "{}", listed.out);
     assert!(kinds.contains(&"dead letters".into()));
     let before = bytes_of(&path);
-    for plan in ["retry", "restore", "purge"] {
+    for plan in ["retry", "purge"] {
         assert_eq!(aside(&[plan]).code, 1, "{plan}");
         assert_eq!(aside(&[plan, "--file", "none"]).code, 2, "{plan}");
+        assert_eq!(aside(&[plan, "--folder", "none"]).code, 2, "{plan}");
         assert_eq!(
             aside(&[plan, "--older-than", "2020-01-01"]).code,
             0,
             "{plan}"
         );
     }
+    assert_eq!(
+        aside(&["restore"]).code,
+        2,
+        "opening would take it for delivered"
+    );
     assert_eq!(bytes_of(&path), before, "a plan changes nothing");
+    // One of the letters is damaged: the others go, and their file stays.
+    let letters = fs::read_dir(path.join("aside"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let letters: Vec<PathBuf> = letters
+        .filter(|path| *path != path.with_file_name(broken.file_name().unwrap()))
+        .collect();
+    let whole = fs::read(&letters[0]).unwrap();
+    let mut bytes = whole.clone();
+    bytes[128 + block::HEADER + 20] ^= 1;
+    fs::write(&letters[0], &bytes).unwrap();
+    let retried = aside(&["retry", "--apply"]);
+    let summary = retried.of_kind("summary");
+    assert_eq!(
+        (&summary[0]["hints"], &summary[0]["files_left"]),
+        (&6.into(), &1.into()),
+        "{}",
+        retried.err
+    );
+    fs::write(&letters[0], &whole).unwrap();
     let retried = aside(&["retry", "--apply"]);
     assert_eq!(
         (retried.code, &retried.of_kind("summary")[0]["hints"]),
@@ -573,15 +599,7 @@ fn dead_letters_and_damaged_files_are_listed_and_dealt_with() {
     );
     let replayed = run("replay", &path, &["--to", "stdout"]);
     // 50 of the other target, and those that were rejected.
-    assert_eq!(replayed.of_kind("summary")[0]["replayed"], 57);
-    let restored = aside(&["restore", "--apply"]);
-    assert_eq!(restored.code, 0, "{}", restored.err);
-    assert!(broken.exists());
-    HintStore::open(Config::new(&path))
-        .unwrap()
-        .close()
-        .unwrap();
-    assert!(!broken.exists(), "opening judged it again");
+    assert_eq!(replayed.of_kind("summary")[0]["replayed"], 63);
     assert_eq!(aside(&["purge", "--apply"]).code, 0);
     assert_eq!(aside(&["ls"]).of_kind("aside").len(), 0);
 }

@@ -215,6 +215,8 @@ fn add_up(
     draft.state.note_all_unlinked();
     // The journal may have said more than can be read of it.
     let doubt = report.journal_unreadable || journal.torn_at.is_some() || journal.bad_bytes > 0;
+    // Where a file cannot be read, what was moved out of it without a checkpoint may be nowhere else.
+    let doubt = doubt || !report.unreadable.is_empty() || !report.set_aside.is_empty();
     let all = segments.targets.values();
     let all = all.flat_map(|of| of.found.iter().chain(&of.deferred));
     let earliest_accepted = all.map(|found| found.accepted).min();

@@ -19,9 +19,7 @@ use hintstore_reader::{Inspected, Missing, Survey, inspect, survey};
 use hintstore_writer::{Bytes, Closed, NOT_TORN, SegmentEntry, State};
 
 use super::{
-    cases::{
-        Claims, Facts, Head, Name, Reading, RecoveryAction, RecoveryCase, Retired, Tail, case_of,
-    },
+    cases::{Claims, Facts, Head, Name, Reading, RecoveryAction, Retired, Tail, case_of},
     identity::Identity,
 };
 use crate::{Result, journal::JournalState};
@@ -490,28 +488,18 @@ fn mark_copies(files: &mut [FoundFile], own: Option<Identity>) {
 
 /// Compaction writes a segment, then a checkpoint retires those that it replaces, then they are removed. Where
 /// all of them are there, no checkpoint did: they count, with what the journal says of them, and the new
-/// one does not. Where some are gone the new one counts, and the others are in it. A file that does not say
-/// which it is may be any of them.
+/// one does not. Where some are gone, or cannot be read, the new one counts, and what is to be kept of the
+/// others is in it.
 fn mark_replaced(files: &mut [FoundFile]) {
     let segments = files.iter().filter(|file| is_read(file));
     let segments = segments.filter_map(|file| file.segment.as_deref());
     let there: BTreeSet<(TargetId, SegmentId)> = segments
         .map(|found| (found.target, found.entry.id))
         .collect();
-    let mut unnamed: BTreeMap<TargetId, usize> = BTreeMap::new();
-    for file in files.iter().filter(|file| file.segment.is_none()) {
-        let case = case_of(&file.facts);
-        let is_unnamed = [RecoveryCase::Unreadable, RecoveryCase::NoDescriptor].contains(&case);
-        if let Some((target, _)) = file_name::parse_segment(&file.name).filter(|_| is_unnamed) {
-            *unnamed.entry(target).or_default() += 1;
-        }
-    }
     for file in &mut *files {
         file.facts.is_unfinished = file.segment.as_deref().is_some_and(|found| {
-            let is_gone = |id: &&SegmentId| !there.contains(&(found.target, **id));
-            let gone = found.replaces.iter().filter(is_gone).count();
-            let unnamed = unnamed.get(&found.target).copied().unwrap_or(0);
-            gone < found.replaces.len() && gone <= unnamed
+            let is_there = |id: &SegmentId| there.contains(&(found.target, *id));
+            !found.replaces.is_empty() && found.replaces.iter().all(is_there)
         });
     }
     let is_sealed = |file: &&FoundFile| is_read(file) && file.facts.tail == Tail::Footer;

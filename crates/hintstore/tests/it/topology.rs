@@ -219,3 +219,43 @@ fn orphans_are_reported_and_end_when_the_settings_say_so() {
     let books = world.store().ledger();
     assert_eq!((books.ended(End::Discarded), books.pending()), (1, 2));
 }
+
+// P2
+#[test]
+fn hints_that_stay_hold_up_none_behind_them_and_none_goes_twice() {
+    let mut world = World::opened(small_config());
+    // More than a page of hints that may not be delivered twice, then others, of two kinds.
+    for number in 0..40u64 {
+        let payload = World::payload(number, 200);
+        let hint = Hint::new(target(0), START, LONG, &payload).not_idempotent();
+        world.store().append(hint, Durability::Os).unwrap();
+    }
+    for number in 40..80u64 {
+        let payload = World::payload(number, 200);
+        let of = namespace(u128::from(number % 2));
+        let hint = Hint::new(target(0), START, LONG, &payload).namespace(of);
+        world.store().append(hint, Durability::Os).unwrap();
+    }
+    // One of the two new targets takes hints of one namespace only, and both are named twice.
+    world.store().target(target(2)).set_group("full");
+    world.store().disable(hintstore::Scope::Group("full"));
+    let to = [target(1), target(2), target(1), target(2)];
+    let moved = world.store().readdress(target(0), &to).unwrap();
+    assert_eq!((moved.moved, moved.stayed), (0, 80));
+    assert_eq!(moved.refused, Some(Refusal::Disabled));
+    // The one that took them has each once, however often it was tried in one call.
+    assert_eq!(receive(&mut world, 1).len(), 40);
+    world.store().enable(hintstore::Scope::Group("full"));
+    world
+        .store()
+        .disable(hintstore::Scope::Namespace(namespace(1)));
+    let moved = world.store().readdress(target(0), &to).unwrap();
+    assert_eq!((moved.moved, moved.stayed), (20, 60));
+    world
+        .store()
+        .enable(hintstore::Scope::Namespace(namespace(1)));
+    let moved = world.store().readdress(target(0), &to).unwrap();
+    assert_eq!((moved.moved, moved.stayed), (20, 40));
+    assert_eq!(receive(&mut world, 2).len(), 40);
+    assert_eq!(pending(&world, 0), 40);
+}

@@ -14,7 +14,7 @@ use hintstore::{
 
 use super::{Full, Sink, refuse_occupied, refuse_unfinished};
 use crate::{
-    command::verify::tell,
+    command::verify::{Walked, tell},
     exit::usage,
     input::{Finding, Flow, HintSource, HintView, Input, Visitor},
     interrupt::{Guard, Making},
@@ -127,22 +127,38 @@ fn make_durable(store: &HintStore, last: &BTreeMap<TargetId, Sequence>) -> anyho
     Ok(())
 }
 
-/// Appends all intact hints of a directory, in order, and makes them durable; gives how many.
-pub(crate) fn import(input: &Input, store: &HintStore, output: &mut Output) -> anyhow::Result<u64> {
+/// What was taken of files.
+pub(crate) struct Imported {
+    pub(crate) hints: u64,
+    /// Nothing was damaged, and each was read to its end.
+    pub(crate) is_whole: bool,
+}
+
+/// Appends all intact hints of a directory, in order, and makes them durable.
+pub(crate) fn import(
+    input: &Input,
+    store: &HintStore,
+    output: &mut Output,
+) -> anyhow::Result<Imported> {
     let mut importer = Importer {
         store,
         output,
         file: String::new(),
         hints: 0,
+        is_whole: true,
         last: BTreeMap::new(),
     };
     for found in input.hints() {
         importer.file.clone_from(&found.name);
         let walked = input.walk(found, &mut importer);
-        tell(walked, &found.name, importer.output)?;
+        let walked = tell(walked, &found.name, importer.output)?;
+        importer.is_whole &= walked == Some(Walked::Whole);
     }
     make_durable(store, &importer.last)?;
-    Ok(importer.hints)
+    Ok(Imported {
+        hints: importer.hints,
+        is_whole: importer.is_whole,
+    })
 }
 
 struct Importer<'a> {
@@ -150,6 +166,7 @@ struct Importer<'a> {
     output: &'a mut Output,
     file: String,
     hints: u64,
+    is_whole: bool,
     last: BTreeMap<TargetId, Sequence>,
 }
 
@@ -162,6 +179,7 @@ impl Visitor for Importer<'_> {
     }
 
     fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
+        self.is_whole &= bad.harmless;
         self.output.bad(&self.file, bad)
     }
 }
