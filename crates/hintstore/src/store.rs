@@ -264,7 +264,8 @@ impl HintStore {
         self.store.appender.append(hint, durability, None)
     }
 
-    /// As [`HintStore::append`], with a timeout of its own.
+    /// As [`HintStore::append`], with a timeout of its own. Where as many hints wait for their level as may, it
+    /// waits for a place until then, and is refused as [`Refusal::Overloaded`] only behind it.
     ///
     /// # Errors
     /// As those of [`HintStore::append`].

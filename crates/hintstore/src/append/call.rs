@@ -14,6 +14,8 @@ pub(super) struct Call<'a> {
     appender: &'a Appender,
     level: Durability,
     deadline: Option<Boot>,
+    /// Where too many wait, this waits for a place until the deadline.
+    is_patient: bool,
     /// The target of each hint that waits for its level.
     waiting: Vec<Arc<Target>>,
 }
@@ -25,8 +27,15 @@ impl<'a> Call<'a> {
             appender,
             level,
             deadline,
+            is_patient: false,
             waiting: Vec::new(),
         }
+    }
+
+    /// The same, and it waits for a place where too many hints wait for their level.
+    pub(super) fn patient(mut self) -> Self {
+        self.is_patient = true;
+        self
     }
 
     /// Takes a hint into memory, or counts its refusal. `draft` makes it ready once nothing is known
@@ -117,15 +126,39 @@ impl<'a> Call<'a> {
 
     /// Counts a hint that will wait for its level, unless too many do.
     fn wait_for_level(&mut self, target: TargetId) -> Result<(), Refusal> {
+        if self.take_place(target) || self.is_patient && self.wait_for_place(target) {
+            Ok(())
+        } else {
+            Err(Refusal::Overloaded)
+        }
+    }
+
+    fn take_place(&mut self, target: TargetId) -> bool {
         let target = self.target(target);
         let here = target.in_flight.fetch_add(1, SeqCst);
         let all = self.appender.in_flight.fetch_add(1, SeqCst);
         self.waiting.push(target);
         let config = self.appender.env.writer.config();
-        if here >= config.in_flight_target_max || all >= config.in_flight_max {
-            return Err(Refusal::Overloaded);
+        let has_place = here < config.in_flight_target_max && all < config.in_flight_max;
+        if !has_place {
+            self.wait_no_more(self.waiting.len() - 1);
         }
-        Ok(())
+        has_place
+    }
+
+    /// Waits until others need their places no more.
+    #[cold]
+    fn wait_for_place(&mut self, target: TargetId) -> bool {
+        let appender = self.appender;
+        let deadline = appender.env.writer.deadline(self.deadline);
+        // Before the look: a thread that gives its place back from now on raises the signal.
+        appender.seekers.fetch_add(1, SeqCst);
+        let runner = &appender.env.runner;
+        let taken = runner.wait_until(&appender.places, Some(deadline), &mut || {
+            self.take_place(target)
+        });
+        appender.seekers.fetch_sub(1, SeqCst);
+        taken
     }
 
     fn target(&self, id: TargetId) -> Arc<Target> {
@@ -141,6 +174,9 @@ impl<'a> Call<'a> {
         for target in self.waiting.drain(first..) {
             target.in_flight.fetch_sub(1, SeqCst);
             self.appender.in_flight.fetch_sub(1, SeqCst);
+        }
+        if self.appender.seekers.load(SeqCst) > 0 {
+            self.appender.places.raise();
         }
     }
 }

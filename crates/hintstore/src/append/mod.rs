@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
     Boot,
-    sync::{AtomicU64, Ordering::SeqCst},
+    sync::{AtomicU64, Ordering::SeqCst, Signal},
 };
 use hintstore_format::{TargetId, frame::Draft};
 use hintstore_writer::{ByTarget, RefusalCounts, TargetWriter};
@@ -37,6 +37,9 @@ pub(crate) struct Appender {
     admission: Arc<Admission>,
     /// Hints that wait for their level.
     pub(crate) in_flight: AtomicU64,
+    /// Calls that wait for one of these to have its level; they look again when `places` is raised.
+    seekers: AtomicU64,
+    places: Signal,
     /// Hints that were refused since the store was opened.
     pub(crate) refused: RefusalCounts,
 }
@@ -52,6 +55,8 @@ impl Appender {
             targets: targets.clone(),
             admission: admission.clone(),
             in_flight: AtomicU64::new(0),
+            seekers: AtomicU64::new(0),
+            places: Signal::new(),
             refused: RefusalCounts::default(),
         }
     }
@@ -67,6 +72,9 @@ impl Appender {
         // Most appends wait for nothing: the clock is read when one has to.
         let deadline = timeout.map(|timeout| self.env.clock.boot() + timeout);
         let mut call = Call::new(self, level, deadline);
+        if timeout.is_some() {
+            call = call.patient();
+        }
         let sequence = call.accept(&hint, || Draft::new(&hint.body))?;
         let receipt = Receipt::buffered(hint.target, sequence);
         if level == Durability::Buffered {

@@ -564,3 +564,32 @@ fn an_embedder_can_bring_a_runner_of_its_own() {
     store.acknowledge(page, &Answer::delivered()).unwrap();
     store.close().unwrap();
 }
+
+// P6
+#[test]
+fn an_append_with_a_timeout_of_its_own_waits_for_a_place() {
+    let scratch = Scratch::new("places");
+    let config = Config::new(scratch.path("store")).with(|config| {
+        config.in_flight_target_max = 2;
+    });
+    let store = HintStore::open(config).unwrap();
+    let taken = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let hint = hint(target(0), b"a hint");
+                    let timeout = Duration::from_secs(60);
+                    store
+                        .append_within(hint, Durability::Durable, timeout)
+                        .unwrap();
+                    taken.fetch_add(1, SeqCst);
+                }
+            });
+        }
+    });
+    assert_eq!(taken.load(SeqCst), 320);
+    let snapshot = store.snapshot();
+    assert_eq!((snapshot.refused.total(), snapshot.in_flight), (0, 0));
+    assert_balanced(&store);
+}
