@@ -32,10 +32,6 @@ pub(crate) struct AdmissionUpkeep {
 }
 
 impl AdmissionUpkeep {
-    fn targets(&self) -> &Targets {
-        &self.targets
-    }
-
     /// Looks at the time, and where something happened at space and windows.
     pub(crate) fn refresh(&self, touched: bool, boot: Boot) {
         let now = self.env.now().at_least();
@@ -124,13 +120,6 @@ impl Step for Upkeep {
         if is_sweep_due {
             self.space.recount_aside();
             drop(self.sweep.sweep());
-            let targets = self.admission.targets();
-            drop(end_orphans(
-                &self.env,
-                &self.members,
-                targets,
-                &self.discarder,
-            ));
         }
         let touched = self.env.activity.take_touched();
         if touched && self.checkpoints.checkpoint().is_err() {
@@ -138,12 +127,11 @@ impl Step for Upkeep {
         }
         self.admission.refresh(touched, now);
         if is_sweep_due {
-            // Last: it reads what it discards.
-            let targets = self.admission.targets();
+            // Last: it reads what it discards. What cannot be discarded now is tried at the next sweep.
             drop(end_orphans(
                 &self.env,
                 &self.members,
-                targets,
+                &self.admission.targets,
                 &self.discarder,
             ));
         }

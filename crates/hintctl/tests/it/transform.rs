@@ -424,14 +424,8 @@ fn duckdb_queries_what_is_written_as_parquet() {
 
 #[test]
 fn what_expire_took_can_be_put_back() {
-    let from = testdata("cluster/5.0-v3/hints");
-    let work = Folder::new("undo");
-    let hints = work.join("hints");
-    fs::create_dir_all(&hints).unwrap();
-    for entry in fs::read_dir(&from.0).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), hints.join(entry.file_name())).unwrap();
-    }
+    let copy = testdata("cluster/5.0-v3/hints");
+    let hints = copy.0.clone();
     let content = |path: &Path| -> Vec<(PathBuf, Vec<u8>)> {
         let mut all: Vec<_> = fs::read_dir(path)
             .unwrap()

@@ -265,6 +265,23 @@ impl Compact {
 }
 
 impl Chosen {
+    /// What is before and behind a segment of the group that cannot be rewritten, where that is worth it.
+    pub(super) fn without(&self, place: usize) -> Vec<Self> {
+        let sides = [0..place, place + 1..self.entries.len()];
+        let side = |side: std::ops::Range<usize>| {
+            let entries = self.entries.get(side.clone())?.to_vec();
+            let has_dead = self.has_dead.get(side)?.to_vec();
+            let is_worth_it = entries.len() > 1 || has_dead.contains(&true);
+            is_worth_it.then_some(Self {
+                target: self.target,
+                entries,
+                has_dead,
+                group: self.group,
+            })
+        };
+        sides.into_iter().filter_map(side).collect()
+    }
+
     /// Each of the segments with anything dead in it for itself.
     pub(super) fn singles(&self) -> Vec<Self> {
         let each = self.entries.iter().zip(&self.has_dead);
@@ -285,10 +302,6 @@ impl Chosen {
         Bytes::new(each.sum())
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
-        self.entries.iter().map(|entry| (entry.store, entry.id))
-    }
-
     fn names(&self) -> impl Iterator<Item = String> {
         self.entries.iter().map(|entry| entry.name.to_string())
     }
@@ -304,6 +317,12 @@ impl Chosen {
             fenced: swapped.fenced,
             superseded: swapped.superseded,
         }
+    }
+
+    /// The name and the key of one.
+    pub(super) fn one(&self, place: usize) -> Option<(String, Key)> {
+        let entry = self.entries.get(place)?;
+        Some((entry.name.to_string(), (entry.store, entry.id)))
     }
 
     pub(super) fn skipped(&self, why: &str) -> Vec<(String, String)> {

@@ -11,7 +11,7 @@ use hintstore_format::TargetId;
 use super::{
     Compact, Compaction, CompactionTotals,
     choose::{Choice, Chosen, Known},
-    swap::{DAMAGED, Swap},
+    swap::{NotSwapped, Swap},
 };
 use crate::{
     Error, Result,
@@ -167,18 +167,25 @@ impl Pass {
                     // What was replaced goes now; the next group must not find it there.
                     self.checkpoints.checkpoint()?;
                 }
-                Ok(Err(why)) if self.is_cancelled(started) => {
+                Ok(Err(NotSwapped::Damaged(place))) => {
+                    // It holds up no other.
+                    for part in chosen.without(place).into_iter().rev() {
+                        next.push_front(part);
+                    }
+                    if let Some((name, key)) = chosen.one(place) {
+                        known.failed.insert(key);
+                        let why = NotSwapped::Damaged(place).word();
+                        done.skipped.push((name, why.to_owned()));
+                    }
+                }
+                Ok(Err(NotSwapped::Stopped)) => {
                     done.is_cancelled = true;
-                    done.skipped.extend(chosen.skipped(why));
+                    done.skipped
+                        .extend(chosen.skipped(NotSwapped::Stopped.word()));
                     break;
                 }
-                Ok(Err(why)) => {
-                    // What changed is worth another try.
-                    if why == DAMAGED {
-                        known.failed.extend(chosen.keys());
-                    }
-                    done.skipped.extend(chosen.skipped(why));
-                }
+                // What changed is worth another try.
+                Ok(Err(why)) => done.skipped.extend(chosen.skipped(why.word())),
                 // One after the other they need less space, and each gives some back for the next.
                 Err(error) if error.is_disk_full() && chosen.entries.len() > 1 => {
                     let singles = chosen.singles();

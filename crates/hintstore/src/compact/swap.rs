@@ -77,9 +77,33 @@ struct Sorted {
     superseded: Ranges,
 }
 
-const CHANGED: &str = "its hints changed while it was rewritten";
-const STOPPED: &str = "stopped";
-pub(super) const DAMAGED: &str = "it is damaged or gone: delivery deals with it";
+/// Why the segments are as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotSwapped {
+    /// Their hints changed while they were rewritten.
+    Changed,
+    /// It was cancelled.
+    Stopped,
+    /// The one at this place is damaged, or gone: delivery deals with it.
+    Damaged(usize),
+}
+
+impl NotSwapped {
+    fn of(ended: Rewritten) -> Self {
+        match ended {
+            Rewritten::Damaged(place) => Self::Damaged(place),
+            _ => Self::Stopped,
+        }
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Changed => "its hints changed while it was rewritten",
+            Self::Stopped => "cancelled",
+            Self::Damaged(_) => "it is damaged or gone: delivery deals with it",
+        }
+    }
+}
 
 impl Judge<'_> {
     /// What becomes of a hint by itself.
@@ -149,16 +173,15 @@ impl Swap<'_> {
     pub(super) fn run(
         &self,
         mut pace: impl FnMut(u64) -> bool,
-    ) -> Result<std::result::Result<Swapped, &'static str>> {
+    ) -> Result<std::result::Result<Swapped, NotSwapped>> {
         let Some(mut judge) = self.judge() else {
-            return Ok(Err(CHANGED));
+            return Ok(Err(NotSwapped::Changed));
         };
         let storage = &*self.env.storage;
         if !judge.last_write_wins.is_empty() {
             match survey(storage, self.entries, |hint| judge.note(hint), &mut pace)? {
                 Rewritten::Whole => {}
-                Rewritten::Stopped => return Ok(Err(STOPPED)),
-                _ => return Ok(Err(DAMAGED)),
+                ended => return Ok(Err(NotSwapped::of(ended))),
             }
         }
         let (id, usage) = (self.target.id, self.target.writer.usage());
@@ -173,14 +196,9 @@ impl Swap<'_> {
         };
         let copied = match rewrite(storage, self.entries, &mut copy, keep, &mut pace) {
             Ok(Rewritten::Whole) if pace(0) => finish(copy)?,
-            Ok(Rewritten::Whole) => {
-                copy.give_up();
-                return Ok(Err(STOPPED));
-            }
             Ok(ended) => {
                 copy.give_up();
-                let is_stopped = ended == Rewritten::Stopped;
-                return Ok(Err(if is_stopped { STOPPED } else { DAMAGED }));
+                return Ok(Err(NotSwapped::of(ended)));
             }
             Err(error) => {
                 copy.give_up();
@@ -193,7 +211,7 @@ impl Swap<'_> {
                 if let Some(copied) = copied {
                     self.env.writer.give_up(usage, copied);
                 }
-                Ok(Err(CHANGED))
+                Ok(Err(NotSwapped::Changed))
             }
         }
     }
