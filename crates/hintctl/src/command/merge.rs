@@ -7,15 +7,14 @@
 use std::cmp::Reverse;
 
 use anyhow::Context as _;
-use hintstore::env::Existing;
 use hintstore::raw::format::expiry::is_dead;
 use hintstore::{Clock as _, Storage as _, SystemClock, TargetId, UnixMillis};
-use hintstore_cassandra::{Codec, FileWriter};
+use hintstore_cassandra::Codec;
 use serde_json::json;
 
 use super::{
-    convert::{FILE_MAX, abandon, begin, publish, unfinished_names},
-    rewrite::{Aside, Counter, Fate, Keeper, refuse_changed, refuse_open, remove, with_side},
+    convert::FILE_MAX,
+    rewrite::{Aside, Counter, Fate, refuse_open, remove, replace},
     verify::{Walked, tell},
 };
 use crate::{
@@ -154,70 +153,16 @@ fn compact(
     aside: &mut Aside<'_>,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
 ) -> anyhow::Result<()> {
-    let Some((first, others)) = group.files.split_first() else {
-        return Ok(());
-    };
+    if group.alive > 0 {
+        let name = group.files.first().map(|first| first.name.clone());
+        let replaced = replace(input, &group.files, aside, fate);
+        return replaced.with_context(|| name.unwrap_or_default());
+    }
     // Without a hint in it a file is none: Cassandra fails over some of those.
-    if group.alive == 0 {
-        for found in &group.files {
-            remove(input, found, aside)?;
-        }
-        return Ok(());
+    for found in &group.files {
+        remove(input, found, aside)?;
     }
-    let _guards =
-        unfinished_names(&first.name).map(|name| Guard::remove(input.storage.path(&name)));
-    let names: Vec<String> = group
-        .files
-        .iter()
-        .flat_map(|found| with_side(input, found))
-        .collect();
-    let mut write = || {
-        let file = CassandraFile::open(&input.storage, &first.name)?;
-        let Ok(plan) = file.salvageable(None) else {
-            anyhow::bail!("{}: it cannot be rewritten", first.name);
-        };
-        let writer = FileWriter::new(
-            begin(&input.storage, &first.name)?,
-            plan.version,
-            plan.timestamp_ms,
-            *plan.target.as_bytes(),
-            plan.codec,
-        )?;
-        let mut keeper = Keeper {
-            writer,
-            fate: &mut *fate,
-        };
-        file.walk_as(&plan, &mut keeper)?;
-        drop(file);
-        for found in others {
-            let file = CassandraFile::open(&input.storage, &found.name)?;
-            let Ok(plan) = file.salvageable(None) else {
-                anyhow::bail!("{}: it cannot be rewritten", found.name);
-            };
-            file.walk_as(&plan, &mut keeper)?;
-        }
-        let writer = keeper.writer;
-        for found in &group.files {
-            refuse_changed(input, found)?;
-        }
-        aside.keep(&names)?;
-        publish(&input.storage, &first.name, writer, Existing::Replace)
-    };
-    if let Err(error) = write() {
-        drop(abandon(&input.storage, &first.name));
-        let is_it = |info: hintstore::env::Info| info.inode == first.info.inode;
-        if input.storage.info(&first.name).is_ok_and(is_it) {
-            aside.forget(&names);
-        }
-        return Err(error.context(first.name.clone()));
-    }
-    // They are in the new one, which is durable.
-    for found in others {
-        for name in with_side(input, found) {
-            input.storage.unlink(&name)?;
-        }
-    }
-    Ok(input.storage.sync_directory("")?)
+    Ok(())
 }
 
 fn print(groups: &[Group<'_>], apply: bool, output: &mut Output) -> anyhow::Result<()> {

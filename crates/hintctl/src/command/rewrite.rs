@@ -103,7 +103,7 @@ pub(crate) fn run(
             let done = if plan.stay == 0 {
                 remove(input, plan.found, &mut aside)
             } else {
-                replace(input, plan.found, &mut aside, fate)
+                replace(input, &[plan.found], &mut aside, fate)
             };
             if let Err(error) = done {
                 failure = Some(explain(error, plan, &aside));
@@ -361,7 +361,7 @@ impl<'a> Aside<'a> {
         self.would_keep().filter(|_| self.is_used)
     }
 
-    pub(super) fn would_keep(&self) -> Option<PathBuf> {
+    fn would_keep(&self) -> Option<PathBuf> {
         match &self.place {
             Place::Beside(folder) => Some(self.input.storage.path(folder)),
             Place::There(storage) => Some(storage.path("")),
@@ -371,7 +371,7 @@ impl<'a> Aside<'a> {
 
     /// Keeps files under their names; durable on return. What is kept of some of them, where others
     /// could not be, goes again.
-    pub(super) fn keep(&mut self, names: &[String]) -> anyhow::Result<()> {
+    fn keep(&mut self, names: &[String]) -> anyhow::Result<()> {
         let kept = self.try_keep(names);
         if kept.is_err() {
             self.forget(names);
@@ -409,7 +409,7 @@ impl<'a> Aside<'a> {
 
     /// Takes back what was kept of files that stay as they are. What cannot be removed is a second name
     /// of what is there.
-    pub(super) fn forget(&mut self, names: &[String]) {
+    fn forget(&mut self, names: &[String]) {
         for name in names {
             match &self.place {
                 Place::Nowhere => {}
@@ -439,7 +439,7 @@ fn copy(from: &OsStorage, name: &str, to: &OsStorage, copy: &str) -> anyhow::Res
 }
 
 /// A hint file and the one beside it, as far as they are there.
-pub(super) fn with_side(input: &Input, found: &Found) -> Vec<String> {
+fn with_side(input: &Input, found: &Found) -> Vec<String> {
     let names = [Some(found.name.clone()), side_file(&found.name)];
     let there = |name: &String| input.storage.path(name).exists();
     names.into_iter().flatten().filter(there).collect()
@@ -455,23 +455,34 @@ pub(super) fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> any
     Ok(input.storage.sync_directory("")?)
 }
 
-/// Rewrites a file with the hints that stay.
-fn replace(
+/// Rewrites files with the hints that stay, into one under the name of the first: neighbours of one version and
+/// compression. On an error each is as it was.
+pub(super) fn replace(
     input: &Input,
-    found: &Found,
+    files: &[&Found],
     aside: &mut Aside<'_>,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
 ) -> anyhow::Result<()> {
-    let file = CassandraFile::open(&input.storage, &found.name)?;
-    let Ok(plan) = file.salvageable(None) else {
-        anyhow::bail!("{}: it cannot be rewritten", found.name);
+    let Some((first, others)) = files.split_first() else {
+        return Ok(());
     };
-    let names = with_side(input, found);
+    let names: Vec<String> = files
+        .iter()
+        .flat_map(|found| with_side(input, found))
+        .collect();
     let _guards =
-        unfinished_names(&found.name).map(|name| Guard::remove(input.storage.path(&name)));
-    let write = || {
+        unfinished_names(&first.name).map(|name| Guard::remove(input.storage.path(&name)));
+    let open = |found: &Found| {
+        let file = CassandraFile::open(&input.storage, &found.name)?;
+        match file.salvageable(None) {
+            Ok(plan) => Ok((file, plan)),
+            Err(_) => anyhow::bail!("{}: it cannot be rewritten", found.name),
+        }
+    };
+    let mut write = || {
+        let (file, plan) = open(first)?;
         let writer = FileWriter::new(
-            begin(&input.storage, &found.name)?,
+            begin(&input.storage, &first.name)?,
             plan.version,
             plan.timestamp_ms,
             *plan.target.as_bytes(),
@@ -482,28 +493,41 @@ fn replace(
             fate: &mut *fate,
         };
         file.walk_as(&plan, &mut keeper)?;
-        let writer = keeper.writer;
         // Our own descriptor would be taken for a node's.
         drop(file);
-        refuse_changed(input, found)?;
+        for found in others {
+            let (file, plan) = open(found)?;
+            file.walk_as(&plan, &mut keeper)?;
+        }
+        let writer = keeper.writer;
+        for found in files {
+            refuse_changed(input, found)?;
+        }
         aside.keep(&names)?;
-        publish(&input.storage, &found.name, writer, Existing::Replace)
+        publish(&input.storage, &first.name, writer, Existing::Replace)
     };
     if let Err(error) = write() {
         // As it was: what is new of it goes again.
-        drop(abandon(&input.storage, &found.name));
-        let is_it = |info: hintstore::env::Info| info.inode == found.info.inode;
-        if input.storage.info(&found.name).is_ok_and(is_it) {
+        drop(abandon(&input.storage, &first.name));
+        let is_it = |info: hintstore::env::Info| info.inode == first.info.inode;
+        if input.storage.info(&first.name).is_ok_and(is_it) {
             aside.forget(&names);
         }
         return Err(error);
     }
-    Ok(())
+    // They are in the new one, which is durable.
+    for name in others.iter().flat_map(|found| with_side(input, found)) {
+        input.storage.unlink(&name)?;
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    Ok(input.storage.sync_directory("")?)
 }
 
-pub(super) struct Keeper<'a, W: std::io::Write> {
-    pub(super) writer: FileWriter<W>,
-    pub(super) fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate,
+struct Keeper<'a, W: std::io::Write> {
+    writer: FileWriter<W>,
+    fate: &'a mut dyn FnMut(&HintView<'_>) -> Fate,
 }
 
 impl<W: std::io::Write> Visitor for Keeper<'_, W> {
@@ -524,7 +548,7 @@ impl<W: std::io::Write> Visitor for Keeper<'_, W> {
 
 /// A node may have been started since the files were looked at: what it wrote, or is about to write,
 /// would be lost. Looked at right before a file is touched; a moment remains.
-pub(super) fn refuse_changed(input: &Input, found: &Found) -> anyhow::Result<()> {
+fn refuse_changed(input: &Input, found: &Found) -> anyhow::Result<()> {
     let now = input.storage.info(&found.name)?;
     let as_seen = |info: &hintstore::env::Info| (info.device, info.inode, info.length);
     let is_open = input.storage.is_open_elsewhere(&found.name);
