@@ -109,8 +109,10 @@ Examples:
   hintctl aside restore /var/lib/cassandra/hints --folder hintctl-aside-1764240000000 --apply
   hintctl aside purge STORE --older-than 2026-11-01 --apply
 
-All but ls plan, and act only with --apply. To look into the files: hintctl dump DIR/aside; to keep them:
-hintctl convert DIR/aside --to jsonl FILE."
+  hintctl aside export STORE lost.jsonl             what is set aside, and what to repair
+  hintctl aside purge STORE --losses --older-than 2026-11-27T03:00 --apply      after a repair that began then
+
+All but ls and export plan, and act only with --apply. To look into the files: hintctl dump DIR/aside."
     )]
     Aside(AsideCommand),
     /// A token for all hints that a store has now, and whether they were delivered: repairs begin with it
@@ -299,7 +301,7 @@ pub(crate) struct Compact {
 /// What to do with what was set aside.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AsideCommand {
-    /// List it, and what the journal knows of hints that are gone
+    /// List it, and the loss receipts: what targets may lack
     Ls {
         /// A native store, or a directory of Cassandra's hints
         directory: PathBuf,
@@ -309,11 +311,34 @@ pub(crate) enum AsideCommand {
     Retry(AsideChange),
     /// Put files of Cassandra's back as they were, in the place of what was written since
     Restore(AsideChange),
-    /// Remove files for good
-    Purge(AsideChange),
+    /// Write the hints in it, and the loss receipts, into a file of JSON Lines
+    Export {
+        /// A native store, or a directory of Cassandra's hints
+        directory: PathBuf,
+        /// The file: one that is not there
+        out: PathBuf,
+    },
+    /// Remove files for good, or settle loss receipts
+    Purge(AsidePurge),
 }
 
 /// Which files, and whether anything is done.
+#[derive(Debug, Arguments)]
+pub(crate) struct AsidePurge {
+    #[command(flatten)]
+    pub(crate) change: AsideChange,
+    /// Settle loss receipts instead: with --older-than those of writes from before it, which a repair that
+    /// began then has seen to
+    #[arg(long, conflicts_with_all = ["folder", "file"])]
+    pub(crate) losses: bool,
+    /// Only receipts of this target
+    #[arg(long, value_name = "UUID", requires = "losses")]
+    pub(crate) target: Option<TargetId>,
+    /// Only receipts of this namespace
+    #[arg(long, value_name = "UUID", requires = "losses")]
+    pub(crate) namespace: Option<Namespace>,
+}
+
 #[derive(Debug, Arguments)]
 pub(crate) struct AsideChange {
     /// A native store, or a directory of Cassandra's hints
@@ -607,13 +632,16 @@ impl Command {
     /// Whether it makes or changes files.
     pub(crate) fn writes(&self) -> bool {
         match self {
-            Self::Convert(_) | Self::Salvage(_) | Self::Bench(_) | Self::Quickstart(_) => true,
+            Self::Convert(_)
+            | Self::Salvage(_)
+            | Self::Bench(_)
+            | Self::Quickstart(_)
+            | Self::Aside(AsideCommand::Export { .. }) => true,
             Self::Truncate(args) => args.change.apply,
             Self::Expire(args) => args.change.apply,
             Self::Compact(args) => args.change.apply,
-            Self::Aside(
-                AsideCommand::Retry(args) | AsideCommand::Restore(args) | AsideCommand::Purge(args),
-            ) => args.apply,
+            Self::Aside(AsideCommand::Retry(args) | AsideCommand::Restore(args)) => args.apply,
+            Self::Aside(AsideCommand::Purge(args)) => args.change.apply,
             _ => false,
         }
     }

@@ -183,7 +183,7 @@ pub struct NamespaceEntry {
     pub gc_grace_ms: Span<u64>,
     /// Discard-after in ms; `u64::MAX` is none.
     pub ttl_ms: Span<u64>,
-    /// Routing tokens, where any hint has one.
+    /// Routing tokens, where every hint has one.
     pub tokens: Option<Span<i64>>,
 }
 
@@ -216,13 +216,7 @@ impl NamespaceEntry {
         self.created.join(other.created);
         self.gc_grace_ms.join(other.gc_grace_ms);
         self.ttl_ms.join(other.ttl_ms);
-        self.tokens = match (self.tokens, other.tokens) {
-            (Some(mut tokens), Some(more)) => {
-                tokens.join(more);
-                Some(tokens)
-            }
-            (one, other) => one.or(other),
-        };
+        self.tokens = Span::join_all(self.tokens, other.tokens);
     }
 }
 

@@ -89,6 +89,13 @@ impl<T: Ord + Copy> Span<T> {
         self.add(other.min);
         self.add(other.max);
     }
+
+    /// What holds both; none where one of them is unknown.
+    pub fn join_all(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let (mut all, other) = one.zip(other)?;
+        all.join(other);
+        Some(all)
+    }
 }
 
 /// A profile and what the hints that name it add up to.
@@ -102,7 +109,7 @@ pub struct Entry {
     pub payload_bytes: u64,
     /// Their creation times; where `count` is 0, meaningless.
     pub created: Span<UnixMillis>,
-    /// Their routing tokens, where any has one.
+    /// Their routing tokens, where every one has one.
     pub tokens: Option<Span<i64>>,
 }
 
@@ -124,15 +131,14 @@ impl Entry {
 
     /// Counts one hint.
     pub fn add(&mut self, created: UnixMillis, payload_bytes: u64, token: Option<i64>) {
+        let token = token.map(Span::of);
+        self.tokens = match self.count {
+            0 => token,
+            _ => Span::join_all(self.tokens, token),
+        };
         self.count += 1;
         self.payload_bytes += payload_bytes;
         self.created.add(created);
-        if let Some(token) = token {
-            match &mut self.tokens {
-                Some(tokens) => tokens.add(token),
-                none => *none = Some(Span::of(token)),
-            }
-        }
     }
 }
 

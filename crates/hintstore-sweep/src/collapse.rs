@@ -41,7 +41,7 @@ impl Newest {
         let rival = Rival {
             version: collapse.version,
             sequence: hint.sequence,
-            created: hint.created,
+            created: hint.body.created,
             deadline,
         };
         let has_room = self.rivals.len() < KEYS_MAX;
@@ -63,7 +63,7 @@ impl Newest {
         newest.is_some_and(|newest| {
             newest.version > collapse.version
                 && newest.sequence > hint.sequence
-                && newest.created >= hint.created
+                && newest.created >= hint.body.created
                 && newest.deadline >= deadline
         })
     }
@@ -84,7 +84,7 @@ impl Newest {
 mod tests {
     use std::time::Duration;
 
-    use hintstore_format::expiry::Lifetime;
+    use hintstore_format::{expiry::Lifetime, frame::Body};
 
     use super::*;
 
@@ -96,12 +96,11 @@ mod tests {
         HintFacts {
             sequence: Sequence::new(sequence),
             namespace,
-            created: UnixMillis::new(created),
             lifetime: Lifetime {
                 gc_grace: Duration::ZERO,
                 ttl: None,
             },
-            collapse: None,
+            body: Body::new(UnixMillis::new(created), b"payload"),
         }
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use hintstore_env::{Result, Storage};
 use hintstore_format::{
-    Namespace, Sequence, UnixMillis,
+    Namespace, Sequence,
     expiry::Lifetime,
-    frame::{Collapse, Frame, Header},
+    frame::{Body, Collapse, Frame, Header},
 };
 use hintstore_reader::{Block, FrameItem, Frames, Item, PreadSource, Walk};
 use hintstore_writer::{SegmentCopy, SegmentEntry};
@@ -22,12 +22,17 @@ pub struct HintFacts<'a> {
     pub sequence: Sequence,
     /// Its namespace.
     pub namespace: Namespace,
-    /// When it was created.
-    pub created: UnixMillis,
     /// How long it lives, by what it says itself.
     pub lifetime: Lifetime,
+    /// The hint itself.
+    pub body: Body<'a>,
+}
+
+impl<'a> HintFacts<'a> {
     /// Its rivals, where it has some and may be delivered twice.
-    pub collapse: Option<Collapse<'a>>,
+    pub fn rivals(&self) -> Option<Collapse<'a>> {
+        self.body.collapse.filter(|_| self.body.idempotent)
+    }
 }
 
 /// How a rewriting ended.
@@ -157,9 +162,8 @@ fn choose(
         let facts = HintFacts {
             sequence,
             namespace: profile.namespace,
-            created: body.created,
             lifetime: profile.lifetime(),
-            collapse: body.collapse.filter(|_| body.idempotent),
+            body,
         };
         if keep(&facts) {
             chosen.push((sequence, at, header));

@@ -8,13 +8,14 @@ use hintstore_env::{
 };
 use hintstore_format::{
     Namespace, SegmentId, Sequence, TargetId, UnixMillis,
-    journal::{Discard, End, Record},
+    journal::{Cause, Discard, End, Losses, Record},
 };
 
 use crate::{
     Error, Result,
     deliver::{Checkpoints, WholeSegments},
     journal::Journal,
+    loss,
     recover::each_hint,
     store_env::StoreEnv,
     target::{Backlog, Progress, Ranges, Target, Targets},
@@ -106,6 +107,8 @@ struct Match {
 struct Plan {
     discarded: Discarded,
     matches: Vec<Vec<Match>>,
+    /// What repair has to look at for it.
+    losses: Losses,
 }
 
 /// Discards hints.
@@ -209,7 +212,11 @@ impl Discarder {
         let backlogs = target.backlogs();
         let mut progresses = lock_all(own, &backlogs);
         let plan = self.plan_one(target.id, &backlogs, &progresses, what, next)?;
-        let Plan { discarded, matches } = plan;
+        let Plan {
+            discarded,
+            matches,
+            losses,
+        } = plan;
         let discard = Discard {
             target: target.id,
             up_to: discarded.up_to,
@@ -217,6 +224,7 @@ impl Discarder {
             created_before: what.created_before,
             count: discarded.hints,
         };
+        journal.append_losses(&losses)?;
         journal.append_or_forget(Record::Discard(discard))?;
         for (progress, matches) in progresses.iter_mut().zip(matches) {
             progress.exceptional.discards.push(discard);
@@ -283,7 +291,8 @@ impl Discarder {
             up_to,
             mixed: 0,
         };
-        let mut matches = Vec::new();
+        let (mut matches, mut losses) = (Vec::new(), Losses::default());
+        let now = self.env.clock.wall();
         for (backlog, progress) in backlogs.iter().zip(progresses) {
             let mut found = Vec::new();
             let entries = backlog.segments.all();
@@ -293,7 +302,8 @@ impl Discarder {
                     hints: 0,
                     handed: Ranges::default(),
                 };
-                each_hint(&*self.env.storage, entry, |sequence, namespace, created| {
+                each_hint(&*self.env.storage, entry, |sequence, namespace, body| {
+                    let created = body.created;
                     let handed = progress.unended.contains(sequence);
                     let pending = sequence > progress.frontier || handed;
                     let before = |discard: &Discard| discard.covers(sequence, namespace, created);
@@ -311,6 +321,8 @@ impl Discarder {
                         }
                         _ if in_time => {
                             here.hints += 1;
+                            let cause = Cause::Discarded;
+                            losses.add(loss::of_hint(target, namespace, body, cause, now));
                             if handed {
                                 here.handed.add(sequence);
                             }
@@ -323,7 +335,11 @@ impl Discarder {
             }
             matches.push(found);
         }
-        Ok(Plan { discarded, matches })
+        Ok(Plan {
+            discarded,
+            matches,
+            losses,
+        })
     }
 }
 

@@ -26,8 +26,6 @@ pub struct TargetView {
     pub ends: Ends,
     /// Segments with copies of hints that wait for a retry, and how far each was delivered.
     pub deferred: Vec<Deferred>,
-    /// Hints that are gone and that nobody delivered.
-    pub losses: Vec<Loss>,
     /// What an operator discarded, as long as segments may hold it.
     pub discards: Vec<Discard>,
 }
@@ -60,6 +58,8 @@ pub struct JournalView {
     pub targets: Vec<TargetView>,
     /// Fences: what a namespace has that was created before the time does not matter.
     pub fences: Vec<(Namespace, UnixMillis)>,
+    /// Loss receipts: what repair has to look at. Those of an open store since its last checkpoint are not here.
+    pub losses: Vec<Loss>,
     /// Segments that are done, and whose files may still be there.
     pub retired: Vec<SegmentId>,
     /// Bytes before its last record that are no record.
@@ -102,13 +102,13 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
             holes: present.holes,
             ends: present.ends,
             deferred: present.deferred,
-            losses: records.losses.clone(),
             discards: records.all_discards(),
         }
     });
     Ok(JournalView {
         targets: targets.collect(),
         fences: found.state.fences().collect(),
+        losses: found.state.losses.iter().copied().collect(),
         retired: found.state.retired.keys().map(|(.., id)| *id).collect(),
         bad_bytes: found.bad_bytes,
         bad_at: found.bad_at,

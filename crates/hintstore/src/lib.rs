@@ -60,6 +60,7 @@ mod expire;
 mod handle;
 pub mod inspect;
 mod journal;
+mod loss;
 mod observe;
 mod open;
 pub mod raw;
@@ -87,7 +88,8 @@ pub use hintstore_format::{
     UnixMillis,
     expiry::Lifetime,
     frame::{Body, Collapse, Origin},
-    journal::{End, Ends},
+    journal::{Cause, End, Ends, Loss, Repaired},
+    profile::Span,
 };
 pub use hintstore_reader::{Faulted, HintRef, Hints, Key};
 pub use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};

@@ -15,6 +15,7 @@ use crate::{
     deliver::{Answers, Checkpoints, DeadLetters, Defer, Pager, WholeSegments},
     discard::Discarder,
     expire::{Fences, HintWindow, Known, Sweep, TrustedClock},
+    loss::NewLosses,
     read::{CheckAhead, CheckQueue},
     recover::{Recovered, recover},
     space::{CloseFiles, Descriptors, Space},
@@ -85,6 +86,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         home,
         writer: writer.clone(),
         activity,
+        new_losses: NewLosses::default(),
         budget,
         draining: AtomicBool::new(false),
         pages_returned: Signal::new(),
@@ -97,6 +99,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     let admission = Arc::new(Admission::new(&fences));
     admission.fences_changed();
     admission.set_policy(&env.policy.get());
+    let loss_receipts = journal.loss_receipts.clone();
     let journal = Arc::new(Mutex::new(journal));
     let (foreign, aside) = (Bytes::new(foreign_bytes), Bytes::new(aside_bytes));
     let space = Arc::new(Space::new(&env, foreign, aside));
@@ -155,6 +158,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         descriptors,
         reconfiguring: Mutex::new(()),
         journal,
+        loss_receipts,
         report,
         closing: Mutex::new(Closing::Open(lock)),
         env,

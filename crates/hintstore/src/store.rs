@@ -10,7 +10,10 @@ use hintstore_env::{
     Lock, Next,
     sync::{AtomicUsize, Mutex, Ordering::SeqCst},
 };
-use hintstore_format::{Namespace, StoreId, TargetId, UnixMillis, journal::Record};
+use hintstore_format::{
+    Namespace, StoreId, TargetId, UnixMillis,
+    journal::{Loss, Record, Repaired},
+};
 use hintstore_writer::Refusal;
 
 use crate::{
@@ -61,6 +64,8 @@ pub(crate) struct Store {
     pub(crate) reconfiguring: Mutex<()>,
     /// Taken before any target's progress.
     pub(crate) journal: Arc<Mutex<Journal>>,
+    /// How many loss receipts the journal has.
+    pub(crate) loss_receipts: Arc<AtomicUsize>,
     pub(crate) report: OpenReport,
     pub(crate) closing: Mutex<Closing>,
 }
@@ -114,6 +119,23 @@ impl Store {
         // Whole segments may be fenced now.
         self.sweep.forget_rules();
         Ok(())
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        // Under the lock of the journal none is on its way from one to the other.
+        let journal = self.journal.lock();
+        let mut losses = journal.state.losses.clone();
+        losses.extend(self.env.new_losses.get().iter().copied());
+        losses.iter().copied().collect()
+    }
+
+    /// Settles loss receipts, durably.
+    pub(crate) fn settle(&self, repaired: Repaired) -> Result<()> {
+        let mut journal = self.journal.lock();
+        self.env.check_open()?;
+        self.env.check_home()?;
+        journal.append_losses(&self.env.new_losses.take())?;
+        Ok(journal.append(&[Record::Repaired(repaired)])?)
     }
 
     fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
@@ -383,6 +405,35 @@ impl HintStore {
     /// On an fdatasync of the journal, and of what it covers where that is not durable yet.
     pub fn checkpoint(&self) -> Result<()> {
         self.store.checkpoints.checkpoint()
+    }
+
+    /// Loss receipts: what ended undelivered or was refused, and has to be repaired, as far as it is not
+    /// [settled](Self::repaired). They are durable from the next checkpoint on, and never more than 32 for a
+    /// target: where there are too many they are joined, and say less. A hint that was refused and then
+    /// accepted at a second try is told of as well.
+    ///
+    /// ```
+    /// # fn example(store: &hintstore::HintStore) -> hintstore::Result<()> {
+    /// use hintstore::Repaired;
+    ///
+    /// let began = store.now();
+    /// for loss in store.losses() {
+    ///     println!("repair {:?} of {:?}: {}", loss.namespace, loss.target, loss.cause.word());
+    /// }
+    /// // All replicas were compared: what was written before is where it belongs.
+    /// store.repaired(Repaired { target: None, namespace: None, before: began })
+    /// # }
+    /// ```
+    pub fn losses(&self) -> Vec<Loss> {
+        self.store.losses()
+    }
+
+    /// Settles loss receipts of writes that were repaired: those that tell of nothing else.
+    ///
+    /// # Blocking
+    /// On an fdatasync of the journal.
+    pub fn repaired(&self, repaired: Repaired) -> Result<()> {
+        self.store.settle(repaired)
     }
 
     /// Has pages delivered by `delivery` to every target that is up, from now on. Does not block.

@@ -12,6 +12,7 @@ use hintstore_writer::{Activity, Budget, Home, Writer};
 use crate::{
     Config, Error, Result,
     expire::{Now, TrustedClock},
+    loss::NewLosses,
 };
 
 /// What the parts of an open store stand on. It does nothing by itself.
@@ -33,6 +34,8 @@ pub(crate) struct StoreEnv {
     pub(crate) writer: Writer,
     /// What happened in the write path.
     pub(crate) activity: Arc<Activity>,
+    /// What ended undelivered since the last checkpoint.
+    pub(crate) new_losses: NewLosses,
     /// What the disk has room for.
     pub(crate) budget: Arc<Budget>,
     /// No further page is handed out: a shutdown waits for those that are out.

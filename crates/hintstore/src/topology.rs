@@ -12,7 +12,7 @@ use hintstore_format::{
     MutationId, Namespace, Sequence, TargetId, UnixMillis,
     expiry::Lifetime,
     frame::Origin,
-    journal::{End, Record},
+    journal::{End, Record, Repaired},
 };
 use hintstore_reader::HintRef;
 use hintstore_writer::{Bytes, Refusal};
@@ -78,9 +78,6 @@ impl Members {
     }
 }
 
-/// The state of a target that nothing is kept about any more.
-pub(crate) const FORGOTTEN: u8 = 1;
-
 /// Ends all hints of a target, and forgets it where nothing of it is left.
 pub(crate) fn forget(store: &Store, id: TargetId, why: Departure) -> Result<Option<Discarded>> {
     let discarded = store.discarder.truncate(&Truncate::all().target(id))?;
@@ -91,10 +88,15 @@ pub(crate) fn forget(store: &Store, id: TargetId, why: Departure) -> Result<Opti
         let progress = target.backlog.progress.lock();
         let is_empty = target.backlog.segments.all().is_empty() && target.deferred().is_empty();
         if is_empty && !progress.dirty && why != Departure::Rebuilt {
-            let state = FORGOTTEN;
-            journal.append_or_forget(Record::TargetState { target: id, state })?;
+            journal.append_or_forget(Record::Forgotten { target: id })?;
         }
     }
+    // What it lacks matters no more than what it had.
+    store.settle(Repaired {
+        target: Some(id),
+        namespace: None,
+        before: UnixMillis::MAX,
+    })?;
     Ok(discarded.into_iter().next())
 }
 
@@ -278,7 +280,7 @@ fn hand_over(
         .iter()
         .flat_map(|hint| to.iter().map(|to| hint.for_target(*to)));
     let batch: Vec<Hint<'_>> = each.collect();
-    let outcomes = store.appender.append_batch(&batch, Durability::Durable);
+    let outcomes = store.appender.append_copies(&batch, Durability::Durable);
     let (mut taken, mut refused) = (BTreeSet::new(), None);
     for (hint, outcomes) in tried.iter().zip(outcomes.chunks(to.len())) {
         let mut errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());

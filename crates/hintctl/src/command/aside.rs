@@ -1,17 +1,21 @@
 //! `aside`: what was set aside, and what becomes of it. Plans first; acts with `--apply`.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use hintstore::env::{Existing, Lock, LockError};
 use hintstore::raw::format::{descriptor::Kind, file_name};
-use hintstore::{HintStore, Storage as _, UnixMillis};
+use hintstore::{Config, HintStore, Loss, Repaired, Storage as _, UnixMillis};
 use hintstore_cassandra::side_file;
 use serde_json::json;
 
-use super::{convert, rewrite};
+use super::{convert, losses, rewrite};
 use crate::{
-    args::{AsideChange, AsideCommand},
+    args::{AsideChange, AsideCommand, AsidePurge},
     exit::{Coded, Exit, usage},
     input::{FileKind, Input, NativeFile},
     output::{Output, bytes, count, time},
@@ -43,7 +47,9 @@ pub(crate) fn run(command: &AsideCommand, output: &mut Output) -> anyhow::Result
         AsideCommand::Ls { directory } => ls(directory, output),
         AsideCommand::Retry(change) => act(change, Deed::Retry, output),
         AsideCommand::Restore(change) => act(change, Deed::Restore, output),
-        AsideCommand::Purge(change) => act(change, Deed::Purge, output),
+        AsideCommand::Export { directory, out } => export(directory, out, output),
+        AsideCommand::Purge(purge) if purge.losses => purge_losses(purge, output),
+        AsideCommand::Purge(purge) => act(&purge.change, Deed::Purge, output),
     }
 }
 
@@ -119,36 +125,89 @@ fn ls(directory: &Path, output: &mut Output) -> anyhow::Result<()> {
     let input = open(directory)?;
     let all = kept(&input)?;
     list(&all, None, output)?;
-    let mut lost = 0;
-    if input.is_store() {
-        for view in input.journal(output)?.targets {
-            for loss in &view.losses {
-                lost += loss.count;
-                output.line(
-                    "loss",
-                    json!({
-                        "target": loss.target.to_string(),
-                        "first_sequence": loss.range.first.to_string(),
-                        "last_sequence": loss.range.last.to_string(),
-                        "hints_at_most": loss.count,
-                        "end": loss.end.word(),
-                        "noticed_ms": loss.at.get(),
-                    }),
-                )?;
-                output.text(&format!(
-                    "at most {} of {} {}, noticed {}: sequences {} to {}; repair it",
-                    count(loss.count, "hint"),
-                    loss.target,
-                    loss.end.word(),
-                    time(loss.at.get()),
-                    loss.range.first,
-                    loss.range.last
-                ))?;
-            }
-        }
+    let losses = input.journal(output)?.losses;
+    if !losses.is_empty() {
+        output.text("")?;
+        output.text("What its targets may lack, and repair has to look at:")?;
     }
-    output.sum("lost_at_most", lost);
-    output.text(&format!("{} set aside", count(all.len() as u64, "file")))
+    tell_losses(&losses, output)?;
+    output.text(&format!(
+        "{} set aside, {}",
+        count(all.len() as u64, "file"),
+        count(losses.len() as u64, "loss receipt")
+    ))
+}
+
+fn tell_losses(losses: &[Loss], output: &mut Output) -> anyhow::Result<()> {
+    for loss in losses {
+        output.line("loss", losses::fields(loss))?;
+    }
+    output.table(&losses::HEAD, losses.iter().map(losses::row).collect())?;
+    let hints = losses.iter().map(|loss| loss.hints);
+    output.sum("lost_at_most", hints.fold(0, u64::saturating_add));
+    output.sum("losses", losses.len());
+    Ok(())
+}
+
+/// Writes what is set aside, and the loss receipts, into a file of JSON Lines.
+fn export(directory: &Path, out: &Path, output: &mut Output) -> anyhow::Result<()> {
+    let input = open(directory)?;
+    let mut folders = BTreeSet::new();
+    folders.extend(kept(&input)?.into_iter().map(|file| file.folder));
+    let inputs: anyhow::Result<Vec<Input>> = folders
+        .iter()
+        .map(|folder| Input::open(&input.storage.path(folder)))
+        .collect();
+    let losses = input.journal(output)?.losses;
+    let lines = losses.iter().map(|loss| ("loss", losses::fields(loss)));
+    let hints = convert::export(&inputs?, lines, out, output)?;
+    output.sum("hints", hints);
+    output.sum("losses", losses.len());
+    output.text(&format!(
+        "{} and {} in {}",
+        count(hints, "hint"),
+        count(losses.len() as u64, "loss receipt"),
+        out.display()
+    ))
+}
+
+/// Settles loss receipts.
+fn purge_losses(change: &AsidePurge, output: &mut Output) -> anyhow::Result<()> {
+    let AsideChange {
+        directory,
+        older_than,
+        apply,
+        ..
+    } = &change.change;
+    let input = open(directory)?;
+    if !input.is_store() {
+        return Err(usage("only a native store has loss receipts"));
+    }
+    let repaired = Repaired {
+        target: change.target,
+        namespace: change.namespace,
+        before: older_than.unwrap_or(UnixMillis::MAX),
+    };
+    let mut losses = input.journal(output)?.losses;
+    losses.retain(|loss| repaired.covers(loss));
+    if *apply && !losses.is_empty() {
+        let store = HintStore::open(Config::new(directory))?;
+        store.repaired(repaired)?;
+        store.close()?;
+    }
+    tell_losses(&losses, output)?;
+    output.sum("applied", *apply);
+    let receipts = count(losses.len() as u64, "loss receipt");
+    if losses.is_empty() {
+        return output.text("no loss receipt tells of such writes alone");
+    }
+    if *apply {
+        return output.text(&format!("{receipts} settled"));
+    }
+    output.problem();
+    output.text(&format!(
+        "{receipts} would be settled; nothing was changed: add --apply"
+    ))
 }
 
 /// Lists files; with a deed, what is done with each.

@@ -7,6 +7,7 @@ mod convert;
 mod dump;
 mod expire;
 mod judgement;
+mod losses;
 mod ls;
 mod merge;
 mod quickstart;

@@ -521,6 +521,64 @@ fn a_sync_point_is_waited_for_by_files_alone() {
 }
 
 #[test]
+fn loss_receipts_are_listed_exported_and_settled() {
+    let folder = Folder::new("losses");
+    let path = made(&folder);
+    let aside = |args: &[&str]| {
+        let (verb, more) = args.split_first().unwrap();
+        let args = [&[path.to_str().unwrap()], more].concat();
+        run("aside", Path::new(verb), &args)
+    };
+    let id = target(1).to_string();
+    let truncated = run("truncate", &path, &["--target", &id, "--apply"]);
+    assert_eq!(truncated.code, 0, "{}", truncated.err);
+    let listed = aside(&["ls"]);
+    let losses = listed.of_kind("loss");
+    assert!(!losses.is_empty(), "{}", listed.out);
+    let hints = losses
+        .iter()
+        .map(|loss| loss["hints_at_most"].as_u64().unwrap());
+    assert_eq!(
+        hints.sum::<u64>(),
+        truncated.of_kind("summary")[0]["hints"].as_u64().unwrap()
+    );
+    for loss in &losses {
+        assert_eq!(
+            (&loss["cause"], &loss["target"]),
+            (&"discarded".into(), &id.clone().into())
+        );
+    }
+    let out = folder.0.join("lost.jsonl");
+    let exported = aside(&["export", out.to_str().unwrap()]);
+    assert_eq!(exported.code, 0, "{}", exported.err);
+    let text = fs::read_to_string(&out).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_losses: Vec<serde_json::Value> = lines
+        .iter()
+        .filter(|line| line["kind"] == "loss")
+        .cloned()
+        .collect();
+    assert_eq!(of_losses, losses);
+    assert_eq!(lines.last().unwrap()["kind"], "summary");
+    // Repaired before the writes were made, they were not.
+    let early = aside(&["purge", "--losses", "--older-than", "2020-01-01", "--apply"]);
+    assert_eq!(
+        (early.code, early.of_kind("loss").len()),
+        (0, 0),
+        "{}",
+        early.err
+    );
+    let plan = aside(&["purge", "--losses", "--target", &id]);
+    assert_eq!((plan.code, plan.of_kind("loss").len()), (1, losses.len()));
+    let done = aside(&["purge", "--losses", "--target", &id, "--apply"]);
+    assert_eq!((done.code, done.of_kind("loss").len()), (0, losses.len()));
+    assert!(aside(&["ls"]).of_kind("loss").is_empty());
+}
+
+#[test]
 fn dead_letters_and_damaged_files_are_listed_and_dealt_with() {
     let folder = Folder::new("aside-verbs");
     let path = made(&folder);

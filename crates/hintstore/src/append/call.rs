@@ -7,7 +7,7 @@ use hintstore_format::{Sequence, TargetId, frame::Draft, profile::Profile};
 use hintstore_writer::{Bytes, FRAME_MAX, Refusal};
 
 use super::{Appender, Durability, Hint};
-use crate::target::Target;
+use crate::{loss, target::Target};
 
 /// One call, until it returns.
 pub(super) struct Call<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Call<'a> {
     deadline: Option<Boot>,
     /// Where too many wait, this waits for a place until the deadline.
     is_patient: bool,
+    /// The hints are in the store already.
+    is_copying: bool,
     /// The target of each hint that waits for its level.
     waiting: Vec<Arc<Target>>,
 }
@@ -28,6 +30,7 @@ impl<'a> Call<'a> {
             level,
             deadline,
             is_patient: false,
+            is_copying: false,
             waiting: Vec::new(),
         }
     }
@@ -35,6 +38,12 @@ impl<'a> Call<'a> {
     /// The same, and it waits for a place where too many hints wait for their level.
     pub(super) fn patient(mut self) -> Self {
         self.is_patient = true;
+        self
+    }
+
+    /// The same, of hints that are in the store already: one that is refused is not lost.
+    pub(super) fn copying(mut self) -> Self {
+        self.is_copying = true;
         self
     }
 
@@ -49,19 +58,26 @@ impl<'a> Call<'a> {
         let waiting = self.waiting.len();
         let taken = self.take(hint, draft);
         if let Err(reason) = taken {
-            self.refuse(hint.target, waiting, reason);
+            self.refuse(hint, waiting, reason);
         }
         taken
     }
 
     #[cold]
-    fn refuse(&mut self, target: TargetId, waiting: usize, reason: Refusal) {
+    fn refuse(&mut self, hint: &Hint<'_>, waiting: usize, reason: Refusal) {
         // It waits for nothing.
         self.wait_no_more(waiting);
         self.appender.refused.add(reason, 1);
         // One that never had a hint gets no entry: mistaken targets take no memory.
-        if let Some(target) = self.appender.targets.get(target) {
+        if let Some(target) = self.appender.targets.get(hint.target) {
             target.refused.get_or_init(Box::default).add(reason, 1);
+        }
+        if let Some(cause) = loss::cause_of(reason).filter(|_| !self.is_copying) {
+            let env = &self.appender.env;
+            let (target, now) = (hint.target, env.clock.wall());
+            let loss = loss::of_hint(target, hint.namespace, &hint.body, cause, now);
+            env.new_losses.add([loss]);
+            env.activity.touch();
         }
     }
 

@@ -87,7 +87,24 @@ impl Appender {
     /// Takes hints in order, then brings all that were taken to `level`.
     pub(crate) fn append_batch(&self, hints: &[Hint<'_>], level: Durability) -> Vec<AppendResult> {
         let deadline = self.env.writer.deadline(None);
-        let mut call = Call::new(self, level, Some(deadline));
+        let call = Call::new(self, level, Some(deadline));
+        self.take_batch(call, hints, level, deadline)
+    }
+
+    /// The same, of hints that are in the store already: those that are refused are not lost.
+    pub(crate) fn append_copies(&self, hints: &[Hint<'_>], level: Durability) -> Vec<AppendResult> {
+        let deadline = self.env.writer.deadline(None);
+        let call = Call::new(self, level, Some(deadline)).copying();
+        self.take_batch(call, hints, level, deadline)
+    }
+
+    fn take_batch(
+        &self,
+        mut call: Call<'_>,
+        hints: &[Hint<'_>],
+        level: Durability,
+        deadline: Boot,
+    ) -> Vec<AppendResult> {
         let take = |hint: &Hint<'_>| {
             let sequence = call.accept(hint, || Draft::new(&hint.body))?;
             Ok(Receipt::buffered(hint.target, sequence))

@@ -227,10 +227,10 @@ impl Choice<'_> {
             let is_open = hint.sequence > frontier;
             let is_one = is_open && self.last_write_wins.contains(&hint.namespace);
             let policy = self.policy;
-            is_one.then(|| policy.deadline(hint.namespace, hint.created, hint.lifetime))
+            is_one.then(|| policy.deadline(hint.namespace, hint.body.created, hint.lifetime))
         };
         let note = |hint: &HintFacts<'_>| {
-            if let (Some(deadline), Some(of)) = (rivals(hint), hint.collapse) {
+            if let (Some(deadline), Some(of)) = (rivals(hint), hint.rivals()) {
                 newest.note(hint, of, deadline);
             }
         };
@@ -241,7 +241,7 @@ impl Choice<'_> {
             return Ok(Some(0));
         }
         let count = |hint: &HintFacts<'_>| {
-            if let (Some(deadline), Some(of)) = (rivals(hint), hint.collapse) {
+            if let (Some(deadline), Some(of)) = (rivals(hint), hint.rivals()) {
                 let gone = newest.supersedes(hint, of, deadline);
                 superseded += u64::from(gone);
             }

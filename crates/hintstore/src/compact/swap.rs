@@ -12,13 +12,14 @@ use hintstore_format::{
     Namespace, SegmentId, Sequence, StoreId, UnixMillis,
     expiry::Policy,
     frame::Collapse,
-    journal::{Discard, End, Range},
+    journal::{Cause, Discard, End, Losses, Range},
 };
 use hintstore_sweep::{HintFacts, Newest, Rewritten, rewrite, survey};
 use hintstore_writer::{Bytes, Copied, SegmentCopy, SegmentEntry};
 
 use crate::{
     expire::{Fences, Now, Verdict},
+    loss,
     store_env::StoreEnv,
     target::{Progress, Ranges, Target},
 };
@@ -75,6 +76,8 @@ struct Sorted {
     expired: Ranges,
     fenced: Ranges,
     superseded: Ranges,
+    /// What expired.
+    losses: Losses,
 }
 
 /// Why the segments are as they were.
@@ -108,7 +111,7 @@ impl NotSwapped {
 impl Judge<'_> {
     /// What becomes of a hint by itself.
     fn alone(&self, hint: &HintFacts<'_>) -> Fate {
-        let (sequence, namespace, created) = (hint.sequence, hint.namespace, hint.created);
+        let (sequence, namespace, created) = (hint.sequence, hint.namespace, hint.body.created);
         let covers = |discard: &Discard| discard.covers(sequence, namespace, created);
         if !self.pending.contains(sequence) || self.discards.iter().any(covers) {
             Fate::Over
@@ -123,14 +126,14 @@ impl Judge<'_> {
 
     fn deadline(&self, hint: &HintFacts<'_>) -> UnixMillis {
         self.policy
-            .deadline(hint.namespace, hint.created, hint.lifetime)
+            .deadline(hint.namespace, hint.body.created, hint.lifetime)
     }
 
     /// Its rivals, where it may have any: it was not handed out.
     fn rivals<'h>(&self, hint: &HintFacts<'h>) -> Option<Collapse<'h>> {
         let is_open = hint.sequence > self.frontier;
         let may = is_open && self.last_write_wins.contains(&hint.namespace);
-        hint.collapse.filter(|_| may)
+        hint.rivals().filter(|_| may)
     }
 
     /// Notes a hint that may make others pointless.
@@ -192,6 +195,11 @@ impl Swap<'_> {
         let keep = |hint: &HintFacts<'_>| {
             let fate = judge.fate(hint);
             sorted.add(hint.sequence, fate);
+            if fate == Fate::Expired {
+                let (namespace, now) = (hint.namespace, self.env.clock.wall());
+                let loss = loss::of_hint(id, namespace, &hint.body, Cause::Expired, now);
+                sorted.losses.add(loss);
+            }
             fate == Fate::Kept
         };
         let copied = match rewrite(storage, self.entries, &mut copy, keep, &mut pace) {
@@ -291,6 +299,7 @@ impl Swap<'_> {
             return Err(copied);
         }
         progress.end_unread(segments, &expired, End::Expired);
+        self.env.new_losses.add(sorted.losses.iter().copied());
         progress.end_unread(segments, &fenced, End::Fenced);
         progress.end_unread(segments, superseded, End::Superseded);
         let ids: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();

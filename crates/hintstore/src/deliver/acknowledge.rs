@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use hintstore_format::{Sequence, journal::End};
+use hintstore_format::{
+    Sequence,
+    journal::{Cause, End},
+};
+use hintstore_reader::HintRef;
 
 use super::{Page, dead_letter::DeadLetters};
-use crate::{Error, Result, store_env::StoreEnv, target::Ranges};
+use crate::{Error, Result, loss, store_env::StoreEnv, target::Ranges};
 
 /// What a target said to a page: every hint that is not named was delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +129,19 @@ impl Answers {
         progress.end(&backlog.segments, &delivered, end);
         progress.end(&backlog.segments, &rejected, End::Rejected);
         if let Ok(false) = kept {
-            progress.exceptional.unkept.join(&rejected);
+            let now = self.env.clock.wall();
+            let is_rejected = |hint: &HintRef<'_>| rejected.contains(hint.key.sequence);
+            let told = page.hints().filter(is_rejected).map(|hint| {
+                let (target, namespace) = (hint.key.target, hint.namespace);
+                loss::of_hint(target, namespace, &hint.body, Cause::Rejected, now)
+            });
+            self.env.new_losses.add(told);
+            if page.faulted() {
+                // What was told may be zeros.
+                let (target, hints) = (page.target(), rejected.count());
+                let any = loss::of_unknown(Some(target), hints, u64::MAX, Cause::Rejected, now);
+                self.env.new_losses.add([any]);
+            }
         }
         drop(progress);
         self.env.pages_returned.raise();

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use hintstore_env::{event, span, sync::Mutex};
 use hintstore_format::{
     TargetId,
-    journal::{self, End, Ends, Loss, Range, Record},
+    journal::{self, Cause, Ends, Record},
 };
 use hintstore_writer::SegmentEntry;
 
 use crate::{
     Error, Result,
     journal::Journal,
+    loss::Unread,
     read::presence,
     recover::aside,
     space::Space,
@@ -30,8 +31,6 @@ const CLOCK_MILLIS: u64 = 60_000;
 
 /// What there is to write of a target.
 struct Settled {
-    /// Rejected hints that were not kept.
-    losses: Vec<Record>,
     checkpoint: journal::Checkpoint,
     /// Segments that are done, with the backlog they are in, damaged or not.
     done: Vec<(Arc<Backlog>, Arc<SegmentEntry>, bool)>,
@@ -111,7 +110,6 @@ impl Checkpoints {
                     continue;
                 }
             };
-            records.extend(settled.losses);
             records.push(Record::Checkpoint(settled.checkpoint));
             for (backlog, entry, damaged) in settled.done {
                 retired.push((target.clone(), backlog, entry, damaged));
@@ -120,13 +118,18 @@ impl Checkpoints {
         if let Some(record) = self.clock_record(&journal) {
             records.push(record);
         }
+        // Taken behind the ends that they tell of.
+        let losses = self.env.new_losses.take();
         event!(
             trace,
             targets = cleaned.targets.len(),
             retired = retired.len(),
             "checkpoint"
         );
-        if let Err(error) = journal.append(&records) {
+        let written = journal
+            .append_losses(&losses)
+            .and_then(|()| journal.append(&records));
+        if let Err(error) = written {
             event!(error, %error, "the journal cannot be written");
             // A full disk is a state of its own, and the journal has its reserve.
             self.env.writer.journal_is(!error.is_disk_full());
@@ -169,14 +172,13 @@ impl Checkpoints {
         };
         let entries = own.segments.all().into_iter();
         let mut done: Vec<_> = entries.filter(is_done).map(with_damage).collect();
-        let mut losses = Vec::new();
         let mut deferred = Vec::new();
         let mut ends = Ends::default();
         for child in children {
             let mut theirs = child.progress.lock();
             theirs.finish_passed(&child.segments);
             theirs.dirty = false;
-            losses.extend(self.loss_of_unkept(target.id, &mut theirs));
+            self.note_unread(target.id, &child, &mut theirs);
             let entry = child.segments.all().into_iter().next();
             match entry {
                 Some(entry) if !theirs.is_done(&entry) => {
@@ -207,7 +209,7 @@ impl Checkpoints {
         for (entry, damaged) in &progress.exceptional.leaving {
             done.push((own.clone(), entry.clone(), *damaged));
         }
-        losses.extend(self.loss_of_unkept(target.id, &mut progress));
+        self.note_unread(target.id, own, &mut progress);
         ends.join(&progress.ends);
         let checkpoint = journal::Checkpoint {
             target: target.id,
@@ -220,27 +222,25 @@ impl Checkpoints {
                 .map(|(_, entry, damaged)| entry.retired(*damaged))
                 .collect(),
         };
-        Ok(Some(Settled {
-            losses,
-            checkpoint,
-            done,
-        }))
+        Ok(Some(Settled { checkpoint, done }))
     }
 
-    /// Tells of rejected hints for which there was no room among the dead letters.
-    fn loss_of_unkept(&self, target: TargetId, progress: &mut Progress) -> Option<Record> {
-        let unkept = progress.exceptional.get_mut()?.unkept.take();
-        let (first, last) = (unkept.ranges().first()?, unkept.ranges().last()?);
-        Some(Record::Loss(Loss {
+    /// Tells of hints that ended unread.
+    fn note_unread(&self, target: TargetId, backlog: &Backlog, progress: &mut Progress) {
+        let Some(rare) = progress.exceptional.get_mut() else {
+            return;
+        };
+        let unread = Unread {
+            storage: &*self.env.storage,
+            clock: &*self.env.clock,
             target,
-            range: Range {
-                first: first.first,
-                last: last.last,
-            },
-            count: unkept.count(),
-            end: End::Rejected,
-            at: self.env.clock.wall(),
-        }))
+        };
+        for (range, hints, end) in std::mem::take(&mut rare.unread) {
+            if let Some(cause) = Cause::of(end) {
+                let losses = unread.of_range(&backlog.segments, range, hints, cause);
+                self.env.new_losses.add(losses.iter().copied());
+            }
+        }
     }
 
     /// Removes a segment whose retire record is durable: set aside where it is damaged. A failure

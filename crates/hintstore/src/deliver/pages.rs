@@ -8,8 +8,8 @@ use hintstore_env::{
 };
 use hintstore_format::{
     Sequence, TargetId, UnixMillis,
-    frame::Header,
-    journal::{End, Range},
+    frame::{Frame, Header},
+    journal::{Cause, End, Loss, Losses, Range},
 };
 use hintstore_reader::{self as reader, Block, ByteView, FrameItem, Frames};
 use hintstore_writer::{Bytes, SegmentEntry};
@@ -17,6 +17,7 @@ use hintstore_writer::{Bytes, SegmentEntry};
 use super::{Page, defer::Defer};
 use crate::{
     expire::{Fences, Now, Verdict},
+    loss,
     read::{CheckQueue, Cursor, CursorItem, was_synced},
     store_env::StoreEnv,
     target::{Backlog, Progress, Ranges, Target},
@@ -42,6 +43,8 @@ struct PageDraft {
     held: Ranges,
     expired: Ranges,
     fenced: Ranges,
+    /// What expired.
+    losses: Losses,
     /// What was to be handed out again, and was looked for.
     sought: Ranges,
     damaged: Vec<Arc<SegmentEntry>>,
@@ -63,6 +66,7 @@ impl PageDraft {
             held: Ranges::default(),
             expired: Ranges::default(),
             fenced: Ranges::default(),
+            losses: Losses::default(),
             sought: Ranges::default(),
             damaged: Vec::new(),
             missing: Vec::new(),
@@ -453,7 +457,11 @@ impl Pager {
                 }
                 // The table is broken.
                 Some((Verdict::Live, _)) if was_synced => draft.damaged.push(entry.clone()),
-                Some((Verdict::Dead, _)) => draft.expired.add(sequence),
+                Some((Verdict::Dead, _)) => {
+                    draft.expired.add(sequence);
+                    let target = draft.page.target();
+                    draft.losses.extend(self.expired(target, block, frames, at));
+                }
                 Some((Verdict::Held, _)) => draft.held.add(sequence),
                 Some((Verdict::Fenced, _)) => draft.fenced.add(sequence),
                 // Torn, or discarded: that was booked when the operator said so.
@@ -489,6 +497,17 @@ impl Pager {
         Some((now.judge(deadline), deadline))
     }
 
+    /// The receipt of a hint that expired.
+    fn expired(&self, target: TargetId, block: &Block, frames: &[u8], at: usize) -> Option<Loss> {
+        let header = Header::read(frames, at)?;
+        let profile = block.entries.as_ref()?.get(usize::from(header.profile))?;
+        let base = block.header.start.base_created;
+        let frame = Frame::read_body(header, frames, at, base).ok()?;
+        let (namespace, now) = (profile.profile.namespace, self.env.clock.wall());
+        let cause = Cause::Expired;
+        Some(loss::of_hint(target, namespace, &frame.body, cause, now))
+    }
+
     /// Namespace, creation time and deadline of an intact frame.
     pub(crate) fn times(
         &self,
@@ -499,7 +518,7 @@ impl Pager {
         let profile = usize::from(Header::read(frames, at)?.profile);
         let profile = block.entries.as_ref()?.get(profile)?.profile;
         let base = block.header.start.base_created;
-        let frame = hintstore_format::frame::Frame::read_checked(frames, at, base).ok()?;
+        let frame = Frame::read_checked(frames, at, base).ok()?;
         let created = frame.body.created;
         let deadline =
             self.env
@@ -530,8 +549,9 @@ impl Pager {
         for found in [&draft.handed, &draft.held, &draft.expired, &draft.fenced] {
             gone.subtract(found);
         }
-        progress.end(&backlog.segments, &gone, End::Damaged);
+        progress.end_gone(&backlog.segments, &gone);
         progress.end(&backlog.segments, &draft.expired, End::Expired);
+        self.env.new_losses.add(draft.losses.iter().copied());
         progress.end(&backlog.segments, &draft.fenced, End::Fenced);
         for entry in &draft.damaged {
             progress.exceptional.damaged.insert(entry.id);

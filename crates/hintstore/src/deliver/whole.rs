@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use hintstore_env::event;
-use hintstore_format::journal::End;
+use hintstore_format::{
+    TargetId,
+    journal::{Cause, End},
+};
 use hintstore_writer::SegmentEntry;
 
 use crate::{
     Result,
+    loss::Unread,
     read::presence,
     store_env::StoreEnv,
     target::{Backlog, Targets},
@@ -39,16 +43,16 @@ impl WholeSegments {
             for backlog in target.backlogs() {
                 let closed = |entry: &Arc<SegmentEntry>| entry.closed().is_some();
                 let entries: Vec<_> = backlog.segments.all().into_iter().filter(closed).collect();
-                backlogs.push((backlog, entries));
+                backlogs.push((target.id, backlog, entries));
             }
         }
         let mut failed = None;
-        for (backlog, entries) in backlogs {
+        for (target, backlog, entries) in backlogs {
             for entry in entries {
                 match presence::is_there(&*self.env.storage, &entry) {
                     Ok(true) => {}
                     Ok(false) => {
-                        if self.end(&backlog, &entry, End::Damaged) {
+                        if self.end(target, &backlog, &entry, End::Damaged) {
                             event!(error, file = %entry.name, "somebody removed or replaced a hint file");
                             self.env.home.note_files_gone(1);
                         }
@@ -62,8 +66,24 @@ impl WholeSegments {
     }
 
     /// Ends all of a segment in one way. False where it is listed no more.
-    pub(crate) fn end(&self, backlog: &Backlog, entry: &Arc<SegmentEntry>, end: End) -> bool {
+    pub(crate) fn end(
+        &self,
+        target: TargetId,
+        backlog: &Backlog,
+        entry: &Arc<SegmentEntry>,
+        end: End,
+    ) -> bool {
         let segments = &backlog.segments;
+        let pending = backlog.progress.lock().pending_in(entry);
+        // Read before the books are held: by then some of them may have ended otherwise.
+        let losses = Cause::of(end).filter(|_| pending > 0).map(|cause| {
+            let unread = Unread {
+                storage: &*self.env.storage,
+                clock: &*self.env.clock,
+                target,
+            };
+            unread.of_segment(entry, pending, cause)
+        });
         let mut progress = backlog.progress.lock();
         if progress.is_gone || !segments.holds(entry.id) {
             // It was done in the meantime, or is in another deferred segment.
@@ -71,6 +91,9 @@ impl WholeSegments {
         }
         progress.finish_passed(segments);
         progress.end_whole(segments, entry, end);
+        if let Some(losses) = losses {
+            self.env.new_losses.add(losses.iter().copied());
+        }
         if end == End::Damaged {
             // The file may come back: then it is kept for an operator.
             progress.exceptional.damaged.insert(entry.id);

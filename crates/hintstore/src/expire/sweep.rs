@@ -96,11 +96,11 @@ impl Sweep {
                     let id = (entry.store, entry.id);
                     match self.outlook(&entry, known.remove(&id), now, &policy) {
                         Ok(Outlook::Until(latest)) if now.judge(latest) == Verdict::Dead => {
-                            self.whole.end(&backlog, &entry, End::Expired);
+                            self.whole.end(target.id, &backlog, &entry, End::Expired);
                         }
                         Ok(Outlook::Until(latest)) => drop(still_known.insert(id, latest)),
                         Ok(Outlook::Fenced) => {
-                            self.whole.end(&backlog, &entry, End::Fenced);
+                            self.whole.end(target.id, &backlog, &entry, End::Fenced);
                         }
                         Ok(Outlook::Alive) => {}
                         // It was done and removed since the list was read.

@@ -13,10 +13,13 @@ use std::{
     sync::Arc,
 };
 
-use hintstore_env::{Existing, File, Op, Result, Storage, StorageError, is_there};
+use hintstore_env::{
+    Existing, File, Op, Result, Storage, StorageError, is_there,
+    sync::{AtomicUsize, Ordering::Relaxed},
+};
 use hintstore_format::{
     DecodeError, Incarnation, StoreId, file_name,
-    journal::{HEAD, Head, Item, JOURNAL_BYTES_MAX, RECORD_BYTES_MAX, Record, Walk},
+    journal::{HEAD, Head, Item, JOURNAL_BYTES_MAX, Losses, RECORD_BYTES_MAX, Record, Walk},
 };
 
 pub(crate) use state::{JournalState, TargetRecords};
@@ -38,6 +41,8 @@ pub(crate) struct Journal {
     /// The next journal, with its space reserved; named `JOURNAL_NEW`.
     spare: Option<Arc<dyn File>>,
     pub(crate) state: JournalState,
+    /// How many loss receipts it has: for those who do not wait for a sync of it.
+    pub(crate) loss_receipts: Arc<AtomicUsize>,
 }
 
 /// What was found in a journal.
@@ -190,6 +195,7 @@ impl Journal {
             end: 0,
             begun: 0,
             spare: None,
+            loss_receipts: Arc::new(AtomicUsize::new(state.losses.len())),
             state,
         };
         journal.rotate()?;
@@ -216,6 +222,7 @@ impl Journal {
             end: walk.end(),
             begun: 0,
             spare: None,
+            loss_receipts: Arc::new(AtomicUsize::new(found.state.losses.len())),
             state: found.state,
         })
     }
@@ -228,6 +235,7 @@ impl Journal {
         for record in records {
             self.state.apply(record);
         }
+        self.loss_receipts.store(self.state.losses.len(), Relaxed);
         // What the state alone takes is no reason to write it again and again.
         if self.end > LENGTH.max(2 * self.begun) {
             return self.rotate();
@@ -252,12 +260,20 @@ impl Journal {
         self.rotate()
     }
 
+    /// Appends loss receipts, and syncs them: before the records that count what they tell of as ended. Of one
+    /// write a crash may keep any part, and what no receipt tells of is never counted.
+    pub(crate) fn append_losses(&mut self, losses: &Losses) -> Result<()> {
+        let records: Vec<Record> = losses.iter().copied().map(Record::Loss).collect();
+        self.append(&records)
+    }
+
     /// Appends a record that must not happen when this fails: it is forgotten then, so that no later
     /// journal has it. (A crash before the next one may still find it, as of any write that failed.)
     pub(crate) fn append_or_forget(&mut self, record: Record) -> Result<()> {
         let before = self.state.clone();
         let done = self.append(&[record]);
         if done.is_err() {
+            self.loss_receipts.store(before.losses.len(), Relaxed);
             self.state = before;
             // What was written of it is replaced as soon as something can be written again.
             self.file = None;

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hintstore_format::{
     Incarnation, Namespace, SegmentId, Sequence, StoreId, TargetId, UnixMillis,
-    journal::{Checkpoint, Discard, End, Ends, Loss, Record, Retired},
+    journal::{
+        Checkpoint, Discard, End, Ends, Loss, Losses, MissingHints, Record, Repaired, Retired,
+    },
 };
 
 use hintstore_writer::Bytes;
 
-use crate::{AtRisk, topology::FORGOTTEN};
-
-/// Losses of a target that are kept for an operator when nothing on disk tells of them any more.
-const LOSSES_KEPT: usize = 64;
+use crate::AtRisk;
 
 /// Which segment, of all that any opening of any store wrote.
 pub(crate) type RetiredKey = (StoreId, Incarnation, SegmentId);
@@ -31,25 +30,8 @@ pub(crate) struct TargetRecords {
     pub(crate) discards: Vec<Discard>,
     /// And since: the checkpoint counts such hints as pending.
     pub(crate) discards_since: Vec<Discard>,
-    pub(crate) losses: Vec<Loss>,
-}
-
-impl TargetRecords {
-    /// Keeps a loss. Where dead letters have no room for long there is one a checkpoint: from this number
-    /// on, they are added up.
-    fn lose(&mut self, loss: &Loss) {
-        let rejected = |known: &&mut Loss| known.end == End::Rejected && known.end == loss.end;
-        let many = self.losses.len() >= LOSSES_KEPT;
-        match self.losses.iter_mut().rfind(rejected).filter(|_| many) {
-            Some(last) => {
-                last.range.first = last.range.first.min(loss.range.first);
-                last.range.last = last.range.last.max(loss.range.last);
-                last.count += loss.count;
-                last.at = loss.at;
-            }
-            None => self.losses.push(*loss),
-        }
-    }
+    /// What opening found missing in files that may still be there: it is not told of again.
+    pub(crate) missing: Vec<MissingHints>,
 }
 
 /// What the journal says.
@@ -63,6 +45,8 @@ pub(crate) struct JournalState {
     /// Wall time, ms since boot, boot id.
     pub(crate) clock: Option<(UnixMillis, u64, [u8; 16])>,
     fences: BTreeMap<Namespace, UnixMillis>,
+    /// Loss receipts.
+    pub(crate) losses: Losses,
     others: Vec<Record>,
 }
 
@@ -137,19 +121,18 @@ impl JournalState {
                 target.since.add(End::Discarded, discard.count);
                 target.discards_since.push(*discard);
             }
-            Record::Loss(loss) => {
-                let target = self.targets.entry(loss.target).or_default();
-                // A checkpoint tells of what was rejected; the record only says that it is gone.
-                if loss.end != End::Rejected {
-                    target.since.add(loss.end, loss.count);
-                }
-                target.lose(loss);
+            Record::Missing(missing) => {
+                let target = self.targets.entry(missing.target).or_default();
+                target.since.add(missing.end, missing.count);
+                target.missing.push(*missing);
             }
-            Record::TargetState { target, state } => {
-                // No other state is kept.
-                if *state == FORGOTTEN {
-                    self.targets.remove(target);
-                }
+            // What does not matter need not be repaired.
+            Record::Loss(loss) if self.is_fenced(loss) => {}
+            Record::Loss(loss) => self.losses.add(*loss),
+            Record::Repaired(repaired) => self.losses.settle(repaired),
+            Record::Forgotten { target } => {
+                self.targets.remove(target);
+                self.losses.forget(*target);
             }
             Record::ClockConfirmed {
                 wall,
@@ -161,9 +144,19 @@ impl JournalState {
             Record::Fence { namespace, before } => {
                 let fence = self.fences.entry(*namespace).or_insert(*before);
                 *fence = (*fence).max(*before);
+                self.losses.settle(&Repaired {
+                    target: None,
+                    namespace: Some(*namespace),
+                    before: *before,
+                });
             }
             other => self.others.push(other.clone()),
         }
+    }
+
+    fn is_fenced(&self, loss: &Loss) -> bool {
+        let fence = loss.namespace.and_then(|of| self.fences.get(&of));
+        fence.is_some_and(|before| loss.created.max < *before)
     }
 
     fn retire(&mut self, target: TargetId, retired: &Retired) {
@@ -204,20 +197,15 @@ impl JournalState {
             .retain(|namespace, before| !is_over(*namespace, *before));
     }
 
-    /// Forgets discards of a target below what it still holds, and old losses.
+    /// Forgets discards of a target, and what was missing, below what it still holds.
     pub(crate) fn forget_below(&mut self, target: TargetId, first: Sequence) {
         if let Some(records) = self.targets.get_mut(&target) {
             let may_hold = |discard: &Discard| discard.up_to >= first;
             records.discards.retain(may_hold);
             records.discards_since.retain(may_hold);
-            let below = |loss: &Loss| loss.range.last < first;
-            let old = records.losses.iter().filter(|loss| below(loss)).count();
-            let mut excess = old.saturating_sub(LOSSES_KEPT);
-            records.losses.retain(|loss| {
-                let goes = excess > 0 && below(loss);
-                excess -= usize::from(goes);
-                !goes
-            });
+            records
+                .missing
+                .retain(|missing| missing.range.last >= first);
         }
     }
 
@@ -241,10 +229,11 @@ impl JournalState {
             before: *before,
         };
         records.extend(self.fences.iter().map(fence));
+        records.extend(self.losses.iter().copied().map(Record::Loss));
         records.extend(self.others.iter().cloned());
         for (target, known) in &self.targets {
             records.extend(known.discards.iter().copied().map(Record::Discard));
-            records.extend(known.losses.iter().copied().map(Record::Loss));
+            records.extend(known.missing.iter().copied().map(Record::Missing));
             // What was discarded since stays behind it: its deferred segments count such hints.
             let mut checkpoint = known.present(*target);
             let since = known.discards_since.iter().map(|discard| discard.count);
@@ -278,7 +267,10 @@ fn without(ends: &Ends, end: End, count: u64) -> Ends {
 
 #[cfg(test)]
 mod tests {
-    use hintstore_format::journal::Range;
+    use hintstore_format::{
+        journal::{Cause, Range},
+        profile::Span,
+    };
 
     use super::*;
 
@@ -317,8 +309,8 @@ mod tests {
         })
     }
 
-    fn loss(first: u64, end: End) -> Record {
-        Record::Loss(Loss {
+    fn missing(first: u64, end: End) -> Record {
+        Record::Missing(MissingHints {
             target: TARGET,
             range: Range {
                 first: Sequence::new(first),
@@ -327,6 +319,19 @@ mod tests {
             count: 1,
             end,
             at: UnixMillis::new(5),
+        })
+    }
+
+    fn loss(namespace: Option<Namespace>, created: i64) -> Record {
+        Record::Loss(Loss {
+            target: Some(TARGET),
+            namespace,
+            tokens: None,
+            created: Span::of(UnixMillis::new(created)),
+            hints: 1,
+            bytes: 2,
+            cause: Cause::Damaged,
+            noticed: Span::of(UnixMillis::new(7)),
         })
     }
 
@@ -352,7 +357,9 @@ mod tests {
             discard(3, 2),
             checkpoint(5, 4, &[1]),
             discard(8, 3),
-            loss(6, End::Damaged),
+            missing(6, End::Damaged),
+            loss(None, 3),
+            loss(Some(TABLE), 9),
             Record::ClockConfirmed {
                 wall: UnixMillis::new(1),
                 boot_ms: 2,
@@ -364,7 +371,9 @@ mod tests {
         assert_eq!(one.ends(), other.ends());
         assert_eq!(one.all_discards(), other.all_discards());
         assert_eq!(one.discards_since, other.discards_since);
-        assert_eq!(one.losses, other.losses);
+        assert_eq!(one.missing, other.missing);
+        assert_eq!(before.losses, again.losses);
+        assert_eq!(before.losses.iter().count(), 2);
         assert_eq!(before.retired, again.retired);
         assert_eq!(before.windows(), again.windows());
         assert_eq!(before.clock, again.clock);
@@ -373,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_takes_over_what_ended_since_the_one_before() {
-        let mut state = state(&[checkpoint(5, 4, &[]), discard(8, 3), loss(9, End::Lost)]);
+        let mut state = state(&[checkpoint(5, 4, &[]), discard(8, 3), missing(9, End::Lost)]);
         let target = |state: &JournalState| state.targets[&TARGET].clone();
         assert_eq!(target(&state).ends().get(End::Discarded), 3);
         assert_eq!(target(&state).ends().get(End::Lost), 1);
@@ -412,28 +421,40 @@ mod tests {
     }
 
     #[test]
-    fn old_discards_and_losses_are_forgotten_and_rejected_ones_added_up() {
-        let mut records = vec![discard(10, 1)];
-        records.extend((0..LOSSES_KEPT as u64 + 6).map(|at| loss(at, End::Damaged)));
-        let mut state = state(&records);
-        let count = |state: &JournalState| state.targets[&TARGET].losses.len();
-        assert_eq!(count(&state), LOSSES_KEPT + 6);
+    fn what_no_file_can_hold_any_more_is_forgotten_and_receipts_are_not() {
+        let mut state = state(&[discard(10, 1), missing(10, End::Damaged), loss(None, 3)]);
         state.forget_below(TARGET, Sequence::new(10));
-        assert_eq!(count(&state), LOSSES_KEPT + 6, "segments may hold them");
-        assert_eq!(state.targets[&TARGET].all_discards().len(), 1);
-        state.forget_below(TARGET, Sequence::new(1000));
-        assert_eq!(count(&state), LOSSES_KEPT);
-        assert!(state.targets[&TARGET].all_discards().is_empty());
-
-        state.apply(&loss(2000, End::Rejected));
-        state.apply(&loss(2001, End::Rejected));
-        let losses = &state.targets[&TARGET].losses;
         assert_eq!(
-            losses.len(),
-            LOSSES_KEPT + 1,
-            "no room for more of this kind"
+            state.targets[&TARGET].missing.len(),
+            1,
+            "a file may hold it"
         );
-        assert_eq!(losses.last().map(|loss| loss.count), Some(2));
-        assert_eq!(state.targets[&TARGET].ends().get(End::Rejected), 0);
+        assert_eq!(state.targets[&TARGET].all_discards().len(), 1);
+        state.forget_below(TARGET, Sequence::new(11));
+        assert!(state.targets[&TARGET].missing.is_empty());
+        assert!(state.targets[&TARGET].all_discards().is_empty());
+        assert_eq!(state.losses.iter().count(), 1);
+    }
+
+    #[test]
+    fn receipts_are_settled_by_repair_by_a_fence_and_by_forgetting_the_target() {
+        let settle = |record: Record| {
+            let losses = [loss(Some(TABLE), 3), loss(None, 3), loss(Some(TABLE), 9)];
+            let mut state = state(&losses);
+            state.apply(&record);
+            state.losses.iter().map(|loss| loss.hints).sum::<u64>()
+        };
+        let before = UnixMillis::new(10);
+        let (target, namespace) = (Some(TARGET), None);
+        let repaired = Repaired {
+            target,
+            namespace,
+            before,
+        };
+        assert_eq!(settle(Record::Repaired(repaired)), 0);
+        let namespace = TABLE;
+        let fence = Record::Fence { namespace, before };
+        assert_eq!(settle(fence), 1, "of another namespace, maybe");
+        assert_eq!(settle(Record::Forgotten { target: TARGET }), 0);
     }
 }

@@ -126,6 +126,13 @@ impl Out<'_> {
             "Times a cap was left",
             snapshot.caps_left,
         )?;
+        let receipts = [(Vec::new(), snapshot.loss_receipts as u64)];
+        self.gauges(
+            "hints_loss_receipts",
+            "Loss receipts: what has to be repaired",
+            None,
+            receipts,
+        )?;
         let compaction = &snapshot.compaction;
         self.counter(
             "hints_compaction_runs",

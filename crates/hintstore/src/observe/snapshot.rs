@@ -1,6 +1,6 @@
 //! What goes on inside, at a moment: for operators and their monitoring.
 
-use hintstore_env::{Lacks, StepPanics};
+use hintstore_env::{Lacks, StepPanics, sync::Ordering::Relaxed};
 use hintstore_format::{TargetId, UnixMillis};
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Hints that were refused since the store was opened, by reason.
     pub refused: Refusals,
+    /// How many [loss receipts](crate::HintStore::losses) there are: what has to be repaired.
+    pub loss_receipts: usize,
     /// What compactions did since the store was opened.
     pub compaction: CompactionTotals,
     /// Hint files that are kept open at most, as it is in force: see [`crate::Config::descriptors_max`].
@@ -141,6 +143,7 @@ impl Snapshot {
         };
         Self {
             health,
+            loss_receipts: store.loss_receipts.load(Relaxed) + env.new_losses.get().len(),
             compaction: store.compaction.totals(),
             descriptors_max: store.descriptors.max(),
             targets,

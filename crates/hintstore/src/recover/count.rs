@@ -2,8 +2,8 @@
 
 use hintstore_env::{Result, Storage};
 use hintstore_format::{
-    Namespace, Sequence, UnixMillis,
-    frame::Frame,
+    Namespace, Sequence,
+    frame::{Body, Frame},
     journal::{Discard, Range},
 };
 use hintstore_reader::{FrameItem, Frames, Item, PreadSource, Walk};
@@ -65,12 +65,12 @@ pub(super) fn pending(
     let mut pending = Pending::default();
     let mut seen = 0;
     let mut missing = Vec::new();
-    let mut call = |found: Found| match found {
+    let mut call = |found: Found<'_>| match found {
         Found::Hint(sequence, hint) => {
             seen += 1;
             let is_hole = holes.contains(sequence);
             let covers = |discard: &Discard| match hint {
-                Some((namespace, created)) => discard.covers(sequence, namespace, created),
+                Some((namespace, body)) => discard.covers(sequence, namespace, body.created),
                 None => false,
             };
             let is_open = sequence > progress.frontier || is_hole;
@@ -132,19 +132,19 @@ pub(super) fn book(
 pub(crate) fn each(
     storage: &dyn Storage,
     entry: &SegmentEntry,
-    mut call: impl FnMut(Sequence, Namespace, UnixMillis),
+    mut call: impl FnMut(Sequence, Namespace, &Body<'_>),
 ) -> Result<()> {
     each_expected(storage, entry, &mut |found| {
-        if let Found::Hint(sequence, Some((namespace, created))) = found {
-            call(sequence, namespace, created);
+        if let Found::Hint(sequence, Some((namespace, body))) = found {
+            call(sequence, namespace, body);
         }
     })
 }
 
 /// What block headers tell of.
-enum Found {
+enum Found<'a> {
     /// A hint, with what is known of it: nothing of a broken one.
-    Hint(Sequence, Option<(Namespace, UnixMillis)>),
+    Hint(Sequence, Option<(Namespace, &'a Body<'a>)>),
     /// Broken hints of a block with gaps, somewhere in it, and how many.
     Missing(Range, u64),
 }
@@ -153,7 +153,7 @@ enum Found {
 fn each_expected(
     storage: &dyn Storage,
     entry: &SegmentEntry,
-    call: &mut dyn FnMut(Found),
+    call: &mut dyn FnMut(Found<'_>),
 ) -> Result<()> {
     let (file, start, end) = match &entry.state {
         State::Closed(closed) => (
@@ -202,7 +202,7 @@ fn each_expected(
                     && counts.contains(&sequence)
                 {
                     let namespace = profile.profile.namespace;
-                    call(Found::Hint(sequence, Some((namespace, frame.body.created))));
+                    call(Found::Hint(sequence, Some((namespace, &frame.body))));
                     intact.add(sequence);
                 }
             }

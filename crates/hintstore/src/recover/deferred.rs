@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hintstore_env::{Clock, Storage, sync::Mutex};
 use hintstore_format::{
     TargetId,
-    journal::{Deferred, Discard, End, Loss, Range, Record, Retired},
+    journal::{Cause, Deferred, Discard, End, MissingHints, Range, Record, Retired},
 };
 use hintstore_writer::{Budget, SegmentEntry, Segments, State};
 
@@ -21,7 +21,7 @@ use super::{
     scan::FoundSegment,
 };
 use crate::{
-    Result,
+    Result, loss,
     target::{Backlog, FoundTarget, Progress, Ranges},
 };
 
@@ -147,7 +147,8 @@ impl Recovery<'_> {
         let up_to = up_to.fold(checkpoint.up_to, std::cmp::min);
         let segments = self.found.backlog.segments.all();
         let mut orphans = Ranges::default();
-        count::each(self.storage, entry, |sequence, namespace, created| {
+        count::each(self.storage, entry, |sequence, namespace, body| {
+            let created = body.created;
             let is_discarded = |discard: &Discard| discard.covers(sequence, namespace, created);
             let pending = sequence > up_to || holes.contains(sequence);
             let there = |entry: &Arc<SegmentEntry>| {
@@ -227,12 +228,17 @@ impl Recovery<'_> {
         } else {
             self.report.lost += count;
         }
-        self.draft.add(Record::Loss(Loss {
-            target: self.target,
+        let (target, at) = (self.target, self.clock.wall());
+        self.draft.add(Record::Missing(MissingHints {
+            target,
             range,
             count,
             end,
-            at: self.clock.wall(),
+            at,
         }));
+        if let Some(cause) = Cause::of(end) {
+            let loss = loss::of_unknown(Some(target), count, u64::MAX, cause, at);
+            self.draft.add(Record::Loss(loss));
+        }
     }
 }

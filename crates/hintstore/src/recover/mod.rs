@@ -24,8 +24,8 @@ use hintstore_env::{Clock, Lacks, Lock, LockError, Storage};
 use hintstore_format::{
     Incarnation, Sequence, StoreId, TargetId, UnixMillis,
     expiry::is_dead,
-    file_name,
-    journal::{End, Loss, Range, Record},
+    file_name, frame,
+    journal::{Cause, End, Losses, MissingHints, Range, Record},
 };
 use hintstore_reader::Missing;
 use hintstore_writer::{Budget, Bytes, SegmentEntry};
@@ -39,6 +39,7 @@ use crate::{
     compact::Choice,
     expire::{Fences, Now, fence_end},
     journal::{Found, Journal, JournalState, TargetRecords},
+    loss::{self, Unread},
     target::{FoundTarget, Ranges},
 };
 
@@ -238,7 +239,12 @@ fn add_up(
             ..FoundTarget::default()
         };
         scan::limit_overlaps(&mut segments.found);
-        tell_losses(target, &segments.found, &mut books.draft, clock, report);
+        let unread = Unread {
+            storage,
+            clock,
+            target,
+        };
+        tell_losses(&unread, &segments.found, &mut books.draft, report);
         // What waits in deferred segments is older than what is behind it.
         let deferred = segments.deferred.iter();
         let mut accepted: Vec<_> = deferred
@@ -410,6 +416,17 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let clock = &*environment.clock;
     let mut books = add_up(&**storage, clock, &mut journal, segments, &mut report)?;
     apply::remove(&**storage, &books.unneeded)?;
+    if let Some(at_risk) = report.lost_at_most {
+        let bytes = at_risk.unflushed.get() + at_risk.unsynced.get();
+        let hints = bytes / frame::HEADER as u64;
+        let loss = loss::of_unknown(None, hints, bytes, Cause::Crash, clock.wall());
+        books.draft.add(Record::Loss(loss));
+    }
+    if report.journal_unreadable || report.journal_bad_bytes > 0 {
+        // What receipts told of may be gone with them.
+        let any = loss::of_unknown(None, u64::MAX, u64::MAX, Cause::Damaged, clock.wall());
+        books.draft.add(Record::Loss(any));
+    }
     books.draft.add(config.windows());
     let JournalDraft { mut state, records } = books.draft;
     for (target, found) in &books.targets {
@@ -434,7 +451,11 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
     let journal = match begun {
         Err(error) if error.is_disk_full() && journal.generation > 0 => {
             let mut journal = Journal::go_on(storage.clone(), identity.store, incarnation)?;
-            journal.append(&records)?;
+            // As anywhere: receipts are durable before what they tell of counts as ended.
+            let is_loss = |record: &Record| matches!(record, Record::Loss(_));
+            let (losses, others): (Vec<_>, Vec<_>) = records.into_iter().partition(is_loss);
+            journal.append(&losses)?;
+            journal.append(&others)?;
             journal
         }
         begun => begun?,
@@ -491,6 +512,12 @@ impl JournalDraft {
         self.records.push(record);
     }
 
+    fn lose(&mut self, losses: &Losses) {
+        for loss in losses.iter() {
+            self.add(Record::Loss(*loss));
+        }
+    }
+
     fn of(&mut self, target: TargetId) -> &TargetRecords {
         self.state.targets.entry(target).or_default()
     }
@@ -537,12 +564,12 @@ fn refuse_newer(storage: &dyn Storage, found: &Found) -> Result<()> {
 
 /// Pending hints that a walk found missing, and that no record tells of yet.
 fn tell_losses(
-    target: TargetId,
+    unread: &Unread<'_>,
     found: &[scan::FoundSegment],
     draft: &mut JournalDraft,
-    clock: &dyn Clock,
     report: &mut OpenReport,
 ) {
+    let target = unread.target;
     let checkpoint = draft.of(target).present(target);
     let holes = Ranges::of(&checkpoint.holes);
     // What was delivered or discarded before it was damaged has ended already.
@@ -571,20 +598,21 @@ fn tell_losses(
             first: segment.entry.first,
             last,
         };
-        let known = draft.of(target).losses.iter();
-        let known = known
-            .filter(|loss| loss.end != End::Rejected)
-            .any(|loss| loss.range.first == range.first);
+        let mut known = draft.of(target).missing.iter();
+        let known = known.any(|missing| missing.range.first == range.first);
         for (end, count) in [(End::Damaged, damaged), (End::Lost, lost)] {
             if count > 0 && !known {
-                let at = clock.wall();
-                draft.add(Record::Loss(Loss {
+                let at = unread.clock.wall();
+                draft.add(Record::Missing(MissingHints {
                     target,
                     range,
                     count,
                     end,
                     at,
                 }));
+                if let Some(cause) = Cause::of(end) {
+                    draft.lose(&unread.of_segment(&segment.entry, count, cause));
+                }
             }
         }
         let [unreadable, torn] = segment.unreadable.each_ref().map(pending);

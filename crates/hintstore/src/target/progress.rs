@@ -69,8 +69,8 @@ pub(crate) struct ExceptionalParts {
     /// Segments that are no longer on the list, damaged or not, and are to be retired: deferred ones
     /// that are done or were merged into others, dead ones behind living ones.
     pub(crate) leaving: Vec<(Arc<SegmentEntry>, bool)>,
-    /// Rejected hints that were not kept as dead letters since the last checkpoint.
-    pub(crate) unkept: Ranges,
+    /// Hints that ended unread since the last checkpoint: how many, how, and where they would have been.
+    pub(crate) unread: Vec<(Range, u64, End)>,
 }
 
 /// [`ExceptionalParts`] that take no memory before they are first written to.
@@ -94,7 +94,7 @@ impl Deref for Exceptional {
             discards: Vec::new(),
             damaged: BTreeSet::new(),
             leaving: Vec::new(),
-            unkept: Ranges::new(),
+            unread: Vec::new(),
         };
         self.0.as_deref().unwrap_or(&NONE)
     }
@@ -143,6 +143,24 @@ impl Progress {
         self.apply_moves(segments);
         self.ends.add(end, ended.count());
         self.take_out(segments, ended);
+    }
+
+    /// Books the end of hints that were handed out and cannot be read any more.
+    pub(crate) fn end_gone(&mut self, segments: &Segments, gone: &Ranges) {
+        for range in gone.ranges() {
+            self.note_unread(
+                *range,
+                range.last.get() - range.first.get() + 1,
+                End::Damaged,
+            );
+        }
+        self.end(segments, gone, End::Damaged);
+    }
+
+    fn note_unread(&mut self, range: Range, count: u64, end: End) {
+        if count > 0 {
+            self.exceptional.unread.push((range, count, end));
+        }
     }
 
     /// Books the end of hints that nobody hands out any more, whether or not they were before.
@@ -200,7 +218,9 @@ impl Progress {
             let out = self.unended.count_within(lost.first, lost.last);
             lost_ended += passed.saturating_sub(out);
             let all = lost.last.get() - lost.first.get() + 1;
-            self.ends.add(End::Damaged, all.saturating_sub(passed));
+            let unread = all.saturating_sub(passed);
+            self.ends.add(End::Damaged, unread);
+            self.note_unread(*lost, unread, End::Damaged);
         }
         self.count_in(moved.by, ended.saturating_sub(lost_ended));
     }
@@ -259,9 +279,11 @@ impl Progress {
         let known = self.exceptional.damaged.contains(&entry.id)
             || closed.sealed.is_some()
             || closed.synced_to == NOT_TORN;
-        self.ends
-            .add(if known { End::Damaged } else { End::Lost }, missing);
+        let end = if known { End::Damaged } else { End::Lost };
+        self.ends.add(end, missing);
         self.count_in(entry.id, missing);
+        let (first, last) = (entry.first, closed.last);
+        self.note_unread(Range { first, last }, missing, end);
         if known {
             self.exceptional.damaged.insert(entry.id);
         }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use hintstore::{
-    Answer, AppendError, Bytes, Compact, Config, Durability, End, Environment, Hint, HintStore,
-    Namespace, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis, inspect::plan_recovery,
+    Answer, AppendError, Bytes, Cause, Compact, Config, Durability, End, Environment, Hint,
+    HintStore, Loss, Namespace, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
+    inspect::plan_recovery,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::{
@@ -104,6 +105,8 @@ pub(crate) struct World {
     pub(crate) attempts: BTreeMap<u64, Attempt>,
     ears: HashMap<TargetId, SimTarget>,
     next: u64,
+    /// The test settles loss receipts: they do not tell of all that ended any more.
+    pub(crate) losses_settled: bool,
     /// What was found wrong, for runs that are expected to be.
     pub(crate) wrong: Vec<String>,
 }
@@ -125,6 +128,7 @@ impl World {
             attempts: BTreeMap::new(),
             ears: HashMap::new(),
             next: 1,
+            losses_settled: false,
             wrong: Vec::new(),
         }
     }
@@ -154,7 +158,38 @@ impl World {
         for ear in self.ears.values_mut() {
             ear.restart();
         }
+        self.check_losses();
         Ok(())
+    }
+
+    /// Whatever the books count as ended undelivered, loss receipts tell of.
+    fn check_losses(&mut self) {
+        if self.losses_settled {
+            return;
+        }
+        let losses = self.store().losses();
+        let ends = [
+            (End::Expired, Cause::Expired),
+            (End::Discarded, Cause::Discarded),
+            (End::Damaged, Cause::Damaged),
+            (End::Lost, Cause::Crash),
+        ];
+        for of in self.store().ledger().targets {
+            for (end, cause) in ends {
+                let of_target = |loss: &&Loss| {
+                    loss.cause == cause && loss.target.is_none_or(|id| id == of.target)
+                };
+                let told = losses.iter().filter(of_target).map(|loss| loss.hints);
+                let told = told.fold(0, u64::saturating_add);
+                let (target, ended) = (of.target, of.ends.get(end));
+                if told < ended {
+                    self.complain(format!(
+                        "{target}: {ended} {}, told of {told}: {losses:?}",
+                        end.word()
+                    ));
+                }
+            }
+        }
     }
 
     pub(crate) fn store(&self) -> &HintStore {
@@ -386,6 +421,7 @@ impl World {
                     attempt.fate = Fate::Ended;
                 }
             }
+            self.check_losses();
         }
     }
 

@@ -18,6 +18,7 @@ mod expiry;
 mod full_disk;
 mod harness;
 mod incidents;
+mod losses;
 mod model;
 mod mount;
 mod observability;

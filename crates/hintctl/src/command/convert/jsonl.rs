@@ -35,7 +35,7 @@ impl<'s> Lines<'s> {
         })
     }
 
-    fn line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
+    pub(super) fn line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
         writeln!(self.out, "{}", json_line(kind, fields))?;
         Ok(())
     }

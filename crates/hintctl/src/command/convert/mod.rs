@@ -74,46 +74,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
         To::Jsonl => Box::new(jsonl::Lines::create(out, schema.as_ref())?),
         To::Parquet => Box::new(parquet::Rows::create(out, schema.as_ref())?),
     };
-    let mut pending = Pending::of(&input, output)?;
-    let (mut files, mut hints, mut bad) = (0, 0, 0);
-    let limit = args.select.limit.unwrap_or(u64::MAX);
-    let bar = output.bar(input.hint_bytes());
-    for found in input.hints() {
-        let mut feeder = Feeder {
-            sink: &mut *sink,
-            output,
-            wanted: &wanted,
-            retarget: args.retarget,
-            pending: &mut pending,
-            file: &found.name,
-            left: limit - hints,
-            hints: 0,
-            bad: 0,
-        };
-        let walked = bar.walk(&input, found, &mut feeder);
-        let (of_file, bad_of_file) = (feeder.hints, feeder.bad);
-        // What cannot be read of one file is no reason to leave out the next; a place that takes
-        // nothing more is.
-        if let Err(error) = walked {
-            if error.is::<Full>() || is_full_disk(&error) {
-                return Err(error.context(format!("cannot write {}", out.display())));
-            }
-            tell(Err(error), &found.name, output)?;
-        }
-        files += u64::from(of_file > 0);
-        hints += of_file;
-        bad += bad_of_file;
-        output.line(
-            "file",
-            json!({
-                "file": found.name,
-                "format": found.what.word(),
-                "hints": of_file,
-                "bad": bad_of_file,
-            }),
-        )?;
-    }
-    bar.finish();
+    let Fed { files, hints, bad } = feed(&input, &wanted, args.retarget, &mut *sink, out, output)?;
     sink.finish(output)
         .with_context(|| format!("cannot write {}", out.display()))?;
     output.did(format!("{} was made whole", out.display()));
@@ -129,6 +90,89 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     output.sum("files", files);
     output.sum("bad", bad);
     Ok(())
+}
+
+/// Writes all hints of some directories into a file of JSON Lines, and `lines` behind them; gives how many
+/// hints that was.
+pub(crate) fn export(
+    inputs: &[Input],
+    lines: impl IntoIterator<Item = (&'static str, serde_json::Value)>,
+    out: &Path,
+    output: &mut Output,
+) -> anyhow::Result<u64> {
+    let select = Select::default();
+    let wanted = Wanted::new(&select, None, None)?;
+    let mut sink = Box::new(jsonl::Lines::create(out, None)?);
+    let mut hints = 0;
+    for input in inputs {
+        hints += feed(input, &wanted, None, &mut *sink, out, output)?.hints;
+    }
+    for (kind, fields) in lines {
+        sink.line(kind, fields)?;
+    }
+    sink.finish(output)
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(hints)
+}
+
+/// What went into a sink.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fed {
+    files: u64,
+    hints: u64,
+    bad: u64,
+}
+
+/// Gives the hints of a directory to a sink, file by file.
+fn feed(
+    input: &Input,
+    wanted: &Wanted<'_>,
+    retarget: Option<TargetId>,
+    sink: &mut dyn Sink,
+    out: &Path,
+    output: &mut Output,
+) -> anyhow::Result<Fed> {
+    let mut pending = Pending::of(input, output)?;
+    let mut fed = Fed::default();
+    let limit = wanted.select.limit.unwrap_or(u64::MAX);
+    let bar = output.bar(input.hint_bytes());
+    for found in input.hints() {
+        let mut feeder = Feeder {
+            sink,
+            output,
+            wanted,
+            retarget,
+            pending: &mut pending,
+            file: &found.name,
+            left: limit - fed.hints,
+            hints: 0,
+            bad: 0,
+        };
+        let walked = bar.walk(input, found, &mut feeder);
+        let (of_file, bad_of_file) = (feeder.hints, feeder.bad);
+        // What cannot be read of one file is no reason to leave out the next; a place that takes
+        // nothing more is.
+        if let Err(error) = walked {
+            if error.is::<Full>() || is_full_disk(&error) {
+                return Err(error.context(format!("cannot write {}", out.display())));
+            }
+            tell(Err(error), &found.name, output)?;
+        }
+        fed.files += u64::from(of_file > 0);
+        fed.hints += of_file;
+        fed.bad += bad_of_file;
+        output.line(
+            "file",
+            json!({
+                "file": found.name,
+                "format": found.what.word(),
+                "hints": of_file,
+                "bad": bad_of_file,
+            }),
+        )?;
+    }
+    bar.finish();
+    Ok(fed)
 }
 
 /// The first file whose mutations are of messaging version 13, which only hints version 3 holds.
