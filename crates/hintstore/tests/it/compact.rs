@@ -101,6 +101,22 @@ fn a_segment_that_is_mostly_dead_gives_its_space_back() {
 }
 
 #[test]
+fn a_compaction_that_is_due_while_one_is_called_waits_for_nothing() {
+    let mut world = World::opened(config().with(|config| {
+        config.compact_interval = Some(Duration::from_hours(1));
+        config.compact_bytes_per_second = Some(Bytes::kib(64));
+    }));
+    fill(&mut world, 300);
+    world.runner.advance(20 * SECOND);
+    // The step is due, and runs in the first pause of the call, on the same thread.
+    world.clock.advance(Duration::from_hours(2));
+    let done = world.store().compact(&Compact::worthwhile()).unwrap();
+    assert!(!done.compacted.is_empty());
+    world.drain(1);
+    world.assert_right();
+}
+
+#[test]
 fn small_neighbours_become_one_file() {
     let mut world = World::opened(config());
     for _ in 0..12 {
