@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Io = 3,
     /// Another process holds the directory.
     Locked = 4,
-    /// Written by a newer version.
+    /// Written by another version.
     Version = 6,
 }
 
@@ -95,7 +95,9 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         }
         match cause.downcast_ref::<hintstore::Error>() {
             Some(hintstore::Error::Locked { .. }) => return Exit::Locked,
-            Some(hintstore::Error::Newer { .. } | hintstore::Error::UnknownRecord { .. }) => {
+            Some(
+                hintstore::Error::OtherVersion { .. } | hintstore::Error::UnknownRecord { .. },
+            ) => {
                 return Exit::Version;
             }
             _ => {}

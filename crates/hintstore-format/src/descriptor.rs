@@ -138,7 +138,7 @@ impl Descriptor {
         let version = get.u16(at::VERSION);
         let foreign =
             |bits| DecodeError::new(at::VERSION.offset, DecodeKind::Foreign { version, bits });
-        if version > VERSION {
+        if version != VERSION {
             return Err(foreign(0));
         }
         let get = Get::new(whole, at::SIZE)?;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_foreign_and_not_damage() {
+    fn another_version_is_foreign_and_not_damage() {
         for field in [
             at::VERSION,
             at::INCOMPAT,
@@ -241,6 +241,13 @@ mod tests {
             Put(&mut bytes).u32(at::CRC, crc);
             let error = Descriptor::decode(&bytes).unwrap_err();
             assert!(error.is_foreign(), "{}: {error}", field.name);
+            assert!(!error.is_older(), "{error}");
         }
+        let mut bytes = descriptor(0).encode();
+        Put(&mut bytes).u16(at::VERSION, 0);
+        let crc = crc(&bytes);
+        Put(&mut bytes).u32(at::CRC, crc);
+        let error = Descriptor::decode(&bytes).unwrap_err();
+        assert!(error.is_foreign() && error.is_older(), "{error}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::layout::VERSION;
+
 /// A decoder's refusal: the offset is relative to the bytes it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeError {
@@ -31,7 +33,7 @@ pub enum DecodeKind {
         /// The checksum of the bytes.
         computed: u32,
     },
-    /// A version or an incompatible feature bit that this build does not know.
+    /// A version, or an incompatible feature bit, that this build does not read.
     Foreign {
         /// The version in the bytes.
         version: u16,
@@ -69,9 +71,14 @@ impl DecodeError {
         Self::new(offset, DecodeKind::Field { name, found })
     }
 
-    /// Written by a newer version: to be listed and left alone, not treated as damage.
+    /// Written by another version: to be listed and left alone, not treated as damage.
     pub fn is_foreign(&self) -> bool {
         matches!(self.kind, DecodeKind::Foreign { .. })
+    }
+
+    /// Written before the format was final.
+    pub fn is_older(&self) -> bool {
+        matches!(self.kind, DecodeKind::Foreign { version, .. } if version < VERSION)
     }
 }
 
@@ -86,8 +93,19 @@ impl fmt::Display for DecodeError {
             DecodeKind::Checksum { stored, computed } => {
                 write!(f, "checksum {stored:08x} stored, {computed:08x} computed")
             }
-            DecodeKind::Foreign { version, bits } => {
-                write!(f, "version {version} with unknown feature bits {bits:#x}")
+            DecodeKind::Foreign { version, .. } if version < VERSION => write!(
+                f,
+                "version {version}, from before the format was final: deliver its hints with the build \
+                 that wrote it, or convert them there to JSON Lines"
+            ),
+            DecodeKind::Foreign { version, bits: 0 } => {
+                write!(f, "version {version}, which is newer: use a newer build")
+            }
+            DecodeKind::Foreign { bits, .. } => {
+                write!(
+                    f,
+                    "feature bits {bits:#x}, which are newer: use a newer build"
+                )
             }
             DecodeKind::Field { name, found } => write!(f, "{name} cannot be {found}"),
         }

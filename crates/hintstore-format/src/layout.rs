@@ -248,8 +248,9 @@ pub const STRUCTURES: &[Structure] = &[
     journal_record::STRUCTURE,
 ];
 
-/// The format version this build writes. 0 until compaction, fences and compression have used it.
-pub const VERSION: u16 = 0;
+/// The format version that this build writes, and the only one it reads: frozen. `testdata/golden-1` has
+/// stores of it.
+pub const VERSION: u16 = 1;
 
 /// Magic of a segment.
 pub const SEGMENT_MAGIC: &[u8; 8] = b"hintseg\n";

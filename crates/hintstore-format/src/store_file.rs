@@ -59,7 +59,7 @@ impl Slot {
             get.u16(at::VERSION),
             get.u32(at::INCOMPAT) | get.u32(at::RO_COMPAT),
         );
-        if version > VERSION || bits != 0 {
+        if version != VERSION || bits != 0 {
             let kind = DecodeKind::Foreign { version, bits };
             return Err(DecodeError::new(at::VERSION.offset, kind));
         }

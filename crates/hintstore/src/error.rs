@@ -26,8 +26,8 @@ pub enum Error {
     Append(AppendError),
     /// The disk refused an operation.
     Storage(StorageError),
-    /// The directory was written by a newer version of this engine.
-    Newer {
+    /// The directory was written by another version of this engine.
+    OtherVersion {
         /// The file that says so.
         path: PathBuf,
         /// What it says.
@@ -119,11 +119,7 @@ impl fmt::Display for Error {
             ),
             Self::Append(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
-            Self::Newer { path, .. } => write!(
-                f,
-                "{} was written by a newer version: open it with that version",
-                path.display()
-            ),
+            Self::OtherVersion { path, source } => write!(f, "{}: {source}", path.display()),
             Self::UnknownRecord { path, code } => write!(
                 f,
                 "{} holds a record of type {code}, which a newer version wrote and which must not \
@@ -165,7 +161,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Storage(error) => error.source(),
-            Self::Newer { source, .. } => Some(source),
+            Self::OtherVersion { source, .. } => Some(source),
             Self::Threads(error) => Some(error),
             _ => None,
         }

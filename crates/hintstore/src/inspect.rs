@@ -71,8 +71,8 @@ pub struct JournalView {
     pub torn_at: Option<u64>,
     /// Why the journal could not be read, if it could not.
     pub unreadable: Option<String>,
-    /// It is of a newer version, or holds a record that must not be passed over.
-    pub is_newer: bool,
+    /// It is of another version, or holds a record that must not be passed over.
+    pub is_other_version: bool,
     /// There is none.
     pub is_missing: bool,
 }
@@ -113,7 +113,8 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
         bad_bytes: found.bad_bytes,
         bad_at: found.bad_at,
         torn_at: found.torn_at,
-        is_newer: found.refused.is_some() || found.unreadable.is_some_and(|e| e.is_foreign()),
+        is_other_version: found.refused.is_some()
+            || found.unreadable.is_some_and(|e| e.is_foreign()),
         is_missing: found.is_missing,
         unreadable: match (found.unreadable, found.refused) {
             (Some(error), _) => Some(error.to_string()),
@@ -127,7 +128,7 @@ pub fn read_journal(storage: &dyn Storage) -> Result<JournalView> {
 /// no lock. Of a store that is open elsewhere, it says what a crash right now would lead to.
 ///
 /// # Errors
-/// [`crate::Error::Newer`] and [`crate::Error::UnknownRecord`], as opening would;
+/// [`crate::Error::OtherVersion`] and [`crate::Error::UnknownRecord`], as opening would;
 /// [`crate::Error::Storage`] where the directory cannot be read.
 pub fn plan_recovery(storage: &dyn Storage, clock: &dyn Clock) -> Result<RecoveryPlan> {
     recover::plan(storage, clock)

@@ -241,7 +241,7 @@ impl HintStore {
     /// Opens the store in a directory, making it where it is not there. Ready on return.
     ///
     /// # Errors
-    /// [`Error::Locked`] where another process has it open; [`Error::Newer`] where a newer version
+    /// [`Error::Locked`] where another process has it open; [`Error::OtherVersion`] where a newer version
     /// wrote it; [`Error::Storage`] where the directory cannot be used. A damaged file is no
     /// error: see [`HintStore::open_report`].
     ///

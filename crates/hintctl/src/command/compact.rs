@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
         }
         return merge::run(args, &input, output);
     }
-    input.refuse_newer(output)?;
+    input.refuse_other_version(output)?;
     let what = if args.worthwhile {
         What::worthwhile()
     } else {

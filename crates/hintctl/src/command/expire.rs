@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         dead: 0,
         alive: 0,
     };
-    input.refuse_newer(output)?;
+    input.refuse_other_version(output)?;
     let bar = output.bar(input.hint_bytes());
     for file in input.hints() {
         let walked = bar.walk(&input, file, &mut counter);

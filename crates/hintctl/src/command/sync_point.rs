@@ -34,7 +34,7 @@ pub(crate) fn run(command: &SyncPointCommand, output: &mut Output) -> anyhow::Re
 fn open(directory: &Path, output: &mut Output) -> anyhow::Result<(Input, StoreId)> {
     let input = Input::open(directory)?;
     input.refuse_unfinished()?;
-    input.refuse_newer(output)?;
+    input.refuse_other_version(output)?;
     let own = input.store_file()?.and_then(Result::ok);
     let own = own.filter(|_| input.is_store());
     let Some(own) = own else {

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             file_name::STORE
         )));
     }
-    input.refuse_newer(output)?;
+    input.refuse_other_version(output)?;
     // A fence is for what was created before it.
     let fence = args.namespace.filter(|_| args.fence);
     let fence = fence.map(|of| (of, args.older_than.unwrap_or_else(|| SystemClock.wall())));

@@ -191,7 +191,7 @@ pub(crate) fn each(
         }
         input.tell_unfinished(output)?;
         input.tell_left_behind(output)?;
-        input.tell_newer_store(output)?;
+        input.tell_other_version(output)?;
         look(&input, output)?;
     }
     Ok(())
@@ -323,13 +323,13 @@ impl Input {
         self.storage.info(interrupt::MARK).is_ok()
     }
 
-    /// Tells of a store that is of a newer version.
-    pub(crate) fn tell_newer_store(&self, output: &mut Output) -> anyhow::Result<()> {
+    /// Tells of a store that is of another version.
+    pub(crate) fn tell_other_version(&self, output: &mut Output) -> anyhow::Result<()> {
         match self.store_file()? {
             Some(Err(error)) if error.is_foreign() => {
                 let bad = Finding {
                     position: error.offset,
-                    ..Finding::whole(What::Version, newer(error))
+                    ..Finding::whole(What::Version, other_version(error))
                 };
                 output.bad(file_name::STORE, &bad)
             }
@@ -385,8 +385,8 @@ impl Input {
         }
         let journal = read_journal(&*self.storage)?;
         let damage = match (&journal.unreadable, journal.bad_bytes) {
-            (Some(error), _) if journal.is_newer => Some(format!(
-                "the journal is of a newer version, and not damaged ({error}): use a newer hintctl"
+            (Some(error), _) if journal.is_other_version => Some(format!(
+                "the journal is of another version, and not damaged: {error}"
             )),
             (Some(error), _) => Some(format!("the journal cannot be read: {error}")),
             (None, _) if journal.is_missing => Some(
@@ -396,7 +396,7 @@ impl Input {
             (None, bytes) => Some(format!("{bytes} bytes of the journal are no record")),
         };
         if let Some(text) = damage {
-            let what = if journal.is_newer {
+            let what = if journal.is_other_version {
                 What::Version
             } else {
                 What::Journal
@@ -422,16 +422,20 @@ impl Input {
         Ok(journal)
     }
 
-    /// Says which files are of a newer version: a verb that changes something leaves them alone, and ends
-    /// with the code for that. A store of a newer version is refused as a whole.
-    pub(crate) fn refuse_newer(&self, output: &mut Output) -> anyhow::Result<()> {
+    /// Says which files are of another version: a verb that changes something leaves them alone, and ends
+    /// with the code for that. A store of another version is refused as a whole.
+    pub(crate) fn refuse_other_version(&self, output: &mut Output) -> anyhow::Result<()> {
         if let Some(error) = self.store_file()?.and_then(Result::err)
             && error.is_foreign()
         {
             let path = self.storage.path(file_name::STORE);
             return Err(Coded {
                 exit: Exit::Version,
-                text: format!("{}: {}; nothing was changed", path.display(), newer(error)),
+                text: format!(
+                    "{}: {}; nothing was changed",
+                    path.display(),
+                    other_version(error)
+                ),
             }
             .into());
         }
@@ -474,9 +478,9 @@ impl Input {
     }
 }
 
-/// What to do about something of a newer version.
-pub(crate) fn newer(error: DecodeError) -> String {
-    format!("it is of a newer version, and not damaged ({error}): use a newer hintctl")
+/// What to do about something of another version.
+pub(crate) fn other_version(error: DecodeError) -> String {
+    format!("it is of another version, and not damaged: {error}")
 }
 
 /// The files of a directory. Whatever is no file, or leads to none, is listed as that.

@@ -16,7 +16,7 @@ use hintstore::raw::reader::{
 };
 use hintstore::{OsStorage, Sequence, Storage as _, TargetId};
 
-use super::{Finding, Flow, HintSource, HintView, Visitor, What, misnamed, newer};
+use super::{Finding, Flow, HintSource, HintView, Visitor, What, misnamed, other_version};
 
 /// A native segment.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl NativeFile {
         match (&self.inspected.descriptor, &self.inspected.summary) {
             (_, Some(_)) => "sealed",
             (Ok(_), None) => "open",
+            (Err(error), None) if error.is_older() => "older",
             (Err(error), None) if error.is_foreign() => "newer",
             (Err(_), None) => "unreadable",
         }
@@ -52,7 +53,7 @@ impl NativeFile {
     pub(crate) fn refusal(&self) -> Option<Finding> {
         let error = self.inspected.descriptor.as_ref().err()?;
         let (what, text) = if error.is_foreign() {
-            (What::Version, newer(*error))
+            (What::Version, other_version(*error))
         } else {
             (
                 What::Descriptor,

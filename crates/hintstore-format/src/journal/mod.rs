@@ -73,7 +73,7 @@ impl Head {
             return Err(DecodeError::new(head::CRC.offset, kind));
         }
         let version = get.u16(head::VERSION);
-        if version > VERSION {
+        if version != VERSION {
             let kind = DecodeKind::Foreign { version, bits: 0 };
             return Err(DecodeError::new(head::VERSION.offset, kind));
         }

@@ -32,8 +32,8 @@ pub(super) enum Reading {
 pub(super) enum Head {
     /// One.
     Whole,
-    /// One of a newer version.
-    Newer,
+    /// One of another version.
+    OtherVersion,
     /// None, or one whose checksum is wrong.
     Broken,
     /// Too little for one, or zeros in all of the file.
@@ -190,8 +190,8 @@ cases! {
     Unreadable: "unreadable" => SetAside,
     /// Nothing in it was ever synced.
     NeverFilled: "never filled" => Remove,
-    /// A newer version wrote it.
-    NewerVersion: "newer version" => LeaveAlone,
+    /// Another version wrote it.
+    OtherVersion: "other version" => LeaveAlone,
     /// Nothing tells whose it is.
     NoDescriptor: "no descriptor" => SetAside,
     /// Dead letters, which are not delivered by themselves.
@@ -239,7 +239,7 @@ pub(super) fn case_of(facts: &Facts) -> RecoveryCase {
     // Without a footer the descriptor alone says what the file is.
     match (facts.head, facts.tail) {
         (Head::Whole, _) | (_, Tail::Footer) => {}
-        (Head::Newer, _) => return Case::NewerVersion,
+        (Head::OtherVersion, _) => return Case::OtherVersion,
         (Head::Empty, _) => return Case::NeverFilled,
         (Head::Broken, _) => return Case::NoDescriptor,
     }
@@ -317,7 +317,7 @@ mod tests {
         let mut all = Vec::new();
         let names = [Name::Control, Name::Spare, Name::Segment, Name::Other];
         let readings = [Reading::Done, Reading::Missing, Reading::Failed];
-        let heads = [Head::Whole, Head::Newer, Head::Broken, Head::Empty];
+        let heads = [Head::Whole, Head::OtherVersion, Head::Broken, Head::Empty];
         let tails = [
             Tail::Footer,
             Tail::FooterInside,

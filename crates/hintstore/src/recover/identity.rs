@@ -50,7 +50,7 @@ impl StoreFile {
         let slot = match store_file::decode(&bytes) {
             Ok(slot) => Some(slot),
             Err(source) if source.is_foreign() => {
-                return Err(Error::Newer {
+                return Err(Error::OtherVersion {
                     path: storage.path(file_name::STORE),
                     source,
                 });

@@ -77,7 +77,7 @@ pub struct OpenReport {
     pub removed: usize,
     /// Files that were set aside: their descriptor cannot be read.
     pub set_aside: Vec<String>,
-    /// Files that were left alone: not ours, or of a newer version.
+    /// Files that were left alone: not ours, or of another version.
     pub foreign: Vec<Foreign>,
     /// Hints that are missing, or cannot be read, below what was known synced. Frames there are not
     /// checked before they are delivered: [`End::Damaged`] in the books may come to more.
@@ -176,7 +176,7 @@ fn look(storage: &dyn Storage) -> Result<Looked> {
     let store_file = StoreFile::read(storage)?;
     let own = store_file.and_then(|file| file.own());
     let journal = crate::journal::read(storage)?.of_store(own.map(|own| own.store));
-    refuse_newer(storage, &journal)?;
+    refuse_other_version(storage, &journal)?;
     let files = scan::scan(&scan::Scan {
         storage,
         journal: &journal.state,
@@ -553,10 +553,10 @@ fn lock(storage: &dyn Storage) -> Result<Lock> {
         })
 }
 
-fn refuse_newer(storage: &dyn Storage, found: &Found) -> Result<()> {
+fn refuse_other_version(storage: &dyn Storage, found: &Found) -> Result<()> {
     let path = storage.path(file_name::JOURNAL);
     match (found.unreadable, found.refused) {
-        (Some(source), _) if source.is_foreign() => Err(Error::Newer { path, source }),
+        (Some(source), _) if source.is_foreign() => Err(Error::OtherVersion { path, source }),
         (_, Some(code)) => Err(Error::UnknownRecord { path, code }),
         _ => Ok(()),
     }

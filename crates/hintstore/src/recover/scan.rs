@@ -212,8 +212,8 @@ impl Scan<'_> {
         facts.head = match &inspected.descriptor {
             Ok(_) => Head::Whole,
             Err(error) if error.is_foreign() => {
-                found.why = format!("of a newer version: {error}");
-                Head::Newer
+                found.why = error.to_string();
+                Head::OtherVersion
             }
             Err(_) if inspected.summary.is_none() && is_empty(&*file, &inspected)? => Head::Empty,
             Err(_) => Head::Broken,

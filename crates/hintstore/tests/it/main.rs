@@ -16,6 +16,7 @@ mod delivery;
 mod descriptors;
 mod expiry;
 mod full_disk;
+mod golden;
 mod harness;
 mod incidents;
 mod losses;

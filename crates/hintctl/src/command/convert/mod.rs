@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
         return Err(usage(format!("{from} holds no hint file{below}")));
     }
     let out = &args.out;
-    input.tell_newer_store(output)?;
+    input.tell_other_version(output)?;
     if let To::Cassandra(version @ ..=2, _) = args.to
         && schema.is_none()
         && let Some(newer) = first_of_version_3(&input)
