@@ -370,6 +370,9 @@ pub(crate) enum SyncPointCommand {
         /// Only hints for this target. Can be given several times
         #[arg(long, value_name = "UUID")]
         target: Vec<TargetId>,
+        /// Only hints of this namespace, and what comes before them. Can be given several times
+        #[arg(long, value_name = "UUID")]
+        namespace: Vec<Namespace>,
     },
     /// Wait until all that a token names was delivered, as the store's checkpoints say
     Wait {

@@ -235,6 +235,15 @@ const OTHER: u64 = 1;
 const HAS_TOKENS: u64 = 2;
 
 impl Footer {
+    /// No hint that may belong to any of these namespaces lies behind this: those that touch several, and those
+    /// that the footer does not name, may.
+    pub fn last_of(&self, namespaces: &[Namespace]) -> Option<Sequence> {
+        let may = |of: Namespace| of == Namespace::MIXED || namespaces.contains(&of);
+        let entries = self.namespaces.iter();
+        let entries = entries.filter(|entry| entry.namespace.is_none_or(may));
+        entries.map(|entry| entry.sequences.max).max()
+    }
+
     /// The bytes of the footer, to be written at [`Summary::footer_at`] as the file's last.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; HEAD];

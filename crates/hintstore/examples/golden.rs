@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, sync::Arc, tim
 use hintstore::{
     Answer, Bytes, Clock as _, Compact, Config, Departure, Durability, Environment, Hint, HintRef,
     HintStore, Incarnation, MutationId, Namespace, Origin, OsStorage, Repaired, Sequence, StoreId,
-    TargetId, Truncate, UnixMillis,
+    SyncScope, TargetId, Truncate, UnixMillis,
 };
 use hintstore_format::journal::{End, Ends};
 use hintstore_sim::{Manual, SimClock};
@@ -248,7 +248,7 @@ fn ends(folder: &Path) -> (Making, String) {
         before: UnixMillis::MAX,
     };
     store.repaired(repaired).unwrap();
-    let point = store.sync_point(None).unwrap().to_string();
+    let point = store.sync_point(&SyncScope::all()).unwrap().to_string();
     making.reopen();
     (making, point)
 }

@@ -102,5 +102,5 @@ pub use discard::{Discarded, Truncate};
 pub use handle::{Order, TargetHandle};
 pub use space::{Caps, DiskConfig};
 pub use store::{HintStore, Shutdown, WeakHintStore};
-pub use sync_point::{ParseSyncPointError, SyncPoint, SyncState};
+pub use sync_point::{ParseSyncPointError, SyncPoint, SyncScope, SyncState};
 pub use topology::{Departure, Orphan, Readdressed};

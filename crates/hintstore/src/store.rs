@@ -28,7 +28,7 @@ use crate::{
     open::open,
     space::{Descriptors, Space},
     store_env::StoreEnv,
-    sync_point::{SyncPoint, SyncPoints, SyncState},
+    sync_point::{SyncPoint, SyncPoints, SyncScope, SyncState},
     target::{Target, Targets},
     topology::{self, Departure, Members, Orphan, Readdressed},
     upkeep::{AdmissionUpkeep, Upkeep},
@@ -538,15 +538,15 @@ impl HintStore {
         topology::orphans(&self.store.members, &self.store.targets)
     }
 
-    /// A token for everything that these targets were given so far, or all targets: a repair that begins with it
+    /// A token for everything in its scope that targets were given so far: a repair that begins with it
     /// and waits for it finds no hint still on its way. Targets that are down are waited for as well; those
     /// that never had a hint have nothing to wait for.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// use hintstore::{SyncPoint, SyncState};
+    /// use hintstore::{SyncPoint, SyncScope, SyncState};
     /// # fn example(store: &hintstore::HintStore) -> Result<(), Box<dyn std::error::Error>> {
-    /// let token = store.sync_point(None)?.to_string();
+    /// let token = store.sync_point(&SyncScope::all())?.to_string();
     /// // Perhaps in another process, after a restart.
     /// let point: SyncPoint = token.parse()?;
     /// match store.wait_sync_point(&point, Duration::from_secs(60))? {
@@ -562,9 +562,10 @@ impl HintStore {
     /// [`Error::NotDurable`] where hints in memory could not be made durable.
     ///
     /// # Blocking
-    /// On an fdatasync of each target that has hints in memory or in the kernel.
-    pub fn sync_point(&self, targets: Option<&[TargetId]>) -> Result<SyncPoint> {
-        self.store.sync_points.make(targets)
+    /// On an fdatasync of each target that has hints in memory or in the kernel; for a scope by namespace it reads
+    /// the footer of each of their segments.
+    pub fn sync_point(&self, scope: &SyncScope) -> Result<SyncPoint> {
+        self.store.sync_points.make(scope)
     }
 
     /// How far a sync point has come.

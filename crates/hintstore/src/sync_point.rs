@@ -12,9 +12,11 @@ use std::{
 
 use hintstore_env::sync::Signal;
 use hintstore_format::{
-    Sequence, StoreId, TargetId, checksum,
+    Namespace, Sequence, StoreId, TargetId, checksum,
     journal::{End, Ends},
 };
+
+use hintstore_reader::read_footer;
 
 use crate::{
     Error, Result,
@@ -37,6 +39,41 @@ struct Position {
     up_to: Sequence,
     /// Hints of the target that had ended undelivered by then.
     undelivered: u64,
+}
+
+/// What a sync point covers: see [`crate::HintStore::sync_point`].
+///
+/// ```
+/// # use hintstore::{Namespace, SyncScope, TargetId};
+/// # let (replica, users) = (TargetId::from_u128(1), Namespace::from_u128(2));
+/// let scope = SyncScope::all().target(replica).namespace(users);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncScope {
+    targets: Vec<TargetId>,
+    namespaces: Vec<Namespace>,
+}
+
+impl SyncScope {
+    /// All hints; each of the calls that follow takes some out.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only hints for this target, and for others that are named.
+    #[must_use]
+    pub fn target(mut self, target: TargetId) -> Self {
+        self.targets.push(target);
+        self
+    }
+
+    /// Only hints of this namespace, and of others that are named, and what comes before them: hints of a target
+    /// are delivered in order. Hints that touch several namespaces are of each.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        self.namespaces.push(namespace);
+        self
+    }
 }
 
 /// How far a sync point has come.
@@ -211,12 +248,12 @@ impl SyncPoints {
         }
     }
 
-    pub(crate) fn make(&self, only: Option<&[TargetId]>) -> Result<SyncPoint> {
+    pub(crate) fn make(&self, scope: &SyncScope) -> Result<SyncPoint> {
         self.env.check_open()?;
-        let targets: Vec<Arc<Target>> = match only {
-            Some(only) => only.iter().filter_map(|id| self.targets.get(*id)).collect(),
-            None => self.targets.all(),
-        };
+        let mut targets = self.targets.all();
+        if !scope.targets.is_empty() {
+            targets.retain(|target| scope.targets.contains(&target.id));
+        }
         let position = |target: Arc<Target>| {
             // Before the position: what ends in between is counted for it.
             let undelivered = undelivered(&target.ends());
@@ -224,14 +261,51 @@ impl SyncPoints {
             if !self.env.writer.sync(&target.writer) {
                 return Err(Error::NotDurable);
             }
-            Ok(Position {
-                target: target.id,
+            let up_to = if scope.namespaces.is_empty() {
+                Some(up_to)
+            } else {
+                let last = self.last_of(&target, &scope.namespaces)?;
+                last.map(|last| last.min(up_to))
+            };
+            let target = target.id;
+            Ok(up_to.map(|up_to| Position {
+                target,
                 up_to,
                 undelivered,
-            })
+            }))
         };
-        let positions: Result<Vec<_>> = targets.into_iter().map(position).collect();
+        let positions = targets.into_iter().map(position);
+        let positions: Result<Vec<_>> = positions.filter_map(Result::transpose).collect();
         Ok(SyncPoint::sorted(self.env.store, positions?))
+    }
+
+    /// The last sequence of a target that a hint of these namespaces may have; none where its files have none.
+    fn last_of(&self, target: &Target, namespaces: &[Namespace]) -> Result<Option<Sequence>> {
+        let mut last = None;
+        for backlog in target.backlogs() {
+            for entry in backlog.segments.all() {
+                let sealed = entry.closed().and_then(|closed| closed.sealed);
+                let footer = match sealed {
+                    Some(sealed) => {
+                        let file = self.env.storage.open(&entry.name, false);
+                        let at = sealed.footer_at..sealed.file_length;
+                        match file.and_then(|file| read_footer(&*file, entry.id, at)) {
+                            // It was done and removed since the list was read.
+                            Err(_) if !backlog.segments.holds(entry.id) => continue,
+                            footer => footer?,
+                        }
+                    }
+                    None => None,
+                };
+                let here = match footer {
+                    Some(footer) => footer.last_of(namespaces),
+                    // Nothing tells.
+                    None => Some(entry.last()),
+                };
+                last = last.max(here);
+            }
+        }
+        Ok(last)
     }
 
     pub(crate) fn state(&self, point: &SyncPoint) -> Result<SyncState> {

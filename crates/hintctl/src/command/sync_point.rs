@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use hintstore::raw::format::descriptor::Kind;
 use hintstore::{
-    Clock as _, Sequence, Storage as _, StoreId, SyncPoint, SyncState, SystemClock, TargetId,
+    Clock as _, Namespace, Sequence, Storage as _, StoreId, SyncPoint, SyncState, SystemClock,
+    TargetId,
     inspect::{JournalView, read_journal},
 };
 use serde_json::json;
@@ -21,7 +22,11 @@ const LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(command: &SyncPointCommand, output: &mut Output) -> anyhow::Result<()> {
     match command {
-        SyncPointCommand::Create { directory, target } => create(directory, target, output),
+        SyncPointCommand::Create {
+            directory,
+            target,
+            namespace,
+        } => create(directory, target, namespace, output),
         SyncPointCommand::Wait {
             directory,
             token,
@@ -46,7 +51,8 @@ fn open(directory: &Path, output: &mut Output) -> anyhow::Result<(Input, StoreId
     Ok((input, own.store))
 }
 
-/// What files and journal hold of each target: its journal, and the first and the last sequences of files.
+/// What files and journal hold of each target: its journal, and the first and the last sequences of files, or
+/// the last that a hint of some namespaces may have.
 struct Held {
     journal: JournalView,
     files: BTreeMap<TargetId, Vec<(Sequence, Sequence)>>,
@@ -55,7 +61,7 @@ struct Held {
 /// Looks at a store that may be at work: compaction replaces files, and delivery removes them. The journal is
 /// read first, so that what it has retired is in files that the listing shows; where a file went in between,
 /// all is looked at again.
-fn held(directory: &Path) -> anyhow::Result<Held> {
+fn held(directory: &Path, namespaces: &[Namespace]) -> anyhow::Result<Held> {
     loop {
         let storage = hintstore::OsStorage::new(directory);
         let journal = read_journal(&storage)?;
@@ -63,10 +69,10 @@ fn held(directory: &Path) -> anyhow::Result<Held> {
         let mut files: BTreeMap<TargetId, Vec<_>> = BTreeMap::new();
         let mut is_whole = true;
         for file in input.hints().filter(|file| file.what == FileKind::Native) {
-            let summary =
-                NativeFile::open(&input.storage, &file.name).and_then(|file| file.summary());
-            let summary = match summary {
-                Ok(summary) => summary,
+            let looked = NativeFile::open(&input.storage, &file.name)
+                .and_then(|file| Ok((file.summary()?, file.footer()?)));
+            let (summary, footer) = match looked {
+                Ok(looked) => looked,
                 Err(_) if input.storage.info(&file.name).is_err() => {
                     is_whole = false;
                     break;
@@ -77,7 +83,12 @@ fn held(directory: &Path) -> anyhow::Result<Held> {
             let Some(summary) = summary.filter(|of| !journal.retired.contains(&of.segment)) else {
                 continue;
             };
-            let range = (summary.first, summary.last);
+            let last = match footer.filter(|_| !namespaces.is_empty()) {
+                Some(footer) => footer.last_of(namespaces),
+                None => Some(summary.last),
+            };
+            let Some(last) = last else { continue };
+            let range = (summary.first, last);
             files.entry(summary.target).or_default().push(range);
         }
         if is_whole {
@@ -86,20 +97,29 @@ fn held(directory: &Path) -> anyhow::Result<Held> {
     }
 }
 
-fn create(directory: &Path, only: &[TargetId], output: &mut Output) -> anyhow::Result<()> {
+fn create(
+    directory: &Path,
+    only: &[TargetId],
+    namespaces: &[Namespace],
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let (_, store) = open(directory, output)?;
-    let Held { journal, files } = held(directory)?;
+    let Held { journal, files } = held(directory, namespaces)?;
     let known = journal.targets.iter().map(|view| view.target);
     let mut targets: Vec<TargetId> = known.chain(files.keys().copied()).collect();
     targets.sort_unstable();
     targets.dedup();
     targets.retain(|target| only.is_empty() || only.contains(target));
+    targets.retain(|target| namespaces.is_empty() || files.contains_key(target));
     let number = targets.len();
     let positions = targets.into_iter().map(|target| {
         let view = journal.target(target);
         let stored = files.get(&target).into_iter().flatten();
         let last = stored.map(|(_, last)| *last).max().unwrap_or_default();
-        let up_to = view.map_or(last, |view| view.up_to.max(last));
+        let up_to = match view.filter(|_| namespaces.is_empty()) {
+            Some(view) => view.up_to.max(last),
+            None => last,
+        };
         (
             target,
             up_to,
@@ -171,7 +191,7 @@ fn wait(
 
 /// How far it has come by the last checkpoints.
 fn state(directory: &Path, token: &SyncPoint) -> anyhow::Result<SyncState> {
-    let Held { journal, files } = held(directory)?;
+    let Held { journal, files } = held(directory, &[])?;
     Ok(token.judge(|target, up_to| {
         let stored = files.get(&target).map(Vec::as_slice).unwrap_or_default();
         let Some(view) = journal.target(target) else {

@@ -489,6 +489,14 @@ fn a_sync_point_is_waited_for_by_files_alone() {
         .as_str()
         .unwrap()
         .to_owned();
+    // Of a namespace that no file has there is nothing to wait for.
+    let of = |namespace: u128| {
+        let namespace = Namespace::from_u128(namespace).to_string();
+        let args = [path.to_str().unwrap(), "--namespace", &namespace];
+        let created = run("sync-point", Path::new("create"), &args);
+        created.of_kind("summary")[0]["targets"].clone()
+    };
+    assert_eq!((of(1), of(77)), (2.into(), 0.into()));
     let wait = |within: &str| {
         let args = [path.to_str().unwrap(), &token, "--within", within];
         run("sync-point", Path::new("wait"), &args)

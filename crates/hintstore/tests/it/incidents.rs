@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hintstore::{Answer, Bytes, Compact, Departure, Durability, End, Hint, SyncState};
+use hintstore::{Answer, Bytes, Compact, Departure, Durability, End, Hint, SyncScope, SyncState};
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
@@ -181,7 +181,7 @@ fn scylla_8102_a_sync_point_waits_for_targets_that_are_down() {
     let mut world = World::opened(config());
     world.append(0, 100, Durability::Durable);
     world.store().target(target(0)).down();
-    let point = world.store().sync_point(None).unwrap();
+    let point = world.store().sync_point(&SyncScope::all()).unwrap();
     world.runner.advance(HOUR);
     let waits = SyncState::InProgress {
         targets: vec![target(0)],

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use hintstore::{Durability, Error, StoreId, SyncPoint, SyncState, Truncate};
+use hintstore::{
+    Answer, Durability, Error, Hint, StoreId, SyncPoint, SyncScope, SyncState, Truncate,
+};
+use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
-use crate::harness::{World, namespace, small_config, target};
+use crate::harness::{LONG, World, namespace, small_config, target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,10 +30,10 @@ fn it_is_reached_when_all_before_it_was_delivered_and_what_came_later_does_not_m
             world.append(to, 100, Durability::Buffered);
         }
     }
-    let all = world.store().sync_point(None).unwrap();
+    let all = world.store().sync_point(&SyncScope::all()).unwrap();
     let one = world
         .store()
-        .sync_point(Some(&[target(1), target(9)]))
+        .sync_point(&SyncScope::all().target(target(1)).target(target(9)))
         .unwrap();
     assert_eq!(state(&world, &all), waits_for(&[0, 1, 2]));
     for to in 0..3 {
@@ -53,10 +56,48 @@ fn it_is_reached_when_all_before_it_was_delivered_and_what_came_later_does_not_m
 }
 
 #[test]
+fn one_of_a_namespace_waits_for_no_more_than_its_last_hint() {
+    let mut world = World::opened(small_config());
+    let append = |world: &World, to: u128, of: u128| {
+        let hint = Hint::new(target(to), world.clock.wall(), LONG, &[1; 100]);
+        let hint = hint.namespace(namespace(of));
+        world.store().append(hint, Durability::Os).unwrap();
+    };
+    for number in 0..60 {
+        append(&world, 0, u128::from(number > 20) + 1);
+        append(&world, 1, 2);
+    }
+    world.close_and_open();
+    let of = |of: u128| SyncScope::all().namespace(namespace(of));
+    let early = world.store().sync_point(&of(1)).unwrap();
+    let late = world.store().sync_point(&of(2)).unwrap();
+    let none = world.store().sync_point(&of(3)).unwrap();
+    assert_eq!(state(&world, &none), SyncState::Reached);
+    assert_eq!(state(&world, &early), waits_for(&[0]));
+    assert_eq!(state(&world, &late), waits_for(&[0, 1]));
+    while state(&world, &early) != SyncState::Reached {
+        let page = world.store().target(target(0)).page().unwrap().unwrap();
+        world
+            .store()
+            .acknowledge(page, &Answer::delivered())
+            .unwrap();
+    }
+    assert_eq!(state(&world, &late), waits_for(&[0, 1]));
+    // What is not sealed may be of any.
+    append(&world, 1, 2);
+    let open = world.store().sync_point(&of(1)).unwrap();
+    assert_eq!(state(&world, &open), waits_for(&[1]));
+}
+
+#[test]
 fn it_survives_a_power_cut_as_text() {
     let mut world = World::opened(small_config());
     world.append(0, 100, Durability::Buffered);
-    let text = world.store().sync_point(None).unwrap().to_string();
+    let text = world
+        .store()
+        .sync_point(&SyncScope::all())
+        .unwrap()
+        .to_string();
     world.crash(Crash::Power { seed: 3 });
     world.open().unwrap();
     let point: SyncPoint = text.parse().unwrap();
@@ -92,7 +133,7 @@ fn what_waits_for_a_retry_or_lies_in_a_deferred_segment_is_waited_for() {
         world.append(0, 100, Durability::Os);
     }
     world.runner.advance(SECOND);
-    let point = world.store().sync_point(None).unwrap();
+    let point = world.store().sync_point(&SyncScope::all()).unwrap();
     // Every second hint is put off, until they were moved out of the way.
     for _ in 0..40 {
         world.deliver(0, |number| number % 2 == 0, |_| false);
@@ -112,7 +153,7 @@ fn what_ended_undelivered_is_a_loss() {
         world.append_living(1, 100, Durability::Os, 5 * SECOND);
     }
     world.runner.advance(SECOND);
-    let point = world.store().sync_point(None).unwrap();
+    let point = world.store().sync_point(&SyncScope::all()).unwrap();
     world.truncate(Truncate::all().target(target(0)).namespace(namespace(0)));
     world.deliver(0, |_| false, |_| false);
     assert_eq!(state(&world, &point), waits_for(&[1]));
@@ -126,7 +167,7 @@ fn what_ended_undelivered_is_a_loss() {
     assert_eq!(state(&world, &point), lost);
     world.close_and_open();
     assert_eq!(state(&world, &point), lost);
-    let later = world.store().sync_point(None).unwrap();
+    let later = world.store().sync_point(&SyncScope::all()).unwrap();
     assert_eq!(state(&world, &later), SyncState::Reached);
 }
 
@@ -136,7 +177,7 @@ fn what_was_discarded_of_a_target_that_is_down_is_not_waited_for() {
     for _ in 0..9 {
         world.append(0, 100, Durability::Os);
     }
-    let point = world.store().sync_point(None).unwrap();
+    let point = world.store().sync_point(&SyncScope::all()).unwrap();
     for of in 0..3 {
         world.truncate(Truncate::all().target(target(0)).namespace(namespace(of)));
     }
@@ -148,7 +189,7 @@ fn what_was_discarded_of_a_target_that_is_down_is_not_waited_for() {
 fn a_wait_ends_with_the_delivery_or_in_time() {
     let mut world = World::opened(small_config());
     world.append(0, 100, Durability::Os);
-    let point = world.store().sync_point(None).unwrap();
+    let point = world.store().sync_point(&SyncScope::all()).unwrap();
     let wait = |world: &World| world.store().wait_sync_point(&point, 5 * SECOND).unwrap();
     assert_eq!(wait(&world), waits_for(&[0]));
     world.deliver(0, |_| false, |_| false);
