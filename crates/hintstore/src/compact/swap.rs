@@ -192,12 +192,13 @@ impl Swap<'_> {
         let level = level.and_then(|level| i32::try_from(level).ok());
         let mut copy = self.env.writer.rewrite(id, usage, self.entries, level)?;
         let mut sorted = Sorted::default();
+        let noticed = self.env.clock.wall();
         let keep = |hint: &HintFacts<'_>| {
             let fate = judge.fate(hint);
             sorted.add(hint.sequence, fate);
             if fate == Fate::Expired {
-                let (namespace, now) = (hint.namespace, self.env.clock.wall());
-                let loss = loss::of_hint(id, namespace, &hint.body, Cause::Expired, now);
+                let cause = Cause::Expired;
+                let loss = loss::of_hint(id, hint.namespace, &hint.body, cause, noticed);
                 sorted.losses.add(loss);
             }
             fate == Fate::Kept

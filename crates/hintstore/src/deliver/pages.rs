@@ -460,7 +460,7 @@ impl Pager {
                 Some((Verdict::Dead, _)) => {
                     draft.expired.add(sequence);
                     let target = draft.page.target();
-                    draft.losses.extend(self.expired(target, block, frames, at));
+                    draft.losses.extend(expired(target, block, frames, at, now));
                 }
                 Some((Verdict::Held, _)) => draft.held.add(sequence),
                 Some((Verdict::Fenced, _)) => draft.fenced.add(sequence),
@@ -495,17 +495,6 @@ impl Pager {
             return Some((Verdict::Fenced, deadline));
         }
         Some((now.judge(deadline), deadline))
-    }
-
-    /// The receipt of a hint that expired.
-    fn expired(&self, target: TargetId, block: &Block, frames: &[u8], at: usize) -> Option<Loss> {
-        let header = Header::read(frames, at)?;
-        let profile = block.entries.as_ref()?.get(usize::from(header.profile))?;
-        let base = block.header.start.base_created;
-        let frame = Frame::read_body(header, frames, at, base).ok()?;
-        let (namespace, now) = (profile.profile.namespace, self.env.clock.wall());
-        let cause = Cause::Expired;
-        Some(loss::of_hint(target, namespace, &frame.body, cause, now))
     }
 
     /// Namespace, creation time and deadline of an intact frame.
@@ -566,4 +555,21 @@ impl Pager {
         progress.dirty |= moved;
         self.env.activity.touch();
     }
+}
+
+/// The receipt of a hint that expired.
+fn expired(target: TargetId, block: &Block, frames: &[u8], at: usize, now: Now) -> Option<Loss> {
+    let header = Header::read(frames, at)?;
+    let profile = block.entries.as_ref()?.get(usize::from(header.profile))?;
+    let base = block.header.start.base_created;
+    let frame = Frame::read_body(header, frames, at, base).ok()?;
+    let namespace = profile.profile.namespace;
+    let cause = Cause::Expired;
+    Some(loss::of_hint(
+        target,
+        namespace,
+        &frame.body,
+        cause,
+        now.at_least(),
+    ))
 }
