@@ -172,7 +172,12 @@ impl Source for PreadSource {
             let end = self.file.info()?.length.min(self.limit);
             let left = end.saturating_sub(offset);
             let want = (length.max(self.piece) as u64).min(left);
-            let mut bytes = vec![0; want as usize];
+            // Memory that nobody looks into any more is used again: it needs no zeros.
+            let mut bytes = match Arc::get_mut(&mut self.memory) {
+                Some(Memory::Heap(bytes)) => std::mem::take(bytes),
+                _ => Vec::new(),
+            };
+            bytes.resize(want as usize, 0);
             let read = self.file.read_at(&mut bytes, offset)?;
             bytes.truncate(read);
             self.start = offset;

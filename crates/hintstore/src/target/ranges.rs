@@ -57,17 +57,16 @@ impl Ranges {
 
     #[inline]
     pub(crate) fn add(&mut self, sequence: Sequence) {
-        // The common case: one behind the last.
-        if let Some(last) = self.0.last_mut()
-            && last.last.plus(1) == sequence
-        {
-            last.last = sequence;
-            return;
-        }
-        self.insert(Range {
+        let one = Range {
             first: sequence,
             last: sequence,
-        });
+        };
+        // The common cases: one behind the last, next to it or further on.
+        match self.0.last_mut() {
+            Some(last) if last.last.plus(1) == sequence => last.last = sequence,
+            Some(last) if last.last >= sequence => self.insert(one),
+            _ => self.0.push(one),
+        }
     }
 
     pub(crate) fn insert(&mut self, range: Range) {
