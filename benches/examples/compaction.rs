@@ -18,8 +18,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Compact, Config, Durability, End, Hint, HintStore, OsStorage,
-    Storage as _, SystemClock, TargetId, UnixMillis,
+    Bytes, Clock as _, Compact, Config, Durability, End, Hint, HintStore, OsStorage, Storage as _,
+    SystemClock, TargetId, UnixMillis,
     raw::reader::{FrameItem, Frames, Item, PreadSource, Walk, inspect},
 };
 use hintstore_benches::{Folder, Payloads, Result};
@@ -144,7 +144,7 @@ fn compressed(mib: u64) -> Result<f64> {
     let mut bytes = 0;
     while let Some(page) = store.target(TARGET).page()? {
         bytes += page.bytes().get();
-        store.acknowledge(page, &Answer::delivered())?;
+        page.delivered()?;
     }
     let replayed = bytes as f64 / begun.elapsed().as_secs_f64();
     println!(

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId, install_guard,
+    Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId, install_guard,
 };
 use hintstore_benches::{Folder, Payloads, Result, uncapped};
 
@@ -80,7 +80,7 @@ fn run(folder: &Folder, gib: u64, most: &AtomicU64) -> Result<()> {
         let target = TargetId::from_u128(target.into());
         while let Some(page) = store.target(target).page()? {
             replayed += page.hints().count() as u64;
-            store.acknowledge(page, &Answer::delivered())?;
+            page.delivered()?;
         }
     }
     println!(

@@ -152,6 +152,11 @@ impl Page {
         }
     }
 
+    /// The sequences of the hints, in order.
+    pub fn sequences(&self) -> impl Iterator<Item = Sequence> + '_ {
+        self.places.iter().map(|place| place.sequence)
+    }
+
     /// Whether the page comes from a map that could not be read in full.
     pub fn faulted(&self) -> bool {
         self.parts.iter().any(|part| part.frames.faulted())
@@ -188,6 +193,32 @@ struct OpenPart<'a> {
 }
 
 impl<'a> Hints<'a> {
+    /// Goes on behind the next `hints`, without reading them.
+    #[must_use]
+    pub fn skip_first(mut self, hints: usize) -> Self {
+        let mut left = hints;
+        while left > 0 {
+            let Some(part) = &mut self.part else {
+                if self.open_next().is_none() {
+                    break;
+                }
+                continue;
+            };
+            let here = part.places.len();
+            if here <= left {
+                left -= here;
+                if self.open_next().is_none() {
+                    self.part = None;
+                    break;
+                }
+            } else {
+                part.places.nth(left - 1);
+                left = 0;
+            }
+        }
+        self
+    }
+
     /// Goes on with the next block.
     #[cold]
     fn open_next(&mut self) -> Option<&mut OpenPart<'a>> {

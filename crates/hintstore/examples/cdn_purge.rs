@@ -10,7 +10,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use hintstore::{
-    Answer, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId,
+    Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId,
 };
 
 /// An edge that is away for longer flushes its cache when it comes back.
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             for hint in page.hints() {
                 edge.purge(hint.body.payload);
             }
-            store.acknowledge(page, &Answer::delivered())?;
+            page.delivered()?;
         }
     }
     for id in ids {

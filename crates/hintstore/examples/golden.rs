@@ -14,9 +14,9 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Compact, Config, Departure, Durability, Environment, Hint, HintRef,
+    Bytes, Clock as _, Compact, Config, Departure, Durability, Environment, Hint, HintRef,
     HintStore, Incarnation, MutationId, Namespace, Origin, OsStorage, Repaired, Sequence, StoreId,
-    SyncScope, TargetId, Truncate, UnixMillis,
+    SyncScope, TargetId, Truncate, UnixMillis, Verdict,
 };
 use hintstore_format::journal::{End, Ends};
 use hintstore_sim::{Manual, SimClock};
@@ -89,17 +89,17 @@ impl Making {
     }
 
     /// Answers the pages of a target, hint by hint.
-    fn deliver(&self, to: u128, pages: usize, answer: impl Fn(Answer, u64, Sequence) -> Answer) {
+    fn deliver(&self, to: u128, pages: usize, verdict: impl Fn(u64) -> Verdict) {
         for _ in 0..pages {
             let Some(page) = self.store.target(target(to)).page().unwrap() else {
                 break;
             };
             let mut place = 0;
-            let all = page.hints().fold(Answer::delivered(), |all, hint| {
+            page.answer_each(|_| {
                 place += 1;
-                answer(all, place, hint.key.sequence)
-            });
-            self.store.acknowledge(page, &all).unwrap();
+                verdict(place)
+            })
+            .unwrap();
         }
     }
 }
@@ -174,9 +174,9 @@ fn plain(folder: &Path) -> Making {
         assert!(outcomes.iter().all(Result::is_ok));
     }
     // A few come again.
-    making.deliver(3, 2, |all, place, sequence| match place {
-        2 => all.retry(sequence),
-        _ => all,
+    making.deliver(3, 2, |place| match place {
+        2 => Verdict::Retry,
+        _ => Verdict::Delivered,
     });
     making.store.checkpoint().unwrap();
     making.store.target(target(1)).sync().unwrap();
@@ -244,7 +244,7 @@ fn crashed(folder: &Path, out: &Path, scratch: &Path) -> Making {
     let making = long(folder, 450);
     let before = scratch.join("before");
     copy(folder, &before);
-    making.deliver(2, 100, |all, _, _| all);
+    making.deliver(2, 100, |_| Verdict::Delivered);
     let done = making.store.compact(&Compact::everything()).unwrap();
     assert!(!done.compacted.is_empty());
     making.store.checkpoint().unwrap();
@@ -307,19 +307,19 @@ fn ends(folder: &Path) -> (Making, String) {
         making.append(text, to, table(1), LONG);
     }
     // Dead letters, and hints that wait in a deferred segment.
-    making.deliver(2, 4, |all, place, sequence| match place {
-        1 => all.reject(sequence),
-        2 | 5 | 8 | 11 => all.retry(sequence),
-        _ => all,
+    making.deliver(2, 4, |place| match place {
+        1 => Verdict::Reject,
+        2 | 5 | 8 | 11 => Verdict::Retry,
+        _ => Verdict::Delivered,
     });
-    making.deliver(4, 100, |all, place, sequence| match place % 2 {
-        0 => all.retry(sequence),
-        _ => all,
+    making.deliver(4, 100, |place| match place % 2 {
+        0 => Verdict::Retry,
+        _ => Verdict::Delivered,
     });
     making.store.checkpoint().unwrap();
     making.runner.advance(Duration::from_hours(2));
     making.store.confirm_clock();
-    making.deliver(1, 2, |all, _, _| all);
+    making.deliver(1, 2, |_| Verdict::Delivered);
     let store = &making.store;
     store.fence(table(2), making.clock.wall()).unwrap();
     let one = Truncate::all().target(target(1)).namespace(table(3));
@@ -416,7 +416,7 @@ fn expect(making: &Making, folder: &Path, scratch: &Path, point: Option<&str>) {
     for id in targets {
         while let Some(page) = store.target(id).page().unwrap() {
             lines.extend(page.hints().map(|hint| line(&hint).to_string() + "\n"));
-            store.acknowledge(page, &Answer::delivered()).unwrap();
+            page.delivered().unwrap();
         }
     }
     fs::write(folder.join("expected.jsonl"), lines.concat()).unwrap();

@@ -8,8 +8,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Config, Durability, Environment, Hint, HintStore, TargetId,
-    UnixMillis,
+    Bytes, Clock as _, Config, Durability, Environment, Hint, HintStore, TargetId, UnixMillis,
 };
 use hintstore_sim::{Manual, SimClock, SimStorage};
 
@@ -23,7 +22,7 @@ fn drain(store: &HintStore, target: TargetId) -> hintstore::Result<usize> {
             .hints()
             .map(|hint| hint.body.payload.len() / 256)
             .sum::<usize>();
-        store.acknowledge(page, &Answer::delivered())?;
+        page.delivered()?;
     }
     Ok(count)
 }

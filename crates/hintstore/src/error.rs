@@ -51,6 +51,15 @@ pub enum Error {
     Threads(io::Error),
     /// Some hints could not be made durable before the store was closed.
     NotDurable,
+    /// As many verdicts as a page has hints were to be given: it is sent again.
+    Verdicts {
+        /// Hints that wait for an answer.
+        hints: usize,
+        /// Verdicts, or hints that were to be booked.
+        verdicts: usize,
+    },
+    /// Somebody delivers already: stop that first.
+    Delivering,
     /// The directory, or a file that makes it this store, was taken away under the open store.
     Gone {
         /// The directory.
@@ -125,6 +134,13 @@ impl fmt::Display for Error {
                 "{} holds a record of type {code}, which a newer version wrote and which must not \
                  be passed over: open it with that version",
                 path.display()
+            ),
+            Self::Verdicts { hints, verdicts } => write!(
+                f,
+                "{verdicts} verdicts for {hints} hints: give one for each hint of the page, in their order"
+            ),
+            Self::Delivering => f.write_str(
+                "the store delivers already: call stop_delivery before another deliver_by",
             ),
             Self::EpochsUsedUp { path } => write!(
                 f,

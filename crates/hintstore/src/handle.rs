@@ -1,10 +1,34 @@
 //! What an embedder does with one target.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use hintstore_format::TargetId;
+use hintstore_format::{Sequence, TargetId};
+use hintstore_writer::Bytes;
 
-use crate::{Error, Page, Result, TargetLedger, TargetSnapshot, store::Store, target::Target};
+use crate::{
+    Error, Page, Result, TargetLedger, TargetSnapshot,
+    deliver::Found,
+    store::Store,
+    target::{Limits, Target, TargetState},
+};
+
+/// Who waits looks this often, besides each time when a page came back.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What there is for a target: see [`TargetHandle::next`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Next {
+    /// Hints.
+    Page(Page),
+    /// Nothing before this time has passed: what there is rests, or a rate is used up.
+    Resting(Duration),
+    /// Nothing now: all are out, or in memory, which they leave within a flush interval; the receiver has no
+    /// credit, its delivery is paused or waits for an epoch, or the store is being shut down.
+    Nothing,
+    /// Nothing is pending.
+    Drained,
+}
 
 /// In which order the hints of a target are handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +49,7 @@ pub enum Order {
 /// let target = store.target(replica);
 /// while let Some(page) = target.page()? {
 ///     // .. send it ..
-///     store.acknowledge(page, &hintstore::Answer::delivered())?;
+///     page.delivered()?;
 /// }
 /// # Ok(())
 /// # }
@@ -58,9 +82,23 @@ impl TargetHandle {
         self.store.targets.get_or_add(self.id, now)
     }
 
-    /// The next page of its hints, in order (P2). `None` where nothing is ready: there are none, all are
-    /// out or rest, they are in memory, which they leave within a flush interval, or the store is being shut
-    /// down.
+    /// The next page of its hints, in order (P2), as large as the settings allow; `None` where [`Self::next`] gives
+    /// anything else.
+    ///
+    /// # Errors
+    /// As those of [`Self::next`].
+    ///
+    /// # Blocking
+    /// As [`Self::next`].
+    pub fn page(&self) -> Result<Option<Page>> {
+        match self.next(Limits::NONE)? {
+            Next::Page(page) => Ok(Some(page)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The next page of its hints, in order (P2), and no more of them than `limits`; or why there is none. Rests,
+    /// rates, credit and the window that its answers leave count here as in delivery by the store.
     ///
     /// # Errors
     /// [`Error::Storage`] where a segment cannot be read; [`Error::Closed`].
@@ -68,29 +106,144 @@ impl TargetHandle {
     /// # Blocking
     /// On reading the disk, past all that is dead; and, where as many hints wait for a retry as may, until
     /// they are moved out of the way, a minute at most.
-    pub fn page(&self) -> Result<Option<Page>> {
+    pub fn next(&self, limits: Limits) -> Result<Next> {
         self.store.env.check_open()?;
-        match self.known() {
-            Some(target) => Ok(self.store.pager.pull(&target)?),
-            None => Ok(None),
+        let Some(target) = self.known() else {
+            return Ok(Next::Drained);
+        };
+        let found = self.store.pager.pull(&target, limits)?;
+        Ok(match found {
+            Found::Page(page) => Next::Page(page),
+            Found::Resting(until) => Next::Resting(until.since(self.store.env.clock.boot())),
+            Found::Nothing if target.is_pending_to(Sequence::MAX) => Next::Nothing,
+            Found::Nothing => Next::Drained,
+        })
+    }
+
+    /// As [`Self::next`]; waits for a page while there are hints for one, for `within` at most.
+    ///
+    /// # Errors
+    /// As those of [`Self::next`].
+    ///
+    /// # Blocking
+    /// For `within` at most, and then as [`Self::next`].
+    pub fn wait_next(&self, limits: Limits, within: Duration) -> Result<Next> {
+        let env = &self.store.env;
+        let deadline = env.clock.boot() + within;
+        loop {
+            let next = self.next(limits)?;
+            let now = env.clock.boot();
+            let rest = match &next {
+                Next::Page(_) | Next::Drained => return Ok(next),
+                _ if now >= deadline || env.is_closing() => return Ok(next),
+                Next::Resting(rest) => (*rest).min(LOOK),
+                Next::Nothing => LOOK,
+            };
+            let until = deadline.min(now + rest);
+            let (returned, seen) = (&env.pages_returned, env.pages_returned.count());
+            let is_news = || returned.count() != seen;
+            env.runner
+                .wait_until(returned, Some(until), &mut || is_news());
         }
     }
 
+    /// Waits until all that it had accepted when the call began has ended; false where that took longer than
+    /// `within`.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    ///
+    /// # Blocking
+    /// For `within` at most.
+    pub fn converged(&self, within: Duration) -> Result<bool> {
+        let env = &self.store.env;
+        env.check_open()?;
+        let Some(target) = self.known() else {
+            return Ok(true);
+        };
+        let up_to = target.writer.next().before();
+        let deadline = env.clock.boot() + within;
+        while target.is_pending_to(up_to) {
+            let now = env.clock.boot();
+            if now >= deadline || env.is_closing() {
+                return Ok(false);
+            }
+            let until = deadline.min(now + LOOK);
+            let (returned, seen) = (&env.pages_returned, env.pages_returned.count());
+            let is_news = || returned.count() != seen;
+            env.runner
+                .wait_until(returned, Some(until), &mut || is_news());
+        }
+        Ok(true)
+    }
+
     /// It can be reached: its hints are delivered in the background, where [`HintStore::deliver_by`] was
-    /// called. Does not block.
+    /// called, from some part of [`Config::start_jitter`] on. Ends its back-off. Does not block but for a thread
+    /// that holds its books.
     ///
     /// [`HintStore::deliver_by`]: crate::HintStore::deliver_by
+    /// [`Config::start_jitter`]: crate::Config::start_jitter
     pub fn up(&self) {
+        self.up_from(0);
+    }
+
+    /// The same, and nothing is delivered before [`HintStore::set_topology_epoch`] was called with this epoch or
+    /// a later one: where ownership of data moves, what is delivered too early is lost at the target.
+    ///
+    /// [`HintStore::set_topology_epoch`]: crate::HintStore::set_topology_epoch
+    pub fn up_from(&self, epoch: u64) {
         let target = self.known_or_added();
+        let mut pace = target.pace.lock();
+        pace.from_epoch = epoch;
+        let rest = match pace.state {
+            // Said again, it is no news: what a rest is for still holds.
+            TargetState::Up => None,
+            _ => Some(pace.began(&self.store.env)),
+        };
+        drop(pace);
+        if let Some(rest) = rest {
+            target.end_rests(self.store.env.clock.boot() + rest);
+        }
         target.writer.set_up(true);
         target.writer.announce();
     }
 
     /// It cannot be reached: no further page is handed to delivery. Does not block.
     pub fn down(&self) {
+        self.leave_up(TargetState::Down);
+    }
+
+    /// No further page is handed out, by whatever way, until [`Self::up`]: an operator wants to look first. Does not
+    /// block.
+    pub fn pause(&self) {
+        self.leave_up(TargetState::Paused);
+    }
+
+    fn leave_up(&self, state: TargetState) {
         if let Some(target) = self.known() {
+            target.pace.lock().state = state;
             target.writer.set_up(false);
         }
+    }
+
+    /// What is known of it. Does not block.
+    pub fn state(&self) -> TargetState {
+        let target = self.known();
+        target.map_or_else(TargetState::default, |target| target.pace.lock().state)
+    }
+
+    /// Bytes of hints a second that go to it, instead of what the settings say; `None` for what they say. Counts
+    /// from the next page on. Does not block.
+    pub fn set_rate(&self, bytes_per_second: Option<Bytes>) {
+        self.known_or_added().pace.lock().rate = bytes_per_second;
+    }
+
+    /// What the receiver has room for: pages take from it until it is set again, and nothing goes where it is used up.
+    /// `None` where the receiver sets no bound. Does not block.
+    pub fn set_credit(&self, credit: Option<Limits>) {
+        let target = self.known_or_added();
+        target.pace.lock().set_credit(credit);
+        target.writer.announce();
     }
 
     /// Says in which order its hints are handed out. Not remembered across restarts. Does not block.
@@ -138,7 +291,8 @@ impl TargetHandle {
     /// While another thread holds its books: it reads a page, makes a checkpoint durable, or moves hints. On a
     /// slow disk that is as long as the disk takes.
     pub fn snapshot(&self) -> Option<TargetSnapshot> {
-        Some(TargetSnapshot::of(&*self.known()?))
+        let config = self.store.env.config();
+        Some(TargetSnapshot::of(&*self.known()?, &config))
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use hintstore::{Answer, Config, Hint, HintStore, Durability, Namespace, TargetId, UnixMillis};
+//! use hintstore::{Config, Hint, HintStore, Durability, Namespace, TargetId, UnixMillis};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = std::env::temp_dir().join(format!("hintstore-doc-{}", std::process::id()));
@@ -27,7 +27,7 @@
 //!     for hint in page.hints() {
 //!         println!("{}: {} bytes", hint.key.sequence, hint.body.payload.len());
 //!     }
-//!     store.acknowledge(page, &Answer::delivered())?;
+//!     page.delivered()?;
 //! }
 //! let books = store.ledger();
 //! assert_eq!((books.accepted, books.pending()), (1, 0));
@@ -77,7 +77,7 @@ mod upkeep;
 pub use append::{AppendError, AppendResult, Durability, Hint, Receipt, Scope};
 pub use compact::{Compact, Compacted, Compaction, CompactionTotals, Reason as CompactReason};
 pub use config::{Config, ConfigError, Environment, Setting};
-pub use deliver::{Answer, Completion, Delivery, Page};
+pub use deliver::{Delivery, Page, Verdict};
 pub use error::{Error, Result};
 pub use hintstore_env::{
     Boot, Clock, Lacks, OsStorage, Runner, StepPanics, Storage, StorageError, SystemClock, Threads,
@@ -99,8 +99,9 @@ pub use observe::{Health, Ledger, Snapshot, TargetLedger, TargetSnapshot};
 pub use recover::{AtRisk, Foreign, OpenReport};
 
 pub use discard::{Discarded, Truncate};
-pub use handle::{Order, TargetHandle};
+pub use handle::{Next, Order, TargetHandle};
 pub use space::{Caps, DiskConfig};
 pub use store::{HintStore, Shutdown, WeakHintStore};
 pub use sync_point::{ParseSyncPointError, SyncPoint, SyncScope, SyncState};
+pub use target::{Limits, TargetState};
 pub use topology::{Departure, Orphan, Readdressed};

@@ -12,7 +12,7 @@ use crate::{
     Config, Environment, Error, Result,
     append::{Admission, Appender},
     compact::{CompactStep, Pass},
-    deliver::{Answers, Checkpoints, DeadLetters, Defer, Pager, WholeSegments},
+    deliver::{Answers, Checkpoints, DeadLetters, Defer, Deliver, Pager, WholeSegments},
     discard::Discarder,
     expire::{Fences, HintWindow, Known, Sweep, TrustedClock},
     loss::NewLosses,
@@ -88,6 +88,8 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         activity,
         new_losses: NewLosses::default(),
         budget,
+        deliver_at: Mutex::default(),
+        topology_epoch: AtomicU64::new(0),
         draining: AtomicBool::new(false),
         pages_returned: Signal::new(),
         closing: AtomicBool::new(false),
@@ -129,11 +131,12 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
     let members = Arc::new(Members::default());
     let discarder = Discarder::new(&env, &targets, &journal, &checkpoints, &whole);
     let discarder = Arc::new(discarder);
+    let answers = Arc::new(Answers::new(&env, DeadLetters::new(&env, &space)));
+    let pager = Arc::new(Pager::new(&env, &fences, &check_queue, &defer, &answers));
     let store = Store {
         appender: Appender::new(&env, &targets, &admission),
-        pager: Arc::new(Pager::new(&env, &fences, &check_queue, &defer)),
-        answers: Arc::new(Answers::new(&env, DeadLetters::new(&env, &space))),
-        pages_out: Arc::default(),
+        deliver: Arc::new(Deliver::new(&env, &targets, &pager)),
+        pager,
         members: members.clone(),
         sync_points: SyncPoints::new(&env, &targets),
         discarder: discarder.clone(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hintstore_env::{
-    Lock, Next,
+    Lock,
     sync::{AtomicUsize, Mutex, Ordering::SeqCst},
 };
 use hintstore_format::{
@@ -17,11 +17,11 @@ use hintstore_format::{
 use hintstore_writer::Refusal;
 
 use crate::{
-    Answer, AppendResult, AtRisk, Config, Delivery, Discarded, Durability, Environment, Error,
-    Hint, Ledger, OpenReport, Page, Receipt, Result, Scope, Snapshot, TargetHandle, Truncate,
+    AppendResult, AtRisk, Config, Delivery, Discarded, Durability, Environment, Error, Hint,
+    Ledger, OpenReport, Receipt, Result, Scope, Snapshot, TargetHandle, Truncate,
     append::{Admission, Appender},
     compact::{By, Compact, Compaction, Pass},
-    deliver::{Answers, Checkpoints, Deliver, Pager, WholeSegments},
+    deliver::{Checkpoints, Deliver, Pager, WholeSegments},
     discard::Discarder,
     expire::{Fences, Sweep},
     journal::Journal,
@@ -44,9 +44,7 @@ pub(crate) struct Store {
     pub(crate) admission: Arc<Admission>,
     pub(crate) appender: Appender,
     pub(crate) pager: Arc<Pager>,
-    pub(crate) answers: Arc<Answers>,
-    /// Pages that delivery has out.
-    pub(crate) pages_out: Arc<AtomicUsize>,
+    pub(crate) deliver: Arc<Deliver>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) whole: Arc<WholeSegments>,
     pub(crate) sweep: Arc<Sweep>,
@@ -136,17 +134,6 @@ impl Store {
         self.env.check_home()?;
         journal.append_losses(&self.env.new_losses.take())?;
         Ok(journal.append(&[Record::Repaired(repaired)])?)
-    }
-
-    fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
-        let env = &self.env;
-        env.check_open()?;
-        let (targets, pager, answers) = (&self.targets, &self.pager, &self.answers);
-        let deliver = Deliver::new(env, targets, pager, answers, &self.pages_out, delivery);
-        self.targets.announce_all();
-        let waker = env.activity.delivery.clone();
-        let started = env.runner.start(Arc::new(deliver), waker, Next::WhenWoken);
-        started.map_err(Error::Threads)
     }
 
     fn shutdown(&self, within: Duration) -> Result<Shutdown> {
@@ -385,20 +372,6 @@ impl HintStore {
         self.store.fence(namespace, before)
     }
 
-    /// Books what became of a page. Rejected hints are dead letters, and durable as such, on
-    /// return; the rest is durable with the next checkpoint.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] where the dead letters could not be written: the rejected hints come
-    /// again, all else is booked.
-    ///
-    /// # Blocking
-    /// While another thread holds the books of a target: it reads a page, makes a checkpoint durable, or moves
-    /// hints. On a slow disk that is as long as the disk takes.
-    pub fn acknowledge(&self, page: Page, answer: &Answer) -> Result<()> {
-        self.store.answers.acknowledge(page, answer)
-    }
-
     /// Makes acknowledgements durable now, and removes the files of segments that are done.
     ///
     /// # Blocking
@@ -437,8 +410,28 @@ impl HintStore {
     }
 
     /// Has pages delivered by `delivery` to every target that is up, from now on. Does not block.
+    /// # Errors
+    /// [`Error::Delivering`] where another delivers already; [`Error::Threads`]; [`Error::Closed`].
     pub fn deliver_by(&self, delivery: Arc<dyn Delivery>) -> Result<()> {
-        self.store.deliver_by(delivery)
+        self.store.env.check_open()?;
+        self.store.deliver.begin(delivery)
+    }
+
+    /// Hands no further page to delivery, and waits until those that are out have come back, or for `within`. Then
+    /// [`HintStore::deliver_by`] may begin another.
+    ///
+    /// # Blocking
+    /// Until pages are back, for `within` at most.
+    pub fn stop_delivery(&self, within: Duration) -> Shutdown {
+        let pages_out = self.store.deliver.stop(within);
+        Shutdown { pages_out }
+    }
+
+    /// Says which epoch of its topology the embedder has reached: targets that are
+    /// [up from](TargetHandle::up_from) a later one wait. Does not block.
+    pub fn set_topology_epoch(&self, epoch: u64) {
+        self.store.env.topology_epoch.store(epoch, SeqCst);
+        self.store.targets.announce_all();
     }
 
     /// What [`HintStore::truncate`] would discard.

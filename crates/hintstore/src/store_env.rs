@@ -3,8 +3,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use hintstore_env::{
-    Clock, Live, Runner, Storage,
-    sync::{AtomicBool, Ordering::SeqCst, Signal},
+    Boot, Clock, Live, Runner, Storage,
+    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst, Signal},
 };
 use hintstore_format::{Incarnation, StoreId, expiry::Policy};
 use hintstore_writer::{Activity, Budget, Home, Writer};
@@ -38,6 +38,10 @@ pub(crate) struct StoreEnv {
     pub(crate) new_losses: NewLosses,
     /// What the disk has room for.
     pub(crate) budget: Arc<Budget>,
+    /// By the rate of all targets together, no page goes before.
+    pub(crate) deliver_at: Mutex<Boot>,
+    /// The epoch of its topology that the embedder has reached.
+    pub(crate) topology_epoch: AtomicU64,
     /// No further page is handed out: a shutdown waits for those that are out.
     pub(crate) draining: AtomicBool,
     /// Raised when a page came back.

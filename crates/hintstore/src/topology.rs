@@ -19,11 +19,11 @@ use hintstore_writer::{Bytes, Refusal};
 
 use crate::{
     AppendError, Discarded, Durability, Hint, Result, Truncate,
-    deliver::{Answer, Page},
+    deliver::{Page, Verdict},
     discard::Discarder,
     store::Store,
     store_env::StoreEnv,
-    target::{Target, Targets},
+    target::{Target, TargetState, Targets},
 };
 
 /// Why a target's hints matter no more: see [`crate::HintStore::forget`].
@@ -175,13 +175,14 @@ pub(crate) fn readdress(store: &Store, from: TargetId, to: &[TargetId]) -> Resul
     };
     let to: BTreeSet<TargetId> = to.iter().copied().filter(|id| *id != from).collect();
     let to: Vec<TargetId> = to.into_iter().collect();
+    target.pace.lock().state = TargetState::Leaving;
     let until = target.writer.next();
     // What is in memory is read as well.
     store.env.writer.sync(&target.writer);
     let (mut stays, mut held) = (BTreeSet::new(), Vec::new());
     while !to.is_empty()
         && held.len() < HELD_MAX
-        && let Some(page) = store.pager.pull(&target)?
+        && let Some(page) = store.pager.pull_at_once(&target)?
     {
         if page.hints().all(|hint| hint.key.sequence >= until) {
             break;
@@ -189,6 +190,7 @@ pub(crate) fn readdress(store: &Store, from: TargetId, to: &[TargetId]) -> Resul
         let hints = Owned::of(&page);
         if page.faulted() {
             // Some of it may be zeros: the page comes again, read without the map.
+            page.give_back();
             continue;
         }
         let (moved, refused) = hand_over(store, &hints, &to, &mut stays);
@@ -197,13 +199,18 @@ pub(crate) fn readdress(store: &Store, from: TargetId, to: &[TargetId]) -> Resul
             held.push(page);
             continue;
         }
-        let of_page = hints.iter().map(|hint| hint.sequence);
-        let again = of_page.filter(|sequence| stays.contains(sequence));
-        let answer = again.fold(Answer::delivered(), Answer::retry);
-        store.answers.end(page, &answer, End::Superseded)?;
+        let verdict = |hint: &Owned| {
+            if stays.contains(&hint.sequence) {
+                Verdict::Retry
+            } else {
+                Verdict::Delivered
+            }
+        };
+        let verdicts: Vec<Verdict> = hints.iter().map(verdict).collect();
+        page.answer_as(&verdicts, End::Superseded)?;
         done.moved += moved;
     }
-    drop(held);
+    held.into_iter().for_each(Page::give_back);
     store.checkpoints.checkpoint()?;
     done.stayed = orphan(&target).pending;
     Ok(done)

@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{
-    Answer, Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId, Truncate,
-};
+use hintstore::{Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId, Truncate};
 use tracing::{Event, Metadata, span};
 
 #[derive(Clone, Debug, Default)]
@@ -50,7 +48,7 @@ fn what_happens_is_traced() {
     let hint = Hint::new(target, SystemClock.wall(), life, b"a mutation");
     store.append(hint, Durability::Os).unwrap();
     let page = store.target(target).page().unwrap().unwrap();
-    store.acknowledge(page, &Answer::delivered()).unwrap();
+    page.delivered().unwrap();
     store.checkpoint().unwrap();
     store.truncate(&Truncate::default()).unwrap();
     store.close().unwrap();

@@ -16,8 +16,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hintstore::{
-    Answer, Boot, Clock, Durability, End, Environment, Hint, HintStore, Namespace, OsStorage,
-    SystemClock, TargetId, Threads, UnixMillis,
+    Boot, Clock, Durability, End, Environment, Hint, HintStore, Namespace, OsStorage, SystemClock,
+    TargetId, Threads, UnixMillis,
 };
 
 use super::convert::{import, importing};
@@ -355,7 +355,7 @@ fn replay(store: &HintStore, receiver: &mut Receiver) -> anyhow::Result<()> {
             match heard {
                 Ok(heard) => {
                     heard?;
-                    store.acknowledge(page, &Answer::delivered())?;
+                    page.delivered()?;
                 }
                 // The map failed under it: the page is read again, by pread.
                 Err(_) => drop(page),

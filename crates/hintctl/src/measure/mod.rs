@@ -15,8 +15,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Clock as _, Config, Durability, Hint, HintStore, OsStorage, Receipt, Storage as _,
-    SystemClock, TargetId,
+    Clock as _, Config, Durability, Hint, HintStore, OsStorage, Receipt, Storage as _, SystemClock,
+    TargetId,
 };
 
 /// What went wrong in a bench.
@@ -163,7 +163,7 @@ pub fn replay(store: &HintStore) -> Result<usize> {
             std::hint::black_box(hint.body.payload);
             count += 1;
         }
-        store.acknowledge(page, &Answer::delivered())?;
+        page.delivered()?;
     }
     Ok(count)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use byteorder::{BE, ByteOrder as _};
-use hintstore::{Answer, Clock as _};
+use hintstore::{Clock as _, Verdict};
 use hintstore::{Config, Durability, Hint, HintStore, Namespace, SystemClock, TargetId};
 
 use crate::tool::{Folder, Run, command, hintctl, testdata};
@@ -390,8 +390,14 @@ fn what_is_set_aside_is_counted() {
     let open = HintStore::open(Config::new(&path)).unwrap();
     let page = open.target(TargetId::from_u128(1)).page().unwrap().unwrap();
     let first = page.hints().next().unwrap().key.sequence;
-    open.acknowledge(page, &Answer::delivered().reject(first))
-        .unwrap();
+    page.answer_each(|hint| {
+        if hint.key.sequence == first {
+            Verdict::Reject
+        } else {
+            Verdict::Delivered
+        }
+    })
+    .unwrap();
     open.close().unwrap();
     for verb in ["ls", "verify"] {
         let run = json(verb, &path, &[]);

@@ -11,8 +11,8 @@ use hintstore::raw::format::{
     block, checksum, descriptor::Descriptor, footer, frame, layout::BLOCK_MAGIC,
 };
 use hintstore::{
-    Answer, Bytes, Clock as _, Config, Durability, Hint, HintStore, Namespace, SystemClock,
-    TargetId, UnixMillis,
+    Bytes, Clock as _, Config, Durability, Hint, HintRef, HintStore, Namespace, SystemClock,
+    TargetId, UnixMillis, Verdict,
 };
 
 use crate::tool::{Folder, Run, hintctl};
@@ -96,7 +96,7 @@ fn a_live_store_is_read_without_its_lock() {
     assert_eq!(run("ls", &path, &[]).of_kind("file")[0]["state"], "open");
     let page = store.target(target(1)).page().unwrap().unwrap();
     assert_eq!(page.len(), 100);
-    store.acknowledge(page, &Answer::delivered()).unwrap();
+    page.delivered().unwrap();
     store.checkpoint().unwrap();
     let replayed = run("replay", &path, &["--to", "stdout"]);
     assert_eq!(replayed.of_kind("summary")[0]["replayed"], 0);
@@ -509,7 +509,7 @@ fn a_sync_point_is_waited_for_by_files_alone() {
     let store = HintStore::open(Config::new(&path)).unwrap();
     for to in [1, 2] {
         while let Some(page) = store.target(target(to)).page().unwrap() {
-            store.acknowledge(page, &Answer::delivered()).unwrap();
+            page.delivered().unwrap();
         }
     }
     store.checkpoint().unwrap();
@@ -598,9 +598,16 @@ fn dead_letters_and_damaged_files_are_listed_and_dealt_with() {
     assert_eq!(aside(&["ls"]).of_kind("aside").len(), 0);
     let store = HintStore::open(Config::new(&path)).unwrap();
     let page = store.target(target(1)).page().unwrap().unwrap();
-    let reject = page.hints().take(7).map(|hint| hint.key.sequence);
-    let answer = reject.fold(Answer::delivered(), Answer::reject);
-    store.acknowledge(page, &answer).unwrap();
+    let mut seen = 0;
+    let reject_some = |_: &HintRef<'_>| {
+        seen += 1;
+        if seen <= 7 {
+            Verdict::Reject
+        } else {
+            Verdict::Delivered
+        }
+    };
+    page.answer_each(reject_some).unwrap();
     let busy = aside(&["purge", "--apply"]);
     assert_eq!(busy.code, 4, "{}", busy.err);
     store.close().unwrap();

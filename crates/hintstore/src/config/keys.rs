@@ -153,6 +153,13 @@ pub(super) const KEYS: &[Key] = keys! {
     "page_bytes" live page_bytes;
     "pages_out_max" live pages_out_max;
     "retry_delay" live retry_delay;
+    "retry_delay_max" live retry_delay_max;
+    "poison_attempts" live poison_attempts;
+    "start_jitter" live start_jitter;
+    "page_time" live page_time;
+    "deliver_target_bytes_per_second" live deliver_target_bytes_per_second;
+    "deliver_bytes_per_second" live deliver_bytes_per_second;
+    "unknown_namespace_age_max" live unknown_namespace_age_max;
     "map" live map;
 };
 
@@ -173,6 +180,7 @@ impl Config {
             "dead_letter_bytes",
             "roll_bytes_min",
             "retry_delay",
+            "start_jitter",
         ];
         for key in KEYS {
             let wrong = (key.wrong)(self);

@@ -87,6 +87,23 @@ pub struct Config {
     pub page_bytes: Bytes,
     /// How long hints rest that are to be retried; the target as well, where it took none of a page.
     pub retry_delay: Duration,
+    /// A target that takes nothing of page after page rests for twice as long each time, up to this.
+    pub retry_delay_max: Duration,
+    /// A hint that makes each page fail that it is in is looked for by halves. One that has failed alone so often,
+    /// while its target took others, is rejected: it hangs the target, or kills it.
+    pub poison_attempts: usize,
+    /// A target that was said to be up gets its first page after some part of this: not all who hold hints for it
+    /// begin at once.
+    pub start_jitter: Duration,
+    /// A page that is answered later than this halves the next one: the target is slow, or has much to do.
+    pub page_time: Duration,
+    /// Bytes of hints a second that go to one target; `None` for as many as it takes.
+    pub deliver_target_bytes_per_second: Option<Bytes>,
+    /// The same of all targets together.
+    pub deliver_bytes_per_second: Option<Bytes>,
+    /// A hint whose namespace its target does not know is sent again until the write is older than this, then it
+    /// is rejected.
+    pub unknown_namespace_age_max: Duration,
     /// A checkpoint names no more ranges of hints below its position than about this: beyond, hints
     /// that wait for a retry are moved into a deferred segment.
     pub checkpoint_holes_max: usize,
@@ -146,6 +163,13 @@ impl Config {
             checkpoint_interval: Duration::from_secs(1),
             page_bytes: Bytes::kib(512),
             retry_delay: Duration::from_secs(1),
+            retry_delay_max: Duration::from_mins(1),
+            poison_attempts: 16,
+            start_jitter: Duration::from_millis(500),
+            page_time: Duration::from_secs(1),
+            deliver_target_bytes_per_second: None,
+            deliver_bytes_per_second: None,
+            unknown_namespace_age_max: Duration::from_hours(12),
             checkpoint_holes_max: 64,
             sweep_interval: Duration::from_mins(1),
             compact_interval: Some(Duration::from_mins(10)),

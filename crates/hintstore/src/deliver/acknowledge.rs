@@ -1,68 +1,30 @@
 //! Books what became of a page.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use hintstore_format::{
-    Sequence,
-    journal::{Cause, End},
-};
+use hintstore_env::event;
+use hintstore_format::journal::{Cause, End, Range};
 use hintstore_reader::HintRef;
 
-use super::{Page, dead_letter::DeadLetters};
-use crate::{Error, Result, loss, store_env::StoreEnv, target::Ranges};
-
-/// What a target said to a page: every hint that is not named was delivered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    retry: Vec<Sequence>,
-    retry_all: bool,
-    reject: Vec<Sequence>,
-}
-
-impl Answer {
-    /// All were delivered.
-    pub fn delivered() -> Self {
-        Self::default()
-    }
-
-    /// None was delivered: all are to be sent again.
-    pub fn retry_all() -> Self {
-        Self {
-            retry_all: true,
-            ..Self::default()
-        }
-    }
-
-    /// This one is to be sent again: the target could not take it now ("I do not know this table").
-    #[must_use]
-    pub fn retry(mut self, sequence: Sequence) -> Self {
-        self.retry.push(sequence);
-        self
-    }
-
-    /// This one will never be taken: it becomes a dead letter.
-    #[must_use]
-    pub fn reject(mut self, sequence: Sequence) -> Self {
-        self.reject.push(sequence);
-        self
-    }
-
-    /// Whether any hint is to be sent again.
-    pub fn has_retries(&self) -> bool {
-        self.retry_all || !self.retry.is_empty()
-    }
-
-    /// Whether all hints of a page with `of` hints are to be sent again.
-    pub(crate) fn took_none(&self, of: usize) -> bool {
-        self.retry_all || self.retry.len() >= of
-    }
-}
+use super::{Page, Verdict, dead_letter::DeadLetters};
+use crate::{Result, loss, store_env::StoreEnv, target::Ranges};
 
 /// Books answers.
 #[derive(Debug)]
 pub(crate) struct Answers {
     env: Arc<StoreEnv>,
     dead_letters: DeadLetters,
+}
+
+/// What became of the hints of a page.
+#[derive(Debug, Default)]
+struct Sorted {
+    delivered: Ranges,
+    again: Ranges,
+    rejected: Ranges,
+    /// How long what is to be sent again is to rest, at least.
+    rest: Duration,
+    unknown: u64,
 }
 
 impl Answers {
@@ -73,51 +35,127 @@ impl Answers {
         }
     }
 
-    pub(crate) fn acknowledge(&self, page: Page, answer: &Answer) -> Result<()> {
-        self.end(page, answer, End::Delivered)
+    /// Books a verdict for each hint of a page; what was delivered ends in this way.
+    pub(super) fn book(&self, page: &mut Page, verdicts: &[Verdict], end: End) -> Result<()> {
+        let sorted = self.sort(page, verdicts);
+        self.end(page, sorted, end)
     }
 
-    /// The same; what neither comes again nor was rejected ends in this way.
-    pub(crate) fn end(&self, mut page: Page, answer: &Answer, end: End) -> Result<()> {
+    /// Books a page that was delivered as a whole.
+    pub(super) fn book_delivered(&self, page: &mut Page) -> Result<()> {
+        let sorted = Sorted {
+            delivered: page.handed().clone(),
+            ..Sorted::default()
+        };
+        self.end(page, sorted, End::Delivered)
+    }
+
+    /// Books the first hints of a page as delivered; the rest stays out.
+    pub(super) fn book_prefix(&self, page: &mut Page, hints: usize) -> Result<()> {
         self.env.check_open()?;
-        if !page.is_of(&self.env) {
-            return Err(Error::OtherStore);
+        let mut ended = Ranges::default();
+        page.sequences().take(hints).for_each(|one| ended.add(one));
+        if let Some(backlog) = page.home() {
+            let mut progress = backlog.progress.lock();
+            let delivered = ended.and(&progress.unended);
+            progress.end(&backlog.segments, &delivered, End::Delivered);
         }
+        page.booked(hints, &ended);
+        self.env.activity.touch();
+        Ok(())
+    }
+
+    /// A page came to nothing: its target rests. Where it held one hint, that is left alone for longer, and others go
+    /// on; one that failed so often, while its target took others, is rejected.
+    pub(super) fn book_failure(&self, page: &mut Page) {
+        let back_off = page.of().pace.lock().failed(&self.env);
+        let now = self.env.clock.boot();
+        let alone = Some(page.sequences()).filter(|_| page.len() == 1 && !page.of().is_strict());
+        let alone = alone.and_then(|mut of| of.next());
+        let config = Arc::clone(&*self.env.config());
+        if let (Some(hint), Some(backlog)) = (alone, page.home()) {
+            let mut progress = backlog.progress.lock();
+            let rest = config.retry_delay;
+            let failures = progress.suspect(hint, now, rest, config.retry_delay_max);
+            drop(progress);
+            if failures as usize >= config.poison_attempts {
+                event!(warn, target_id = %page.target(), sequence = %hint, "a hint fails each page");
+                // Where it cannot be kept it comes again.
+                drop(self.book(page, &[Verdict::Reject], End::Delivered));
+            }
+        }
+        if let Some(backlog) = page.put_back() {
+            let mut progress = backlog.progress.lock();
+            if let Some(hint) =
+                alone.filter(|hint| progress.exceptional.suspects.contains_key(hint))
+            {
+                let (first, last) = (hint, hint);
+                progress.again.remove(Range { first, last });
+            }
+            progress.rest_until = now + back_off;
+        }
+    }
+
+    fn sort(&self, page: &Page, verdicts: &[Verdict]) -> Sorted {
+        let mut sorted = Sorted::default();
+        let age_max = self.env.config().unknown_namespace_age_max;
+        let now = self.env.now().at_least();
+        for (hint, verdict) in page.hints().zip(verdicts) {
+            let sequence = hint.key.sequence;
+            match verdict {
+                Verdict::Delivered => sorted.delivered.add(sequence),
+                Verdict::Reject => sorted.rejected.add(sequence),
+                Verdict::Retry => sorted.again.add(sequence),
+                Verdict::RetryAfter(rest) => {
+                    sorted.again.add(sequence);
+                    sorted.rest = sorted.rest.max(*rest);
+                }
+                Verdict::UnknownNamespace => {
+                    sorted.unknown += 1;
+                    if now.saturating_since(hint.body.created) > age_max {
+                        sorted.rejected.add(sequence);
+                    } else {
+                        sorted.again.add(sequence);
+                    }
+                }
+            }
+        }
+        sorted
+    }
+
+    fn end(&self, page: &mut Page, sorted: Sorted, end: End) -> Result<()> {
+        self.env.check_open()?;
+        let Sorted {
+            mut delivered,
+            mut again,
+            mut rejected,
+            rest,
+            unknown,
+        } = sorted;
         let Some(backlog) = page.home() else {
             // A page of a deferred segment that is done by now.
             return Ok(());
         };
-        let mut delivered = page.handed().clone();
-        let mut again = Ranges::default();
-        if answer.retry_all {
-            again = delivered.take();
-        }
-        let named = |sequences: &[Sequence]| {
-            let mut sequences = sequences.to_vec();
-            sequences.sort_unstable();
-            let mut ranges = Ranges::default();
-            for sequence in sequences {
-                if page.handed().contains(sequence) {
-                    ranges.add(sequence);
-                }
-            }
-            ranges
-        };
-        again.join(&named(&answer.retry));
-        let mut rejected = named(&answer.reject);
-        rejected.subtract(&again);
-        delivered.subtract(&again);
-        delivered.subtract(&rejected);
         // Before the books say so: a dead letter is durable before any checkpoint passes it. One
         // that cannot be kept now comes again, and those around it have their way.
         let kept = if rejected.is_empty() {
             Ok(true)
         } else {
-            self.dead_letters.keep(&page, &rejected)
+            self.dead_letters.keep(page, &rejected)
         };
         if kept.is_err() {
             again.join(&rejected.take());
         }
+        let took_any = !delivered.is_empty() || !rejected.is_empty();
+        let mut pace = page.of().pace.lock();
+        pace.unknown_namespace += unknown;
+        let back_off = if took_any {
+            pace.answered(&self.env)
+        } else {
+            pace.failed(&self.env)
+        };
+        drop(pace);
+        let rest_until = self.env.clock.boot() + rest.max(back_off);
         page.settle();
         let mut progress = backlog.progress.lock();
         progress.in_flight -= 1;
@@ -125,28 +163,46 @@ impl Answers {
         for ranges in [&mut again, &mut delivered, &mut rejected] {
             *ranges = ranges.and(&progress.unended);
         }
-        progress.again.join(&again);
+        if !again.is_empty() {
+            progress.again.join(&again);
+            let is_one = !took_any && again.count() == 1 && !page.of().is_strict();
+            if let Some(one) = again.ranges().first().filter(|_| is_one) {
+                let config = self.env.config();
+                let (now, rest) = (self.env.clock.boot(), config.retry_delay);
+                progress.suspect(one.first, now, rest, config.retry_delay_max);
+            }
+            progress.retry_at = rest_until;
+            if !took_any {
+                progress.rest_until = rest_until;
+            }
+        }
         progress.end(&backlog.segments, &delivered, end);
         progress.end(&backlog.segments, &rejected, End::Rejected);
         if let Ok(false) = kept {
-            let now = self.env.clock.wall();
-            let is_rejected = |hint: &HintRef<'_>| rejected.contains(hint.key.sequence);
-            let told = page.hints().filter(is_rejected).map(|hint| {
-                let (target, namespace) = (hint.key.target, hint.namespace);
-                loss::of_hint(target, namespace, &hint.body, Cause::Rejected, now)
-            });
-            self.env.new_losses.add(told);
-            if page.faulted() {
-                // What was told may be zeros.
-                let (target, hints) = (page.target(), rejected.count());
-                let any = loss::of_unknown(Some(target), hints, u64::MAX, Cause::Rejected, now);
-                self.env.new_losses.add([any]);
-            }
+            self.tell_unkept(page, &rejected);
         }
         drop(progress);
         self.env.pages_returned.raise();
         self.env.activity.touch();
         kept?;
         Ok(())
+    }
+
+    /// Tells of rejected hints that were not kept. Their books are held: a checkpoint that counts them tells
+    /// of them.
+    fn tell_unkept(&self, page: &Page, rejected: &Ranges) {
+        let now = self.env.clock.wall();
+        let is_rejected = |hint: &HintRef<'_>| rejected.contains(hint.key.sequence);
+        let told = page.hints().filter(is_rejected).map(|hint| {
+            let (target, namespace) = (hint.key.target, hint.namespace);
+            loss::of_hint(target, namespace, &hint.body, Cause::Rejected, now)
+        });
+        self.env.new_losses.add(told);
+        if page.faulted() {
+            // What was told may be zeros.
+            let (target, hints) = (page.target(), rejected.count());
+            let any = loss::of_unknown(Some(target), hints, u64::MAX, Cause::Rejected, now);
+            self.env.new_losses.add([any]);
+        }
     }
 }

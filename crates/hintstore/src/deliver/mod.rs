@@ -12,16 +12,17 @@ mod defer;
 mod page;
 mod pages;
 mod push;
+mod verdict;
 mod whole;
 
-pub use acknowledge::Answer;
 pub use page::Page;
-pub use push::{Completion, Delivery};
+pub use push::Delivery;
+pub use verdict::Verdict;
 
 pub(crate) use acknowledge::Answers;
 pub(crate) use checkpoint::Checkpoints;
 pub(crate) use dead_letter::DeadLetters;
 pub(crate) use defer::Defer;
-pub(crate) use pages::Pager;
+pub(crate) use pages::{Found, Pager};
 pub(crate) use push::Deliver;
 pub(crate) use whole::WholeSegments;

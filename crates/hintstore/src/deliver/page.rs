@@ -1,30 +1,36 @@
-//! A page of hints as a caller holds it.
+//! A page of hints as a caller holds it, and the duty to answer for it.
 
 use std::sync::{Arc, Weak};
 
 use hintstore_env::sync::{AtomicUsize, Ordering::AcqRel};
-use hintstore_format::{TargetId, UnixMillis};
-use hintstore_reader::{self as reader, Faulted, Hints};
+use hintstore_format::{Sequence, TargetId, UnixMillis, journal::End};
+use hintstore_reader::{self as reader, Faulted, HintRef, Hints};
 use hintstore_writer::Bytes;
 
+use super::{Verdict, acknowledge::Answers};
 use crate::{
+    Error, Result,
     store_env::StoreEnv,
-    target::{Backlog, Ranges, Target},
+    target::{Backlog, Ranges, Target, TargetState},
 };
 
-/// Checked hints of one target, in order: to be delivered, and given back to
-/// [`crate::HintStore::acknowledge`]. A page that is dropped instead counts as not delivered: its
-/// hints are handed out again.
+/// Checked hints of one target, in order, and the duty to answer for them: what the target said goes to
+/// [`Page::answer`], hint by hint. A page that is dropped instead counts as not delivered, whatever became
+/// of it: its hints are handed out again, behind the back-off of the target.
 #[derive(Debug)]
-#[must_use = "a page that is dropped is handed out again"]
+#[must_use = "a page that is dropped is sent again"]
 pub struct Page {
     inner: reader::Page,
+    /// The sequences of its hints that are not answered.
     handed: Ranges,
+    /// Hints at its begin that were booked already.
+    booked: usize,
     earliest: UnixMillis,
     target: Arc<Target>,
-    /// Where its hints were read; nothing where the caller books what became of them.
+    /// Where its hints were read; nothing where what became of them is booked.
     home: Option<Weak<Backlog>>,
     env: Arc<StoreEnv>,
+    answers: Arc<Answers>,
     /// Of a page that the store handed to delivery.
     out: Option<Out>,
 }
@@ -42,27 +48,29 @@ impl Drop for Out {
 }
 
 impl Page {
-    pub(crate) fn new(
+    pub(super) fn new(
         inner: reader::Page,
         handed: Ranges,
         earliest: UnixMillis,
         target: &Arc<Target>,
         home: &Arc<Backlog>,
         env: &Arc<StoreEnv>,
+        answers: &Arc<Answers>,
     ) -> Self {
         Self {
             inner,
             handed,
+            booked: 0,
             earliest,
             target: target.clone(),
             home: Some(Arc::downgrade(home)),
             env: env.clone(),
+            answers: answers.clone(),
             out: None,
         }
     }
 
-    /// Counts it as out. Its target rests if the page is dropped: who drops it at once would get
-    /// it again and again.
+    /// Counts it as out.
     pub(super) fn hand_out(mut self, count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, AcqRel);
         self.out = Some(Out {
@@ -76,24 +84,24 @@ impl Page {
         self.inner.target()
     }
 
-    /// How many hints.
+    /// How many hints wait for an answer.
     pub fn len(&self) -> usize {
-        self.inner.len()
+        self.inner.len() - self.booked
     }
 
     /// Whether there is none. A page that the store hands out has some.
     pub fn is_empty(&self) -> bool {
-        self.inner.is_empty()
+        self.len() == 0
     }
 
-    /// Bytes of their frames.
+    /// Bytes of their frames, as it was handed out.
     pub fn bytes(&self) -> Bytes {
         Bytes::new(self.inner.bytes())
     }
 
-    /// Its hints, in order.
+    /// Its hints that wait for an answer, in order.
     pub fn hints(&self) -> Hints<'_> {
-        self.inner.hints()
+        self.inner.hints().skip_first(self.booked)
     }
 
     /// Whether the map that its hints lie in failed since it was read: what was read of them may be zeros.
@@ -106,7 +114,7 @@ impl Page {
     /// # Errors
     /// [`Faulted`]: the disk failed under the map, and what was used may have been zeros. Drop the page:
     /// its hints come again, read without the map.
-    pub fn with<R>(&self, use_hints: impl FnOnce(&Self) -> R) -> Result<R, Faulted> {
+    pub fn with<R>(&self, use_hints: impl FnOnce(&Self) -> R) -> std::result::Result<R, Faulted> {
         self.inner.with(|_| use_hints(self))
     }
 
@@ -116,19 +124,120 @@ impl Page {
         self.earliest
     }
 
-    /// The sequences of its hints.
-    pub(crate) fn handed(&self) -> &Ranges {
+    /// Whether it is not worth to be sent any more: the target is said to be down, the store is being closed, or
+    /// all of the page ended otherwise, as by a truncation. Does not block, but for a thread that holds the
+    /// target's books.
+    pub fn is_void(&self) -> bool {
+        let is_over = || match self.home() {
+            Some(home) => self.handed.and(&home.progress.lock().unended).is_empty(),
+            None => true,
+        };
+        self.target.pace.lock().state == TargetState::Down || self.env.is_closing() || is_over()
+    }
+
+    /// Books what the target said, one verdict for each of [`Page::hints`], in their order.
+    ///
+    /// # Errors
+    /// [`Error::Verdicts`] where their number is another: the page is sent again. [`Error::Closed`];
+    /// [`Error::Storage`] where a dead letter could not be kept: it is sent again, and the rest is booked.
+    ///
+    /// # Blocking
+    /// On an fdatasync where a hint was rejected, else on another thread that holds the target's books.
+    pub fn answer(self, verdicts: &[Verdict]) -> Result<()> {
+        self.answer_as(verdicts, End::Delivered)
+    }
+
+    /// The same; what was delivered ends in this way.
+    pub(crate) fn answer_as(mut self, verdicts: &[Verdict], end: End) -> Result<()> {
+        if verdicts.len() != self.len() {
+            return Err(Error::Verdicts {
+                hints: self.len(),
+                verdicts: verdicts.len(),
+            });
+        }
+        let answers = self.answers.clone();
+        answers.book(&mut self, verdicts, end)
+    }
+
+    /// The same, with what `verdict` says of each.
+    ///
+    /// ```
+    /// # use hintstore::{Page, Verdict};
+    /// # fn example(page: Page, send: impl Fn(&[u8]) -> bool) -> hintstore::Result<()> {
+    /// page.answer_each(|hint| {
+    ///     if send(hint.body.payload) { Verdict::Delivered } else { Verdict::Retry }
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As those of [`Page::answer`].
+    ///
+    /// # Blocking
+    /// As [`Page::answer`].
+    pub fn answer_each(self, verdict: impl FnMut(&HintRef<'_>) -> Verdict) -> Result<()> {
+        let mut verdict = verdict;
+        let verdicts: Vec<Verdict> = self.hints().map(|hint| verdict(&hint)).collect();
+        self.answer(&verdicts)
+    }
+
+    /// Says that the target has all of it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    ///
+    /// # Blocking
+    /// As [`Page::answer`].
+    pub fn delivered(mut self) -> Result<()> {
+        let answers = self.answers.clone();
+        answers.book_delivered(&mut self)
+    }
+
+    /// Says that the target has the first `hints` of those that wait for an answer: they are not sent again, and
+    /// the page goes on with those behind them.
+    ///
+    /// # Errors
+    /// [`Error::Verdicts`] where it has not so many; [`Error::Closed`].
+    ///
+    /// # Blocking
+    /// As [`Page::answer`].
+    pub fn accept(&mut self, hints: usize) -> Result<()> {
+        if hints > self.len() {
+            return Err(Error::Verdicts {
+                hints: self.len(),
+                verdicts: hints,
+            });
+        }
+        let answers = self.answers.clone();
+        answers.book_prefix(self, hints)
+    }
+
+    /// Says that the target took nothing: as dropping the page.
+    pub fn retry(self) {}
+
+    /// Gives it back as if it had never been handed out: it is read again at once.
+    pub(crate) fn give_back(mut self) {
+        self.put_back();
+    }
+
+    /// The sequences of its hints that wait for an answer, in order.
+    pub(super) fn sequences(&self) -> impl Iterator<Item = Sequence> + '_ {
+        self.inner.sequences().skip(self.booked)
+    }
+
+    pub(super) fn handed(&self) -> &Ranges {
         &self.handed
+    }
+
+    /// The first `hints` of those that wait are answered.
+    pub(super) fn booked(&mut self, hints: usize, ended: &Ranges) {
+        self.booked += hints;
+        self.handed.subtract(ended);
     }
 
     /// The target that it is for.
     pub(super) fn of(&self) -> &Arc<Target> {
         &self.target
-    }
-
-    /// Whether it is of this store.
-    pub(super) fn is_of(&self, env: &Arc<StoreEnv>) -> bool {
-        Arc::ptr_eq(&self.env, env)
     }
 
     /// The backlog that it was read from, if that is still there.
@@ -137,28 +246,31 @@ impl Page {
     }
 
     /// Takes the page off its target's account: the caller books what became of it.
-    pub(crate) fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.home = None;
+    }
+
+    /// Puts its hints back to where they were read.
+    pub(super) fn put_back(&mut self) -> Option<Arc<Backlog>> {
+        let backlog = self.home.take().and_then(|home| home.upgrade())?;
+        let mut progress = backlog.progress.lock();
+        progress.in_flight -= 1;
+        let again = self.handed.and(&progress.unended);
+        progress.again.join(&again);
+        drop(progress);
+        self.env.pages_returned.raise();
+        Some(backlog)
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        let Some(backlog) = self.home.take().and_then(|home| home.upgrade()) else {
-            return;
-        };
-        let mut progress = backlog.progress.lock();
-        progress.in_flight -= 1;
-        let again = self.handed.and(&progress.unended);
-        progress.again.join(&again);
-        if let Some(out) = self.out.take() {
-            progress.rest_until = self.env.clock.boot() + self.env.config().retry_delay;
-            drop(progress);
-            drop(out);
-            self.target.writer.announce();
-        } else {
-            drop(progress);
+        if self.home.is_some() {
+            let answers = self.answers.clone();
+            answers.book_failure(self);
         }
-        self.env.pages_returned.raise();
+        // What counts the pages that are out looks behind this.
+        drop(self.out.take());
+        self.target.writer.announce();
     }
 }

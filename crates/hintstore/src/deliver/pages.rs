@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
-    Result, event,
+    Boot, Result, event,
     sync::{Ordering::SeqCst, Signal},
 };
 use hintstore_format::{
@@ -12,20 +12,22 @@ use hintstore_format::{
     journal::{Cause, End, Loss, Losses, Range},
 };
 use hintstore_reader::{self as reader, Block, ByteView, FrameItem, Frames};
-use hintstore_writer::{Bytes, SegmentEntry};
+use hintstore_writer::SegmentEntry;
 
-use super::{Page, defer::Defer};
+use super::{Answers, Page, defer::Defer};
 use crate::{
     expire::{Fences, Now, Verdict},
     loss,
     read::{CheckQueue, Cursor, CursorItem, was_synced},
     store_env::StoreEnv,
-    target::{Backlog, Progress, Ranges, Target},
+    target::{Backlog, Limits, Progress, Ranges, Target, TargetState, time_of},
 };
 
 /// Pages that are read while a target's books are held; where these were all dead, others get at
 /// them before it goes on.
 const PAGES_AT_ONCE: u64 = 32;
+/// However small a page may be, this much is read for it at once.
+const ROOM_MIN: u64 = 64 << 10;
 /// Pause between rounds, so that threads that wait for the books get the lock.
 const PAUSE: Duration = Duration::from_micros(100);
 
@@ -35,6 +37,8 @@ struct PageDraft {
     /// No hint of the page dies before.
     earliest: UnixMillis,
     room: u64,
+    /// No more hints than this.
+    hints_max: usize,
     /// Bytes that may still be read.
     left: u64,
     /// Read up to here.
@@ -55,12 +59,14 @@ struct PageDraft {
 }
 
 impl PageDraft {
-    fn new(target: TargetId, room: Bytes, upto: Sequence) -> Self {
+    fn new(target: TargetId, limits: Limits, upto: Sequence) -> Self {
+        let room = limits.bytes;
         Self {
             page: reader::Page::new(target),
             earliest: UnixMillis::MAX,
             room: room.get(),
-            left: room.get().saturating_mul(PAGES_AT_ONCE),
+            hints_max: limits.hints,
+            left: room.get().max(ROOM_MIN).saturating_mul(PAGES_AT_ONCE),
             upto,
             handed: Ranges::default(),
             held: Ranges::default(),
@@ -76,7 +82,7 @@ impl PageDraft {
 
     /// Whether it has as many hints as it may, or has read as much as it may.
     fn is_full(&self) -> bool {
-        self.page.bytes() >= self.room
+        self.page.bytes() >= self.room || self.page.len() >= self.hints_max
     }
 
     /// A block was read to its end.
@@ -95,6 +101,17 @@ pub(crate) struct Pager {
     fences: Arc<Fences>,
     check_queue: Arc<CheckQueue>,
     defer: Arc<Defer>,
+    answers: Arc<Answers>,
+}
+
+/// What there is for a target.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Page(Page),
+    /// Nothing before this.
+    Resting(Boot),
+    /// Nothing, until there is news.
+    Nothing,
 }
 
 impl Pager {
@@ -103,23 +120,38 @@ impl Pager {
         fences: &Arc<Fences>,
         check_queue: &Arc<CheckQueue>,
         defer: &Arc<Defer>,
+        answers: &Arc<Answers>,
     ) -> Self {
         Self {
             env: env.clone(),
             fences: fences.clone(),
             check_queue: check_queue.clone(),
             defer: defer.clone(),
+            answers: answers.clone(),
         }
     }
 
-    /// The next page of a target for a caller who pulls: one that rests is handed out as well, where
-    /// there is nothing else. Waits while hints that wait for a retry are moved out of the way.
-    pub(crate) fn pull(&self, target: &Arc<Target>) -> Result<Option<Page>> {
+    /// The next page of a target for a caller who pulls. Waits while hints that wait for a retry are moved
+    /// out of the way.
+    pub(crate) fn pull(&self, target: &Arc<Target>, asked: Limits) -> Result<Found> {
+        if target.pace.lock().state == TargetState::Paused {
+            return Ok(Found::Nothing);
+        }
+        self.defer.wait(target);
+        self.next(target, asked)
+    }
+
+    /// The next page of a target for the store itself: nothing rests, and no rate counts.
+    pub(crate) fn pull_at_once(&self, target: &Arc<Target>) -> Result<Option<Page>> {
         self.defer.wait(target);
         if self.env.is_closing() {
             return Ok(None);
         }
-        self.next_page(target, false)
+        let limits = Limits {
+            bytes: self.env.config().page_bytes,
+            hints: usize::MAX,
+        };
+        self.next_page(target, limits, false)
     }
 
     /// The store is being closed: nobody waits for a page any more.
@@ -132,60 +164,101 @@ impl Pager {
         self.defer.ask(target)
     }
 
-    /// The next page of a target for delivery in the background, which has its time.
-    pub(crate) fn push(&self, target: &Arc<Target>) -> Result<Option<Page>> {
+    /// The next page of a target, as far as its rests, its window, its credit and the rates let it.
+    pub(crate) fn next(&self, target: &Arc<Target>, asked: Limits) -> Result<Found> {
         if self.env.is_closing() {
-            return Ok(None);
-        }
-        self.next_page(target, true)
-    }
-
-    /// The next page of a target: of deferred segments whose rest is over and of what is new by
-    /// turns; else, for one who is not patient, of any deferred segment.
-    fn next_page(&self, target: &Arc<Target>, patient: bool) -> Result<Option<Page>> {
-        if target.is_strict() {
-            return self.next_in_order(target);
+            return Ok(Found::Nothing);
         }
         let now = self.env.clock.boot();
-        let is_due = |child: &Arc<Backlog>| child.progress.lock().rest_until <= now;
-        let (due, resting): (Vec<_>, Vec<_>) = target.deferred().into_iter().partition(is_due);
+        let config = Arc::clone(&*self.env.config());
+        let deliver_at = *self.env.deliver_at.lock();
+        if deliver_at > now {
+            return Ok(Found::Resting(deliver_at));
+        }
+        let pace = target.pace.lock();
+        if pace.from_epoch > self.env.topology_epoch.load(SeqCst) {
+            return Ok(Found::Nothing);
+        }
+        let limits = match pace.limits(&config, now) {
+            Ok(limits) => limits.and(asked),
+            Err(until) => return Ok(Found::Resting(until)),
+        };
+        let is_spent = pace.has_no_credit();
+        drop(pace);
+        if is_spent {
+            return Ok(Found::Nothing);
+        }
+        let Some(page) = self.next_page(target, limits, true)? else {
+            let resting = target.retry_at(now);
+            return Ok(resting.map_or(Found::Nothing, Found::Resting));
+        };
+        let (bytes, hints) = (page.bytes().get(), page.len());
+        target.pace.lock().sent(&config, now, bytes, hints);
+        if let Some(rate) = config.deliver_bytes_per_second {
+            let mut deliver_at = self.env.deliver_at.lock();
+            *deliver_at = (*deliver_at).max(now) + time_of(bytes, rate);
+        }
+        Ok(Found::Page(page))
+    }
+
+    /// The next page of a target: of deferred segments and of what is new by turns.
+    fn next_page(
+        &self,
+        target: &Arc<Target>,
+        limits: Limits,
+        may_rest: bool,
+    ) -> Result<Option<Page>> {
+        if target.is_strict() {
+            return self.next_in_order(target, limits, may_rest);
+        }
         let new_first = target.deferred_had_its_turn.swap(false, SeqCst);
-        if new_first && let Some(page) = self.read_page(target, &target.backlog)? {
+        if new_first
+            && let Some(page) = self.read_page(target, &target.backlog, limits, may_rest)?
+        {
             return Ok(Some(page));
         }
-        for child in &due {
-            if let Some(page) = self.read_page(target, child)? {
+        for child in &target.deferred() {
+            if let Some(page) = self.read_page(target, child, limits, may_rest)? {
                 target.deferred_had_its_turn.store(true, SeqCst);
                 return Ok(Some(page));
             }
         }
-        if !new_first && let Some(page) = self.read_page(target, &target.backlog)? {
-            return Ok(Some(page));
+        if new_first {
+            return Ok(None);
         }
-        for child in resting.iter().filter(|_| !patient) {
-            if let Some(page) = self.read_page(target, child)? {
-                return Ok(Some(page));
-            }
-        }
-        Ok(None)
+        self.read_page(target, &target.backlog, limits, may_rest)
     }
 
     /// The next page of a target whose order is strict: nothing is handed out while something
     /// before it has not ended.
-    fn next_in_order(&self, target: &Arc<Target>) -> Result<Option<Page>> {
+    fn next_in_order(
+        &self,
+        target: &Arc<Target>,
+        limits: Limits,
+        may_rest: bool,
+    ) -> Result<Option<Page>> {
         if target.is_in_flight() {
             return Ok(None);
         }
         match target.deferred().first() {
-            Some(child) => self.read_page(target, child),
-            None => self.read_page(target, &target.backlog),
+            Some(child) => self.read_page(target, child, limits, may_rest),
+            None => self.read_page(target, &target.backlog, limits, may_rest),
         }
     }
 
     /// The next page of a backlog: first what is to be handed out again, then what is new.
-    fn read_page(&self, target: &Arc<Target>, backlog: &Arc<Backlog>) -> Result<Option<Page>> {
+    fn read_page(
+        &self,
+        target: &Arc<Target>,
+        backlog: &Arc<Backlog>,
+        limits: Limits,
+        may_rest: bool,
+    ) -> Result<Option<Page>> {
+        if may_rest && backlog.progress.lock().rest_until > self.env.clock.boot() {
+            return Ok(None);
+        }
         loop {
-            let (page, is_all) = self.read_some(target, backlog)?;
+            let (page, is_all) = self.read_some(target, backlog, limits, may_rest)?;
             if page.is_some() || is_all {
                 return Ok(page);
             }
@@ -206,6 +279,8 @@ impl Pager {
         &self,
         target: &Arc<Target>,
         backlog: &Arc<Backlog>,
+        limits: Limits,
+        may_rest: bool,
     ) -> Result<(Option<Page>, bool)> {
         let mut progress = backlog.progress.lock();
         if progress.is_gone {
@@ -215,12 +290,12 @@ impl Pager {
         // Taken before the time: a confirmation that comes later releases what is held by this one.
         let confirmations = self.env.time.confirmations();
         progress.release_held(confirmations);
+        progress.release_suspects(self.env.clock.boot());
         let now = self.env.now();
         let draft = loop {
-            let mut draft =
-                PageDraft::new(target.id, self.env.config().page_bytes, progress.frontier);
+            let mut draft = PageDraft::new(target.id, limits, progress.frontier);
             draft.confirmations = confirmations;
-            let read = self.fill(target, backlog, &mut progress, &mut draft, now);
+            let read = self.fill(target, backlog, &mut progress, &mut draft, now, may_rest);
             // Through a map that failed, hints read as zeros, which looks like damage: nothing of
             // it is booked. Each round does without one map more, so this ends.
             let back_faulted = |back: &mut Box<Cursor>| back.take_fault();
@@ -265,6 +340,7 @@ impl Pager {
             target,
             backlog,
             &self.env,
+            &self.answers,
         );
         Ok((Some(page), false))
     }
@@ -276,8 +352,10 @@ impl Pager {
         progress: &mut Progress,
         draft: &mut PageDraft,
         now: Now,
+        may_rest: bool,
     ) -> Result<()> {
-        if !progress.again.is_empty() && progress.retry_at <= self.env.clock.boot() {
+        let is_due = !may_rest || progress.retry_at <= self.env.clock.boot();
+        if !progress.again.is_empty() && is_due {
             let alone = || Box::new(Cursor::alone());
             let mut back = progress.retry_cursor.take().unwrap_or_else(alone);
             let again = self.read_again(backlog, progress, &mut back, draft, now);

@@ -5,69 +5,45 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use hintstore_env::{
     Boot, Next, Step,
-    sync::{AtomicUsize, Mutex, Ordering::Acquire},
+    sync::{
+        AtomicBool, AtomicUsize, Mutex,
+        Ordering::{Acquire, SeqCst},
+    },
 };
 use hintstore_format::TargetId;
 
-use super::{Answer, Page, acknowledge::Answers, pages::Pager};
+use super::{
+    Page,
+    pages::{Found, Pager},
+};
 use crate::{
-    Result,
+    Error, Result,
     store_env::StoreEnv,
-    target::{Target, Targets},
+    target::{Limits, Target, Targets},
 };
 
 /// Sends pages to targets. Implemented by the embedder.
-pub trait Delivery: Send + Sync + fmt::Debug {
-    /// Begins to deliver a page, and returns at once. When the target has answered, or will not,
-    /// call [`Completion::complete`], from any thread. A panic ends the delivery of this page, which
-    /// is sent again after a rest, and of no other.
-    fn deliver(&self, page: Page, completion: Completion);
-}
-
-/// Ends the delivery of a page. Dropping it and the page instead has the page sent again, after a
-/// rest.
-#[derive(Debug)]
-#[must_use = "a target whose page is not completed waits for its rest"]
-pub struct Completion {
-    env: Arc<StoreEnv>,
-    answers: Arc<Answers>,
-}
-
-impl Completion {
-    /// Gives the page back with the target's answer.
-    pub fn complete(self, page: Page, answer: &Answer) -> Result<()> {
-        let home = page.home();
-        let target = page.of().clone();
-        let took_none = answer.took_none(page.len());
-        let done = self.answers.acknowledge(page, answer);
-        let rest = self.env.clock.boot() + self.env.config().retry_delay;
-        if (answer.has_retries() || done.is_err())
-            && let Some(home) = home
-        {
-            let mut progress = home.progress.lock();
-            progress.retry_at = rest;
-            if took_none {
-                progress.rest_until = rest;
-            }
-        }
-        target.writer.announce();
-        done
-    }
+pub trait Delivery: Send + Sync {
+    /// Begins to deliver a page, and returns at once. When the target has answered, call [`Page::answer`],
+    /// from any thread; where it will not, drop the page. A panic ends the delivery of this page, which is
+    /// sent again after a rest, and of no other.
+    fn deliver(&self, page: Page);
 }
 
 /// The loop: hands a page to every target that is up, has hints and has none out, in turn. A target
 /// is looked at when there is news of it, or when its rest is over.
-#[derive(Debug)]
 pub(crate) struct Deliver {
     env: Arc<StoreEnv>,
     targets: Arc<Targets>,
     pager: Arc<Pager>,
-    answers: Arc<Answers>,
-    delivery: Arc<dyn Delivery>,
+    /// Who sends them, if anybody does.
+    delivery: Mutex<Option<Arc<dyn Delivery>>>,
+    is_started: AtomicBool,
     /// Pages that delivery has out.
     pages_out: Arc<AtomicUsize>,
     /// Targets that rest, and until when.
@@ -75,23 +51,49 @@ pub(crate) struct Deliver {
 }
 
 impl Deliver {
-    pub(crate) fn new(
-        env: &Arc<StoreEnv>,
-        targets: &Arc<Targets>,
-        pager: &Arc<Pager>,
-        answers: &Arc<Answers>,
-        pages_out: &Arc<AtomicUsize>,
-        delivery: Arc<dyn Delivery>,
-    ) -> Self {
+    pub(crate) fn new(env: &Arc<StoreEnv>, targets: &Arc<Targets>, pager: &Arc<Pager>) -> Self {
         Self {
             env: env.clone(),
             targets: targets.clone(),
             pager: pager.clone(),
-            answers: answers.clone(),
-            delivery,
-            pages_out: pages_out.clone(),
+            delivery: Mutex::default(),
+            is_started: AtomicBool::new(false),
+            pages_out: Arc::default(),
             resting: Mutex::default(),
         }
+    }
+
+    /// Begins to send pages.
+    pub(crate) fn begin(self: &Arc<Self>, delivery: Arc<dyn Delivery>) -> Result<()> {
+        let mut slot = self.delivery.lock();
+        if slot.is_some() {
+            return Err(Error::Delivering);
+        }
+        *slot = Some(delivery);
+        drop(slot);
+        self.targets.announce_all();
+        if self.is_started.swap(true, SeqCst) {
+            return Ok(());
+        }
+        let waker = self.env.activity.delivery.clone();
+        let started = self.env.runner.start(self.clone(), waker, Next::WhenWoken);
+        started.map_err(|error| {
+            *self.delivery.lock() = None;
+            self.is_started.store(false, SeqCst);
+            Error::Threads(error)
+        })
+    }
+
+    /// Sends no more, and waits for the pages that are out; gives how many still are.
+    pub(crate) fn stop(&self, within: Duration) -> usize {
+        *self.delivery.lock() = None;
+        let deadline = Some(self.env.clock.boot() + within);
+        let is_over = || self.pages_out.load(Acquire) == 0;
+        let returned = &self.env.pages_returned;
+        self.env
+            .runner
+            .wait_until(returned, deadline, &mut || is_over());
+        self.pages_out.load(Acquire)
     }
 
     /// Hands out a page of a target, or says when to look again.
@@ -104,28 +106,22 @@ impl Deliver {
             // There is news when that ends.
             return None;
         }
-        let rest_until = target.backlog.progress.lock().rest_until;
-        if rest_until > now {
-            return Some(rest_until);
-        }
+        let delivery = self.delivery.lock().clone()?;
         if self.pager.makes_room(target) {
             return None;
         }
-        match self.pager.push(target) {
-            Ok(Some(page)) => {
-                let completion = Completion {
-                    env: self.env.clone(),
-                    answers: self.answers.clone(),
-                };
+        match self.pager.next(target, Limits::NONE) {
+            Ok(Found::Page(page)) => {
                 let page = page.hand_out(&self.pages_out);
                 // What unwinds drops the page, and the drop of the page lists its target again.
-                let deliver = AssertUnwindSafe(|| self.delivery.deliver(page, completion));
+                let deliver = AssertUnwindSafe(|| delivery.deliver(page));
                 match catch_unwind(deliver) {
                     Ok(()) => None,
                     Err(_) => Some(self.rest(target, now)),
                 }
             }
-            Ok(None) => target.retry_at(now),
+            Ok(Found::Resting(until)) => Some(until),
+            Ok(Found::Nothing) => None,
             // The disk may answer again; other targets go on.
             Err(_) => Some(self.rest(target, now)),
         }
@@ -135,6 +131,13 @@ impl Deliver {
         let rest_until = now + self.env.config().retry_delay;
         target.backlog.progress.lock().rest_until = rest_until;
         rest_until
+    }
+}
+
+impl fmt::Debug for Deliver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pages_out = self.pages_out.load(Acquire);
+        write!(f, "Deliver({pages_out} pages out)")
     }
 }
 

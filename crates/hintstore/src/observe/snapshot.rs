@@ -4,7 +4,11 @@ use hintstore_env::{Lacks, StepPanics, sync::Ordering::Relaxed};
 use hintstore_format::{TargetId, UnixMillis};
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
-use crate::{AtRisk, Caps, CompactionTotals, Ledger, TargetLedger, store::Store, target::Target};
+use crate::{
+    AtRisk, Caps, CompactionTotals, Config, Ledger, TargetLedger,
+    store::Store,
+    target::{Target, TargetState},
+};
 
 /// What goes on in a store: see [`crate::HintStore::snapshot`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,14 @@ pub struct TargetSnapshot {
     pub target: TargetId,
     /// The embedder said that it can be reached.
     pub is_up: bool,
+    /// What is known of it.
+    pub state: TargetState,
+    /// Bytes that its next page may hold, as far as its answers say.
+    pub window: Bytes,
+    /// Pages in a row of which it took nothing.
+    pub failures: u32,
+    /// Hints that it did not take because it does not know their namespace, since the store was opened.
+    pub unknown_namespace: u64,
     /// Its books; [`TargetLedger::pending`] of them are stored.
     pub books: TargetLedger,
     /// Disk space of its files, and reserved for what it has in memory.
@@ -124,7 +136,7 @@ impl Snapshot {
             oldest.map(|since| (since < UnixMillis::MAX).then_some(since));
         let mut targets: Vec<_> = targets
             .iter()
-            .map(|target| TargetSnapshot::of(target))
+            .map(|target| TargetSnapshot::of(target, &env.config()))
             .collect();
         targets.sort_by_key(|target| target.target);
         let ledger = Ledger::of(targets.iter().map(|target| target.books).collect());
@@ -166,12 +178,17 @@ impl Snapshot {
 }
 
 impl TargetSnapshot {
-    pub(crate) fn of(target: &Target) -> Self {
+    pub(crate) fn of(target: &Target, config: &Config) -> Self {
         let books = TargetLedger::of(target);
         let refused = target.refused.get();
+        let pace = target.pace.lock();
         let mut snapshot = Self {
             target: target.id,
             is_up: target.writer.is_up(),
+            state: pace.state,
+            window: pace.window(config),
+            failures: pace.failures(),
+            unknown_namespace: pace.unknown_namespace,
             bytes: target.writer.usage().bytes(),
             segments: 0,
             oldest: target.oldest().filter(|_| books.pending() > 0),

@@ -5,6 +5,7 @@
 
 mod ages;
 mod backlog;
+mod pace;
 mod progress;
 mod ranges;
 mod registry;
@@ -23,6 +24,8 @@ use hintstore_writer::{Budget, Bytes, RefusalCounts, TargetWriter};
 
 pub(crate) use ages::{Ages, UNWATCHED};
 pub(crate) use backlog::Backlog;
+pub use pace::{Limits, TargetState};
+pub(crate) use pace::{Pace, time_of};
 pub(crate) use progress::Progress;
 pub(crate) use ranges::Ranges;
 pub(crate) use registry::{FoundTarget, Targets};
@@ -60,6 +63,8 @@ pub(crate) struct Target {
     pub(crate) deferred_had_its_turn: AtomicBool,
     /// How far moving hints that wait for a retry has come. Taken before any progress.
     pub(crate) deferral: Mutex<Deferral>,
+    /// How fast it is delivered to. Nothing is taken under it.
+    pub(crate) pace: Mutex<Pace>,
     /// When its hints were accepted.
     pub(crate) ages: Mutex<Ages>,
     /// When the oldest of them that has not ended was accepted, by the last look.
@@ -80,6 +85,7 @@ impl Target {
             refused: OnceLock::new(),
             deferred_had_its_turn: AtomicBool::new(false),
             deferral: Mutex::default(),
+            pace: Mutex::default(),
             ages: Mutex::new(found.ages),
             oldest: AtomicI64::new(i64::MAX),
             strict: AtomicBool::new(false),
@@ -172,14 +178,19 @@ impl Target {
 
     /// When the first of its hints that rest may be handed out again.
     pub(crate) fn retry_at(&self, now: Boot) -> Option<Boot> {
-        let own = self.backlog.progress.lock();
-        let own = (!own.again.is_empty()).then_some(own.retry_at);
+        let own = self.backlog.progress.lock().next_at();
         let deferred = self.deferred();
-        let theirs = deferred.iter().map(|backlog| {
-            let progress = backlog.progress.lock();
-            progress.rest_until.max(progress.retry_at)
-        });
-        theirs.chain(own).filter(|at| *at > now).min()
+        let theirs = deferred.iter().map(|child| child.progress.lock().next_at());
+        theirs.chain([own]).filter(|at| *at > now).min()
+    }
+
+    /// Ends all rests of its hints.
+    pub(crate) fn end_rests(&self, rest_until: Boot) {
+        for backlog in self.backlogs() {
+            let mut progress = backlog.progress.lock();
+            progress.retry_at = progress.retry_at.min(rest_until);
+            progress.rest_until = rest_until;
+        }
     }
 
     /// The first sequence that any of its files may hold.

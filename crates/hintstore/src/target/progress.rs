@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::Duration,
 };
 
 use hintstore_env::Boot;
@@ -69,9 +70,25 @@ pub(crate) struct ExceptionalParts {
     /// Segments that are no longer on the list, damaged or not, and are to be retired: deferred ones
     /// that are done or were merged into others, dead ones behind living ones.
     pub(crate) leaving: Vec<(Arc<SegmentEntry>, bool)>,
+    /// Hints of which each made a page of its own fail: how often, and until when it is left alone. Others go on.
+    pub(crate) suspects: BTreeMap<Sequence, Suspect>,
     /// Hints that ended unread since the last checkpoint: how many, how, and where they would have been.
     pub(crate) unread: Vec<(Range, u64, End)>,
 }
+
+/// A hint that made a page of its own fail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Suspect {
+    /// How often.
+    pub(crate) failures: u32,
+    /// Until then it is left alone.
+    pub(crate) rest_until: Boot,
+    /// Hints that the target had taken when it failed first.
+    delivered: u64,
+}
+
+/// So many hints are left alone at once: beyond, one that fails holds up others.
+const SUSPECTS_MAX: usize = 8;
 
 /// [`ExceptionalParts`] that take no memory before they are first written to.
 #[derive(Debug, Default)]
@@ -94,6 +111,7 @@ impl Deref for Exceptional {
             discards: Vec::new(),
             damaged: BTreeSet::new(),
             leaving: Vec::new(),
+            suspects: BTreeMap::new(),
             unread: Vec::new(),
         };
         self.0.as_deref().unwrap_or(&NONE)
@@ -161,6 +179,61 @@ impl Progress {
         if count > 0 {
             self.exceptional.unread.push((range, count, end));
         }
+    }
+
+    /// A hint made a page of its own fail: it is left alone for `rest`, doubled each time. Gives how often it has
+    /// failed since, where the target takes others.
+    pub(crate) fn suspect(
+        &mut self,
+        hint: Sequence,
+        now: Boot,
+        rest: Duration,
+        max: Duration,
+    ) -> u32 {
+        let delivered = self.ends.get(End::Delivered);
+        let suspects = &mut self.exceptional.suspects;
+        suspects.retain(|known, _| self.unended.contains(*known));
+        if suspects.len() >= SUSPECTS_MAX && !suspects.contains_key(&hint) {
+            return 0;
+        }
+        let suspect = suspects.entry(hint).or_insert(Suspect {
+            delivered,
+            ..Suspect::default()
+        });
+        let doubled = 1_u32.checked_shl(suspect.failures).unwrap_or(u32::MAX);
+        suspect.failures = suspect.failures.saturating_add(1);
+        suspect.rest_until = now + rest.saturating_mul(doubled).min(max.max(rest));
+        let takes_others = delivered > suspect.delivered;
+        let failures = suspect.failures;
+        let (first, last) = (hint, hint);
+        self.again.remove(Range { first, last });
+        if takes_others { failures } else { 0 }
+    }
+
+    /// Suspects whose rest is over are handed out again.
+    pub(crate) fn release_suspects(&mut self, now: Boot) {
+        let Some(rare) = self.exceptional.get_mut() else {
+            return;
+        };
+        for (hint, suspect) in &mut rare.suspects {
+            if suspect.rest_until <= now && suspect.rest_until > Boot::default() {
+                suspect.rest_until = Boot::default();
+                if self.unended.contains(*hint) {
+                    let (first, last) = (*hint, *hint);
+                    self.again.insert(Range { first, last });
+                }
+            }
+        }
+    }
+
+    /// When the first of what rests is handed out again; in the past where nothing does.
+    pub(super) fn next_at(&self) -> Boot {
+        let suspects = self.exceptional.suspects.values();
+        let rests = suspects.map(|suspect| suspect.rest_until);
+        let rests = rests.filter(|rest| *rest > Boot::default());
+        let again = (!self.again.is_empty()).then_some(self.retry_at);
+        let first = rests.chain(again).min();
+        first.unwrap_or_default().max(self.rest_until)
     }
 
     /// Books the end of hints that nobody hands out any more, whether or not they were before.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Compact, Config, Durability, Hint, HintStore, Namespace,
-    SystemClock, TargetId, Truncate, UnixMillis,
+    Bytes, Clock as _, Compact, Config, Durability, Hint, HintStore, Namespace, SystemClock,
+    TargetId, Truncate, UnixMillis, Verdict,
 };
 use hintstore_sim::Random;
 
@@ -164,9 +164,11 @@ fn deliver(store: &HintStore, mut random: Random) {
         for number in ends {
             say(&Word::Ends(number));
         }
-        let answer = retries.into_iter().fold(Answer::delivered(), Answer::retry);
-        let answer = rejects.into_iter().fold(answer, Answer::reject);
-        let _gone = store.acknowledge(page, &answer);
+        let _gone = page.answer_each(|hint| match hint.key.sequence {
+            one if retries.contains(&one) => Verdict::Retry,
+            one if rejects.contains(&one) => Verdict::Reject,
+            _ => Verdict::Delivered,
+        });
     }
 }
 

@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Answer, Clock as _, Durability, End, HintStore, Ledger, SystemClock};
+use hintstore::{Clock as _, Durability, End, HintStore, Ledger, SystemClock};
 use hintstore_sim::Random;
 
 use crate::{
@@ -344,7 +344,7 @@ impl Crash {
         assert_eq!(books.ends.get(End::Damaged), 0, "{report} {books:?}");
         if self.random.one_in(2) {
             for page in pages {
-                store.acknowledge(page, &Answer::delivered()).unwrap();
+                page.delivered().unwrap();
             }
             delivered = std::mem::take(&mut found).into_keys().collect();
             for to in (0..TARGETS).map(target) {

@@ -182,9 +182,7 @@ fn many_threads_on_one_target_get_an_order() {
             assert_eq!(number.parse(), Ok(*next));
             *next += 1;
         }
-        store
-            .acknowledge(page, &hintstore::Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
     }
     assert_eq!(next, [5000; 4]);
     drop(store);

@@ -1,17 +1,23 @@
 //! The books after a crash: what has ended ends once, whichever of the two finds it missing.
 
-use hintstore::{Answer, Durability, End, HintStore, Sequence, Truncate};
+use std::time::Duration;
+
+use hintstore::{Durability, End, HintStore, Limits, Next, Sequence, Truncate, Verdict};
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
 use crate::harness::{World, small_config, target};
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Delivers all that is left, and gives how many hints that were.
 fn drain(store: &HintStore) -> u64 {
     let mut hints = 0;
-    while let Some(page) = store.target(target(0)).page().unwrap() {
+    let target = store.target(target(0));
+    // What was moved out of the way rests.
+    while let Next::Page(page) = target.wait_next(Limits::NONE, 5 * SECOND).unwrap() {
         hints += page.len() as u64;
-        store.acknowledge(page, &Answer::delivered()).unwrap();
+        page.delivered().unwrap();
     }
     hints
 }
@@ -25,8 +31,10 @@ fn with_holes() -> (World, Vec<Sequence>) {
     }
     let page = world.store().target(target(0)).page().unwrap().unwrap();
     let sequences: Vec<_> = page.hints().map(|hint| hint.key.sequence).collect();
-    let answer = Answer::delivered().retry(sequences[1]).retry(sequences[3]);
-    world.store().acknowledge(page, &answer).unwrap();
+    let mut verdicts = [Verdict::Delivered; 6];
+    verdicts[1] = Verdict::Retry;
+    verdicts[3] = Verdict::Retry;
+    page.answer(&verdicts).unwrap();
     world.store().checkpoint().unwrap();
     (world, sequences)
 }
@@ -136,14 +144,12 @@ fn a_segment_that_expired_whole_ends_once() {
             world.close_and_open();
             // Enough segments that what names them takes more than a sector.
             for _ in 0..12 {
-                let short = std::time::Duration::from_secs(60);
+                let short = Duration::from_secs(60);
                 assert!(world.append_living(0, 100, Durability::Durable, short));
                 world.close_and_open();
             }
-            world
-                .runner
-                .advance(std::time::Duration::from_secs(50 - 10));
-            world.clock.advance(std::time::Duration::from_secs(60));
+            world.runner.advance(Duration::from_secs(50 - 10));
+            world.clock.advance(Duration::from_secs(60));
             world.disk.cut_at(world.disk.operations() + operation);
             drop(world.store().sweep());
             world.crash(Crash::Power { seed });
@@ -192,10 +198,11 @@ fn a_deferred_segment_that_lost_its_footer_and_a_block_counts_what_is_missing() 
     let (mut world, copies, pending) = with_copies();
     world.crash(Crash::Kill);
     world.disk.damage(&copies, |bytes| {
-        let blocks = 128..bytes.len();
-        // The middle of the blocks, and the footer.
-        let middle = blocks.start + blocks.len() / 3;
-        bytes[middle..middle + 2000].fill(0xee);
+        // The header of a block, and the footer.
+        let is_block = |at: &usize| bytes[*at..].starts_with(b"HBlk");
+        let blocks: Vec<usize> = (128..bytes.len()).step_by(64).filter(is_block).collect();
+        let middle = blocks[blocks.len() / 2];
+        bytes[middle..middle + 128].fill(0xee);
         let end = bytes.len();
         bytes[end - 400..].fill(0xee);
     });
@@ -301,7 +308,9 @@ fn with_copies() -> (World, String, u64) {
     let world = crate::defer::stubborn();
     let length = |name: &String| read(&world, name).len();
     let names = world.disk.names().into_iter();
-    let copies = names.filter(|name| name.ends_with(".hints"));
+    // By its descriptor: of what kind it is.
+    let is_copies = |name: &String| name.ends_with(".hints") && read(&world, name)[30] == 1;
+    let copies = names.filter(is_copies);
     let copies = copies.max_by_key(length).unwrap();
     let pending = world.store().ledger().pending();
     (world, copies, pending)

@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, io::ErrorKind, sync::Arc, time::Duration};
 
 use hintstore::{
-    Answer, Bytes, Compact, CompactReason, Durability, End, Hint, Sequence, Truncate,
-    inspect::read_journal,
+    Bytes, Compact, CompactReason, Durability, End, Hint, Sequence, Truncate, inspect::read_journal,
 };
 use hintstore_env::{Boot, Clock as _, Next, Runner as _, Step, Storage as _, Waker};
 use hintstore_sim::{Crash, Fault, FaultOn, Random};
@@ -45,10 +44,7 @@ fn sequences(world: &mut World) -> Vec<Sequence> {
     let mut found = Vec::new();
     while let Ok(Some(page)) = world.store().target(target(0)).page() {
         found.extend(page.hints().map(|hint| hint.key.sequence));
-        world
-            .store()
-            .acknowledge(page, &Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
     }
     found
 }
@@ -436,10 +432,7 @@ fn receive(world: &mut World) -> (State, u64) {
                 *known = (version, value);
             }
         }
-        world
-            .store()
-            .acknowledge(page, &Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
     }
     (state, counted)
 }
@@ -484,6 +477,8 @@ fn newest_wins_changes_nothing_for_a_receiver_that_keeps_the_newest() {
                 world.crash(Crash::Power { seed });
                 world.open().unwrap();
             }
+            // A page that was dropped rests.
+            world.runner.advance(SECOND);
             let (state, counted) = receive(&mut world);
             let books = world.store().ledger();
             assert_eq!((books.accepted, books.pending()), (400, 0));
@@ -513,10 +508,7 @@ fn payloads(world: &mut World) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     while let Ok(Some(page)) = world.store().target(target(0)).page() {
         found.extend(page.hints().map(|hint| hint.body.payload.to_vec()));
-        world
-            .store()
-            .acknowledge(page, &Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
     }
     found
 }
@@ -623,10 +615,7 @@ fn what_gives_nothing_is_not_tried_again_and_again() {
         out.push(page);
     }
     for page in out {
-        world
-            .store()
-            .acknowledge(page, &Answer::retry_all())
-            .unwrap();
+        page.retry();
     }
     world.store().compact(&Compact::worthwhile()).unwrap();
     for _ in 0..3 {
@@ -716,10 +705,7 @@ fn a_broken_hint_among_holes_of_a_compacted_segment_is_counted() {
             out.push(page);
         }
         for page in out {
-            world
-                .store()
-                .acknowledge(page, &Answer::retry_all())
-                .unwrap();
+            page.retry();
         }
         world.checkpoint();
         world.crash(Crash::Kill);

@@ -188,7 +188,7 @@ fn a_segment_that_somebody_removed_is_counted_and_holds_up_nothing() {
 fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
     use std::{fs, time::Duration};
 
-    use hintstore::{Answer, Bytes, Clock as _, Config, Hint, HintStore, SystemClock};
+    use hintstore::{Bytes, Clock as _, Config, Hint, HintStore, SystemClock};
 
     hintstore::install_guard().unwrap();
     let folder = std::env::temp_dir().join(format!("hintstore-cut-{}", std::process::id()));
@@ -212,7 +212,7 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
     let store = HintStore::open(config).unwrap();
     let page = store.target(target).page().unwrap().unwrap();
     let mut delivered = page.len() as u64;
-    store.acknowledge(page, &Answer::delivered()).unwrap();
+    page.delivered().unwrap();
     let mut files = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -224,7 +224,7 @@ fn a_segment_that_is_cut_short_under_its_map_ends_nothing() {
     while let Some(page) = store.target(target).page().unwrap() {
         delivered += page.len() as u64;
         assert!(page.hints().all(|hint| hint.body.payload.len() == 200));
-        store.acknowledge(page, &Answer::delivered()).unwrap();
+        page.delivered().unwrap();
     }
     let books = store.ledger();
     assert_eq!(

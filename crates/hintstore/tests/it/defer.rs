@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hintstore::{Answer, Bytes, Cause, Durability, End, Hint, Truncate};
+use hintstore::{Bytes, Cause, Durability, End, Hint, Truncate, Verdict};
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
@@ -125,10 +125,7 @@ fn dead_letters_beyond_their_cap_leave_a_loss_in_the_journal() {
         world.store().append(hint, Durability::Durable).unwrap();
     }
     while let Some(page) = world.store().target(target(0)).page().unwrap() {
-        let rejected = page.hints().fold(Answer::delivered(), |answer, hint| {
-            answer.reject(hint.key.sequence)
-        });
-        world.store().acknowledge(page, &rejected).unwrap();
+        page.answer_each(|_| Verdict::Reject).unwrap();
         world.store().checkpoint().unwrap();
     }
     let journal = hintstore::inspect::read_journal(&world.disk).unwrap();

@@ -6,7 +6,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Clock as _, Completion, Delivery, Durability, End, Error, Order, Page, Truncate,
+    Bytes, Clock as _, Delivery, Durability, End, Error, Limits, Next, Order, Page, TargetState,
+    Truncate, Verdict,
 };
 use hintstore_sim::Crash;
 
@@ -55,7 +56,11 @@ fn a_page_that_is_dropped_comes_again() {
     let mut world = World::opened(small_config());
     world.append_batch(5, 1, Durability::Os);
     drop(world.store().target(target(0)).page().unwrap().unwrap());
-    assert_eq!(world.deliver(0, |_| false, |_| false), 5);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 0, "it rests");
+    world.runner.advance(SECOND);
+    // Half of it first, then the rest.
+    assert_eq!(world.deliver(0, |_| false, |_| false), 2);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 3);
     world.drain(1);
     world.assert_right();
 }
@@ -89,19 +94,26 @@ fn a_strict_order_stops_at_the_first_retry() {
         .map(|hint| hint.key.sequence)
         .take(3)
         .collect();
-    let answer = retried.iter().fold(Answer::delivered(), |a, s| a.retry(*s));
-    world.store().acknowledge(first, &answer).unwrap();
+    first
+        .answer_each(|hint| {
+            if retried.contains(&hint.key.sequence) {
+                Verdict::Retry
+            } else {
+                Verdict::Delivered
+            }
+        })
+        .unwrap();
+    world.runner.advance(SECOND);
     for _ in 0..3 {
         let again = world.store().target(target(0)).page().unwrap().unwrap();
-        assert_eq!(numbers(&again), all[..3]);
-        let answer = Answer::retry_all();
-        world.store().acknowledge(again, &answer).unwrap();
+        assert_eq!(numbers(&again)[0], all[0]);
+        again.retry();
+        world.runner.advance(10 * SECOND);
     }
-    let again = world.store().target(target(0)).page().unwrap().unwrap();
-    world
-        .store()
-        .acknowledge(again, &Answer::delivered())
-        .unwrap();
+    while world.store().ledger().ended(End::Delivered) < all.len() as u64 {
+        let again = world.store().target(target(0)).page().unwrap().unwrap();
+        again.delivered().unwrap();
+    }
     let next = world.store().target(target(0)).page().unwrap().unwrap();
     assert_eq!(numbers(&next)[0], all.last().unwrap() + 1);
 }
@@ -116,7 +128,10 @@ fn a_page_says_until_when_it_may_be_sent() {
     let page = world.store().target(target(0)).page().unwrap().unwrap();
     let earliest = crate::harness::START.saturating_add(200 * second);
     assert_eq!(page.earliest_deadline(), earliest);
-    drop(page);
+    page.delivered().unwrap();
+    for lives in [300, 200, 250] {
+        world.append_living(0, 10, Durability::Os, lives * second);
+    }
     world.runner.advance(220 * second);
     let page = world.store().target(target(0)).page().unwrap().unwrap();
     assert_eq!(page.len(), 2);
@@ -163,11 +178,11 @@ fn truncation_spares_what_comes_after_it() {
 
 /// Remembers pages instead of answering.
 #[derive(Debug, Default)]
-struct Slow(Mutex<Vec<(Page, Completion)>>);
+struct Slow(Mutex<Vec<Page>>);
 
 impl Delivery for Slow {
-    fn deliver(&self, page: Page, completion: Completion) {
-        self.0.lock().unwrap().push((page, completion));
+    fn deliver(&self, page: Page) {
+        self.0.lock().unwrap().push(page);
     }
 }
 
@@ -176,10 +191,10 @@ impl Delivery for Slow {
 struct Careless(Mutex<u64>);
 
 impl Delivery for Careless {
-    fn deliver(&self, page: Page, completion: Completion) {
+    fn deliver(&self, page: Page) {
         let first = std::mem::take(&mut *self.0.lock().unwrap()) > 0;
         assert!(!first, "a panic that the test wants");
-        completion.complete(page, &Answer::delivered()).unwrap();
+        page.delivered().unwrap();
     }
 }
 
@@ -213,17 +228,18 @@ fn a_hung_target_holds_nobody_up() {
     world.runner.run();
     let mut pages = std::mem::take(&mut *slow.0.lock().unwrap());
     assert_eq!(pages.len(), 2);
-    let (page, completion) = pages.pop().unwrap();
+    let page = pages.pop().unwrap();
     assert_eq!(page.target(), target(1));
-    completion.complete(page, &Answer::delivered()).unwrap();
+    page.delivered().unwrap();
     // The other one hangs, and its connection breaks: its hints come again.
     drop(pages);
     world.runner.advance(Duration::from_secs(2));
     world.store().target(target(0)).up();
     world.runner.run();
-    let (page, completion) = slow.0.lock().unwrap().pop().unwrap();
-    assert_eq!((page.target(), page.len()), (target(0), 10));
-    completion.complete(page, &Answer::retry_all()).unwrap();
+    let page = slow.0.lock().unwrap().pop().unwrap();
+    // Half of them first: one may be what hangs it.
+    assert_eq!((page.target(), page.len()), (target(0), 5));
+    page.retry();
     world.store().target(target(0)).down();
     assert_eq!(world.store().ledger().ended(End::Delivered), 10);
     assert_eq!(world.store().ledger().pending(), 10);
@@ -245,8 +261,12 @@ fn a_page_that_delivery_drops_comes_again_after_a_rest() {
         assert!(slow.0.lock().unwrap().is_empty());
         world.runner.advance(world.config.retry_delay);
     }
-    let (page, completion) = slow.0.lock().unwrap().pop().unwrap();
-    completion.complete(page, &Answer::delivered()).unwrap();
+    // One by one: any of them may be what is wrong with the page.
+    let next = || slow.0.lock().unwrap().pop();
+    while let Some(page) = next() {
+        page.delivered().unwrap();
+        world.runner.run();
+    }
     assert_eq!(world.store().ledger().ended(End::Delivered), 5);
 }
 
@@ -259,11 +279,12 @@ fn what_is_discarded_while_its_page_is_out_ends_once() {
         let page = world.store().target(target(0)).page().unwrap().unwrap();
         let done = world.store().truncate(&Truncate::default()).unwrap();
         assert!(done[0].hints >= 20, "{done:?}");
+        assert!(page.is_void(), "all of it was discarded");
         if answered {
-            let answer = Answer::delivered();
-            world.store().acknowledge(page, &answer).unwrap();
+            page.delivered().unwrap();
         } else {
             drop(page);
+            world.runner.advance(SECOND);
         }
         assert!(world.store().target(target(0)).page().unwrap().is_none());
     }
@@ -313,9 +334,314 @@ fn a_shutdown_waits_for_pages_that_are_out_and_no_longer_than_it_may() {
     assert_eq!(done.pages_out, 1);
     let took = world.clock.boot().since(begun);
     assert!(took >= 5 * SECOND && took < 10 * SECOND, "{took:?}");
-    let late = world.store().acknowledge(page, &Answer::delivered());
+    let late = page.delivered();
     assert!(matches!(late, Err(Error::Closed)), "{late:?}");
     world.store = None;
     world.open().unwrap();
     assert_eq!(world.store().ledger().pending(), 1);
+}
+
+// P2, P9
+#[test]
+fn a_verdict_too_many_or_too_few_is_an_error_and_nothing_counts_as_delivered() {
+    let mut world = World::opened(small_config());
+    world.append_batch(5, 1, Durability::Os);
+    for more in [-1, 1] {
+        let page = world.store().target(target(0)).page().unwrap().unwrap();
+        let verdicts = page.len().checked_add_signed(more).unwrap();
+        let answer = page.answer(&vec![Verdict::Delivered; verdicts]);
+        assert!(matches!(answer, Err(Error::Verdicts { .. })), "{answer:?}");
+        world.runner.advance(SECOND);
+    }
+    assert_eq!(world.store().ledger().ended(End::Delivered), 0);
+    world.drain(1);
+    world.assert_right();
+}
+
+// P2
+#[test]
+fn a_page_is_booked_in_parts_while_the_rest_is_out() {
+    let mut world = World::opened(small_config());
+    world.append_batch(9, 1, Durability::Durable);
+    let mut page = world.store().target(target(0)).page().unwrap().unwrap();
+    let all: Vec<_> = page.hints().map(|hint| hint.key.sequence).collect();
+    page.accept(4).unwrap();
+    assert_eq!((page.len(), page.is_void()), (5, false));
+    assert_eq!(page.hints().next().unwrap().key.sequence, all[4]);
+    assert_eq!(world.store().ledger().ended(End::Delivered), 4);
+    assert!(page.accept(6).is_err());
+    world.store().checkpoint().unwrap();
+    // The rest is lost with the process: what was booked is not sent again.
+    drop(page);
+    world.crash(Crash::Power { seed: 3 });
+    world.open().unwrap();
+    let mut page = world.store().target(target(0)).page().unwrap().unwrap();
+    assert_eq!(page.hints().next().unwrap().key.sequence, all[4]);
+    page.accept(1).unwrap();
+    page.answer(&[
+        Verdict::Delivered,
+        Verdict::Retry,
+        Verdict::Delivered,
+        Verdict::Reject,
+    ])
+    .unwrap();
+    let books = world.store().ledger();
+    assert_eq!(
+        (books.ended(End::Delivered), books.ended(End::Rejected)),
+        (7, 1)
+    );
+    assert_eq!(books.pending(), 1);
+}
+
+// P10
+#[test]
+fn a_page_holds_no_more_than_the_receiver_has_room_for() {
+    let mut world = World::opened(small_config());
+    world.append_batch(20, 1, Durability::Os);
+    let target = world.store().target(target(0));
+    let limits = |hints, bytes| Limits {
+        hints,
+        bytes: Bytes::new(bytes),
+    };
+    let next = |limits| match target.next(limits).unwrap() {
+        Next::Page(page) => page,
+        other => panic!("{other:?}"),
+    };
+    let page = next(limits(3, u64::MAX));
+    assert_eq!(page.len(), 3);
+    page.delivered().unwrap();
+    let page = next(limits(100, 1));
+    assert_eq!(page.len(), 1, "one at least");
+    page.delivered().unwrap();
+    target.set_credit(Some(limits(5, u64::MAX)));
+    let page = next(Limits::NONE);
+    assert_eq!(page.len(), 5);
+    page.delivered().unwrap();
+    assert!(matches!(target.next(Limits::NONE).unwrap(), Next::Nothing));
+    target.set_credit(None);
+    assert_eq!(next(Limits::NONE).len(), 11);
+}
+
+// P10
+#[test]
+fn what_rests_is_not_pulled_and_its_rest_grows_until_something_is_taken() {
+    let mut world = World::opened(small_config().with(|config| {
+        config.retry_delay_max = 60 * SECOND;
+    }));
+    world.append_batch(6, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let mut rests = Vec::new();
+    for _ in 0..7 {
+        let page = handle.page().unwrap().unwrap();
+        page.answer_each(|_| Verdict::Retry).unwrap();
+        let Next::Resting(rest) = handle.next(Limits::NONE).unwrap() else {
+            panic!("it does not rest");
+        };
+        rests.push(rest);
+        world.runner.advance(rest);
+    }
+    for (times, rest) in (0..).zip(&rests) {
+        let whole = SECOND * 2_u32.pow(times);
+        let whole = whole.min(60 * SECOND);
+        assert!(*rest <= whole && *rest >= whole / 2, "{rests:?}");
+    }
+    assert_eq!(handle.snapshot().unwrap().failures, 7);
+    // Half of it each time, down to one.
+    let page = handle.page().unwrap().unwrap();
+    assert_eq!(page.len(), 1);
+    page.delivered().unwrap();
+    assert_eq!(handle.snapshot().unwrap().failures, 0);
+    let page = handle.page().unwrap().unwrap();
+    assert_eq!(page.len(), 2);
+    page.retry();
+    // What a rest was for is over when the target is up.
+    assert!(matches!(
+        handle.next(Limits::NONE).unwrap(),
+        Next::Resting(_)
+    ));
+    handle.down();
+    handle.up();
+    let Next::Page(page) = handle.next(Limits::NONE).unwrap() else {
+        panic!("it still rests");
+    };
+    page.delivered().unwrap();
+    world.drain(1);
+    assert!(matches!(handle.next(Limits::NONE).unwrap(), Next::Drained));
+}
+
+// P9
+#[test]
+fn a_hint_that_hangs_its_target_holds_up_no_other() {
+    let mut world = World::opened(small_config());
+    world.append_batch(40, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let mut poison = None;
+    let (mut sent, mut rounds) = (0, 0);
+    // The eighth makes each page fail that it is in.
+    while world.store().ledger().pending() > 1 {
+        rounds += 1;
+        assert!(rounds < 200, "{:?}", world.store().ledger());
+        match handle.next(Limits::NONE).unwrap() {
+            Next::Page(page) => {
+                let sequences: Vec<_> = page.hints().map(|hint| hint.key.sequence).collect();
+                let poison = *poison.get_or_insert_with(|| sequences[7]);
+                sent += sequences.len();
+                if sequences.contains(&poison) {
+                    drop(page);
+                } else {
+                    page.delivered().unwrap();
+                }
+            }
+            Next::Resting(rest) => world.runner.advance(rest),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(sent < 400, "{sent} were sent for 40");
+    // It is tried for as long as may be, then it is a dead letter.
+    for _ in 0..100 {
+        match handle.next(Limits::NONE).unwrap() {
+            Next::Page(page) => page.retry(),
+            Next::Resting(rest) => world.runner.advance(rest),
+            _ => break,
+        }
+    }
+    let books = world.store().ledger();
+    assert_eq!((books.ended(End::Rejected), books.pending()), (1, 0));
+}
+
+// P10
+#[test]
+fn rates_are_kept_from_the_next_page_on() {
+    let mut world = World::opened(small_config());
+    for _ in 0..100 {
+        world.append(0, 900, Durability::Os);
+        world.append(1, 900, Durability::Os);
+    }
+    let one = world.store().target(target(0));
+    one.set_rate(Some(Bytes::kib(10)));
+    let drain = |world: &World, within: Duration| {
+        let begun = world.clock.boot();
+        let mut bytes = [0, 0];
+        while world.clock.boot().since(begun) < within {
+            for to in [0, 1] {
+                let handle = world.store().target(target(to));
+                if let Next::Page(page) = handle.next(Limits::NONE).unwrap() {
+                    bytes[to as usize] += page.bytes().get();
+                    page.delivered().unwrap();
+                }
+            }
+            world.runner.advance(Duration::from_millis(10));
+        }
+        bytes
+    };
+    let [slow, fast] = drain(&world, 2 * SECOND);
+    assert!(slow <= (20 << 10) + 3 * 1024 && slow > 16 << 10, "{slow}");
+    assert!(fast > 90_000, "{fast}");
+    // All together, from now on.
+    one.set_rate(None);
+    let all = Some(Bytes::kib(5));
+    let change = |config: &mut hintstore::Config| config.deliver_bytes_per_second = all;
+    world.store().reconfigure(change).unwrap();
+    let [slow, _] = drain(&world, 4 * SECOND);
+    assert!(slow <= (20 << 10) + 3 * 1024 && slow > 14 << 10, "{slow}");
+}
+
+// P10
+#[test]
+fn a_slow_answer_halves_the_next_page_and_quick_ones_make_it_larger() {
+    let mut world = World::opened(small_config().with(|config| {
+        config.page_bytes = Bytes::kib(256);
+        config.segment_bytes = Bytes::mib(4);
+        config.memory = Bytes::mib(4);
+    }));
+    for _ in 0..1500 {
+        world.append(0, 900, Durability::Os);
+    }
+    let handle = world.store().target(target(0));
+    let take = |world: &World, took: Duration| {
+        let page = handle.page().unwrap().unwrap();
+        let bytes = page.bytes().get();
+        world.runner.advance(took);
+        page.delivered().unwrap();
+        bytes
+    };
+    let first = take(&world, 2 * SECOND);
+    let second = take(&world, 2 * SECOND);
+    assert!(second < first * 6 / 10, "{first} {second}");
+    let third = take(&world, Duration::from_millis(5));
+    assert!(third < second * 6 / 10, "{second} {third}");
+    let fourth = take(&world, Duration::from_millis(5));
+    assert!(fourth > third, "{third} {fourth}");
+}
+
+#[test]
+fn what_the_target_does_not_know_comes_again_until_it_is_old() {
+    let mut world = World::opened(small_config().with(|config| {
+        config.unknown_namespace_age_max = 100 * SECOND;
+    }));
+    world.append_batch(3, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let page = handle.page().unwrap().unwrap();
+    page.answer_each(|_| Verdict::UnknownNamespace).unwrap();
+    assert_eq!(world.store().ledger().pending(), 3);
+    assert_eq!(handle.snapshot().unwrap().unknown_namespace, 3);
+    world.runner.advance(101 * SECOND);
+    while let Some(page) = handle.page().unwrap() {
+        page.answer_each(|_| Verdict::UnknownNamespace).unwrap();
+    }
+    assert_eq!(world.store().ledger().ended(End::Rejected), 3);
+}
+
+#[test]
+fn a_target_that_is_paused_or_ahead_of_its_time_gets_nothing() {
+    let mut world = World::opened(small_config());
+    let slow = Arc::new(Slow::default());
+    world.store().deliver_by(slow.clone()).unwrap();
+    let second = world.store().deliver_by(slow.clone());
+    assert!(matches!(second, Err(Error::Delivering)), "{second:?}");
+    world.append_batch(5, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let taken = || slow.0.lock().unwrap().pop();
+    handle.up_from(7);
+    world.runner.advance(SECOND);
+    assert!(taken().is_none(), "ownership has not moved");
+    world.store().set_topology_epoch(7);
+    world.runner.run();
+    let page = taken().unwrap();
+    handle.pause();
+    assert_eq!(handle.state(), TargetState::Paused);
+    page.retry();
+    world.runner.advance(5 * SECOND);
+    assert!(taken().is_none());
+    assert!(handle.page().unwrap().is_none());
+    handle.up();
+    world.runner.run();
+    let page = taken().unwrap();
+    handle.down();
+    assert!(page.is_void());
+    handle.up();
+    // Another may deliver when the first has stopped.
+    assert_eq!(world.store().stop_delivery(SECOND).pages_out, 1);
+    page.delivered().unwrap();
+    assert_eq!(world.store().stop_delivery(SECOND).pages_out, 0);
+    world.store().deliver_by(slow.clone()).unwrap();
+    world.runner.advance(2 * SECOND);
+    assert!(taken().is_some());
+}
+
+#[test]
+fn who_waits_for_a_target_waits_for_what_it_had() {
+    let mut world = World::opened(small_config());
+    world.append_batch(5, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    assert!(!handle.converged(SECOND).unwrap());
+    world.drain(1);
+    world.append_batch(5, 1, Durability::Os);
+    let Next::Page(page) = handle.wait_next(Limits::NONE, SECOND).unwrap() else {
+        panic!("no page");
+    };
+    page.delivered().unwrap();
+    assert!(handle.converged(SECOND).unwrap());
+    let none = handle.wait_next(Limits::NONE, SECOND).unwrap();
+    assert!(matches!(none, Next::Drained), "{none:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use hintstore::{Answer, Clock as _, Config, Durability, Hint, HintStore, SystemClock};
+use hintstore::{Clock as _, Config, Durability, Hint, HintStore, SystemClock};
 use hintstore_sim::{Crash, Fault, FaultOn};
 
 use crate::harness::{LONG, Scratch, World, small_config, target};
@@ -112,7 +112,7 @@ fn with_few_descriptors() {
     for to in (0..TARGETS).map(target) {
         let page = store.target(to).page().unwrap().unwrap();
         assert_eq!(page.len(), 2);
-        store.acknowledge(page, &Answer::delivered()).unwrap();
+        page.delivered().unwrap();
     }
     append(Durability::Os);
     drop(taken);

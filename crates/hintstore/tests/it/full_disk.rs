@@ -13,8 +13,7 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Cap, Clock as _, Config, Durability, Hint, HintStore, Refusal, SystemClock,
-    TargetId,
+    Bytes, Cap, Clock as _, Config, Durability, Hint, HintStore, Refusal, SystemClock, TargetId,
 };
 
 use crate::mount::{self, Mounted};
@@ -66,7 +65,7 @@ fn drain(store: &HintStore) -> BTreeSet<u64> {
                 let text = std::str::from_utf8(hint.body.payload).unwrap();
                 heard.insert(text.trim().parse().unwrap());
             }
-            store.acknowledge(page, &Answer::delivered()).unwrap();
+            page.delivered().unwrap();
         }
     }
     store.checkpoint().unwrap();

@@ -9,8 +9,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Config, End, Environment, Error, HintRef, HintStore, Origin, OsStorage, SyncPoint,
-    SyncState, UnixMillis, inspect::read_journal,
+    Config, End, Environment, Error, HintRef, HintStore, Origin, OsStorage, SyncPoint, SyncState,
+    UnixMillis, inspect::read_journal,
 };
 use hintstore_sim::{Manual, SimClock};
 use serde_json::Value;
@@ -122,7 +122,7 @@ fn assert_delivers(name: &str, damaged: u64) {
                 let line = lines.remove(&(target.to_string(), sequence.to_string()));
                 assert_is(&hint, &line.expect("a hint that was there, once"));
             }
-            store.acknowledge(page, &Answer::delivered()).unwrap();
+            page.delivered().unwrap();
         }
     }
     assert!(lines.is_empty(), "these are missing: {lines:?}");

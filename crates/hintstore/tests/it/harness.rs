@@ -8,9 +8,9 @@ use std::{
 };
 
 use hintstore::{
-    Answer, AppendError, Bytes, Cause, Compact, Config, Durability, End, Environment, Hint,
-    HintStore, Loss, Namespace, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
-    inspect::plan_recovery,
+    AppendError, Bytes, Cause, Compact, Config, Durability, End, Environment, Hint, HintStore,
+    Limits, Loss, Namespace, Next, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
+    Verdict, inspect::plan_recovery,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::{
@@ -66,6 +66,9 @@ pub(crate) fn small_config() -> Config {
     config.disk.target = Some(Bytes::new(u64::MAX));
     config.disk.free_floor = Some(Bytes::new(0));
     config.hint_window = None;
+    // What rests comes again within a second.
+    config.retry_delay_max = config.retry_delay;
+    config.start_jitter = Duration::ZERO;
     config
 }
 
@@ -334,7 +337,7 @@ impl World {
                 return 0;
             }
         };
-        let mut answer = Answer::delivered();
+        let mut verdicts = Vec::new();
         let mut done = Vec::new();
         let heard: Vec<(Sequence, Vec<u8>, TargetId)> = page
             .hints()
@@ -355,17 +358,19 @@ impl World {
                 self.complain(format!("hint {number} came out of order"));
             }
             if retry(number) {
-                answer = answer.retry(*sequence);
+                verdicts.push(Verdict::Retry);
                 self.ears.entry(*of).or_default().put_off(*sequence);
             } else {
-                if reject(number) {
-                    answer = answer.reject(*sequence);
-                }
+                verdicts.push(if reject(number) {
+                    Verdict::Reject
+                } else {
+                    Verdict::Delivered
+                });
                 done.push(number);
             }
         }
         // Where dead letters could not be kept, the rejected hints come again, and only these.
-        let kept = self.store().acknowledge(page, &answer).is_ok();
+        let kept = page.answer(&verdicts).is_ok();
         for (sequence, payload, of) in &heard {
             let number = Self::number(payload);
             if !kept && reject(number) {
@@ -379,6 +384,18 @@ impl World {
             attempt.acknowledged = true;
         }
         heard.len()
+    }
+
+    /// Delivers all that a target has, and waits while some of it rests.
+    pub(crate) fn deliver_all(&mut self, to: u128) {
+        for _ in 0..1000 {
+            while self.deliver(to, |_| false, |_| false) > 0 {}
+            let next = self.store().target(target(to)).next(Limits::NONE);
+            let Ok(Next::Resting(rest)) = next else {
+                return;
+            };
+            self.runner.advance(rest);
+        }
     }
 
     /// Takes a page and lets go of it: its holder may have sent it.
@@ -454,7 +471,7 @@ impl World {
         match answer {
             0 => {
                 // Those that died in between ended as expired; the target has them all the same.
-                if self.store().acknowledge(page, &Answer::delivered()).is_ok() {
+                if page.delivered().is_ok() {
                     for (_, payload) in &heard {
                         let attempt = self.attempts.get_mut(&Self::number(payload)).unwrap();
                         attempt.fate = Fate::Acknowledged;
@@ -462,7 +479,7 @@ impl World {
                     }
                 }
             }
-            1 => drop(self.store().acknowledge(page, &Answer::retry_all())),
+            1 => page.retry(),
             _ => drop(page),
         }
     }
@@ -530,7 +547,7 @@ impl World {
     pub(crate) fn drain(&mut self, targets: u128) {
         self.runner.advance(Duration::from_secs(3));
         for to in 0..targets {
-            while self.deliver(to, |_| false, |_| false) > 0 {}
+            self.deliver_all(to);
         }
         self.checkpoint();
         let now = self.clock.wall();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hintstore::{Answer, Bytes, Compact, Departure, Durability, End, Hint, SyncScope, SyncState};
+use hintstore::{Bytes, Compact, Departure, Durability, End, Hint, SyncScope, SyncState};
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
@@ -147,10 +147,7 @@ fn cassandra_21217_a_cleanup_spares_what_is_being_delivered() {
             before,
             "its bytes are there until it is answered"
         );
-        world
-            .store()
-            .acknowledge(page, &Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
         let books = world.store().ledger();
         assert_eq!((books.accepted, books.pending()), (50, 0), "{books:?}");
         assert_eq!(books.ended(End::Delivered), 0, "they ended before");

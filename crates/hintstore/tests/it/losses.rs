@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hintstore::{
-    Answer, Bytes, Cause, Departure, Durability, Hint, Loss, Repaired, Span, Truncate, UnixMillis,
+    Bytes, Cause, Departure, Durability, Hint, Loss, Repaired, Span, Truncate, UnixMillis,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
@@ -168,10 +168,7 @@ fn damage_is_told_of_by_what_the_footer_says() {
     world.disk.damage(&name, |bytes| bytes[600] ^= 1);
     world.runner.advance(SECOND);
     while let Some(page) = world.store().target(target(0)).page().unwrap() {
-        world
-            .store()
-            .acknowledge(page, &Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
     }
     let loss = after_a_crash(&mut world, Cause::Damaged);
     assert_eq!(loss.namespace, Some(namespace(1)));

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use hintstore::{
-    Answer, Bytes, Clock as _, Completion, Delivery, Durability, Error, Page, Storage as _,
-    Truncate,
-};
+use hintstore::{Bytes, Clock as _, Delivery, Durability, Error, Page, Storage as _, Truncate};
 use hintstore_format::{
     SegmentId, Sequence, StoreId, UnixMillis,
     block::{self, Position, Start},
@@ -410,7 +407,7 @@ fn a_closed_store_does_nothing_more() {
     closed(left.sweep());
     closed(left.target(target(0)).page().map(drop));
     closed(left.truncate(&Truncate::default()).map(drop));
-    closed(left.acknowledge(page, &Answer::delivered()));
+    closed(page.delivered());
     closed(left.fence(hintstore::Namespace::NONE, UnixMillis::new(0)));
     closed(left.reconfigure(|config| *config = world.config.clone()));
     closed(left.deliver_by(Arc::new(Nobody)));
@@ -424,7 +421,7 @@ fn a_closed_store_does_nothing_more() {
 struct Nobody;
 
 impl Delivery for Nobody {
-    fn deliver(&self, _: Page, _: Completion) {
+    fn deliver(&self, _: Page) {
         unreachable!("the store is closed");
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use hintstore::{
-    Answer, Durability, Error, Hint, StoreId, SyncPoint, SyncScope, SyncState, Truncate,
-};
+use hintstore::{Durability, Error, Hint, StoreId, SyncPoint, SyncScope, SyncState, Truncate};
 use hintstore_env::Clock as _;
 use hintstore_sim::Crash;
 
@@ -77,10 +75,7 @@ fn one_of_a_namespace_waits_for_no_more_than_its_last_hint() {
     assert_eq!(state(&world, &late), waits_for(&[0, 1]));
     while state(&world, &early) != SyncState::Reached {
         let page = world.store().target(target(0)).page().unwrap().unwrap();
-        world
-            .store()
-            .acknowledge(page, &Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
     }
     assert_eq!(state(&world, &late), waits_for(&[0, 1]));
     // What is not sealed may be of any.

@@ -12,8 +12,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, Bytes, Clock as _, Compact, Config, Durability, Error, Hint, HintStore, Namespace,
-    Page, Sequence, SystemClock, TargetId, Truncate, UnixMillis,
+    Bytes, Clock as _, Compact, Config, Durability, Error, Hint, HintRef, HintStore, Namespace,
+    Page, Sequence, SystemClock, TargetId, Truncate, UnixMillis, Verdict,
 };
 
 use crate::harness::{LONG, Scratch, target};
@@ -97,7 +97,7 @@ fn finish(store: HintStore, config: Config, targets: impl IntoIterator<Item = Ta
         store.target(to).sync().unwrap();
         while let Some(page) = page_of(&store, to) {
             left += page.len() as u64;
-            store.acknowledge(page, &Answer::delivered()).unwrap();
+            page.delivered().unwrap();
         }
     }
     assert_balanced(&store);
@@ -122,7 +122,7 @@ fn books_retire_race() {
         store.append(hint(to, &[7; 700]), Durability::Os).unwrap();
     };
     let deliver = |store: &HintStore| match page_of(store, to) {
-        Some(page) => store.acknowledge(page, &Answer::delivered()).unwrap(),
+        Some(page) => page.delivered().unwrap(),
         None => thread::yield_now(),
     };
     let checkpoint = |store: &HintStore| store.checkpoint().unwrap();
@@ -152,15 +152,16 @@ fn truncate_deferred_race() {
         let Some(page) = page_of(store, to) else {
             return thread::yield_now();
         };
-        let mut answer = Answer::delivered();
-        for hint in page.hints() {
+        page.answer_each(|hint| {
             let sequence = hint.key.sequence;
             assert!(sequence.get() > gone, "{sequence} was discarded before");
             if turn.fetch_add(1, SeqCst).is_multiple_of(2) {
-                answer = answer.retry(sequence);
+                Verdict::Retry
+            } else {
+                Verdict::Delivered
             }
-        }
-        store.acknowledge(page, &answer).unwrap();
+        })
+        .unwrap();
     };
     stress(&store, &[&append_and_truncate, &deliver]);
     finish(store, config, [to]);
@@ -198,17 +199,17 @@ fn two_callers() {
         let Some(page) = page_of(store, to) else {
             return thread::yield_now();
         };
-        let (mut answer, mut delivered) = (Answer::delivered(), Vec::new());
-        for hint in page.hints() {
+        let mut delivered = Vec::new();
+        page.answer_each(|hint| {
             let sequence = hint.key.sequence;
             assert!(!before.contains(&sequence), "{sequence} was acknowledged");
             if turn.fetch_add(1, SeqCst).is_multiple_of(2) {
-                answer = answer.retry(sequence);
-            } else {
-                delivered.push(sequence);
+                return Verdict::Retry;
             }
-        }
-        store.acknowledge(page, &answer).unwrap();
+            delivered.push(sequence);
+            Verdict::Delivered
+        })
+        .unwrap();
         ended().entry(to).or_default().extend(delivered);
     };
     stress(&store, &[&append, &deliver, &deliver, &deliver, &deliver]);
@@ -247,18 +248,19 @@ fn everything_at_once_keeps_the_books() {
         let Some(page) = page_of(store, targets[n as usize % targets.len()]) else {
             return thread::yield_now();
         };
-        let mut answer = Answer::delivered();
-        for (at, hint) in page.hints().enumerate() {
-            match (n + at as u64) % 11 {
-                0..4 => answer = answer.retry(hint.key.sequence),
-                4 => answer = answer.reject(hint.key.sequence),
-                _ => {}
+        let mut at = n;
+        let verdict = |_: &HintRef<'_>| {
+            at += 1;
+            match at % 11 {
+                0..4 => Verdict::Retry,
+                4 => Verdict::Reject,
+                _ => Verdict::Delivered,
             }
-        }
+        };
         if n.is_multiple_of(13) {
             drop(page);
         } else {
-            store.acknowledge(page, &answer).unwrap();
+            page.answer_each(verdict).unwrap();
         }
     };
     let operate = |store: &HintStore| {
@@ -298,7 +300,7 @@ fn everything_at_once_keeps_the_books() {
     for to in &targets {
         store.target(*to).sync().unwrap();
         while let Some(page) = page_of(&store, *to) {
-            store.acknowledge(page, &Answer::delivered()).unwrap();
+            page.delivered().unwrap();
         }
     }
     assert_balanced(&store);
@@ -328,7 +330,7 @@ fn panic_descriptors() {
     };
     let deliver = |store: &HintStore| {
         if let Some(page) = page_of(store, some()) {
-            store.acknowledge(page, &Answer::delivered()).unwrap();
+            page.delivered().unwrap();
         }
     };
     stress(&store, &[&append, &append, &append, &deliver]);
@@ -382,12 +384,14 @@ fn who_waits_for_a_page_is_let_go_by_a_close() {
         thread::scope(|scope| {
             scope.spawn(|| {
                 while let Ok(Some(page)) = store.target(to).page() {
-                    let every = page.hints().step_by(2);
-                    let again = |answer: Answer, hint: hintstore::HintRef<'_>| {
-                        answer.retry(hint.key.sequence)
-                    };
-                    let answer = every.fold(Answer::delivered(), again);
-                    drop(store.acknowledge(page, &answer));
+                    let mut turn = 0;
+                    drop(page.answer_each(|_| {
+                        turn += 1;
+                        match turn % 2 {
+                            0 => Verdict::Delivered,
+                            _ => Verdict::Retry,
+                        }
+                    }));
                 }
             });
             thread::park_timeout(Duration::from_millis(5));
@@ -413,7 +417,7 @@ fn a_shutdown_takes_what_comes_back_in_time() {
         }
         // No further page, and what is out can be answered.
         assert!(store.target(to).page().is_ok_and(|page| page.is_none()));
-        store.acknowledge(page, &Answer::delivered()).unwrap();
+        page.delivered().unwrap();
         assert_eq!(shutdown.join().unwrap().pages_out, 0);
     });
     drop(store);
@@ -459,18 +463,14 @@ fn threads_have_the_names_of_their_steps() {
 }
 
 #[test]
-fn a_page_is_given_back_to_its_own_store_and_a_close_answers_twice_the_same() {
+fn a_close_answers_twice_the_same() {
     let scratch = Scratch::new("own-store");
     let one = HintStore::open(Config::new(scratch.path("one"))).unwrap();
     let two = HintStore::open(Config::new(scratch.path("two"))).unwrap();
     let to = target(0);
     one.append(hint(to, b"a"), Durability::Os).unwrap();
     let page = one.target(to).page().unwrap().unwrap();
-    let answer = two.acknowledge(page, &Answer::delivered());
-    assert!(matches!(answer, Err(Error::OtherStore)), "{answer:?}");
-    // It counts as not delivered.
-    let page = one.target(to).page().unwrap().unwrap();
-    one.acknowledge(page, &Answer::delivered()).unwrap();
+    page.delivered().unwrap();
     let again = one.clone();
     one.close().unwrap();
     again.close().unwrap();
@@ -561,7 +561,7 @@ fn an_embedder_can_bring_a_runner_of_its_own() {
         .append(hint(target(0), b"a"), Durability::Durable)
         .unwrap();
     let page = store.target(target(0)).page().unwrap().unwrap();
-    store.acknowledge(page, &Answer::delivered()).unwrap();
+    page.delivered().unwrap();
     store.close().unwrap();
 }
 

@@ -3,8 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use hintstore::{
-    Answer, Bytes, Departure, Durability, End, Hint, Refusal, StoreId, TargetId,
-    inspect::read_journal,
+    Bytes, Departure, Durability, End, Hint, Refusal, StoreId, TargetId, inspect::read_journal,
 };
 use hintstore_sim::{Crash, Random};
 
@@ -25,10 +24,7 @@ fn receive(world: &mut World, to: u128) -> Vec<((StoreId, TargetId, u64), Vec<u8
             let key = (origin.store, origin.target, origin.sequence.get());
             got.push((key, hint.body.payload.to_vec()));
         }
-        world
-            .store()
-            .acknowledge(page, &Answer::delivered())
-            .unwrap();
+        page.delivered().unwrap();
     }
     got
 }
@@ -92,10 +88,7 @@ fn hints_go_to_others_with_their_keys_and_what_they_live_for() {
     world.runner.advance(SECOND);
     let first = world.store().target(target(0)).page().unwrap().unwrap();
     let done = first.len() as u64;
-    world
-        .store()
-        .acknowledge(first, &Answer::delivered())
-        .unwrap();
+    first.delivered().unwrap();
     let moved = world
         .store()
         .readdress(target(0), &[target(1), target(2), target(0)])
@@ -180,10 +173,7 @@ fn the_power_may_go_while_hints_go_to_others() {
                     let origin = hint.body.origin.map(|origin| origin.sequence);
                     heard.insert(origin.unwrap_or(hint.key.sequence));
                 }
-                world
-                    .store()
-                    .acknowledge(page, &Answer::delivered())
-                    .unwrap();
+                page.delivered().unwrap();
             }
         }
         assert_eq!(heard.len(), 40, "operation {at}");

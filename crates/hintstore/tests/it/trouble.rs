@@ -8,8 +8,8 @@ use std::{
 };
 
 use hintstore::{
-    Answer, AppendError, Bytes, Clock as _, Config, Durability, End, Error, Gone, Hint, HintStore,
-    Lacks, Namespace, Refusal, SystemClock, TargetId, Truncate,
+    AppendError, Bytes, Clock as _, Config, Durability, End, Error, Gone, Hint, HintStore, Lacks,
+    Namespace, Refusal, SystemClock, TargetId, Truncate,
 };
 use hintstore_env::{Presence, Storage as _};
 use hintstore_sim::{Crash, SimStorage};
@@ -25,7 +25,7 @@ fn drain(store: &HintStore, to: TargetId) -> usize {
     let mut hints = 0;
     while let Some(page) = store.target(to).page().unwrap() {
         hints += page.len();
-        store.acknowledge(page, &Answer::delivered()).unwrap();
+        page.delivered().unwrap();
     }
     hints
 }

@@ -1,0 +1,212 @@
+//! How fast a target is delivered to: its state, its back-off, and how large its next page may be.
+//!
+//! One page of a target is out at a time, so that the page is the window of bytes in flight. It grows by a
+//! step for each answer that comes in time, and is halved for each that is late or that takes nothing
+//! (additive increase, multiplicative decrease: what is shared by many who do not know of each other converges
+//! on fair parts), down to one hint. A target that takes nothing rests for longer each time.
+
+use std::time::Duration;
+
+use hintstore_env::Boot;
+use hintstore_writer::Bytes;
+
+use crate::{Config, store_env::StoreEnv};
+
+/// What is known of a target, as the embedder said it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TargetState {
+    /// Nobody said anything: whoever pulls its pages gets them.
+    #[default]
+    Unknown,
+    /// It can be reached.
+    Up,
+    /// It cannot be reached.
+    Down,
+    /// Somebody paused its delivery.
+    Paused,
+    /// Its hints go to others, or end.
+    Leaving,
+}
+
+impl TargetState {
+    /// The word for it, as tools and metrics print it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Paused => "paused",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
+/// How much a page may hold: what a receiver has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of frames; a hint that is larger is a page of its own.
+    pub bytes: Bytes,
+    /// Hints.
+    pub hints: usize,
+}
+
+impl Limits {
+    /// As much as the settings allow.
+    pub const NONE: Self = Self {
+        bytes: Bytes::new(u64::MAX),
+        hints: usize::MAX,
+    };
+
+    /// The least of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.min(other.bytes),
+            hints: self.hints.min(other.hints),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// How fast a target is delivered to.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    pub(crate) state: TargetState,
+    /// Nothing goes before the embedder's topology has come to this epoch.
+    pub(crate) from_epoch: u64,
+    /// Pages in a row of which it took nothing.
+    failures: u32,
+    /// Bytes that its next page may hold; as many as the settings say where nothing is known.
+    window: Option<u64>,
+    /// Hints that its next page may hold, while the one is looked for that makes a page fail.
+    hints: Option<usize>,
+    /// What the receiver has room for.
+    credit: Option<Limits>,
+    /// Bytes a second, where it is not to have what the settings say.
+    pub(crate) rate: Option<Bytes>,
+    /// By its rate, nothing goes before.
+    next_at: Boot,
+    /// The page that went last: when, and how many hints.
+    sent: (Boot, usize),
+    /// Hints that it did not take because it does not know their namespace, since the store was opened.
+    pub(crate) unknown_namespace: u64,
+    /// Counts what is drawn.
+    drawn: u64,
+}
+
+/// A window grows by this for each page that is answered in time.
+const STEP: u64 = 64 << 10;
+
+impl Pace {
+    /// How much its next page may hold, or until when nothing goes.
+    pub(crate) fn limits(&self, config: &Config, now: Boot) -> Result<Limits, Boot> {
+        if self.next_at > now {
+            return Err(self.next_at);
+        }
+        let page = config.page_bytes.get();
+        let window = Limits {
+            bytes: Bytes::new(self.window.unwrap_or(page).min(page)),
+            hints: self.hints.unwrap_or(usize::MAX),
+        };
+        Ok(self.credit.map_or(window, |credit| window.and(credit)))
+    }
+
+    /// Whether the receiver has no room at all.
+    pub(crate) fn has_no_credit(&self) -> bool {
+        self.credit
+            .is_some_and(|credit| credit.hints == 0 || credit.bytes.get() == 0)
+    }
+
+    pub(crate) fn set_credit(&mut self, credit: Option<Limits>) {
+        self.credit = credit;
+    }
+
+    /// A page went to it.
+    pub(crate) fn sent(&mut self, config: &Config, now: Boot, bytes: u64, hints: usize) {
+        self.sent = (now, hints);
+        let rate = self.rate.or(config.deliver_target_bytes_per_second);
+        if let Some(rate) = rate {
+            self.next_at = self.next_at.max(now) + time_of(bytes, rate);
+        }
+        if let Some(credit) = &mut self.credit {
+            credit.bytes = Bytes::new(credit.bytes.get().saturating_sub(bytes));
+            credit.hints = credit.hints.saturating_sub(hints);
+        }
+    }
+
+    /// It took some of its page; gives how long the rest of it rests.
+    pub(crate) fn answered(&mut self, env: &StoreEnv) -> Duration {
+        let config = env.config();
+        let page = config.page_bytes.get();
+        let window = self.window.unwrap_or(page);
+        let took = env.clock.boot().since(self.sent.0);
+        let window = if took > config.page_time {
+            (window / 2).max(1)
+        } else {
+            window.saturating_add(STEP).min(page)
+        };
+        self.window = Some(window);
+        self.hints = self.hints.map(|hints| hints.saturating_mul(2));
+        self.hints = self.hints.filter(|hints| *hints < 1 << 16);
+        self.failures = 0;
+        config.retry_delay
+    }
+
+    /// It took nothing; gives how long it rests.
+    pub(crate) fn failed(&mut self, env: &StoreEnv) -> Duration {
+        let config = env.config();
+        let page = config.page_bytes.get();
+        self.window = Some((self.window.unwrap_or(page) / 2).max(1));
+        self.hints = Some((self.sent.1 / 2).max(1));
+        let doubled = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        self.failures = self.failures.saturating_add(1);
+        let rest = config.retry_delay.saturating_mul(doubled);
+        let rest = rest.min(config.retry_delay_max.max(config.retry_delay));
+        // Many that failed together do not come back together.
+        self.part_of(env, rest / 2) + rest / 2
+    }
+
+    /// It can be reached again: what was known of it is not true any more. Gives how long it rests, so that not
+    /// all who hold hints for it begin at once.
+    pub(crate) fn began(&mut self, env: &StoreEnv) -> Duration {
+        self.state = TargetState::Up;
+        self.failures = 0;
+        self.next_at = Boot::default();
+        let jitter = env.config().start_jitter;
+        self.part_of(env, jitter)
+    }
+
+    /// Pages in a row of which it took nothing.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Bytes that its next page may hold, as far as its answers say.
+    pub(crate) fn window(&self, config: &Config) -> Bytes {
+        let page = config.page_bytes.get();
+        Bytes::new(self.window.unwrap_or(page).min(page))
+    }
+
+    /// Some part of a time, another for each store and each call.
+    fn part_of(&mut self, env: &StoreEnv, time: Duration) -> Duration {
+        self.drawn += 1;
+        // splitmix64
+        let seed = env.incarnation.get().wrapping_add(self.drawn);
+        let mut bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let part = ((bits ^ bits >> 31) >> 40) as u32;
+        time.mul_f64(f64::from(part) / f64::from(1 << 24))
+    }
+}
+
+/// How long bytes take at a rate.
+pub(crate) fn time_of(bytes: u64, rate: Bytes) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / rate.get().max(1) as f64)
+}
