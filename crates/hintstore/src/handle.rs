@@ -97,7 +97,7 @@ impl TargetHandle {
         }
     }
 
-    /// The next page of its hints, in order (P2), and no more of them than `limits`; or why there is none. Rests,
+    /// The next page of its hints, in order (P2), at most `limits` of them; or why there is none. Rests,
     /// rates, credit and the window that its answers leave count here as in delivery by the store.
     ///
     /// # Errors
@@ -178,8 +178,8 @@ impl TargetHandle {
     }
 
     /// It can be reached: its hints are delivered in the background, where [`HintStore::deliver_by`] was
-    /// called, from some part of [`Config::start_jitter`] on. Ends its back-off. Does not block but for a thread
-    /// that holds its books.
+    /// called, from some part of [`Config::start_jitter`] on. Ends its back-off. Does not block, except on a
+    /// thread that holds its books.
     ///
     /// [`HintStore::deliver_by`]: crate::HintStore::deliver_by
     /// [`Config::start_jitter`]: crate::Config::start_jitter
@@ -188,7 +188,8 @@ impl TargetHandle {
     }
 
     /// The same, and nothing is delivered before [`HintStore::set_topology_epoch`] was called with this epoch or
-    /// a later one: where ownership of data moves, what is delivered too early is lost at the target.
+    /// a later one: where ownership of data moves, what is delivered too early is lost at the target. Does not block, except on a
+    /// thread that holds its books.
     ///
     /// [`HintStore::set_topology_epoch`]: crate::HintStore::set_topology_epoch
     pub fn up_from(&self, epoch: u64) {
@@ -213,8 +214,8 @@ impl TargetHandle {
         self.leave_up(TargetState::Down);
     }
 
-    /// No further page is handed out, by whatever way, until [`Self::up`]: an operator wants to look first. Does not
-    /// block.
+    /// No further page is handed out, pushed or pulled, until [`Self::up`]: an operator wants to look first.
+    /// Does not block.
     pub fn pause(&self) {
         self.leave_up(TargetState::Paused);
     }

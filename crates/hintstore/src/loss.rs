@@ -54,7 +54,7 @@ pub(crate) fn of_hint(
     }
 }
 
-/// A receipt of hints of which nothing is known but how many there are, at most.
+/// A receipt of hints that nothing is known about, except how many there are, at most.
 pub(crate) fn of_unknown(
     target: Option<TargetId>,
     hints: u64,

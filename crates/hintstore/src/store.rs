@@ -383,7 +383,7 @@ impl HintStore {
     /// Loss receipts: what ended undelivered or was refused, and has to be repaired, as far as it is not
     /// [settled](Self::repaired). They are durable from the next checkpoint on, and never more than 32 for a
     /// target: where there are too many they are joined, and say less. A hint that was refused and then
-    /// accepted at a second try is told of as well.
+    /// accepted at a second try has one as well.
     ///
     /// ```
     /// # fn example(store: &hintstore::HintStore) -> hintstore::Result<()> {
@@ -397,6 +397,9 @@ impl HintStore {
     /// store.repaired(Repaired { target: None, namespace: None, before: began })
     /// # }
     /// ```
+    ///
+    /// # Blocking
+    /// While another thread makes a checkpoint durable.
     pub fn losses(&self) -> Vec<Loss> {
         self.store.losses()
     }

@@ -1,6 +1,6 @@
 //! Loss receipts: which hints ended undelivered, as far as a repair has to know.
 //!
-//! A receipt says of which target and namespace hints are missing, in which range of tokens, and when the
+//! A receipt names the target and the namespace that lack hints, the range of tokens, and when the
 //! writes were made. Their number is bounded: where there are too many, neighbours are joined. A joined one
 //! says less, and never less than what is missing.
 
@@ -107,8 +107,8 @@ impl Loss {
         self.noticed.join(other.noticed);
     }
 
-    /// How far the writes of both lie apart, in ms: nothing where they overlap. One of which nobody knows
-    /// since when is near to none but its kind.
+    /// How far the writes of both lie apart, in ms: nothing where they overlap. One without a known
+    /// begin is near only to its kind.
     fn gap(&self, other: &Self) -> u64 {
         let (a, b) = (self.created, other.created);
         if (a.min == UnixMillis::MIN) != (b.min == UnixMillis::MIN) {
@@ -130,7 +130,7 @@ pub struct Losses {
     count: usize,
 }
 
-/// Writes of one cause and namespace that are no further apart are told of by one receipt: an hour.
+/// Writes of one cause and namespace that are no further apart have one receipt: an hour.
 const NEAR_MILLIS: u64 = 3_600_000;
 
 impl Losses {
@@ -166,7 +166,7 @@ impl Losses {
         }
     }
 
-    /// Joins those of each cause of each target; where that is not enough, what was added last is told of as
+    /// Joins those of each cause of each target; where that is not enough, what was added last counts as
     /// of any target.
     fn coarsen(&mut self, last: &mut Loss) {
         for losses in self.by_target.values_mut() {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn near_writes_of_one_cause_and_namespace_are_told_of_by_one_receipt() {
+    fn near_writes_of_one_cause_and_namespace_have_one_receipt() {
         let mut losses = Losses::default();
         losses.add(loss(1, 0, 5, Cause::Full));
         losses.add(loss(1, HOUR, -5, Cause::Full));

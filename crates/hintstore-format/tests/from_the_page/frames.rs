@@ -19,7 +19,7 @@ pub(crate) struct Hint {
     pub(crate) profile: Profile,
     /// Place of the profile in the table.
     pub(crate) place: usize,
-    /// The hint as `expected.jsonl` has it, but for the fields of the segment.
+    /// The hint as `expected.jsonl` has it, except the fields of the segment.
     pub(crate) line: Value,
 }
 

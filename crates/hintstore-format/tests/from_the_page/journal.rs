@@ -85,7 +85,7 @@ impl Journal {
         journal
     }
 
-    /// The records of a type, with their places, but for those that a *forgotten* comes behind.
+    /// The records of a type, with their places, except those that a *forgotten* comes behind.
     fn placed(&self, of: usize) -> impl Iterator<Item = (usize, &Value)> {
         let is_forgotten = |place: usize, record: &Value| {
             let later = self.records[place..].iter();

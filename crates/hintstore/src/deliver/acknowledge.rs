@@ -179,7 +179,7 @@ impl Answers {
         progress.end(&backlog.segments, &delivered, end);
         progress.end(&backlog.segments, &rejected, End::Rejected);
         if let Ok(false) = kept {
-            self.tell_unkept(page, &rejected);
+            self.note_unkept(page, &rejected);
         }
         drop(progress);
         self.env.pages_returned.raise();
@@ -188,18 +188,18 @@ impl Answers {
         Ok(())
     }
 
-    /// Tells of rejected hints that were not kept. Their books are held: a checkpoint that counts them tells
-    /// of them.
-    fn tell_unkept(&self, page: &Page, rejected: &Ranges) {
+    /// Notes rejected hints that were not kept. Their books are held: a checkpoint that counts them has the
+    /// receipts as well.
+    fn note_unkept(&self, page: &Page, rejected: &Ranges) {
         let now = self.env.clock.wall();
         let is_rejected = |hint: &HintRef<'_>| rejected.contains(hint.key.sequence);
-        let told = page.hints().filter(is_rejected).map(|hint| {
+        let unkept = page.hints().filter(is_rejected).map(|hint| {
             let (target, namespace) = (hint.key.target, hint.namespace);
             loss::of_hint(target, namespace, &hint.body, Cause::Rejected, now)
         });
-        self.env.new_losses.add(told);
+        self.env.new_losses.add(unkept);
         if page.faulted() {
-            // What was told may be zeros.
+            // What these receipts say may be zeros.
             let (target, hints) = (page.target(), rejected.count());
             let any = loss::of_unknown(Some(target), hints, u64::MAX, Cause::Rejected, now);
             self.env.new_losses.add([any]);

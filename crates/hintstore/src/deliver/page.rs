@@ -125,7 +125,7 @@ impl Page {
     }
 
     /// Whether it is not worth to be sent any more: the target is said to be down, the store is being closed, or
-    /// all of the page ended otherwise, as by a truncation. Does not block, but for a thread that holds the
+    /// all of the page ended otherwise, as by a truncation. Does not block, except on a thread that holds the
     /// target's books.
     pub fn is_void(&self) -> bool {
         let is_over = || match self.home() {
@@ -197,7 +197,7 @@ impl Page {
     /// the page goes on with those behind them.
     ///
     /// # Errors
-    /// [`Error::Verdicts`] where it has not so many; [`Error::Closed`].
+    /// [`Error::Verdicts`] where it has fewer; [`Error::Closed`].
     ///
     /// # Blocking
     /// As [`Page::answer`].

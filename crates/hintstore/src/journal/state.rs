@@ -30,7 +30,7 @@ pub(crate) struct TargetRecords {
     pub(crate) discards: Vec<Discard>,
     /// And since: the checkpoint counts such hints as pending.
     pub(crate) discards_since: Vec<Discard>,
-    /// What opening found missing in files that may still be there: it is not told of again.
+    /// What opening found missing in files that may still be there: it is not counted again.
     pub(crate) missing: Vec<MissingHints>,
 }
 

@@ -231,6 +231,36 @@ impl Out<'_> {
             "Hints refused for a target",
             refused,
         )?;
+        let state = targets.iter().map(|target| {
+            let state = ("state", target.state.word().to_owned());
+            ([label(target), vec![state]].concat(), 1)
+        });
+        self.gauges(
+            "hints_target_state",
+            "What is known of a target",
+            None,
+            state,
+        )?;
+        let window = each(|target| target.window.get());
+        self.gauges(
+            "hints_target_window",
+            "What its next page may hold",
+            Some(&Unit::Bytes),
+            window,
+        )?;
+        let failures = each(|target| target.failures.into());
+        self.gauges(
+            "hints_target_failures",
+            "Pages in a row that it took nothing of",
+            None,
+            failures,
+        )?;
+        let unknown = each(|target| target.unknown_namespace);
+        self.counters(
+            "hints_target_unknown_namespace",
+            "Hints that it did not take because it does not know their namespace",
+            unknown,
+        )?;
         let old = targets.iter().filter_map(|target| {
             let age = now.saturating_since(target.oldest?).as_secs();
             Some((label(target), age))

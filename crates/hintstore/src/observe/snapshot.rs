@@ -93,13 +93,11 @@ impl Health {
 pub struct TargetSnapshot {
     /// The target.
     pub target: TargetId,
-    /// The embedder said that it can be reached.
-    pub is_up: bool,
     /// What is known of it.
     pub state: TargetState,
     /// Bytes that its next page may hold, as far as its answers say.
     pub window: Bytes,
-    /// Pages in a row of which it took nothing.
+    /// Pages in a row that it took nothing of.
     pub failures: u32,
     /// Hints that it did not take because it does not know their namespace, since the store was opened.
     pub unknown_namespace: u64,
@@ -184,7 +182,6 @@ impl TargetSnapshot {
         let pace = target.pace.lock();
         let mut snapshot = Self {
             target: target.id,
-            is_up: target.writer.is_up(),
             state: pace.state,
             window: pace.window(config),
             failures: pace.failures(),

@@ -423,7 +423,7 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         books.draft.add(Record::Loss(loss));
     }
     if report.journal_unreadable || report.journal_bad_bytes > 0 {
-        // What receipts told of may be gone with them.
+        // Receipts may be gone with them.
         let any = loss::of_unknown(None, u64::MAX, u64::MAX, Cause::Damaged, clock.wall());
         books.draft.add(Record::Loss(any));
     }

@@ -16,7 +16,7 @@ use crate::{Config, store_env::StoreEnv};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TargetState {
-    /// Nobody said anything: whoever pulls its pages gets them.
+    /// Nobody said anything: pages that are pulled are handed out.
     #[default]
     Unknown,
     /// It can be reached.
@@ -80,7 +80,7 @@ pub(crate) struct Pace {
     pub(crate) state: TargetState,
     /// Nothing goes before the embedder's topology has come to this epoch.
     pub(crate) from_epoch: u64,
-    /// Pages in a row of which it took nothing.
+    /// Pages in a row that it took nothing of.
     failures: u32,
     /// Bytes that its next page may hold; as many as the settings say where nothing is known.
     window: Option<u64>,
@@ -182,7 +182,7 @@ impl Pace {
         self.part_of(env, jitter)
     }
 
-    /// Pages in a row of which it took nothing.
+    /// Pages in a row that it took nothing of.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }

@@ -70,7 +70,7 @@ pub(crate) struct ExceptionalParts {
     /// Segments that are no longer on the list, damaged or not, and are to be retired: deferred ones
     /// that are done or were merged into others, dead ones behind living ones.
     pub(crate) leaving: Vec<(Arc<SegmentEntry>, bool)>,
-    /// Hints of which each made a page of its own fail: how often, and until when it is left alone. Others go on.
+    /// Hints that made a page of their own fail: how often, and until when each is left alone. Others go on.
     pub(crate) suspects: BTreeMap<Sequence, Suspect>,
     /// Hints that ended unread since the last checkpoint: how many, how, and where they would have been.
     pub(crate) unread: Vec<(Range, u64, End)>,
@@ -87,7 +87,7 @@ pub(crate) struct Suspect {
     delivered: u64,
 }
 
-/// So many hints are left alone at once: beyond, one that fails holds up others.
+/// At most this many hints are left alone at once: beyond, one that fails holds up others.
 const SUSPECTS_MAX: usize = 8;
 
 /// [`ExceptionalParts`] that take no memory before they are first written to.

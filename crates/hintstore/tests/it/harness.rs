@@ -182,12 +182,12 @@ impl World {
                 let of_target = |loss: &&Loss| {
                     loss.cause == cause && loss.target.is_none_or(|id| id == of.target)
                 };
-                let told = losses.iter().filter(of_target).map(|loss| loss.hints);
-                let told = told.fold(0, u64::saturating_add);
+                let covered = losses.iter().filter(of_target).map(|loss| loss.hints);
+                let covered = covered.fold(0, u64::saturating_add);
                 let (target, ended) = (of.target, of.ends.get(end));
-                if told < ended {
+                if covered < ended {
                     self.complain(format!(
-                        "{target}: {ended} {}, told of {told}: {losses:?}",
+                        "{target}: {ended} {}, receipts for {covered}: {losses:?}",
                         end.word()
                     ));
                 }

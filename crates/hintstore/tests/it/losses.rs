@@ -1,4 +1,4 @@
-//! Loss receipts: whatever ended undelivered, or was refused, is told of until it was repaired.
+//! Loss receipts: whatever ended undelivered, or was refused, has a receipt until it was repaired.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn after_a_crash(world: &mut World, cause: Cause) -> Loss {
 }
 
 #[test]
-fn what_expired_is_told_of_by_namespace_tokens_and_time() {
+fn what_expired_leaves_a_receipt_by_namespace_tokens_and_time() {
     let mut world = World::opened(small_config());
     let start = world.clock.wall();
     append(&world, 1, -5, 10 * SECOND);
@@ -62,7 +62,7 @@ fn what_expired_is_told_of_by_namespace_tokens_and_time() {
 }
 
 #[test]
-fn a_segment_that_goes_unread_is_told_of_by_its_footer() {
+fn a_segment_that_goes_unread_leaves_a_receipt_by_its_footer() {
     let mut world = World::opened(small_config());
     for token in 0..300 {
         append(&world, 1 + u128::from(token % 2 == 1), token, 30 * SECOND);
@@ -70,16 +70,16 @@ fn a_segment_that_goes_unread_is_told_of_by_its_footer() {
     world.close_and_open();
     world.runner.advance(100 * SECOND);
     world.store().sweep().unwrap();
-    let told = losses(&world, Cause::Expired);
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert_eq!(told.iter().map(|loss| loss.hints).sum::<u64>(), 300);
-    assert_eq!(told[0].tokens, Some(Span { min: 0, max: 298 }));
+    let receipts = losses(&world, Cause::Expired);
+    assert_eq!(receipts.len(), 2, "{receipts:?}");
+    assert_eq!(receipts.iter().map(|loss| loss.hints).sum::<u64>(), 300);
+    assert_eq!(receipts[0].tokens, Some(Span { min: 0, max: 298 }));
     world.checkpoint();
     world.assert_right();
 }
 
 #[test]
-fn what_a_compaction_drops_is_told_of() {
+fn what_a_compaction_drops_leaves_a_receipt() {
     let mut world = World::opened(small_config());
     for token in 0..200 {
         let gc_grace = if token % 4 == 0 { LONG } else { 30 * SECOND };
@@ -95,7 +95,7 @@ fn what_a_compaction_drops_is_told_of() {
 }
 
 #[test]
-fn refusals_are_told_of_by_their_cause_and_those_that_cost_nothing_are_not() {
+fn refusals_leave_receipts_by_their_cause_and_those_that_cost_nothing_do_not() {
     let mut config = small_config();
     config.disk.target = Some(Bytes::kib(64));
     let mut world = World::opened(config);
@@ -126,7 +126,7 @@ fn refusals_are_told_of_by_their_cause_and_those_that_cost_nothing_are_not() {
 }
 
 #[test]
-fn a_closed_window_is_told_of() {
+fn a_closed_window_leaves_a_receipt() {
     let mut config = small_config();
     config.hint_window = Some(10 * SECOND);
     let mut world = World::opened(config);
@@ -139,7 +139,7 @@ fn a_closed_window_is_told_of() {
 }
 
 #[test]
-fn what_an_operator_discards_is_told_of_unless_a_fence_covers_it() {
+fn what_an_operator_discards_leaves_a_receipt_unless_a_fence_covers_it() {
     let mut world = World::opened(small_config());
     for token in 0..10 {
         append(&world, 1 + u128::from(token % 2 == 1), token, LONG);
@@ -157,7 +157,7 @@ fn what_an_operator_discards_is_told_of_unless_a_fence_covers_it() {
 }
 
 #[test]
-fn damage_is_told_of_by_what_the_footer_says() {
+fn damage_leaves_a_receipt_by_what_the_footer_says() {
     let mut world = World::opened(small_config());
     for token in 0..100 {
         append(&world, 1, token, LONG);
@@ -181,7 +181,7 @@ fn damage_is_told_of_by_what_the_footer_says() {
 }
 
 #[test]
-fn a_crash_is_told_of_by_the_bytes_that_were_at_risk() {
+fn a_crash_leaves_a_receipt_by_the_bytes_that_were_at_risk() {
     let mut world = World::opened(small_config());
     append(&world, 1, 1, LONG);
     world.close_and_open();

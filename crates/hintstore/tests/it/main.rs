@@ -5,6 +5,8 @@
     reason = "tests say what went wrong by panicking"
 )]
 
+#[cfg(feature = "prometheus")]
+mod alerts;
 mod append;
 mod books;
 mod bounds;

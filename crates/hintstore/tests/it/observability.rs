@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hintstore::{Durability, Refusal, Truncate};
+use hintstore::{Durability, Refusal, TargetState, Truncate};
 
 use crate::harness::{LONG, START, World, small_config, target};
 
@@ -28,7 +28,7 @@ fn the_snapshot_says_what_there_is() {
         panic!("{all:?}");
     };
     assert_eq!((first.books.pending(), first.oldest), (0, None));
-    assert_eq!((second.is_up, second.pages_out), (true, 1));
+    assert_eq!((second.state, second.pages_out), (TargetState::Up, 1));
     assert_eq!(third.books.pending(), 20);
     assert_eq!(third.refused.iter().map(|(_, n)| n).sum::<u64>(), 1);
     let limit = world.config.hint_bytes_max;
