@@ -123,6 +123,15 @@ fn targets(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let journal = input.journal(output)?;
+    if !journal.losses.is_empty() {
+        let receipts = count(journal.losses.len() as u64, "loss receipt");
+        let path = input.storage.path("");
+        output.text(&format!(
+            "{receipts}: what targets may lack; look with hintctl aside ls {}",
+            path.display()
+        ))?;
+    }
+    output.sum("losses", journal.losses.len());
     let mut rows = Vec::new();
     for view in &journal.targets {
         let ends: serde_json::Map<String, Value> = hintstore::End::ALL

@@ -556,6 +556,10 @@ fn loss_receipts_are_listed_exported_and_settled() {
             (&"discarded".into(), &id.clone().into())
         );
     }
+    assert_eq!(
+        run("ls", &path, &[]).of_kind("summary")[0]["losses"],
+        losses.len()
+    );
     let out = folder.0.join("lost.jsonl");
     let exported = aside(&["export", out.to_str().unwrap()]);
     assert_eq!(exported.code, 0, "{}", exported.err);

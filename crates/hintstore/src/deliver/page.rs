@@ -132,7 +132,8 @@ impl Page {
             Some(home) => self.handed.and(&home.progress.lock().unended).is_empty(),
             None => true,
         };
-        self.target.pace.lock().state == TargetState::Down || self.env.is_closing() || is_over()
+        let is_down = self.target.pace.lock().state == TargetState::Down;
+        is_down || self.env.is_closing() || is_over()
     }
 
     /// Books what the target said, one verdict for each of [`Page::hints`], in their order.

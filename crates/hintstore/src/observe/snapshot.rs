@@ -1,5 +1,7 @@
 //! What goes on inside, at a moment: for operators and their monitoring.
 
+use std::time::Duration;
+
 use hintstore_env::{Lacks, StepPanics, sync::Ordering::Relaxed};
 use hintstore_format::{TargetId, UnixMillis};
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
@@ -7,13 +9,15 @@ use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 use crate::{
     AtRisk, Caps, CompactionTotals, Config, Ledger, TargetLedger,
     store::Store,
-    target::{Target, TargetState},
+    target::{Target, TargetState, time_of},
 };
 
 /// What goes on in a store: see [`crate::HintStore::snapshot`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
+    /// The time of the look.
+    pub at: UnixMillis,
     /// By target, in the order of their ids.
     pub targets: Vec<TargetSnapshot>,
     /// The books of all.
@@ -97,6 +101,10 @@ pub struct TargetSnapshot {
     pub state: TargetState,
     /// Bytes that its next page may hold, as far as its answers say.
     pub window: Bytes,
+    /// Bytes a second that it took of late, while a page was out.
+    pub rate: Option<Bytes>,
+    /// How long what it has takes at that rate; nothing where it took nothing yet, or has nothing.
+    pub converges_in: Option<Duration>,
     /// Pages in a row that it took nothing of.
     pub failures: u32,
     /// Hints that it did not take because it does not know their namespace, since the store was opened.
@@ -152,6 +160,7 @@ impl Snapshot {
             excess: ledger.excess(),
         };
         Self {
+            at: env.now().at_least(),
             health,
             loss_receipts: store.loss_receipts.load(Relaxed) + env.new_losses.get().len(),
             compaction: store.compaction.totals(),
@@ -184,6 +193,8 @@ impl TargetSnapshot {
             target: target.id,
             state: pace.state,
             window: pace.window(config),
+            rate: pace.took(),
+            converges_in: None,
             failures: pace.failures(),
             unknown_namespace: pace.unknown_namespace,
             bytes: target.writer.usage().bytes(),
@@ -195,6 +206,11 @@ impl TargetSnapshot {
             pages_out: 0,
             refused: refused.map(|refused| refused.get()).unwrap_or_default(),
         };
+        // Nothing is taken under it.
+        drop(pace);
+        let rate = snapshot.rate.filter(|_| snapshot.books.pending() > 0);
+        let left = rate.map(|rate| time_of(snapshot.bytes.get(), rate));
+        snapshot.converges_in = left;
         for backlog in target.backlogs() {
             let progress = backlog.progress.lock();
             snapshot.pages_out += progress.in_flight;

@@ -92,8 +92,10 @@ pub(crate) struct Pace {
     pub(crate) rate: Option<Bytes>,
     /// By its rate, nothing goes before.
     next_at: Boot,
-    /// The page that went last: when, and how many hints.
-    sent: (Boot, usize),
+    /// The page that went last: when, how many hints, and how many bytes.
+    sent: (Boot, usize, u64),
+    /// Bytes a second that it took of late: a moving average.
+    took: Option<u64>,
     /// Hints that it did not take because it does not know their namespace, since the store was opened.
     pub(crate) unknown_namespace: u64,
     /// Counts what is drawn.
@@ -129,7 +131,7 @@ impl Pace {
 
     /// A page went to it.
     pub(crate) fn sent(&mut self, config: &Config, now: Boot, bytes: u64, hints: usize) {
-        self.sent = (now, hints);
+        self.sent = (now, hints, bytes);
         let rate = self.rate.or(config.deliver_target_bytes_per_second);
         if let Some(rate) = rate {
             self.next_at = self.next_at.max(now) + time_of(bytes, rate);
@@ -146,6 +148,12 @@ impl Pace {
         let page = config.page_bytes.get();
         let window = self.window.unwrap_or(page);
         let took = env.clock.boot().since(self.sent.0);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let rate = self.sent.2.saturating_mul(1_000_000) / micros;
+        self.took = Some(
+            self.took
+                .map_or(rate, |before| before - before / 8 + rate / 8),
+        );
         let window = if took > config.page_time {
             (window / 2).max(1)
         } else {
@@ -185,6 +193,11 @@ impl Pace {
     /// Pages in a row that it took nothing of.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// Bytes a second that it took of late, while a page was out.
+    pub(crate) fn took(&self) -> Option<Bytes> {
+        self.took.map(Bytes::new)
     }
 
     /// Bytes that its next page may hold, as far as its answers say.

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use hintstore::{Bytes, Durability, Hint, UnixMillis, Verdict, prometheus::Metrics};
+use hintstore::{
+    Bytes, Concern, Durability, Hint, UnixMillis, Urgency, Verdict, prometheus::Metrics,
+};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
 use crate::harness::{World, small_config, target};
@@ -91,7 +93,46 @@ fn well() -> World {
 
 #[test]
 fn a_store_that_is_well_fires_none() {
-    assert_eq!(firing(&well()), [] as [String; 0]);
+    let world = well();
+    assert_eq!(firing(&world), [] as [String; 0]);
+    assert_eq!(world.store().snapshot().concerns(), []);
+}
+
+#[test]
+fn what_an_operator_has_to_act_on_comes_with_what_to_do_the_most_urgent_first() {
+    let mut world = well();
+    let handle = world.store().target(target(0));
+    handle.up();
+    for _ in 0..5 {
+        handle.page().unwrap().unwrap().retry();
+        world.runner.advance(30 * SECOND);
+    }
+    world.runner.advance(Duration::from_mins(15));
+    let old = Hint::new(target(1), UnixMillis::new(0), SECOND, b"old");
+    world.store().append(old, Durability::Os).unwrap_err();
+    let concerns = world.store().snapshot().concerns();
+    let [losses, fails, behind] = &concerns[..] else {
+        panic!("{concerns:?}");
+    };
+    assert_eq!(*losses, Concern::Losses { receipts: 1 });
+    assert_eq!(losses.urgency(), Urgency::Critical);
+    assert!(matches!(fails, Concern::Fails { failures: 5.., .. }));
+    assert!(matches!(behind, Concern::Behind { age, .. } if *age > Duration::from_mins(10)));
+    assert!(fails.to_string().contains("pause it"), "{fails}");
+    // It takes 100 bytes in minutes, and the rest would take longer than it lives.
+    for _ in 0..200 {
+        world.append_living(0, 900, Durability::Os, Duration::from_hours(1));
+    }
+    let page = handle.page().unwrap().unwrap();
+    world.runner.advance(200 * SECOND);
+    page.delivered().unwrap();
+    let concerns = world.store().snapshot().concerns();
+    let first = |concern: &Concern| matches!(concern, Concern::ExpiresFirst { .. });
+    assert!(
+        concerns.iter().any(first),
+        "{concerns:?} {:?}",
+        handle.snapshot()
+    );
 }
 
 #[test]
