@@ -195,11 +195,13 @@ impl TargetHandle {
     pub fn up_from(&self, epoch: u64) {
         let target = self.known_or_added();
         let mut pace = target.pace.lock();
-        pace.from_epoch = epoch;
-        let rest = match pace.state {
-            // Said again, it is no news: what a rest is for still holds.
-            TargetState::Up => None,
-            _ => Some(pace.began(&self.store.env)),
+        // Said again, it is no news: what a rest and an epoch are for still holds.
+        let rest = if pace.state == TargetState::Up {
+            pace.from_epoch = pace.from_epoch.max(epoch);
+            None
+        } else {
+            pace.from_epoch = epoch;
+            Some(pace.began(&self.store.env))
         };
         drop(pace);
         if let Some(rest) = rest {
@@ -217,6 +219,8 @@ impl TargetHandle {
     /// No further page is handed out, pushed or pulled, until [`Self::up`]: an operator wants to look first.
     /// Does not block.
     pub fn pause(&self) {
+        // Also of one that has no hints yet.
+        self.known_or_added();
         self.leave_up(TargetState::Paused);
     }
 
@@ -236,7 +240,9 @@ impl TargetHandle {
     /// Bytes of hints a second that go to it, instead of what the settings say; `None` for what they say. Counts
     /// from the next page on. Does not block.
     pub fn set_rate(&self, bytes_per_second: Option<Bytes>) {
-        self.known_or_added().pace.lock().rate = bytes_per_second;
+        let target = self.known_or_added();
+        target.pace.lock().set_rate(bytes_per_second);
+        target.writer.announce();
     }
 
     /// What the receiver has room for: pages take from it until it is set again, and nothing goes where it is used up.

@@ -7,11 +7,13 @@ use hintstore_env::{Clock, Storage, sync::Mutex};
 use hintstore_format::{
     Namespace, TargetId, UnixMillis,
     frame::Body,
-    journal::{Cause, Loss, Losses, Range},
+    journal::{Cause, Loss, Losses},
     profile::Span,
 };
 use hintstore_reader::read_footer;
 use hintstore_writer::{Refusal, SegmentEntry, Segments};
+
+use crate::target::EndedUnread;
 
 /// Receipts that are not in the journal yet.
 #[derive(Debug, Default)]
@@ -85,22 +87,17 @@ pub(crate) struct Unread<'a> {
 }
 
 impl Unread<'_> {
-    /// Receipts of hints that are missing somewhere in a range.
-    pub(crate) fn of_range(
-        &self,
-        segments: &Segments,
-        range: Range,
-        hints: u64,
-        cause: Cause,
-    ) -> Losses {
+    /// Receipts of hints that ended unread: by the footer of the segment that they were in, while that is listed.
+    pub(crate) fn of_ended(&self, segments: &Segments, ended: &EndedUnread) -> Losses {
         let mut losses = Losses::default();
-        let entries = segments.within(range.first, range.last);
-        for entry in &entries {
-            losses.extend(self.of_segment(entry, hints, cause).iter().copied());
+        let Some(cause) = Cause::of(ended.end) else {
+            return losses;
+        };
+        let entry = segments.find(|entry| Some(entry.id) == ended.segment);
+        if let Some(entry) = entry {
+            return self.of_segment(&entry, ended.count, cause);
         }
-        if entries.is_empty() {
-            losses.add(self.unknown(hints, cause));
-        }
+        losses.add(self.unknown(ended.count, cause));
         losses
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hintstore_env::{
-    Lock,
+    Boot, Lock,
     sync::{AtomicUsize, Mutex, Ordering::SeqCst},
 };
 use hintstore_format::{
@@ -98,8 +98,11 @@ impl Store {
         self.admission_upkeep.refresh(true, env.clock.boot());
         self.admission_upkeep.window.look_soon();
         self.upkeep.hasten();
+        // What waits for a rate waits by the new one.
+        *env.deliver_at.lock() = Boot::default();
         for target in self.targets.all() {
             env.budget.relax_target(target.writer.usage());
+            target.pace.lock().forget_wait();
         }
         self.targets.announce_all();
         Ok(())

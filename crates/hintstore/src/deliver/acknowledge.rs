@@ -2,12 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hintstore_env::event;
-use hintstore_format::journal::{Cause, End, Range};
+use hintstore_env::{Boot, event};
+use hintstore_format::{
+    Sequence,
+    journal::{Cause, End},
+};
 use hintstore_reader::HintRef;
 
 use super::{Page, Verdict, dead_letter::DeadLetters};
-use crate::{Result, loss, store_env::StoreEnv, target::Ranges};
+use crate::{
+    Result, loss,
+    store_env::StoreEnv,
+    target::{Progress, Ranges},
+};
 
 /// Books answers.
 #[derive(Debug)]
@@ -65,34 +72,70 @@ impl Answers {
         Ok(())
     }
 
-    /// A page came to nothing: its target rests. Where it held one hint, that is left alone for longer, and others go
-    /// on; one that failed so often, while its target took others, is rejected.
+    /// Nothing was said of what is left of a page: its target rests. Where that was one hint, it is left alone for
+    /// longer, and others go on; one that failed `poison_attempts` times, while its target took others, is rejected.
     pub(super) fn book_failure(&self, page: &mut Page) {
-        let back_off = page.of().pace.lock().failed(&self.env);
-        let now = self.env.clock.boot();
-        let alone = Some(page.sequences()).filter(|_| page.len() == 1 && !page.of().is_strict());
-        let alone = alone.and_then(|mut of| of.next());
+        let Some(backlog) = page.home().filter(|_| !page.is_empty()) else {
+            page.put_back();
+            return;
+        };
+        let target = page.of().clone();
         let config = Arc::clone(&*self.env.config());
-        if let (Some(hint), Some(backlog)) = (alone, page.home()) {
-            let mut progress = backlog.progress.lock();
-            let rest = config.retry_delay;
-            let failures = progress.suspect(hint, now, rest, config.retry_delay_max);
-            drop(progress);
+        let rest = self.rest(page, false);
+        let now = self.env.clock.boot();
+        let alone = page.sequences().next();
+        let is_alone = page.len() == 1 && !page.was_accepted() && !target.is_strict();
+        let alone = alone.filter(|_| is_alone);
+        if let Some(hint) = alone {
+            let delivered = target.ends().get(End::Delivered);
+            let failures = backlog.progress.lock().count_poison(hint, delivered);
             if failures as usize >= config.poison_attempts {
                 event!(warn, target_id = %page.target(), sequence = %hint, "a hint fails each page");
                 // Where it cannot be kept it comes again.
                 drop(self.book(page, &[Verdict::Reject], End::Delivered));
+                return;
             }
         }
-        if let Some(backlog) = page.put_back() {
-            let mut progress = backlog.progress.lock();
-            if let Some(hint) =
-                alone.filter(|hint| progress.exceptional.suspects.contains_key(hint))
-            {
-                let (first, last) = (hint, hint);
-                progress.again.remove(Range { first, last });
-            }
-            progress.rest_until = now + back_off;
+        let again = page.handed().clone();
+        page.settle();
+        let mut progress = backlog.progress.lock();
+        progress.in_flight -= 1;
+        self.send_again(&mut progress, &again, alone, now + rest, now);
+        progress.rest_until = now + rest;
+        drop(progress);
+        self.env.pages_returned.raise();
+    }
+
+    /// What became of a page sets the pace of its target; gives how long it rests for that.
+    fn rest(&self, page: &Page, took_any: bool) -> Duration {
+        let mut pace = page.of().pace.lock();
+        if took_any || page.was_accepted() {
+            pace.answered(&self.env)
+        } else {
+            pace.failed(&self.env)
+        }
+    }
+
+    /// Has hints of a page handed out again, not before `at`; the one that made it fail alone for longer.
+    fn send_again(
+        &self,
+        progress: &mut Progress,
+        again: &Ranges,
+        alone: Option<Sequence>,
+        at: Boot,
+        now: Boot,
+    ) {
+        let again = again.and(&progress.unended);
+        if again.is_empty() {
+            return;
+        }
+        // What waits already waits no shorter for it.
+        let before = Some(progress.retry_at).filter(|_| !progress.again.is_empty());
+        progress.retry_at = before.map_or(at, |before| before.max(at));
+        progress.again.join(&again);
+        if let Some(hint) = alone.filter(|hint| again.contains(*hint)) {
+            let config = self.env.config();
+            progress.suspect(hint, now, config.retry_delay, config.retry_delay_max);
         }
     }
 
@@ -134,6 +177,7 @@ impl Answers {
         } = sorted;
         let Some(backlog) = page.home() else {
             // A page of a deferred segment that is done by now.
+            page.settle();
             return Ok(());
         };
         // Before the books say so: a dead letter is durable before any checkpoint passes it. One
@@ -146,35 +190,23 @@ impl Answers {
         if kept.is_err() {
             again.join(&rejected.take());
         }
-        let took_any = !delivered.is_empty() || !rejected.is_empty();
-        let mut pace = page.of().pace.lock();
-        pace.unknown_namespace += unknown;
-        let back_off = if took_any {
-            pace.answered(&self.env)
-        } else {
-            pace.failed(&self.env)
-        };
-        drop(pace);
-        let rest_until = self.env.clock.boot() + rest.max(back_off);
+        let took_any = !delivered.is_empty() || !rejected.is_empty() || page.is_empty();
+        page.of().pace.lock().unknown_namespace += unknown;
+        let rest = rest.max(self.rest(page, took_any));
+        let now = self.env.clock.boot();
+        let took_any = took_any || page.was_accepted();
+        let is_alone = page.len() == 1 && !took_any && !page.of().is_strict();
+        let alone = page.sequences().next().filter(|_| is_alone);
         page.settle();
         let mut progress = backlog.progress.lock();
         progress.in_flight -= 1;
         // What was discarded or swept while the page was out has ended.
-        for ranges in [&mut again, &mut delivered, &mut rejected] {
+        for ranges in [&mut delivered, &mut rejected] {
             *ranges = ranges.and(&progress.unended);
         }
-        if !again.is_empty() {
-            progress.again.join(&again);
-            let is_one = !took_any && again.count() == 1 && !page.of().is_strict();
-            if let Some(one) = again.ranges().first().filter(|_| is_one) {
-                let config = self.env.config();
-                let (now, rest) = (self.env.clock.boot(), config.retry_delay);
-                progress.suspect(one.first, now, rest, config.retry_delay_max);
-            }
-            progress.retry_at = rest_until;
-            if !took_any {
-                progress.rest_until = rest_until;
-            }
+        self.send_again(&mut progress, &again, alone, now + rest, now);
+        if !took_any && !again.is_empty() {
+            progress.rest_until = now + rest;
         }
         progress.end(&backlog.segments, &delivered, end);
         progress.end(&backlog.segments, &rejected, End::Rejected);

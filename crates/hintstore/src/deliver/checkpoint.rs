@@ -11,7 +11,7 @@ use std::sync::Arc;
 use hintstore_env::{event, span, sync::Mutex};
 use hintstore_format::{
     TargetId,
-    journal::{self, Cause, Ends, Record},
+    journal::{self, Ends, Record},
 };
 use hintstore_writer::SegmentEntry;
 
@@ -235,12 +235,12 @@ impl Checkpoints {
             clock: &*self.env.clock,
             target,
         };
-        for (range, hints, end) in std::mem::take(&mut rare.unread) {
-            if let Some(cause) = Cause::of(end) {
-                let losses = unread.of_range(&backlog.segments, range, hints, cause);
-                self.env.new_losses.add(losses.iter().copied());
-            }
+        for ended in &rare.unread {
+            let losses = unread.of_ended(&backlog.segments, ended);
+            self.env.new_losses.add(losses.iter().copied());
         }
+        // Behind the look into the files: one that panics is made again.
+        rare.unread.clear();
     }
 
     /// Removes a segment whose retire record is durable: set aside where it is damaged. A failure

@@ -299,6 +299,13 @@ impl Defer {
                 progress.count_in(entry.id, gone + child.copied.count());
                 let damaged = gone > 0 || progress.is_damaged(&entry);
                 parent.progress.exceptional.leaving.push((entry, damaged));
+                // It is listed no more.
+                parent.progress.note_unread(None, gone, End::Damaged);
+            }
+            if let Some(rare) = progress.exceptional.get_mut() {
+                for ended in std::mem::take(&mut rare.unread) {
+                    parent.progress.note_unread(None, ended.count, ended.end);
+                }
             }
             parent
                 .progress
@@ -316,7 +323,7 @@ impl Defer {
             }
             let mut gone = source.wanted.clone();
             gone.subtract(&source.copied);
-            progress.end(&source.backlog.segments, &gone, End::Damaged);
+            progress.end_gone(&source.backlog.segments, &gone);
             progress.move_out(&source.backlog.segments, &source.copied);
         }
         if let Some(copied) = copied {

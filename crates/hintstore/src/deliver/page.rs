@@ -39,11 +39,14 @@ pub struct Page {
 #[derive(Debug)]
 struct Out {
     count: Arc<AtomicUsize>,
+    env: Arc<StoreEnv>,
 }
 
 impl Drop for Out {
     fn drop(&mut self) {
         self.count.fetch_sub(1, AcqRel);
+        // Who waits for it looks at the count.
+        self.env.pages_returned.raise();
     }
 }
 
@@ -75,6 +78,7 @@ impl Page {
         count.fetch_add(1, AcqRel);
         self.out = Some(Out {
             count: count.clone(),
+            env: self.env.clone(),
         });
         self
     }
@@ -236,6 +240,11 @@ impl Page {
         self.handed.subtract(ended);
     }
 
+    /// Whether its target took some of it while the rest was out.
+    pub(super) fn was_accepted(&self) -> bool {
+        self.booked > 0
+    }
+
     /// The target that it is for.
     pub(super) fn of(&self) -> &Arc<Target> {
         &self.target
@@ -252,15 +261,16 @@ impl Page {
     }
 
     /// Puts its hints back to where they were read.
-    pub(super) fn put_back(&mut self) -> Option<Arc<Backlog>> {
-        let backlog = self.home.take().and_then(|home| home.upgrade())?;
+    pub(super) fn put_back(&mut self) {
+        let Some(backlog) = self.home.take().and_then(|home| home.upgrade()) else {
+            return;
+        };
         let mut progress = backlog.progress.lock();
         progress.in_flight -= 1;
         let again = self.handed.and(&progress.unended);
         progress.again.join(&again);
         drop(progress);
         self.env.pages_returned.raise();
-        Some(backlog)
     }
 }
 

@@ -290,7 +290,14 @@ impl Pager {
         // Taken before the time: a confirmation that comes later releases what is held by this one.
         let confirmations = self.env.time.confirmations();
         progress.release_held(confirmations);
-        progress.release_suspects(self.env.clock.boot());
+        // Nothing rests where it must not, and in a strict order none is left alone.
+        let is_all = !may_rest || target.is_strict();
+        let by = if is_all {
+            Boot::new(Duration::MAX)
+        } else {
+            self.env.clock.boot()
+        };
+        progress.release_suspects(by);
         let now = self.env.now();
         let draft = loop {
             let mut draft = PageDraft::new(target.id, limits, progress.frontier);
@@ -354,14 +361,76 @@ impl Pager {
         now: Now,
         may_rest: bool,
     ) -> Result<()> {
-        let is_due = !may_rest || progress.retry_at <= self.env.clock.boot();
-        if !progress.again.is_empty() && is_due {
-            let alone = || Box::new(Cursor::alone());
-            let mut back = progress.retry_cursor.take().unwrap_or_else(alone);
-            let again = self.read_again(backlog, progress, &mut back, draft, now);
-            progress.retry_cursor = Some(back);
-            again?;
+        // A hint that made a page of its own fail comes in one of its own again, and others have their turn.
+        let suspects = if target.is_strict() {
+            Ranges::default()
+        } else {
+            progress.suspects_due()
+        };
+        if !suspects.is_empty() {
+            let turn = !progress.exceptional.suspect_had_its_turn;
+            progress.exceptional.suspect_had_its_turn = turn;
+            if turn {
+                self.fill_with_suspect(backlog, progress, draft, now, &suspects)?;
+                if !draft.page.is_empty() {
+                    return Ok(());
+                }
+            }
         }
+        let mut again = progress.again.clone();
+        again.subtract(&suspects);
+        let is_due = !may_rest || progress.retry_at <= self.env.clock.boot();
+        if !again.is_empty() && is_due {
+            self.fill_again(backlog, progress, draft, now, &again)?;
+        }
+        self.fill_new(target, backlog, progress, draft, now)?;
+        if draft.page.is_empty() && !suspects.is_empty() {
+            self.fill_with_suspect(backlog, progress, draft, now, &suspects)?;
+        }
+        Ok(())
+    }
+
+    fn fill_with_suspect(
+        &self,
+        backlog: &Backlog,
+        progress: &mut Progress,
+        draft: &mut PageDraft,
+        now: Now,
+        suspects: &Ranges,
+    ) -> Result<()> {
+        let hints_max = std::mem::replace(&mut draft.hints_max, 1);
+        let filled = self.fill_again(backlog, progress, draft, now, suspects);
+        if draft.page.is_empty() {
+            draft.hints_max = hints_max;
+        }
+        filled
+    }
+
+    /// Reads what is to be handed out again.
+    fn fill_again(
+        &self,
+        backlog: &Backlog,
+        progress: &mut Progress,
+        draft: &mut PageDraft,
+        now: Now,
+        again: &Ranges,
+    ) -> Result<()> {
+        let alone = || Box::new(Cursor::alone());
+        let mut back = progress.retry_cursor.take().unwrap_or_else(alone);
+        let read = self.read_again(backlog, progress, again, &mut back, draft, now);
+        progress.retry_cursor = Some(back);
+        read
+    }
+
+    /// Reads on from the frontier.
+    fn fill_new(
+        &self,
+        target: &Target,
+        backlog: &Backlog,
+        progress: &mut Progress,
+        draft: &mut PageDraft,
+        now: Now,
+    ) -> Result<()> {
         let holes = progress.unended.ranges().len();
         let stop = target.is_strict() && holes > 0;
         if stop || holes >= self.env.config().checkpoint_holes_max || draft.is_full() {
@@ -378,13 +447,14 @@ impl Pager {
         &self,
         backlog: &Backlog,
         progress: &Progress,
+        again: &Ranges,
         cursor: &mut Cursor,
         draft: &mut PageDraft,
         now: Now,
     ) -> Result<()> {
         let frontier = draft.upto;
         let mut read = Ok(());
-        for range in progress.again.ranges() {
+        for range in again.ranges() {
             if draft.is_full() || read.is_err() {
                 break;
             }

@@ -176,6 +176,13 @@ impl Step for Deliver {
                 // There is news when one of them comes back.
                 return Next::WhenWoken;
             }
+            // By turns: those that wait for the rate of all stay where they are in the line.
+            let deliver_at = *self.env.deliver_at.lock();
+            if deliver_at > now {
+                let first = self.resting.lock().first().map(|(at, _)| *at);
+                let at = first.map_or(deliver_at, |first| first.min(deliver_at));
+                return Next::After(at.since(now));
+            }
             let Some(id) = activity.next_ready() else {
                 break;
             };

@@ -240,23 +240,25 @@ impl Journal {
         if self.end > LENGTH.max(2 * self.begun) {
             return self.rotate();
         }
-        let written = match &self.file {
-            Some(file) => {
-                let bytes = self.encode(records, self.end, Vec::new())?;
-                file.write_at(&[IoSlice::new(&bytes)], self.end)
-                    .and_then(|()| file.sync())
-                    .and_then(|()| is_there(&*self.storage, file_name::JOURNAL, &**file))
-                    .map(|there| there.then_some(bytes.len() as u64))
-            }
+        if self.file.is_none() {
             // An earlier rotation failed half-way; only a new one helps.
-            None => return self.rotate(),
-        };
-        if let Ok(Some(length)) = written {
-            self.end += length;
-            return Ok(());
+            return self.rotate();
+        }
+        let bytes = self.encode(records, self.end, Vec::new())?;
+        // Taken: where this panics, the next journal is a new one, from memory, and nothing goes over what was
+        // half written.
+        if let Some(file) = self.file.take() {
+            let written = file
+                .write_at(&[IoSlice::new(&bytes)], self.end)
+                .and_then(|()| file.sync())
+                .and_then(|()| is_there(&*self.storage, file_name::JOURNAL, &*file));
+            if let Ok(true) = written {
+                self.end += bytes.len() as u64;
+                self.file = Some(file);
+                return Ok(());
+            }
         }
         // A failed sync is never tried again on the same file, and one that was removed is none.
-        self.file = None;
         self.rotate()
     }
 

@@ -422,6 +422,15 @@ pub(crate) fn recover(environment: &Environment, config: &Config) -> Result<Reco
         let loss = loss::of_unknown(None, hints, bytes, Cause::Crash, clock.wall());
         books.draft.add(Record::Loss(loss));
     }
+    // What is in files that cannot be read at all counts nowhere.
+    let unreadable = report.unreadable.iter().map(|(name, _)| name);
+    for name in report.set_aside.iter().chain(unreadable) {
+        if let Some((target, _)) = file_name::parse_segment(name) {
+            let now = clock.wall();
+            let any = loss::of_unknown(Some(target), u64::MAX, u64::MAX, Cause::Damaged, now);
+            books.draft.add(Record::Loss(any));
+        }
+    }
     if report.journal_unreadable || report.journal_bad_bytes > 0 {
         // Receipts may be gone with them.
         let any = loss::of_unknown(None, u64::MAX, u64::MAX, Cause::Damaged, clock.wall());

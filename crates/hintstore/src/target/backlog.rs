@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use hintstore_env::sync::Mutex;
+use hintstore_env::{Boot, sync::Mutex};
 use hintstore_format::Sequence;
 use hintstore_writer::{SegmentEntry, Segments};
 
@@ -22,6 +22,13 @@ impl Backlog {
     /// The first of its stored hints that has not ended.
     pub(super) fn oldest_pending(&self) -> Option<Sequence> {
         self.oldest_by(&self.progress.lock())
+    }
+
+    /// When the first of what rests is handed out again, if that is later than now.
+    pub(super) fn next_at(&self, now: Boot) -> Option<Boot> {
+        let progress = self.progress.lock();
+        let has_more = self.segments.last() > Some(progress.frontier);
+        progress.next_at(has_more, now)
     }
 
     /// What is in memory only is behind this.

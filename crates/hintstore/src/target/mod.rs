@@ -26,7 +26,7 @@ pub(crate) use ages::{Ages, UNWATCHED};
 pub(crate) use backlog::Backlog;
 pub use pace::{Limits, TargetState};
 pub(crate) use pace::{Pace, time_of};
-pub(crate) use progress::Progress;
+pub(crate) use progress::{EndedUnread, Progress};
 pub(crate) use ranges::Ranges;
 pub(crate) use registry::{FoundTarget, Targets};
 
@@ -178,10 +178,9 @@ impl Target {
 
     /// When the first of its hints that rest may be handed out again.
     pub(crate) fn retry_at(&self, now: Boot) -> Option<Boot> {
-        let own = self.backlog.progress.lock().next_at();
-        let deferred = self.deferred();
-        let theirs = deferred.iter().map(|child| child.progress.lock().next_at());
-        theirs.chain([own]).filter(|at| *at > now).min()
+        let backlogs = self.backlogs();
+        let each = backlogs.iter().filter_map(|backlog| backlog.next_at(now));
+        each.min()
     }
 
     /// Ends all rests of its hints.

@@ -89,7 +89,7 @@ pub(crate) struct Pace {
     /// What the receiver has room for.
     credit: Option<Limits>,
     /// Bytes a second, where it is not to have what the settings say.
-    pub(crate) rate: Option<Bytes>,
+    rate: Option<Bytes>,
     /// By its rate, nothing goes before.
     next_at: Boot,
     /// The page that went last: when, how many hints, and how many bytes.
@@ -123,6 +123,17 @@ impl Pace {
     pub(crate) fn has_no_credit(&self) -> bool {
         self.credit
             .is_some_and(|credit| credit.hints == 0 || credit.bytes.get() == 0)
+    }
+
+    /// Counts from now on, whatever another rate had it wait for.
+    pub(crate) fn set_rate(&mut self, rate: Option<Bytes>) {
+        self.rate = rate;
+        self.next_at = Boot::default();
+    }
+
+    /// The settings changed.
+    pub(crate) fn forget_wait(&mut self) {
+        self.next_at = Boot::default();
     }
 
     pub(crate) fn set_credit(&mut self, credit: Option<Limits>) {

@@ -72,19 +72,31 @@ pub(crate) struct ExceptionalParts {
     pub(crate) leaving: Vec<(Arc<SegmentEntry>, bool)>,
     /// Hints that made a page of their own fail: how often, and until when each is left alone. Others go on.
     pub(crate) suspects: BTreeMap<Sequence, Suspect>,
-    /// Hints that ended unread since the last checkpoint: how many, how, and where they would have been.
-    pub(crate) unread: Vec<(Range, u64, End)>,
+    /// The next page is that of a suspect, if one is due: others are to have their turn.
+    pub(crate) suspect_had_its_turn: bool,
+    /// Hints that ended unread since the last checkpoint.
+    pub(crate) unread: Vec<EndedUnread>,
 }
 
 /// A hint that made a page of its own fail.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Suspect {
     /// How often.
-    pub(crate) failures: u32,
-    /// Until then it is left alone.
-    pub(crate) rest_until: Boot,
-    /// Hints that the target had taken when it failed first.
-    delivered: u64,
+    failures: u32,
+    /// Until then it is left alone; nothing where it is to be handed out, or is out.
+    rest_until: Option<Boot>,
+    /// How often nothing was said of it, while its target took others.
+    poison: u32,
+    /// Hints that the target had taken then.
+    delivered: Option<u64>,
+}
+
+/// Hints that ended unread: how many, how, and in which segment, if that is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndedUnread {
+    pub(crate) segment: Option<SegmentId>,
+    pub(crate) count: u64,
+    pub(crate) end: End,
 }
 
 /// At most this many hints are left alone at once: beyond, one that fails holds up others.
@@ -112,6 +124,7 @@ impl Deref for Exceptional {
             damaged: BTreeSet::new(),
             leaving: Vec::new(),
             suspects: BTreeMap::new(),
+            suspect_had_its_turn: false,
             unread: Vec::new(),
         };
         self.0.as_deref().unwrap_or(&NONE)
@@ -165,59 +178,76 @@ impl Progress {
 
     /// Books the end of hints that were handed out and cannot be read any more.
     pub(crate) fn end_gone(&mut self, segments: &Segments, gone: &Ranges) {
-        for range in gone.ranges() {
-            self.note_unread(
-                *range,
-                range.last.get() - range.first.get() + 1,
-                End::Damaged,
-            );
+        if let (Some(first), Some(last)) = (gone.ranges().first(), gone.ranges().last()) {
+            for entry in segments.within(first.first, last.last) {
+                let here = gone.count_within(entry.first, entry.last());
+                self.note_unread(Some(entry.id), here, End::Damaged);
+            }
         }
         self.end(segments, gone, End::Damaged);
     }
 
-    fn note_unread(&mut self, range: Range, count: u64, end: End) {
-        if count > 0 {
-            self.exceptional.unread.push((range, count, end));
+    /// Notes hints that ended unread, for their receipts.
+    pub(crate) fn note_unread(&mut self, segment: Option<SegmentId>, count: u64, end: End) {
+        if count == 0 {
+            return;
+        }
+        let unread = &mut self.exceptional.unread;
+        let is_same = |of: &&mut EndedUnread| of.segment == segment && of.end == end;
+        match unread.iter_mut().find(is_same) {
+            Some(of) => of.count += count,
+            None => unread.push(EndedUnread {
+                segment,
+                count,
+                end,
+            }),
         }
     }
 
-    /// A hint made a page of its own fail: it is left alone for `rest`, doubled each time. Gives how often it has
-    /// failed since, where the target takes others.
+    /// A hint made a page of its own fail: it is left alone for `rest`, doubled each time, and is not among those
+    /// that are handed out again. False where as many are left alone as may be.
     pub(crate) fn suspect(
         &mut self,
         hint: Sequence,
         now: Boot,
         rest: Duration,
         max: Duration,
-    ) -> u32 {
-        let delivered = self.ends.get(End::Delivered);
+    ) -> bool {
         let suspects = &mut self.exceptional.suspects;
         suspects.retain(|known, _| self.unended.contains(*known));
         if suspects.len() >= SUSPECTS_MAX && !suspects.contains_key(&hint) {
-            return 0;
+            return false;
         }
-        let suspect = suspects.entry(hint).or_insert(Suspect {
-            delivered,
-            ..Suspect::default()
-        });
+        let suspect = suspects.entry(hint).or_default();
         let doubled = 1_u32.checked_shl(suspect.failures).unwrap_or(u32::MAX);
         suspect.failures = suspect.failures.saturating_add(1);
-        suspect.rest_until = now + rest.saturating_mul(doubled).min(max.max(rest));
-        let takes_others = delivered > suspect.delivered;
-        let failures = suspect.failures;
+        suspect.rest_until = Some(now + rest.saturating_mul(doubled).min(max.max(rest)));
         let (first, last) = (hint, hint);
         self.again.remove(Range { first, last });
-        if takes_others { failures } else { 0 }
+        true
     }
 
-    /// Suspects whose rest is over are handed out again.
+    /// Counts that a suspect failed where nothing was said of it, if its target took others since it did last;
+    /// gives how often that was. A target that is down has no poison.
+    pub(crate) fn count_poison(&mut self, hint: Sequence, delivered: u64) -> u32 {
+        let Some(suspect) = self.exceptional.suspects.get_mut(&hint) else {
+            return 0;
+        };
+        if suspect.delivered.is_none_or(|before| before < delivered) {
+            suspect.delivered = Some(delivered);
+            suspect.poison = suspect.poison.saturating_add(1);
+        }
+        suspect.poison
+    }
+
+    /// Suspects whose rest is over by then are handed out again.
     pub(crate) fn release_suspects(&mut self, now: Boot) {
         let Some(rare) = self.exceptional.get_mut() else {
             return;
         };
         for (hint, suspect) in &mut rare.suspects {
-            if suspect.rest_until <= now && suspect.rest_until > Boot::default() {
-                suspect.rest_until = Boot::default();
+            if suspect.rest_until.is_some_and(|rest| rest <= now) {
+                suspect.rest_until = None;
                 if self.unended.contains(*hint) {
                     let (first, last) = (*hint, *hint);
                     self.again.insert(Range { first, last });
@@ -226,14 +256,32 @@ impl Progress {
         }
     }
 
-    /// When the first of what rests is handed out again; in the past where nothing does.
-    pub(super) fn next_at(&self) -> Boot {
+    /// Suspects that are to be handed out again: each in a page of its own.
+    pub(crate) fn suspects_due(&self) -> Ranges {
+        let mut due = Ranges::default();
+        for hint in self.exceptional.suspects.keys() {
+            if self.again.contains(*hint) {
+                due.add(*hint);
+            }
+        }
+        due
+    }
+
+    /// When the first of what rests is handed out again, if that is later than now; `has_more` where something is
+    /// there behind the frontier.
+    pub(super) fn next_at(&self, has_more: bool, now: Boot) -> Option<Boot> {
         let suspects = self.exceptional.suspects.values();
-        let rests = suspects.map(|suspect| suspect.rest_until);
-        let rests = rests.filter(|rest| *rest > Boot::default());
+        let rests = suspects.filter_map(|suspect| suspect.rest_until);
         let again = (!self.again.is_empty()).then_some(self.retry_at);
-        let first = rests.chain(again).min();
-        first.unwrap_or_default().max(self.rest_until)
+        let rests: Vec<Boot> = rests.chain(again).collect();
+        let first = if has_more {
+            Some(now)
+        } else {
+            rests.iter().copied().min()
+        };
+        let at = first?.max(self.rest_until);
+        let later = rests.into_iter().filter(|rest| *rest > now).min();
+        Some(at).filter(|at| *at > now).or(later)
     }
 
     /// Books the end of hints that nobody hands out any more, whether or not they were before.
@@ -293,7 +341,8 @@ impl Progress {
             let all = lost.last.get() - lost.first.get() + 1;
             let unread = all.saturating_sub(passed);
             self.ends.add(End::Damaged, unread);
-            self.note_unread(*lost, unread, End::Damaged);
+            // Its segment says what is left in it, not what was.
+            self.note_unread(None, unread, End::Damaged);
         }
         self.count_in(moved.by, ended.saturating_sub(lost_ended));
     }
@@ -355,8 +404,7 @@ impl Progress {
         let end = if known { End::Damaged } else { End::Lost };
         self.ends.add(end, missing);
         self.count_in(entry.id, missing);
-        let (first, last) = (entry.first, closed.last);
-        self.note_unread(Range { first, last }, missing, end);
+        self.note_unread(Some(entry.id), missing, end);
         if known {
             self.exceptional.damaged.insert(entry.id);
         }

@@ -1,13 +1,14 @@
 //! Pages, answers, checkpoints, and delivery as submit and complete.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use hintstore::{
-    Bytes, Clock as _, Delivery, Durability, End, Error, Limits, Next, Order, Page, TargetState,
-    Truncate, Verdict,
+    Bytes, Clock as _, Delivery, Durability, End, Error, Limits, Next, Order, Page, Sequence,
+    TargetId, TargetState, Truncate, Verdict,
 };
 use hintstore_sim::Crash;
 
@@ -498,16 +499,158 @@ fn a_hint_that_hangs_its_target_holds_up_no_other() {
         }
     }
     assert!(sent < 400, "{sent} were sent for 40");
-    // It is tried for as long as may be, then it is a dead letter.
+    let poison = poison.unwrap();
+    let step = |world: &mut World, is_down: bool| match handle.next(Limits::NONE).unwrap() {
+        Next::Page(page) if !is_down && page.hints().all(|hint| hint.key.sequence != poison) => {
+            page.delivered().unwrap();
+        }
+        Next::Page(page) => page.retry(),
+        Next::Resting(rest) => world.runner.advance(rest),
+        _ => world.runner.advance(SECOND),
+    };
+    // A target that is down has no poison, however often it is tried.
     for _ in 0..100 {
-        match handle.next(Limits::NONE).unwrap() {
-            Next::Page(page) => page.retry(),
-            Next::Resting(rest) => world.runner.advance(rest),
-            _ => break,
+        step(&mut world, true);
+    }
+    assert_eq!(world.store().ledger().ended(End::Rejected), 0);
+    // One that takes others has: in the end it is a dead letter.
+    let mut rounds = 0;
+    while world.store().ledger().ended(End::Rejected) == 0 {
+        rounds += 1;
+        assert!(rounds < 200, "{:?}", world.store().ledger());
+        world.append_batch(1, 1, Durability::Os);
+        for _ in 0..4 {
+            step(&mut world, false);
         }
     }
-    let books = world.store().ledger();
-    assert_eq!((books.ended(End::Rejected), books.pending()), (1, 0));
+    world.drain(1);
+    assert_eq!(world.store().ledger().ended(End::Rejected), 1);
+}
+
+#[test]
+fn hints_behind_one_that_hangs_its_target_have_their_turn() {
+    let mut world = World::opened(small_config().with(|config| {
+        config.retry_delay_max = 60 * SECOND;
+    }));
+    let picky = Arc::new(Picky::default());
+    world.store().deliver_by(picky.clone()).unwrap();
+    world.store().target(target(0)).up();
+    world.append_batch(1, 1, Durability::Os);
+    world.runner.advance(2 * SECOND);
+    let first = picky.0.lock().unwrap().expect("it was sent");
+    world.append_batch(20, 1, Durability::Os);
+    world.runner.advance(120 * SECOND);
+    assert_eq!(world.store().ledger().ended(End::Delivered), 20, "{first}");
+}
+
+/// Says nothing to a page with the first hint that it ever saw.
+#[derive(Default)]
+struct Picky(Mutex<Option<Sequence>>);
+
+impl Delivery for Picky {
+    fn deliver(&self, page: Page) {
+        let mut all = page.hints().map(|hint| hint.key.sequence);
+        let first = all.next().unwrap();
+        let poison = *self.0.lock().unwrap().get_or_insert(first);
+        if first == poison || all.any(|one| one == poison) {
+            return;
+        }
+        page.delivered().unwrap();
+    }
+}
+
+/// Takes whatever comes, and counts it.
+#[derive(Default)]
+struct Quick(Mutex<BTreeMap<TargetId, usize>>);
+
+impl Delivery for Quick {
+    fn deliver(&self, page: Page) {
+        *self.0.lock().unwrap().entry(page.target()).or_default() += page.len();
+        page.delivered().unwrap();
+    }
+}
+
+// P9
+#[test]
+fn a_rate_for_all_is_shared_by_turns() {
+    let mut world = World::opened(small_config().with(|config| {
+        config.deliver_bytes_per_second = Some(Bytes::kib(4));
+    }));
+    for _ in 0..200 {
+        for to in 0..3 {
+            world.append(to, 400, Durability::Os);
+        }
+    }
+    let quick = Arc::new(Quick::default());
+    world.store().deliver_by(quick.clone()).unwrap();
+    for to in 0..3 {
+        world.store().target(target(to)).up();
+    }
+    world.runner.advance(20 * SECOND);
+    let taken = quick.0.lock().unwrap().clone();
+    let (least, most) = (taken.values().min().unwrap(), taken.values().max().unwrap());
+    assert!(taken.len() == 3 && *most < least * 3, "{taken:?}");
+    // A slip of the rate is over when the setting is.
+    let change = |config: &mut hintstore::Config| config.deliver_bytes_per_second = None;
+    world.store().reconfigure(change).unwrap();
+    world.runner.advance(5 * SECOND);
+    assert_eq!(world.store().ledger().pending(), 0);
+}
+
+#[test]
+fn what_was_booked_in_parts_is_no_failure() {
+    let mut world = World::opened(small_config());
+    world.append_batch(120, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let next = || match handle.next(Limits::NONE).unwrap() {
+        Next::Page(page) => page,
+        other => panic!("{other:?}"),
+    };
+    let mut page = next();
+    let all = page.len();
+    page.accept(all).unwrap();
+    drop(page);
+    let mut page = next();
+    page.accept(page.len()).unwrap();
+    page.delivered().unwrap();
+    let mut page = next();
+    page.accept(page.len() - 1).unwrap();
+    page.answer(&[Verdict::Retry]).unwrap();
+    let state = handle.snapshot().unwrap();
+    assert_eq!((state.failures, next().len() > 10), (0, true));
+}
+
+#[test]
+fn what_is_to_wait_for_an_hour_waits_for_an_hour() {
+    let mut world = World::opened(small_config());
+    world.append_batch(1, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let hour = Duration::from_hours(1);
+    let page = handle.page().unwrap().unwrap();
+    page.answer(&[Verdict::RetryAfter(hour)]).unwrap();
+    world.append_batch(3, 1, Durability::Os);
+    world.runner.advance(2 * SECOND);
+    while let Some(page) = handle.page().unwrap() {
+        page.answer_each(|_| Verdict::Retry).unwrap();
+    }
+    world.runner.advance(100 * SECOND);
+    assert!(
+        handle.page().unwrap().is_none(),
+        "what waits with it waits as long"
+    );
+    world.runner.advance(hour);
+    assert!(handle.page().unwrap().is_some());
+}
+
+#[test]
+fn a_target_is_paused_before_its_first_hint() {
+    let mut world = World::opened(small_config());
+    let handle = world.store().target(target(0));
+    handle.pause();
+    world.append_batch(3, 1, Durability::Os);
+    assert!(matches!(handle.next(Limits::NONE).unwrap(), Next::Nothing));
+    handle.up();
+    assert!(handle.page().unwrap().is_some());
 }
 
 // P10

@@ -6,7 +6,7 @@ use hintstore::{
     Bytes, Cause, Departure, Durability, Hint, Loss, Repaired, Span, Truncate, UnixMillis,
 };
 use hintstore_env::Clock as _;
-use hintstore_sim::Crash;
+use hintstore_sim::{Crash, Fault, FaultOn};
 
 use crate::harness::{LONG, World, namespace, small_config, target};
 
@@ -240,4 +240,61 @@ fn a_hint_that_stays_where_it_is_was_not_refused() {
     let moved = world.store().readdress(target(1), &[target(0)]).unwrap();
     assert_eq!((moved.moved, moved.stayed), (0, 1));
     assert_eq!(world.store().losses(), before);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_at_all_leaves_a_receipt() {
+    let mut world = World::opened(small_config());
+    for token in 0..5 {
+        append(&world, 1, token, LONG);
+    }
+    world.close_and_open();
+    world.store.take().unwrap().close().unwrap();
+    let name = world.disk.names().into_iter();
+    let name = name.filter(|name| name.ends_with(".hints")).min().unwrap();
+    world.disk.damage(&name, |bytes| {
+        bytes[..128].fill(7);
+        let end = bytes.len();
+        bytes[end - 400..].fill(7);
+    });
+    world.open().unwrap();
+    assert_eq!(world.store().open_report().set_aside, [name]);
+    let loss = one(&world, Cause::Damaged);
+    assert_eq!((loss.target, loss.namespace), (Some(target(0)), None));
+}
+
+/// Its segment holds what was saved, and says nothing of what was not.
+#[test]
+fn what_a_failed_sync_lost_is_of_any_namespace() {
+    let mut world = World::opened(small_config().with(|config| {
+        config.segment_bytes = Bytes::mib(1);
+    }));
+    let append = |world: &World, of: u128, level: Durability| {
+        let hint = Hint::new(target(0), world.clock.wall(), LONG, &[7; 600]);
+        let hint = hint.namespace(namespace(of)).token(1);
+        world.store().append(hint, level).unwrap();
+    };
+    for number in 0..12 {
+        append(&world, if number == 3 { 1 } else { 2 }, Durability::Os);
+    }
+    let name = world.disk.names().into_iter();
+    let name = name.filter(|name| name.ends_with(".hints")).min().unwrap();
+    // The fourth cannot be read back.
+    world.disk.fail_reads(&name, 3000, 3001);
+    world.disk.fail(Fault {
+        on: FaultOn::Sync,
+        after: 0,
+        times: 1,
+        error: std::io::ErrorKind::Other,
+        name: ".hints",
+    });
+    append(&world, 2, Durability::Durable);
+    world.disk.heal();
+    world.runner.advance(world.config.roll_age_max * 4);
+    while let Some(page) = world.store().target(target(0)).page().unwrap() {
+        page.delivered().unwrap();
+    }
+    world.checkpoint();
+    assert_eq!(one(&world, Cause::Damaged).namespace, None);
+    world.assert_right();
 }
