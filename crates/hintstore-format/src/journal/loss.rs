@@ -107,6 +107,18 @@ impl Loss {
         self.noticed.join(other.noticed);
     }
 
+    /// Adds another of the same target, cause and namespace whose writes are near; false where it is none.
+    pub fn join_near(&mut self, other: &Self) -> bool {
+        let is_same = self.cause == other.cause
+            && self.namespace == other.namespace
+            && self.target == other.target;
+        let is_near = is_same && self.gap(other) <= NEAR_MILLIS;
+        if is_near {
+            self.join(other);
+        }
+        is_near
+    }
+
     /// How far the writes of both lie apart, in ms: nothing where they overlap. One without a known
     /// begin is near only to its kind.
     fn gap(&self, other: &Self) -> u64 {
@@ -147,12 +159,7 @@ impl Losses {
             return;
         }
         let known = self.by_target.entry(loss.target).or_default();
-        let is_near = |of: &&mut Loss| {
-            let is_same = of.cause == loss.cause && of.namespace == loss.namespace;
-            is_same && of.gap(&loss) <= NEAR_MILLIS
-        };
-        if let Some(near) = known.iter_mut().find(is_near) {
-            near.join(&loss);
+        if known.iter_mut().any(|near| near.join_near(&loss)) {
             return;
         }
         known.push(loss);

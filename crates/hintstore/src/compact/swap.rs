@@ -12,7 +12,7 @@ use hintstore_format::{
     Namespace, SegmentId, Sequence, StoreId, UnixMillis,
     expiry::Policy,
     frame::Collapse,
-    journal::{Cause, Discard, End, Losses, Range},
+    journal::{Cause, Discard, End, Loss, Losses, Range},
 };
 use hintstore_sweep::{HintFacts, Newest, Rewritten, rewrite, survey};
 use hintstore_writer::{Bytes, Copied, SegmentCopy, SegmentEntry};
@@ -76,8 +76,9 @@ struct Sorted {
     expired: Ranges,
     fenced: Ranges,
     superseded: Ranges,
-    /// What expired.
+    /// What expired, and the last of it: most of it is like what came before.
     losses: Losses,
+    last: Option<Loss>,
 }
 
 /// Why the segments are as they were.
@@ -160,6 +161,12 @@ impl Judge<'_> {
 }
 
 impl Sorted {
+    fn lose(&mut self, loss: Loss) {
+        if !self.last.as_mut().is_some_and(|last| last.join_near(&loss)) {
+            self.losses.extend(self.last.replace(loss));
+        }
+    }
+
     fn add(&mut self, sequence: Sequence, fate: Fate) {
         match fate {
             Fate::Over => {}
@@ -199,7 +206,7 @@ impl Swap<'_> {
             if fate == Fate::Expired {
                 let cause = Cause::Expired;
                 let loss = loss::of_hint(id, hint.namespace, &hint.body, cause, noticed);
-                sorted.losses.add(loss);
+                sorted.lose(loss);
             }
             fate == Fate::Kept
         };
@@ -300,7 +307,8 @@ impl Swap<'_> {
             return Err(copied);
         }
         progress.end_unread(segments, &expired, End::Expired);
-        self.env.new_losses.add(sorted.losses.iter().copied());
+        let losses = sorted.losses.iter().copied();
+        self.env.new_losses.add(losses.chain(sorted.last));
         progress.end_unread(segments, &fenced, End::Fenced);
         progress.end_unread(segments, superseded, End::Superseded);
         let ids: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();
