@@ -184,6 +184,48 @@ fn the_power_may_go_while_hints_go_to_others() {
     panic!("it was never done");
 }
 
+#[test]
+fn the_power_may_go_while_a_namespace_is_fenced_and_a_target_forgotten() {
+    let mut at = 0;
+    let mut done = (0, 0);
+    loop {
+        let mut world = World::opened(small_config());
+        for to in [0, 1] {
+            for _ in 0..12 {
+                world.append(to, 300, Durability::Durable);
+            }
+        }
+        world.losses_settled = true;
+        world.disk.cut_at(world.disk.operations() + at);
+        let before = START.saturating_add(SECOND);
+        let fenced = world.store().fence(namespace(1), before).is_ok();
+        let why = Departure::Decommissioned;
+        let forgotten = world.store().forget(target(0), why).is_ok();
+        let is_over = !world.disk.is_cut();
+        world.crash(Crash::Power { seed: at });
+        world.open().unwrap();
+        if forgotten {
+            assert_eq!(pending(&world, 0), 0, "cut at {at}");
+        }
+        while let Some(page) = world.store().target(target(1)).page().unwrap() {
+            let fences = page.hints().filter(|hint| hint.namespace == namespace(1));
+            assert!(!fenced || fences.count() == 0, "cut at {at}");
+            page.delivered().unwrap();
+        }
+        // A fence that did not return may count or not; nothing else is gone.
+        let books = world.store().target(target(1)).ledger();
+        assert_eq!((books.accepted, books.pending()), (12, 0), "cut at {at}");
+        let undelivered = books.ends.total() - books.ends.get(End::Delivered);
+        assert_eq!(undelivered, books.ends.get(End::Fenced), "cut at {at}");
+        done = (done.0 + u64::from(fenced), done.1 + u64::from(forgotten));
+        if is_over {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 5 && done.0 > done.1 && done.1 > 0, "{at} {done:?}");
+}
+
 // P6
 #[test]
 fn orphans_are_reported_and_end_when_the_settings_say_so() {
