@@ -104,10 +104,8 @@ impl fmt::Display for Concern {
             Self::StepPanics(step) => {
                 write!(f, "the step {step} panicked, and runs again: report it")
             }
-            Self::Full(cap) => write!(
-                f,
-                "a cap is reached ({cap:?}): let targets drain, truncate what does not come back, or raise it"
-            ),
+            // The refusal says what to do about each cap.
+            Self::Full(cap) => Refusal::Full { cap: *cap }.fmt(f),
             Self::Losses { receipts } => write!(
                 f,
                 "{receipts} loss receipts: repair what they name, then settle them"
@@ -122,7 +120,7 @@ impl fmt::Display for Concern {
             ),
             Self::Behind { target, age } => write!(
                 f,
-                "{target} is up and has hints of {} s: it is too slow, or refuses them",
+                "{target} is up and has hints of {} s: raise its rate, or see why it is slow or refuses them",
                 age.as_secs()
             ),
             Self::ExpiresFirst { target, .. } => write!(

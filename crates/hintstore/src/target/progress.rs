@@ -178,12 +178,16 @@ impl Progress {
 
     /// Books the end of hints that were handed out and cannot be read any more.
     pub(crate) fn end_gone(&mut self, segments: &Segments, gone: &Ranges) {
+        let mut elsewhere = gone.count();
         if let (Some(first), Some(last)) = (gone.ranges().first(), gone.ranges().last()) {
             for entry in segments.within(first.first, last.last) {
                 let here = gone.count_within(entry.first, entry.last());
+                elsewhere = elsewhere.saturating_sub(here);
                 self.note_unread(Some(entry.id), here, End::Damaged);
             }
         }
+        // Their segment is listed no more.
+        self.note_unread(None, elsewhere, End::Damaged);
         self.end(segments, gone, End::Damaged);
     }
 
@@ -511,6 +515,19 @@ mod tests {
         assert_eq!(progress.ends.get(End::Delivered), 11);
         assert_eq!(progress.ends.get(End::Expired), 1);
         assert!(progress.dirty);
+    }
+
+    #[test]
+    fn all_that_cannot_be_read_any_more_is_noted_wherever_it_was() {
+        let segments = two_segments();
+        let mut progress = Progress::default();
+        // Five are in the second segment, and five in one that is listed no more.
+        hand_out(&mut progress, 16, 25);
+        progress.end_gone(&segments, &Ranges::of(&[range(16, 25)]));
+        assert_eq!(progress.ends.get(End::Damaged), 10);
+        let noted = |of: &EndedUnread| (of.segment.map(SegmentId::get), of.count);
+        let noted: Vec<_> = progress.exceptional.unread.iter().map(noted).collect();
+        assert_eq!(noted, [(Some(2), 5), (None, 5)]);
     }
 
     #[test]
