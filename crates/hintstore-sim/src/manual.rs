@@ -64,7 +64,8 @@ impl Manual {
         }
     }
 
-    fn next_due(&self) -> Option<Boot> {
+    /// When the next step is due that is not woken before.
+    pub fn next_due(&self) -> Option<Boot> {
         self.slots
             .lock()
             .iter()

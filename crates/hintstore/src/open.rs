@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
     Boot, Live, Next, Step, Storage, Waker, event, span,
-    sync::{AtomicBool, AtomicU64, Mutex, Signal},
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Signal},
 };
 use hintstore_writer::{Activity, Bytes, Home, Parts, Writer};
 
@@ -90,6 +90,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         budget,
         deliver_at: Mutex::default(),
         topology_epoch: AtomicU64::new(0),
+        holders: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
         pages_returned: Signal::new(),
         closing: AtomicBool::new(false),

@@ -523,9 +523,11 @@ impl HintStore {
     }
 
     /// Says which targets there are. Hints for others are orphans: reported by [`HintStore::orphans`], and
-    /// discarded at [`Config::orphan_age_max`], if that is set. Not remembered across restarts. Does not block.
+    /// discarded at [`Config::orphan_age_max`], if that is set. How many they are also bounds how many hold hints for
+    /// one target, which is where delivery begins ([`Config::give_way`]). Not remembered across restarts. Does not block.
     pub fn set_members(&self, members: impl IntoIterator<Item = TargetId>) {
-        self.store.members.set(members);
+        let count = self.store.members.set(members);
+        self.store.env.holders.store(count, SeqCst);
     }
 
     /// Targets with hints that are not among the members; none where nobody said who is.

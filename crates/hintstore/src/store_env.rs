@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use hintstore_env::{
     Boot, Clock, Live, Runner, Storage,
-    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst, Signal},
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering::SeqCst, Signal},
 };
 use hintstore_format::{Incarnation, StoreId, expiry::Policy};
 use hintstore_writer::{Activity, Budget, Home, Writer};
@@ -42,6 +42,8 @@ pub(crate) struct StoreEnv {
     pub(crate) deliver_at: Mutex<Boot>,
     /// The epoch of its topology that the embedder has reached.
     pub(crate) topology_epoch: AtomicU64,
+    /// How many nodes may hold hints for one target, by the members that the embedder named; 0 where it did not.
+    pub(crate) holders: AtomicUsize,
     /// No further page is handed out: a shutdown waits for those that are out.
     pub(crate) draining: AtomicBool,
     /// Raised when a page came back.
@@ -61,6 +63,11 @@ impl StoreEnv {
     /// The time to judge by.
     pub(crate) fn now(&self) -> Now {
         self.time.now(&*self.clock)
+    }
+
+    /// How many nodes may hold hints for one target, if somebody knows.
+    pub(crate) fn holders(&self) -> Option<usize> {
+        Some(self.holders.load(SeqCst)).filter(|holders| *holders > 0)
     }
 
     /// Nothing is done with a directory that may be another's by now.

@@ -69,8 +69,12 @@ pub struct Readdressed {
 pub(crate) struct Members(Mutex<Option<BTreeSet<TargetId>>>);
 
 impl Members {
-    pub(crate) fn set(&self, members: impl IntoIterator<Item = TargetId>) {
-        *self.0.lock() = Some(members.into_iter().collect());
+    /// Gives how many they are.
+    pub(crate) fn set(&self, members: impl IntoIterator<Item = TargetId>) -> usize {
+        let members: BTreeSet<TargetId> = members.into_iter().collect();
+        let count = members.len();
+        *self.0.lock() = Some(members);
+        count
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<BTreeSet<TargetId>>> {

@@ -7,7 +7,7 @@ mod cassandra;
 mod tidy;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -18,6 +18,7 @@ cargo xtask tidy          only the checks of the tree itself
 cargo xtask bench [ARGS]  one report: ratios to a naive log, in alternating rounds
 cargo xtask bench parts   criterion benches of the parts
 cargo xtask bench cassandra  verify, beside Cassandra's own readers on the same files
+cargo xtask herd          many nodes deliver to one that came back: writes the tables of docs/herd.md
 cargo xtask fuzz [SECS]   each fuzz target for SECS seconds (default 60)
 cargo xtask kill --rounds N   a process that does everything at once is killed so often (500)
 cargo xtask cut --rounds N    the file system under it stops, as at a power cut (50; root, ext4)
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("tidy") => tidy::check(&root()),
         Some("bench") => bench(rest),
+        Some("herd") => herd(),
         Some("verdicts") => cassandra::verdicts(),
         Some("kill") => crash("kill", rest, "500"),
         Some("cut") => crash("cut", rest, "50"),
@@ -87,6 +89,36 @@ fn cargo(args: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
     } else {
         Err(format!("cargo {} failed", args.join(" ")))
     }
+}
+
+/// Runs the simulation of a herd, and writes what it prints into its page.
+fn herd() -> Result<(), String> {
+    let run = [
+        "run",
+        "--release",
+        "--quiet",
+        "-p",
+        "hintstore-benches",
+        "--example",
+        "herd",
+    ];
+    say(&format!("$ cargo {} (some minutes)", run.join(" ")));
+    let done = Command::new("cargo").args(run).current_dir(root()).output();
+    let done = done.map_err(|error| format!("cargo cannot be run: {error}"))?;
+    let tables = String::from_utf8_lossy(&done.stdout);
+    if !done.status.success() {
+        return Err(format!(
+            "the simulation failed:\n{}",
+            String::from_utf8_lossy(&done.stderr)
+        ));
+    }
+    let path = root().join("docs/herd.md");
+    let page = fs::read_to_string(&path).map_err(|error| format!("docs/herd.md: {error}"))?;
+    let (begin, end) = ("<!-- begin -->\n", "<!-- end -->");
+    let (before, rest) = page.split_once(begin).ok_or("docs/herd.md has no begin")?;
+    let (_, after) = rest.split_once(end).ok_or("docs/herd.md has no end")?;
+    let page = format!("{before}{begin}{tables}\n{end}{after}");
+    fs::write(&path, page).map_err(|error| format!("docs/herd.md: {error}"))
 }
 
 /// The shared buffer in a model checker: all holds, and a buffer that publishes its places without an order
@@ -282,7 +314,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
         return cassandra::bench();
     }
     let folder = root().join("target/bench");
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let folder = folder.to_string_lossy().into_owned();
     let mut args = vec!["run", "--release", "--package", "hintctl", "--", "bench"];
     args.push(&folder);
@@ -318,7 +350,7 @@ fn broken() -> Result<(), String> {
         root().join("target/broken/build"),
     );
     if tree.exists() {
-        std::fs::remove_dir_all(&tree).map_err(|error| error.to_string())?;
+        fs::remove_dir_all(&tree).map_err(|error| error.to_string())?;
     }
     let git = |args: &[&str]| {
         let status = Command::new("git").args(args).current_dir(root()).status();
@@ -330,7 +362,7 @@ fn broken() -> Result<(), String> {
     };
     let copy = tree.to_string_lossy().into_owned();
     git(&["clone", "--quiet", "--shared", ".", &copy])?;
-    let found = std::fs::read_dir(&patches).map_err(|error| error.to_string())?;
+    let found = fs::read_dir(&patches).map_err(|error| error.to_string())?;
     for patch in found {
         let patch = patch.map_err(|error| error.to_string())?.path();
         let Some(name) = patch.file_stem().and_then(|name| name.to_str()) else {
@@ -392,7 +424,7 @@ fn tsan(seconds: &str) -> Result<(), String> {
 /// Runs on the stable toolchain: the sanitizers only want to be asked for.
 fn fuzz(seconds: &str) -> Result<(), String> {
     let folder = root().join("fuzz");
-    let targets = std::fs::read_dir(folder.join("fuzz_targets"))
+    let targets = fs::read_dir(folder.join("fuzz_targets"))
         .map_err(|error| format!("fuzz/fuzz_targets: {error}"))?;
     for target in targets {
         let path = target.map_err(|error| error.to_string())?.path();

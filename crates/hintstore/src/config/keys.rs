@@ -157,6 +157,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "poison_attempts" live poison_attempts;
     "start_jitter" live start_jitter;
     "page_time" live page_time;
+    "give_way" live give_way;
     "deliver_target_bytes_per_second" live deliver_target_bytes_per_second;
     "deliver_bytes_per_second" live deliver_bytes_per_second;
     "unknown_namespace_age_max" live unknown_namespace_age_max;

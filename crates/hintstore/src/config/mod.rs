@@ -97,6 +97,9 @@ pub struct Config {
     pub start_jitter: Duration,
     /// A page that is answered later than this halves the next one: the target is slow, or has much to do.
     pub page_time: Duration,
+    /// Hints that are delivered in the background ([`crate::HintStore::deliver_by`]) give way to the live writes of
+    /// their target: they go as often as its answers say that it has time to spare, from little on.
+    pub give_way: bool,
     /// Bytes of hints a second that go to one target; `None` for as many as it takes.
     pub deliver_target_bytes_per_second: Option<Bytes>,
     /// The same of all targets together.
@@ -167,6 +170,7 @@ impl Config {
             poison_attempts: 16,
             start_jitter: Duration::from_millis(500),
             page_time: Duration::from_secs(1),
+            give_way: true,
             deliver_target_bytes_per_second: None,
             deliver_bytes_per_second: None,
             unknown_namespace_age_max: Duration::from_hours(12),

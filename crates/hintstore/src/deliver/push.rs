@@ -110,8 +110,16 @@ impl Deliver {
         if self.pager.makes_room(target) {
             return None;
         }
-        match self.pager.next(target, Limits::NONE) {
+        let limits = match target.pace.lock().gives_way(&self.env, now) {
+            Ok(hints) => Limits {
+                hints,
+                ..Limits::NONE
+            },
+            Err(until) => return Some(until),
+        };
+        match self.pager.next(target, limits) {
             Ok(Found::Page(page)) => {
+                target.pace.lock().went(&self.env, page.len());
                 let page = page.hand_out(&self.pages_out);
                 // What unwinds drops the page, and the drop of the page lists its target again.
                 let deliver = AssertUnwindSafe(|| delivery.deliver(page));

@@ -103,6 +103,9 @@ pub struct TargetSnapshot {
     pub window: Bytes,
     /// Bytes a second that it took of late, while a page was out.
     pub rate: Option<Bytes>,
+    /// One hint goes to it in this time, where they go in the background and give way
+    /// ([`crate::Config::give_way`]).
+    pub hint_interval: Option<Duration>,
     /// How long what it has takes at that rate; nothing where it took nothing yet, or has nothing.
     pub converges_in: Option<Duration>,
     /// Pages in a row that it took nothing of.
@@ -194,6 +197,7 @@ impl TargetSnapshot {
             state: pace.state,
             window: pace.window(config),
             rate: pace.took(),
+            hint_interval: pace.hint_interval(),
             converges_in: None,
             failures: pace.failures(),
             unknown_namespace: pace.unknown_namespace,
@@ -208,9 +212,12 @@ impl TargetSnapshot {
         };
         // Nothing is taken under it.
         drop(pace);
-        let rate = snapshot.rate.filter(|_| snapshot.books.pending() > 0);
+        let pending = snapshot.books.pending();
+        let rate = snapshot.rate.filter(|_| pending > 0);
         let left = rate.map(|rate| time_of(snapshot.bytes.get(), rate));
-        snapshot.converges_in = left;
+        let hints = u32::try_from(pending).unwrap_or(u32::MAX);
+        let by_hints = snapshot.hint_interval.map(|one| one.saturating_mul(hints));
+        snapshot.converges_in = left.map(|left| left.max(by_hints.unwrap_or_default()));
         for backlog in target.backlogs() {
             let progress = backlog.progress.lock();
             snapshot.pages_out += progress.in_flight;

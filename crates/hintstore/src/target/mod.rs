@@ -5,6 +5,7 @@
 
 mod ages;
 mod backlog;
+mod congestion;
 mod pace;
 mod progress;
 mod ranges;

@@ -3,13 +3,15 @@
 //! One page of a target is out at a time, so that the page is the window of bytes in flight. It grows by a
 //! step for each answer that comes in time, and is halved for each that is late or that takes nothing
 //! (additive increase, multiplicative decrease: what is shared by many who do not know of each other converges
-//! on fair parts), down to one hint. A target that takes nothing rests for longer each time.
+//! on fair parts), down to one hint. A target that takes nothing rests for longer each time. How often a page goes
+//! by itself is the business of `congestion`.
 
 use std::time::Duration;
 
 use hintstore_env::Boot;
 use hintstore_writer::Bytes;
 
+use super::congestion::Congestion;
 use crate::{Config, store_env::StoreEnv};
 
 /// What is known of a target, as the embedder said it.
@@ -96,6 +98,8 @@ pub(crate) struct Pace {
     sent: (Boot, usize, u64),
     /// Bytes a second that it took of late: a moving average.
     took: Option<u64>,
+    /// How often it is sent to by itself, where its hints are to give way to its live writes.
+    congestion: Option<Box<Congestion>>,
     /// Hints that it did not take because it does not know their namespace, since the store was opened.
     pub(crate) unknown_namespace: u64,
     /// Counts what is drawn.
@@ -117,6 +121,38 @@ impl Pace {
             hints: self.hints.unwrap_or(usize::MAX),
         };
         Ok(self.credit.map_or(window, |credit| window.and(credit)))
+    }
+
+    /// How many hints a page may hold that goes by itself, or until when none does.
+    pub(crate) fn gives_way(&mut self, env: &StoreEnv, now: Boot) -> Result<usize, Boot> {
+        if !env.config().give_way {
+            self.congestion = None;
+            return Ok(usize::MAX);
+        }
+        let new = || Box::new(Congestion::new(env.holders()));
+        self.congestion.get_or_insert_with(new).hints(now)
+    }
+
+    /// A page went by itself.
+    pub(crate) fn went(&mut self, env: &StoreEnv, hints: usize) {
+        if let Some(congestion) = &mut self.congestion {
+            congestion.sent(env.clock.boot(), env.clock.wall(), hints);
+        }
+    }
+
+    /// One hint goes to it in this time by itself, where hints give way.
+    pub(crate) fn hint_interval(&self) -> Option<Duration> {
+        let congestion = self.congestion.as_ref();
+        congestion.map(|congestion| congestion.hint_interval())
+    }
+
+    /// What went by itself was answered, or came back.
+    fn came_back(&mut self, env: &StoreEnv, took_any: bool) {
+        if let Some(mut congestion) = self.congestion.take() {
+            let draw = || self.draw(env);
+            congestion.answered(env.clock.boot(), env.clock.wall(), took_any, draw);
+            self.congestion = Some(congestion);
+        }
     }
 
     /// Whether the receiver has no room at all.
@@ -159,6 +195,7 @@ impl Pace {
         let page = config.page_bytes.get();
         let window = self.window.unwrap_or(page);
         let took = env.clock.boot().since(self.sent.0);
+        self.came_back(env, true);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let rate = self.sent.2.saturating_mul(1_000_000) / micros;
         self.took = Some(
@@ -181,6 +218,7 @@ impl Pace {
     pub(crate) fn failed(&mut self, env: &StoreEnv) -> Duration {
         let config = env.config();
         let page = config.page_bytes.get();
+        self.came_back(env, false);
         self.window = Some((self.window.unwrap_or(page) / 2).max(1));
         self.hints = Some((self.sent.1 / 2).max(1));
         let doubled = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
@@ -197,6 +235,7 @@ impl Pace {
         self.state = TargetState::Up;
         self.failures = 0;
         self.next_at = Boot::default();
+        self.congestion = None;
         let jitter = env.config().start_jitter;
         self.part_of(env, jitter)
     }
@@ -219,6 +258,11 @@ impl Pace {
 
     /// Some part of a time, another for each store and each call.
     fn part_of(&mut self, env: &StoreEnv, time: Duration) -> Duration {
+        time.mul_f64(self.draw(env))
+    }
+
+    /// A number from 0 to 1, another for each store and each call.
+    fn draw(&mut self, env: &StoreEnv) -> f64 {
         self.drawn += 1;
         // splitmix64
         let seed = env.incarnation.get().wrapping_add(self.drawn);
@@ -226,7 +270,7 @@ impl Pace {
         bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         let part = ((bits ^ bits >> 31) >> 40) as u32;
-        time.mul_f64(f64::from(part) / f64::from(1 << 24))
+        f64::from(part) / f64::from(1 << 24)
     }
 }
 

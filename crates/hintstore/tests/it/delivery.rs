@@ -789,3 +789,50 @@ fn who_waits_for_a_target_waits_for_what_it_had() {
     let none = handle.wait_next(Limits::NONE, SECOND).unwrap();
     assert!(matches!(none, Next::Drained), "{none:?}");
 }
+
+// P10
+#[test]
+fn hints_in_the_background_go_as_often_as_answers_are_in_time() {
+    let mut world = World::opened(small_config().with(|config| config.give_way = true));
+    // Half a minute begins, and two seconds of it are quiet.
+    world.runner.advance(3 * SECOND);
+    world.append_batch(20_000, 1, Durability::Os);
+    let slow = Arc::new(Slow::default());
+    world.store().deliver_by(slow.clone()).unwrap();
+    world.store().set_members([target(0)]);
+    world.store().target(target(0)).up();
+    let deliver_for = |seconds: u32, takes: Duration| {
+        let before = world.store().ledger().ended(End::Delivered);
+        let until = world.clock.boot() + seconds * SECOND;
+        while world.clock.boot() < until {
+            world.runner.advance(takes);
+            if let Some(page) = slow.0.lock().unwrap().pop() {
+                page.delivered().unwrap();
+            }
+            world.runner.run();
+        }
+        world.store().ledger().ended(End::Delivered) - before
+    };
+    let millisecond = Duration::from_millis(1);
+    let at_first = deliver_for(1, millisecond);
+    assert!((50..300).contains(&at_first), "{at_first} in a second");
+    deliver_for(9, millisecond);
+    let grown = deliver_for(1, millisecond);
+    assert!(
+        grown > 3 * at_first,
+        "{grown} in a second, {at_first} at first"
+    );
+    // It gets slow while nothing says that it would be without hints.
+    deliver_for(3, 20 * millisecond);
+    let cut = deliver_for(1, 20 * millisecond);
+    assert!(cut < grown / 2, "{cut} in a second, {grown} before");
+    let snapshot = world.store().target(target(0)).snapshot().unwrap();
+    assert!(
+        snapshot.hint_interval.unwrap() > millisecond,
+        "{snapshot:?}"
+    );
+    // Who pulls sets the pace.
+    let _still_out = world.store().stop_delivery(Duration::ZERO);
+    let pulled = world.deliver(0, |_| false, |_| false);
+    assert!(pulled > 1, "{pulled} hints in a page");
+}
