@@ -1,8 +1,9 @@
 //! Synchronisation primitives: one place, so that a model checker can stand in for them.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::{Condvar, PoisonError},
+    task,
     time::Duration,
 };
 
@@ -127,6 +128,8 @@ struct Raised {
     count: u64,
     /// Nobody is called where nobody waits: that would be a system call.
     waiting: usize,
+    /// Tasks that are woken the next time.
+    tasks: Vec<task::Waker>,
 }
 
 impl Signal {
@@ -136,6 +139,7 @@ impl Signal {
             raised: Mutex::new(Raised {
                 count: 0,
                 waiting: 0,
+                tasks: Vec::new(),
             }),
             grown: Condvar::new(),
         }
@@ -151,9 +155,19 @@ impl Signal {
         let mut raised = self.raised.lock();
         raised.count += 1;
         let any = raised.waiting > 0;
+        let tasks = mem::take(&mut raised.tasks);
         drop(raised);
+        tasks.into_iter().for_each(task::Waker::wake);
         if any {
             self.grown.notify_all();
+        }
+    }
+
+    /// Has a task woken when it is raised next. The task looks at what it waits for behind this call.
+    pub fn wake_once(&self, waker: &task::Waker) {
+        let tasks = &mut self.raised.lock().tasks;
+        if !tasks.iter().any(|known| known.will_wake(waker)) {
+            tasks.push(waker.clone());
         }
     }
 

@@ -13,6 +13,7 @@
 
 mod activity;
 mod budget;
+mod commit;
 mod config;
 mod copy;
 mod disk_health;

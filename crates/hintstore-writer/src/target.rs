@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 use hintstore_env::{
     Boot,
     sync::{
-        AtomicBool, AtomicI64, AtomicU64, Mutex, MutexGuard,
+        AtomicBool, AtomicI64, AtomicU64, Mutex, MutexGuard, OnceLock,
         Ordering::{Acquire, Release, SeqCst},
         Signal,
     },
@@ -21,6 +21,7 @@ use hintstore_format::{
 use crate::{
     Cap, Refusal, Segments, Usage,
     budget::for_block,
+    commit::Commits,
     flush::FileState,
     pool::{FRAME_MAX, NotWritten, Pool, SlabRef},
     write_env::WriteEnv,
@@ -141,6 +142,8 @@ pub struct TargetWriter {
     pub(crate) doubt: Doubt,
     /// Raised when either grows, and when the file or the lead of a sync comes free.
     pub(crate) progress: Signal,
+    /// What callers without a thread ask for, if any ever did.
+    pub(crate) commits: OnceLock<Box<Commits>>,
     /// Held by the one caller that syncs for all.
     lead: Mutex<()>,
     /// Whether the target is on the list of those that have something to sync.
@@ -201,6 +204,7 @@ impl TargetWriter {
             unsynced_since: AtomicI64::new(i64::MAX),
             doubt: Doubt::default(),
             progress: Signal::new(),
+            commits: OnceLock::new(),
             lead: Mutex::new(()),
             sync_listed: AtomicBool::new(false),
         }

@@ -8,7 +8,7 @@ use std::{
 
 use hintstore_env::{
     Boot, Next, Waker,
-    sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst, Queue, Signal},
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering::SeqCst, Queue, Signal},
 };
 use hintstore_format::TargetId;
 
@@ -31,6 +31,12 @@ pub(crate) struct Work {
     pressure: AtomicBool,
     /// Targets with complete slabs, once a slab: the memory for slabs bounds it.
     ready: Queue<Arc<TargetWriter>>,
+    /// Targets whose hints somebody wants to reach their level.
+    committing: Queue<Arc<TargetWriter>>,
+    /// How many steps commit: they are started when first needed.
+    pub(crate) committers: Mutex<usize>,
+    /// How many of them wait for the disk.
+    pub(crate) syncing_turns: AtomicUsize,
     /// Targets that are to be synced side by side.
     syncing: Queue<Arc<TargetWriter>>,
     /// Ranges of files whose write-back is to begin.
@@ -62,6 +68,8 @@ struct Lists {
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     pub(crate) flush: Waker,
+    pub(crate) commit: Waker,
+    pub(crate) commit_along: Waker,
     pub(crate) sync: Waker,
     pub(crate) sync_along: Waker,
     pub(crate) seal: Waker,
@@ -129,10 +137,15 @@ impl Work {
         lists.sync_at = lists.sync_at.map(|at| at.min(sync_at));
     }
 
+    pub(crate) fn has_more_to_commit(&self) -> bool {
+        !self.committing.is_empty()
+    }
+
     /// Forgets all targets that wait.
     pub(crate) fn clear(&self) {
         while self.ready.pop().is_some()
             || self.syncing.pop().is_some()
+            || self.committing.pop().is_some()
             || self.sealing.pop().is_some()
         {}
         *self.lists.lock() = Lists::default();
@@ -153,6 +166,15 @@ impl WriteEnv {
             self.work.wakers.flush.wake();
         }
         target.progress.raise();
+    }
+
+    /// Leaves a target to the steps that commit.
+    pub(crate) fn list_to_commit(&self, target: &Arc<TargetWriter>) {
+        self.work.committing.push(target.clone());
+    }
+
+    pub(crate) fn next_to_commit(&self) -> Option<Arc<TargetWriter>> {
+        self.work.committing.pop()
     }
 
     pub(crate) fn next_ready(&self) -> Option<Arc<TargetWriter>> {

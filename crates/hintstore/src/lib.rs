@@ -74,7 +74,7 @@ mod target;
 mod topology;
 mod upkeep;
 
-pub use append::{AppendError, AppendResult, Durability, Hint, Receipt, Scope};
+pub use append::{AppendError, AppendResult, Durability, Hint, Pending, Receipt, Scope};
 pub use compact::{Compact, Compacted, Compaction, CompactionTotals, Reason as CompactReason};
 pub use config::{Config, ConfigError, Environment, Setting};
 pub use deliver::{Delivery, Page, Verdict};

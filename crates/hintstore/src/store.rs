@@ -19,7 +19,7 @@ use hintstore_writer::Refusal;
 use crate::{
     AppendResult, AtRisk, Config, Delivery, Discarded, Durability, Environment, Error, Hint,
     Ledger, OpenReport, Receipt, Result, Scope, Snapshot, TargetHandle, Truncate,
-    append::{Admission, Appender},
+    append::{Admission, Appender, Pending},
     compact::{By, Compact, Compaction, Pass},
     deliver::{Checkpoints, Deliver, Pager, WholeSegments},
     discard::Discarder,
@@ -182,6 +182,9 @@ impl Store {
         let missing = self.whole.end_missing();
         let done = self.checkpoints.checkpoint().and(missing);
         env.closed.store(true, SeqCst);
+        for writer in self.targets.writers() {
+            writer.end_commits();
+        }
         let done = done.and_then(|()| {
             // What is durable no crash can take.
             let windows = Record::Windows {
@@ -274,6 +277,31 @@ impl HintStore {
     #[inline]
     pub fn append(&self, hint: Hint<'_>, durability: Durability) -> AppendResult {
         self.store.appender.append(hint, durability, None)
+    }
+
+    /// As [`HintStore::append`], for tasks: takes the hint, or refuses it, at once, and gives a future of what `append`
+    /// returns. Hints that are submitted while a write or a sync goes on share the next.
+    ///
+    /// ```
+    /// # async fn example(store: &hintstore::HintStore, hint: hintstore::Hint<'_>) -> hintstore::Result<()> {
+    /// use hintstore::Durability;
+    ///
+    /// let receipt = store.submit(hint, Durability::Durable)?.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Refusal`]: the hint was not accepted; also where it had to wait for memory. The future gives
+    /// [`crate::AppendError::InDoubt`] where the disk refuses, or does not answer within [`Config::append_timeout`].
+    ///
+    /// Does not block, except for the checksum of the payload.
+    pub fn submit(
+        &self,
+        hint: Hint<'_>,
+        durability: Durability,
+    ) -> std::result::Result<Pending, Refusal> {
+        Appender::submit(&self.store, hint, durability)
     }
 
     /// As [`HintStore::append`], with a timeout of its own. Where as many hints wait for their level as may, it

@@ -185,14 +185,16 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// Leaves the place of its one hint, if it has one, to the caller.
+    pub(super) fn keep_place(mut self) -> Option<Arc<Target>> {
+        self.waiting.pop()
+    }
+
     /// Counts only the first of them as waiting.
     fn wait_no_more(&mut self, first: usize) {
         for target in self.waiting.drain(first..) {
             target.in_flight.fetch_sub(1, SeqCst);
-            self.appender.in_flight.fetch_sub(1, SeqCst);
-        }
-        if self.appender.seekers.load(SeqCst) > 0 {
-            self.appender.places.raise();
+            self.appender.leave_place();
         }
     }
 }

@@ -7,6 +7,7 @@ mod admission;
 mod call;
 mod hint;
 mod outcome;
+mod pending;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,14 +16,15 @@ use hintstore_env::{
     sync::{AtomicU64, Ordering::SeqCst, Signal},
 };
 use hintstore_format::{TargetId, frame::Draft};
-use hintstore_writer::{ByTarget, RefusalCounts, TargetWriter};
+use hintstore_writer::{ByTarget, Refusal, RefusalCounts, TargetWriter};
 
-use crate::{store_env::StoreEnv, target::Targets};
+use crate::{store::Store, store_env::StoreEnv, target::Targets};
 use call::Call;
 
 pub use admission::Scope;
 pub use hint::Hint;
 pub use outcome::{AppendError, AppendResult, Durability, Receipt};
+pub use pending::Pending;
 
 pub(crate) use admission::Admission;
 
@@ -82,6 +84,32 @@ impl Appender {
         }
         let deadline = self.env.writer.deadline(deadline);
         self.reach(receipt, level, deadline)
+    }
+
+    /// Takes a hint, and has it brought to `level` in the background. Waits for nothing.
+    pub(crate) fn submit(
+        store: &Arc<Store>,
+        hint: Hint<'_>,
+        level: Durability,
+    ) -> Result<Pending, Refusal> {
+        let appender = &store.appender;
+        let now = appender.env.clock.boot();
+        let mut call = Call::new(appender, level, Some(now));
+        let sequence = call.accept(&hint, || Draft::new(&hint.body))?;
+        let receipt = Receipt::buffered(hint.target, sequence);
+        let place = call.keep_place();
+        if let Some(target) = &place {
+            target.writer.request_commit(level == Durability::Durable);
+        }
+        Ok(Pending::new(store, place, receipt, level))
+    }
+
+    /// One hint waits for its level no more.
+    fn leave_place(&self) {
+        self.in_flight.fetch_sub(1, SeqCst);
+        if self.seekers.load(SeqCst) > 0 {
+            self.places.raise();
+        }
     }
 
     /// Takes hints in order, then brings all that were taken to `level`.

@@ -29,6 +29,7 @@ mod open;
 mod settings;
 mod sync_failure;
 mod sync_point;
+mod tasks;
 mod threads;
 mod topology;
 mod trouble;
