@@ -158,7 +158,7 @@ impl Choice<'_> {
                     })
                 }
                 // It was done and removed since the list was read.
-                Err(_) if !backlog.segments.holds(entry.id) => None,
+                Err(_) if !backlog.holds(entry) => None,
                 Err(error) => {
                     let name = entry.name.to_string();
                     report.skipped.push((name, error.to_string()));

@@ -104,7 +104,7 @@ impl Sweep {
                         }
                         Ok(Outlook::Alive) => {}
                         // It was done and removed since the list was read.
-                        Err(_) if !backlog.segments.holds(entry.id) => {}
+                        Err(_) if !backlog.holds(&entry) => {}
                         // Others go all the same; the caller gets the error.
                         Err(error) => failed = Some(error),
                     }

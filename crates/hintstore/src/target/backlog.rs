@@ -24,6 +24,12 @@ impl Backlog {
         self.oldest_by(&self.progress.lock())
     }
 
+    /// Whether a segment is still its own: a deferred segment that was merged into another keeps its list, and its
+    /// files are gone. Not by one who holds the progress.
+    pub(crate) fn holds(&self, entry: &SegmentEntry) -> bool {
+        !self.progress.lock().is_gone && self.segments.holds(entry.id)
+    }
+
     /// When the first of what rests is handed out again, if that is later than now.
     pub(super) fn next_at(&self, now: Boot) -> Option<Boot> {
         let progress = self.progress.lock();
