@@ -2,6 +2,7 @@
 
 use std::{
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Condvar, PoisonError},
     task,
     time::Duration,
@@ -157,17 +158,22 @@ impl Signal {
         let any = raised.waiting > 0;
         let tasks = mem::take(&mut raised.tasks);
         drop(raised);
-        tasks.into_iter().for_each(task::Waker::wake);
         if any {
             self.grown.notify_all();
+        }
+        for task in tasks {
+            // What a waker does is its executor's business: the others are woken all the same.
+            let _panicked = catch_unwind(AssertUnwindSafe(|| task.wake())).is_err();
         }
     }
 
     /// Has a task woken when it is raised next. The task looks at what it waits for behind this call.
     pub fn wake_once(&self, waker: &task::Waker) {
+        // Before the lock: it is not our code.
+        let waker = waker.clone();
         let tasks = &mut self.raised.lock().tasks;
-        if !tasks.iter().any(|known| known.will_wake(waker)) {
-            tasks.push(waker.clone());
+        if !tasks.iter().any(|known| known.will_wake(&waker)) {
+            tasks.push(waker);
         }
     }
 

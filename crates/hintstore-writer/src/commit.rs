@@ -6,6 +6,7 @@
 use std::{
     sync::Arc,
     task::{self, Poll},
+    time::Duration,
 };
 
 use hintstore_env::{
@@ -78,7 +79,8 @@ impl TargetWriter {
     fn look(&self, sequence: Sequence, to_disk: bool) -> Option<bool> {
         // Before the other look: what failed may have come there before.
         let failed_to = self.commits().failed_to.load(Acquire);
-        let has_failed = self.env.is_closed() || failed_to > sequence.get();
+        let is_over = self.env.work.commits_ended.load(SeqCst);
+        let has_failed = is_over || failed_to > sequence.get();
         let is_reached = if to_disk {
             self.synced() > sequence
         } else {
@@ -90,8 +92,8 @@ impl TargetWriter {
         has_failed.then_some(false)
     }
 
-    /// Wakes who waits without a thread: the store is closed.
-    pub fn end_commits(&self) {
+    /// Wakes who waits without a thread.
+    pub(crate) fn end_commits(&self) {
         if let Some(commits) = self.commits.get() {
             commits.turned.raise();
         }
@@ -107,12 +109,12 @@ impl TargetWriter {
             has_come: false,
         };
         let deadline = self.env.deadline(None);
-        turn.has_come = self.flush_to(turn.last, deadline).is_ok();
-        if to_disk && turn.has_come {
+        let _waiting = to_disk.then(|| Syncing::begin(&self.env.work));
+        let is_flushed = self.flush_to(turn.last, deadline).is_ok();
+        turn.has_come = is_flushed && !to_disk;
+        if to_disk && is_flushed {
             // Some may wait for no more than that.
             commits.turned.raise();
-            turn.has_come = false;
-            let _syncing = Syncing::begin(&self.env.work);
             turn.has_come = self.sync_to(turn.last, deadline).is_ok();
         }
     }
@@ -146,7 +148,7 @@ impl<'a> Syncing<'a> {
     fn begin(work: &'a Work) -> Self {
         // Before the look: who asks from now on sees it.
         work.syncing_turns.fetch_add(1, SeqCst);
-        if work.has_more_to_commit() {
+        if work.to_commit() > 0 {
             work.wakers.commit_along.wake();
         }
         Self(work)
@@ -186,8 +188,15 @@ impl Step for Commit {
     }
 
     fn step(&self, _: Boot) -> Next {
-        while let Some(target) = self.0.next_to_commit() {
+        // No more than there are now: who submits all the time must not keep it from being stopped.
+        for _ in 0..self.0.work.to_commit() {
+            let Some(target) = self.0.next_to_commit() else {
+                break;
+            };
             target.commit();
+        }
+        if self.0.work.to_commit() > 0 {
+            return Next::After(Duration::ZERO);
         }
         Next::WhenWoken
     }

@@ -37,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) committers: Mutex<usize>,
     /// How many of them wait for the disk.
     pub(crate) syncing_turns: AtomicUsize,
+    /// The store is closed: what is not where it was to come does not come there.
+    pub(crate) commits_ended: AtomicBool,
     /// Targets that are to be synced side by side.
     syncing: Queue<Arc<TargetWriter>>,
     /// Ranges of files whose write-back is to begin.
@@ -137,8 +139,8 @@ impl Work {
         lists.sync_at = lists.sync_at.map(|at| at.min(sync_at));
     }
 
-    pub(crate) fn has_more_to_commit(&self) -> bool {
-        !self.committing.is_empty()
+    pub(crate) fn to_commit(&self) -> usize {
+        self.committing.len()
     }
 
     /// Forgets all targets that wait.

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
 
-use hintstore_env::{Boot, Next, Step, StorageError, Waker};
+use hintstore_env::{Boot, Next, Step, StorageError, Waker, sync::Ordering::SeqCst};
 use hintstore_format::{Incarnation, Sequence, StoreId, TargetId, descriptor::Kind};
 
 use crate::{
@@ -103,6 +103,14 @@ impl Writer {
     /// Has several targets synced at once, in the background.
     pub fn ask_sync(&self, targets: impl IntoIterator<Item = Arc<TargetWriter>>) {
         self.env.ask_sync(targets);
+    }
+
+    /// Answers all who wait without a thread: the store is closed.
+    pub fn end_commits(&self, targets: &[Arc<TargetWriter>]) {
+        self.env.work.commits_ended.store(true, SeqCst);
+        for target in targets {
+            target.end_commits();
+        }
     }
 
     /// Looks whether the directory is still the store's own; where it is not, appends are refused from

@@ -182,9 +182,7 @@ impl Store {
         let missing = self.whole.end_missing();
         let done = self.checkpoints.checkpoint().and(missing);
         env.closed.store(true, SeqCst);
-        for writer in self.targets.writers() {
-            writer.end_commits();
-        }
+        env.writer.end_commits(&self.targets.writers());
         let done = done.and_then(|()| {
             // What is durable no crash can take.
             let windows = Record::Windows {
@@ -293,9 +291,11 @@ impl HintStore {
     ///
     /// # Errors
     /// [`Refusal`]: the hint was not accepted; also where it had to wait for memory. The future gives
-    /// [`crate::AppendError::InDoubt`] where the disk refuses, or does not answer within [`Config::append_timeout`].
+    /// [`crate::AppendError::InDoubt`] where the disk refuses. Where a disk hangs, so does the future:
+    /// bound it as your executor does, and drop it; that loses nothing.
     ///
-    /// Does not block, except for the checksum of the payload.
+    /// # Blocking
+    /// On no level. As [`HintStore::append`] of a buffered hint, it helps to write where many blocks wait for the disk.
     pub fn submit(
         &self,
         hint: Hint<'_>,

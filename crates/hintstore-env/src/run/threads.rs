@@ -56,8 +56,13 @@ impl Runner for Threads {
                 });
             }
         };
+        // Who stops takes the list under this lock: what comes behind it would never end.
+        let mut running = self.running.lock();
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the steps are being stopped"));
+        }
         let thread = thread::Builder::new().name(thread_name).spawn(run)?;
-        self.running.lock().push((waker, thread));
+        running.push((waker, thread));
         Ok(())
     }
 
@@ -82,8 +87,10 @@ impl Runner for Threads {
     }
 
     fn stop(&self) {
+        let mut list = self.running.lock();
         self.stopping.store(true, Ordering::SeqCst);
-        let running = std::mem::take(&mut *self.running.lock());
+        let running = std::mem::take(&mut *list);
+        drop(list);
         for (waker, _) in &running {
             waker.wake();
         }

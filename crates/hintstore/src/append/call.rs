@@ -156,8 +156,10 @@ impl<'a> Call<'a> {
         self.waiting.push(target);
         let config = self.appender.env.writer.config();
         let has_place = here < config.in_flight_target_max && all < config.in_flight_max;
-        if !has_place {
-            self.wait_no_more(self.waiting.len() - 1);
+        if !has_place && let Some(target) = self.waiting.pop() {
+            // It had none: nobody who waits for one is called.
+            target.in_flight.fetch_sub(1, SeqCst);
+            self.appender.in_flight.fetch_sub(1, SeqCst);
         }
         has_place
     }

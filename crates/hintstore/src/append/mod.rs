@@ -97,11 +97,12 @@ impl Appender {
         let mut call = Call::new(appender, level, Some(now));
         let sequence = call.accept(&hint, || Draft::new(&hint.body))?;
         let receipt = Receipt::buffered(hint.target, sequence);
-        let place = call.keep_place();
-        if let Some(target) = &place {
+        let target = call.keep_place();
+        let pending = Pending::new(store, target.clone(), receipt, level);
+        if let Some(target) = target {
             target.writer.request_commit(level == Durability::Durable);
         }
-        Ok(Pending::new(store, place, receipt, level))
+        Ok(pending)
     }
 
     /// One hint waits for its level no more.

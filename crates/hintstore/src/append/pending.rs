@@ -82,8 +82,8 @@ impl Future for Pending {
         let this = self.get_mut();
         let to_disk = this.level == Durability::Durable;
         let reached = match &this.place {
-            // It waits for nothing, or was answered before.
-            None => Poll::Ready(true),
+            // It waits for nothing, or was answered before: the same again.
+            None => Poll::Ready(this.receipt.durability >= this.level),
             Some(Place { target, .. }) => {
                 let sequence = this.receipt.sequence;
                 target

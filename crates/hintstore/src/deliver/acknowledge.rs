@@ -110,9 +110,9 @@ impl Answers {
     fn rest(&self, page: &Page, took_any: bool) -> Duration {
         let mut pace = page.of().pace.lock();
         if took_any || page.was_accepted() {
-            pace.answered(&self.env)
+            pace.answered(&self.env, page.was_pushed())
         } else {
-            pace.failed(&self.env)
+            pace.failed(&self.env, page.was_pushed())
         }
     }
 

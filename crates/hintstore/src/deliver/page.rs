@@ -245,6 +245,11 @@ impl Page {
         self.booked > 0
     }
 
+    /// Whether the store handed it to delivery.
+    pub(super) fn was_pushed(&self) -> bool {
+        self.out.is_some()
+    }
+
     /// The target that it is for.
     pub(super) fn of(&self) -> &Arc<Target> {
         &self.target

@@ -38,6 +38,8 @@ const SAMPLES: usize = 128;
 const SAMPLES_MIN: usize = 32;
 /// A page and a single hint take what is sent in this time, at least.
 const SLOT: f64 = 0.004;
+/// However long an answer takes, a page takes no more than what is sent in twice this time.
+const ROUND_MAX: f64 = 0.5;
 /// All who hold hints for a target begin with this many hints a second, together.
 const BEGIN: f64 = 150.0;
 /// How many these are, where nobody said who the members are.
@@ -82,6 +84,8 @@ struct Sent {
     at: Boot,
     hints: usize,
     is_quiet: bool,
+    /// It was to be a single hint.
+    is_single: bool,
     /// It counts as one that was sent in the quiet.
     is_settled: bool,
 }
@@ -137,6 +141,7 @@ impl Congestion {
             at: now,
             hints,
             is_quiet,
+            is_single: self.is_single,
             is_settled: is_quiet && into > SETTLING,
         });
         self.is_single = !self.is_single;
@@ -155,11 +160,12 @@ impl Congestion {
             return;
         };
         let took = now.since(page.at).as_secs_f64();
-        self.round += (2.0 * took - self.round) / 16.0;
+        self.round += (2.0 * took.min(ROUND_MAX) - self.round) / 16.0;
         if page.hints == 1 || !took_any {
             self.learn(page, took, took_any);
             self.single_at = page.at;
-        } else {
+        }
+        if !page.is_single {
             // What cannot be sent, as answers take too long, is no rate.
             let taken = (page.hints + 1) as f64 / self.round.max(1e-6);
             self.rate = self.rate.min(2.0 * taken);
@@ -176,7 +182,16 @@ impl Congestion {
                 gap
             }
         } else {
-            of_rate(self.rate, 0.5 + draw())
+            let gap = of_rate(self.rate, 0.5 + draw());
+            // What goes that seldom goes in the quiet: else it never learns that the target is well.
+            let half = PERIOD.as_secs_f64() / 2.0;
+            let quiet = PERIOD.saturating_sub(into) + SETTLING;
+            let part = QUIET.saturating_sub(SETTLING).mul_f64(draw());
+            if gap > half {
+                (quiet + part).as_secs_f64() + took
+            } else {
+                gap
+            }
         };
         self.next_at = page.at + Duration::from_secs_f64(gap.min(60.0));
     }
@@ -314,5 +329,21 @@ mod tests {
             quiet * 4 < busy,
             "{quiet} hints in the quiet, {busy} behind it"
         );
+    }
+
+    #[test]
+    fn single_hints_alone_do_not_grow_it_without_bound() {
+        let mut congestion = Congestion::new(Some(1));
+        let mut now = Duration::from_secs(3);
+        for _ in 0..50_000 {
+            now += MILLISECOND;
+            let wall = UnixMillis::new(now.as_millis() as i64);
+            congestion.sent(Boot::new(now), wall, 1);
+            now += MILLISECOND;
+            congestion.answered(Boot::new(now), wall, true, || 0.5);
+        }
+        // Two hints go in two answers of a millisecond.
+        let interval = congestion.hint_interval();
+        assert!(interval * 5 > MILLISECOND, "{interval:?}");
     }
 }

@@ -190,12 +190,14 @@ impl Pace {
     }
 
     /// It took some of its page; gives how long the rest of it rests.
-    pub(crate) fn answered(&mut self, env: &StoreEnv) -> Duration {
+    pub(crate) fn answered(&mut self, env: &StoreEnv, was_pushed: bool) -> Duration {
         let config = env.config();
         let page = config.page_bytes.get();
         let window = self.window.unwrap_or(page);
         let took = env.clock.boot().since(self.sent.0);
-        self.came_back(env, true);
+        if was_pushed {
+            self.came_back(env, true);
+        }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let rate = self.sent.2.saturating_mul(1_000_000) / micros;
         self.took = Some(
@@ -215,10 +217,12 @@ impl Pace {
     }
 
     /// It took nothing; gives how long it rests.
-    pub(crate) fn failed(&mut self, env: &StoreEnv) -> Duration {
+    pub(crate) fn failed(&mut self, env: &StoreEnv, was_pushed: bool) -> Duration {
         let config = env.config();
         let page = config.page_bytes.get();
-        self.came_back(env, false);
+        if was_pushed {
+            self.came_back(env, false);
+        }
         self.window = Some((self.window.unwrap_or(page) / 2).max(1));
         self.hints = Some((self.sent.1 / 2).max(1));
         let doubled = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);

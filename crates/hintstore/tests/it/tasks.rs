@@ -139,6 +139,9 @@ fn what_the_disk_does_not_take_is_in_doubt_and_can_be_submitted_again() {
         let Poll::Ready(Err(AppendError::InDoubt(receipt))) = answer else {
             panic!("{on:?}: {answer:?}");
         };
+        // Asked again, it says the same.
+        let again = poll(&mut pending, &count);
+        assert!(matches!(again, Poll::Ready(Err(AppendError::InDoubt(_)))));
         world.disk.heal();
         world.runner.advance(Duration::from_secs(30));
         let waited = world.store().wait(receipt, Durability::Durable);
