@@ -4,14 +4,14 @@ use std::{fmt, io, path::PathBuf};
 
 use hintstore_env::StorageError;
 use hintstore_format::DecodeError;
-use hintstore_writer::Gone;
+use hintstore_writer::{Gone, Refusal};
 
 use crate::{AppendError, ConfigError};
 
 /// The result of a call to the store.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call to the store failed. An [`AppendError`] converts into it, so that `?` works for both.
+/// Why a call to the store failed. An [`AppendError`] and a [`Refusal`] convert into it, so that `?` works for all.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -96,6 +96,12 @@ impl Error {
 impl From<AppendError> for Error {
     fn from(error: AppendError) -> Self {
         Self::Append(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        AppendError::from(refusal).into()
     }
 }
 
