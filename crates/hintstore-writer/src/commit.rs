@@ -47,7 +47,8 @@ impl TargetWriter {
             self.env.list_to_commit(self);
             let work = &self.env.work;
             if !start(&self.env) {
-                // The system has no thread for it: then this one waits.
+                // The system has no thread for it: then this one waits. What it says of a next run is not needed:
+                // each who asks runs it.
                 let _ = Commit(self.env.clone()).step(self.env.clock.boot());
                 return;
             }

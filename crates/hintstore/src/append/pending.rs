@@ -16,7 +16,7 @@ use crate::{store::Store, target::Target};
 /// A hint that was accepted and is on its way to its level: see [`crate::HintStore::submit`]. As a future it
 /// gives what [`crate::HintStore::append`] does, on any executor: the store wakes it. Dropped, it loses nothing: the
 /// hint is in the store and goes its way. It keeps the store open.
-#[must_use = "the hint is in memory only, until this is awaited"]
+#[must_use = "only this says whether the hint came to its level"]
 pub struct Pending {
     store: Arc<Store>,
     /// Counted as one that waits for its level.

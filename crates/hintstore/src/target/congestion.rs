@@ -3,10 +3,10 @@
 //! All that a node sees of a target to which others deliver as well is how long its answers take. What this is
 //! without hints is measured while all are nearly quiet: in the first two seconds of each half minute of the wall
 //! clock, which the nodes of a cluster share, each sends an eighth. Every other page is a single hint, so that
-//! what is compared is alike at any rate. An answer is late where it takes a good third longer than nine of ten
+//! what is compared is alike at any rate. An answer is late where it takes 1.3 times as long as all but 8 %
 //! take in the quiet; the rate grows for each that is in time and shrinks for each that is late, so that it
-//! stands where about one of ten is late, which is where the tail of the live writes has grown by less
-//! than a half. Who sends little bears more late answers, and so all who send converge on like parts.
+//! stands where a given part is late: 8 % at a node that has one hint on its way at any time, more at one that
+//! sends less, and so all who send converge on like parts.
 //! `docs/herd.md` has what comes of it.
 
 use std::time::Duration;
