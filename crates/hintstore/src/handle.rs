@@ -196,7 +196,8 @@ impl TargetHandle {
         let target = self.known_or_added();
         let mut pace = target.pace.lock();
         // Said again, it is no news: what a rest and an epoch are for still holds.
-        let rest = if pace.state == TargetState::Up {
+        let from = pace.state;
+        let rest = if from == TargetState::Up {
             pace.from_epoch = pace.from_epoch.max(epoch);
             None
         } else {
@@ -209,6 +210,7 @@ impl TargetHandle {
         }
         target.writer.set_up(true);
         target.writer.announce();
+        self.store.env.say_state(self.id, from, TargetState::Up);
     }
 
     /// It cannot be reached: no further page is handed to delivery. Does not block.
@@ -226,8 +228,9 @@ impl TargetHandle {
 
     fn leave_up(&self, state: TargetState) {
         if let Some(target) = self.known() {
-            target.pace.lock().state = state;
+            let from = std::mem::replace(&mut target.pace.lock().state, state);
             target.writer.set_up(false);
+            self.store.env.say_state(self.id, from, state);
         }
     }
 
@@ -298,8 +301,9 @@ impl TargetHandle {
     /// While another thread holds its books: it reads a page, makes a checkpoint durable, or moves hints. On a
     /// slow disk that is as long as the disk takes.
     pub fn snapshot(&self) -> Option<TargetSnapshot> {
-        let config = self.store.env.config();
-        Some(TargetSnapshot::of(&*self.known()?, &config))
+        let env = &self.store.env;
+        let (config, now) = (env.config(), env.clock.boot());
+        Some(TargetSnapshot::of(&*self.known()?, &config, now))
     }
 }
 

@@ -95,7 +95,9 @@ pub use hintstore_reader::{Faulted, HintRef, Hints, Key};
 pub use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 #[cfg(feature = "prometheus")]
 pub use observe::prometheus;
-pub use observe::{Concern, Health, Ledger, Snapshot, TargetLedger, TargetSnapshot, Urgency};
+pub use observe::{
+    Concern, Delays, Event, Events, Health, Ledger, Snapshot, TargetLedger, TargetSnapshot, Urgency,
+};
 pub use recover::{AtRisk, Foreign, OpenReport};
 
 pub use discard::{Discarded, Truncate};

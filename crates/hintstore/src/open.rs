@@ -16,6 +16,7 @@ use crate::{
     discard::Discarder,
     expire::{Fences, HintWindow, Known, Sweep, TrustedClock},
     loss::NewLosses,
+    observe::Subscribers,
     read::{CheckAhead, CheckQueue},
     recover::{Recovered, recover},
     space::{CloseFiles, Descriptors, Space},
@@ -93,6 +94,7 @@ pub(crate) fn open(environment: Environment, config: Config) -> Result<Store> {
         holders: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
         pages_returned: Signal::new(),
+        subscribers: Subscribers::default(),
         closing: AtomicBool::new(false),
         closed: AtomicBool::new(false),
     });

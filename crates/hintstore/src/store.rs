@@ -17,8 +17,8 @@ use hintstore_format::{
 use hintstore_writer::Refusal;
 
 use crate::{
-    AppendResult, AtRisk, Config, Delivery, Discarded, Durability, Environment, Error, Hint,
-    Ledger, OpenReport, Receipt, Result, Scope, Snapshot, TargetHandle, Truncate,
+    AppendResult, AtRisk, Config, Delivery, Discarded, Durability, Environment, Error, Events,
+    Hint, Ledger, OpenReport, Receipt, Result, Scope, Snapshot, TargetHandle, Truncate,
     append::{Admission, Appender, Pending},
     compact::{By, Compact, Compaction, Pass},
     deliver::{Checkpoints, Deliver, Pager, WholeSegments},
@@ -135,7 +135,7 @@ impl Store {
         let mut journal = self.journal.lock();
         self.env.check_open()?;
         self.env.check_home()?;
-        journal.append_losses(&self.env.new_losses.take())?;
+        journal.append_losses(&self.env.take_losses())?;
         Ok(journal.append(&[Record::Repaired(repaired)])?)
     }
 
@@ -182,6 +182,7 @@ impl Store {
         let missing = self.whole.end_missing();
         let done = self.checkpoints.checkpoint().and(missing);
         env.closed.store(true, SeqCst);
+        env.subscribers.end();
         env.writer.end_commits(&self.targets.writers());
         let done = done.and_then(|()| {
             // What is durable no crash can take.
@@ -345,6 +346,22 @@ impl HintStore {
         durability: Durability,
     ) -> Vec<AppendResult> {
         self.store.appender.append_for(hint, targets, durability)
+    }
+
+    /// Takes back a hint that was kept in case its replica would not answer, and it did: it is not handed out any more,
+    /// and ends as superseded when its turn comes. False where it may be delivered all the same: it has
+    /// ended, was moved because it waits for a retry, or as many are taken back as may be. One that is out now is
+    /// not sent again. A crash before its turn forgets the call, and the hint is delivered.
+    ///
+    /// # Blocking
+    /// While another thread holds the books of the target: it reads a page, makes a checkpoint durable, or moves
+    /// hints. On a slow disk that is as long as the disk takes.
+    pub fn retract(&self, receipt: &Receipt) -> bool {
+        let Some(target) = self.store.targets.get(receipt.target) else {
+            return false;
+        };
+        let is_accepted = receipt.sequence < target.writer.next();
+        is_accepted && target.backlog.progress.lock().retract(receipt.sequence)
     }
 
     /// Waits again for a hint that was accepted to reach `durability`.
@@ -679,6 +696,30 @@ impl HintStore {
     /// hints. On a slow disk that is as long as the disk takes.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.store)
+    }
+
+    /// What happens from now on: changes of state, drained backlogs, losses.
+    ///
+    /// ```
+    /// # fn example(store: &hintstore::HintStore) {
+    /// use std::time::Duration;
+    /// use hintstore::Event;
+    ///
+    /// let events = store.events();
+    /// while !events.is_over() {
+    ///     match events.wait_next(Duration::from_secs(1)) {
+    ///         Some(Event::Drained(target)) => println!("{target} has all"),
+    ///         Some(Event::Lost(loss)) => println!("repair {:?} of {:?}", loss.namespace, loss.target),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// Does not block.
+    pub fn events(&self) -> Events {
+        let env = &self.store.env;
+        env.subscribers.subscribe(&env.runner, &env.clock)
     }
 
     /// The time that expiry judges by at present. Does not block.

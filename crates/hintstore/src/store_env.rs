@@ -6,13 +6,15 @@ use hintstore_env::{
     Boot, Clock, Live, Runner, Storage,
     sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering::SeqCst, Signal},
 };
-use hintstore_format::{Incarnation, StoreId, expiry::Policy};
+use hintstore_format::{Incarnation, StoreId, TargetId, expiry::Policy, journal::Losses};
 use hintstore_writer::{Activity, Budget, Home, Writer};
 
 use crate::{
-    Config, Error, Result,
+    Config, Error, Event, Result,
     expire::{Now, TrustedClock},
     loss::NewLosses,
+    observe::Subscribers,
+    target::{Target, TargetState},
 };
 
 /// What the parts of an open store stand on. It does nothing by itself.
@@ -48,6 +50,8 @@ pub(crate) struct StoreEnv {
     pub(crate) draining: AtomicBool,
     /// Raised when a page came back.
     pub(crate) pages_returned: Signal,
+    /// Those who want to know what happens.
+    pub(crate) subscribers: Subscribers,
     /// A close has begun.
     pub(crate) closing: AtomicBool,
     /// A close has ended.
@@ -63,6 +67,29 @@ impl StoreEnv {
     /// The time to judge by.
     pub(crate) fn now(&self) -> Now {
         self.time.now(&*self.clock)
+    }
+
+    /// Takes the receipts out that are not in the journal yet, and says so to those who subscribed.
+    pub(crate) fn take_losses(&self) -> Losses {
+        let losses = self.new_losses.take();
+        for loss in losses.iter() {
+            self.subscribers.send(Event::Lost(*loss));
+        }
+        losses
+    }
+
+    /// Says that the state of a target changed, if it did.
+    pub(crate) fn say_state(&self, target: TargetId, from: TargetState, to: TargetState) {
+        if from != to {
+            self.subscribers.send(Event::State { target, from, to });
+        }
+    }
+
+    /// Says that all of a target has ended, if that is news and somebody wants to know.
+    pub(crate) fn say_if_drained(&self, target: &Target) {
+        if self.subscribers.any() && target.is_newly_drained() {
+            self.subscribers.send(Event::Drained(target.id));
+        }
     }
 
     /// How many nodes may hold hints for one target, if somebody knows.

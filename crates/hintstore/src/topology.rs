@@ -179,7 +179,8 @@ pub(crate) fn readdress(store: &Store, from: TargetId, to: &[TargetId]) -> Resul
     };
     let to: BTreeSet<TargetId> = to.iter().copied().filter(|id| *id != from).collect();
     let to: Vec<TargetId> = to.into_iter().collect();
-    target.pace.lock().state = TargetState::Leaving;
+    let was = std::mem::replace(&mut target.pace.lock().state, TargetState::Leaving);
+    store.env.say_state(from, was, TargetState::Leaving);
     let until = target.writer.next();
     // What is in memory is read as well.
     store.env.writer.sync(&target.writer);

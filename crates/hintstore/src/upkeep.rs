@@ -1,4 +1,4 @@
-//! What is done once an interval: checkpoint, sweep, and a look at what admission depends on.
+//! What is done once an interval: checkpoint, sweep, a look at what admission depends on, and at what has drained.
 
 use std::sync::Arc;
 
@@ -126,6 +126,12 @@ impl Step for Upkeep {
             self.env.activity.touch();
         }
         self.admission.refresh(touched, now);
+        if self.env.subscribers.any() {
+            // Also of what ended otherwise than by an answer.
+            for target in self.admission.targets.all() {
+                self.env.say_if_drained(&target);
+            }
+        }
         if is_sweep_due {
             // Last: it reads what it discards. What cannot be discarded now is tried at the next sweep.
             drop(end_orphans(

@@ -67,6 +67,7 @@ impl Answers {
             let delivered = ended.and(&progress.unended);
             progress.end(&backlog.segments, &delivered, End::Delivered);
         }
+        page.count_delays(&ended);
         page.booked(hints, &ended);
         self.env.activity.touch();
         Ok(())
@@ -197,6 +198,9 @@ impl Answers {
         let took_any = took_any || page.was_accepted();
         let is_alone = page.len() == 1 && !took_any && !page.of().is_strict();
         let alone = page.sequences().next().filter(|_| is_alone);
+        if end == End::Delivered && !delivered.is_empty() {
+            page.count_delays(&delivered);
+        }
         page.settle();
         let mut progress = backlog.progress.lock();
         progress.in_flight -= 1;
@@ -214,6 +218,7 @@ impl Answers {
             self.note_unkept(page, &rejected);
         }
         drop(progress);
+        self.env.say_if_drained(page.of());
         self.env.pages_returned.raise();
         self.env.activity.touch();
         kept?;

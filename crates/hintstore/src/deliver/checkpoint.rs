@@ -119,7 +119,7 @@ impl Checkpoints {
             records.push(record);
         }
         // Taken behind the ends that they tell of.
-        let losses = self.env.new_losses.take();
+        let losses = self.env.take_losses();
         event!(
             trace,
             targets = cleaned.targets.len(),

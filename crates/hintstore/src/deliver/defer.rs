@@ -177,6 +177,9 @@ impl Defer {
         if !self.is_full(&progress) && !children.iter().any(any) {
             return Ok(());
         }
+        let mut progress = progress;
+        // In another segment nobody would know that they were retracted.
+        progress.end_retracted(&target.backlog.segments);
         let mut sources = vec![Source::waiting(&target.backlog, progress)];
         let mut count: u64 = sources.iter().map(|source| source.wanted.count()).sum();
         let mut merging = true;

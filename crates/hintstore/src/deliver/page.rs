@@ -3,13 +3,13 @@
 use std::sync::{Arc, Weak};
 
 use hintstore_env::sync::{AtomicUsize, Ordering::AcqRel};
-use hintstore_format::{Sequence, TargetId, UnixMillis, journal::End};
+use hintstore_format::{Sequence, TargetId, UnixMillis, journal::End, profile::Span};
 use hintstore_reader::{self as reader, Faulted, HintRef, Hints};
 use hintstore_writer::Bytes;
 
 use super::{Verdict, acknowledge::Answers};
 use crate::{
-    Error, Result,
+    Delays, Error, Result,
     store_env::StoreEnv,
     target::{Backlog, Ranges, Target, TargetState},
 };
@@ -25,7 +25,7 @@ pub struct Page {
     handed: Ranges,
     /// Hints at its begin that were booked already.
     booked: usize,
-    earliest: UnixMillis,
+    times: Times,
     target: Arc<Target>,
     /// Where its hints were read; nothing where what became of them is booked.
     home: Option<Weak<Backlog>>,
@@ -33,6 +33,24 @@ pub struct Page {
     answers: Arc<Answers>,
     /// Of a page that the store handed to delivery.
     out: Option<Out>,
+}
+
+/// Of the hints of a page together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// None dies before.
+    pub(super) earliest: UnixMillis,
+    /// None was created before or behind it.
+    pub(super) created: Option<Span<UnixMillis>>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            earliest: UnixMillis::MAX,
+            created: None,
+        }
+    }
 }
 
 /// A page that delivery has out; counted until it is gone.
@@ -54,7 +72,7 @@ impl Page {
     pub(super) fn new(
         inner: reader::Page,
         handed: Ranges,
-        earliest: UnixMillis,
+        times: Times,
         target: &Arc<Target>,
         home: &Arc<Backlog>,
         env: &Arc<StoreEnv>,
@@ -64,7 +82,7 @@ impl Page {
             inner,
             handed,
             booked: 0,
-            earliest,
+            times,
             target: target.clone(),
             home: Some(Arc::downgrade(home)),
             env: env.clone(),
@@ -125,7 +143,7 @@ impl Page {
     /// No hint of the page is dead before this time. Who holds a page for longer drops it: what is
     /// dead by then is not handed out again.
     pub fn earliest_deadline(&self) -> UnixMillis {
-        self.earliest
+        self.times.earliest
     }
 
     /// Whether it is not worth to be sent any more: the target is said to be down, the store is being closed, or
@@ -228,6 +246,23 @@ impl Page {
     /// The sequences of its hints that wait for an answer, in order.
     pub(super) fn sequences(&self) -> impl Iterator<Item = Sequence> + '_ {
         self.inner.sequences().skip(self.booked)
+    }
+
+    /// Counts how old those of its hints are that its target has now.
+    pub(super) fn count_delays(&self, delivered: &Ranges) {
+        let (now, mut delays) = (self.env.now().at_least(), Delays::default());
+        match self.times.created {
+            Some(created) if Delays::is_one_bucket(created, now) => {
+                let age = now.saturating_since(created.min);
+                delays.add(age, delivered.count());
+            }
+            _ => {
+                let hints = self.hints();
+                let hints = hints.filter(|hint| delivered.contains(hint.key.sequence));
+                hints.for_each(|hint| delays.add(now.saturating_since(hint.body.created), 1));
+            }
+        }
+        self.target.add_delays(&delays);
     }
 
     pub(super) fn handed(&self) -> &Ranges {

@@ -14,7 +14,7 @@ use hintstore_format::{
 use hintstore_reader::{self as reader, Block, ByteView, FrameItem, Frames};
 use hintstore_writer::SegmentEntry;
 
-use super::{Answers, Page, defer::Defer};
+use super::{Answers, Page, defer::Defer, page::Times};
 use crate::{
     expire::{Fences, Now, Verdict},
     loss,
@@ -34,8 +34,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// What reading found, before any of it is booked: where a map failed, it is read again.
 struct PageDraft {
     page: reader::Page,
-    /// No hint of the page dies before.
-    earliest: UnixMillis,
+    times: Times,
     room: u64,
     /// No more hints than this.
     hints_max: usize,
@@ -47,6 +46,7 @@ struct PageDraft {
     held: Ranges,
     expired: Ranges,
     fenced: Ranges,
+    retracted: Ranges,
     /// What expired.
     losses: Losses,
     /// What was to be handed out again, and was looked for.
@@ -63,7 +63,7 @@ impl PageDraft {
         let room = limits.bytes;
         Self {
             page: reader::Page::new(target),
-            earliest: UnixMillis::MAX,
+            times: Times::default(),
             room: room.get(),
             hints_max: limits.hints,
             left: room.get().max(ROOM_MIN).saturating_mul(PAGES_AT_ONCE),
@@ -72,6 +72,7 @@ impl PageDraft {
             held: Ranges::default(),
             expired: Ranges::default(),
             fenced: Ranges::default(),
+            retracted: Ranges::default(),
             losses: Losses::default(),
             sought: Ranges::default(),
             damaged: Vec::new(),
@@ -343,7 +344,7 @@ impl Pager {
         let page = Page::new(
             draft.page,
             draft.handed,
-            draft.earliest,
+            draft.times,
             target,
             backlog,
             &self.env,
@@ -554,7 +555,9 @@ impl Pager {
         };
         let no_rule = self.env.policy.get().gc_grace_now.is_empty();
         let all_live = no_rule && now.judge(earliest) == Verdict::Live;
-        let simple = all_live && progress.exceptional.discards.is_empty() && !self.fences.is_any();
+        let rare = &progress.exceptional;
+        let any_ended = !rare.discards.is_empty() || !rare.retracted.is_empty();
+        let simple = all_live && !any_ended && !self.fences.is_any();
         let was_synced = was_synced(entry, header.end());
         let mut added = false;
         for item in items {
@@ -587,6 +590,9 @@ impl Pager {
             };
             draft.upto = sequence;
             match judged {
+                Some((Verdict::Live, _)) if !simple && rare.retracted.contains(sequence) => {
+                    draft.retracted.add(sequence);
+                }
                 Some((Verdict::Live, deadline))
                     if entries.get(usize::from(frame.profile)).is_some() =>
                 {
@@ -597,10 +603,13 @@ impl Pager {
                             block.clone(),
                             frames.clone(),
                         );
+                        let created = draft.times.created.get_or_insert(header.created);
+                        created.join(header.created);
                         added = true;
                     }
                     draft.page.add(sequence, at, frame);
-                    draft.earliest = draft.earliest.min(deadline);
+                    let earliest = &mut draft.times.earliest;
+                    *earliest = deadline.min(*earliest);
                     draft.handed.add(sequence);
                 }
                 // The table is broken.
@@ -683,13 +692,21 @@ impl Pager {
         }
         // What was handed out once and cannot be read any more was damaged since.
         let mut gone = draft.sought.clone();
-        for found in [&draft.handed, &draft.held, &draft.expired, &draft.fenced] {
+        for found in [
+            &draft.handed,
+            &draft.held,
+            &draft.expired,
+            &draft.fenced,
+            &draft.retracted,
+        ] {
             gone.subtract(found);
         }
         progress.end_gone(&backlog.segments, &gone);
         progress.end(&backlog.segments, &draft.expired, End::Expired);
         self.env.new_losses.add(draft.losses.iter().copied());
         progress.end(&backlog.segments, &draft.fenced, End::Fenced);
+        progress.end(&backlog.segments, &draft.retracted, End::Superseded);
+        progress.forget_retracted();
         for entry in &draft.damaged {
             progress.exceptional.damaged.insert(entry.id);
         }

@@ -48,6 +48,8 @@ pub enum Concern {
         /// Pages in a row that it took nothing of.
         failures: u32,
     },
+    /// A target comes and goes: what it does not take, and that it is behind, is not named besides.
+    Flaps(TargetId),
     /// A target is said to be up, and its hints are old all the same.
     Behind {
         /// The target.
@@ -83,6 +85,7 @@ impl Concern {
             Self::StepPanics(_)
             | Self::PastWindow(_)
             | Self::Fails { .. }
+            | Self::Flaps(_)
             | Self::Behind { .. } => Urgency::Warning,
         }
     }
@@ -118,6 +121,10 @@ impl fmt::Display for Concern {
                 f,
                 "{target} is said to be up and took nothing of {failures} pages in a row: look at it, or pause it"
             ),
+            Self::Flaps(target) => write!(
+                f,
+                "{target} comes and goes: look at it and at the network, or pause it; a failure detector that waits longer counts it once"
+            ),
             Self::Behind { target, age } => write!(
                 f,
                 "{target} is up and has hints of {} s: raise its rate, or see why it is slow or refuses them",
@@ -148,7 +155,8 @@ impl Snapshot {
         for of in &self.targets {
             let (target, failures) = (of.target, of.failures);
             all.extend(of.past_window.then_some(Concern::PastWindow(target)));
-            let is_up = of.state == TargetState::Up && of.books.pending() > 0;
+            all.extend(of.flaps.then_some(Concern::Flaps(target)));
+            let is_up = of.state == TargetState::Up && of.books.pending() > 0 && !of.flaps;
             let fails = is_up && failures >= FAILURES;
             all.extend(fails.then_some(Concern::Fails { target, failures }));
             let age = of.oldest.map(|oldest| self.at.saturating_since(oldest));

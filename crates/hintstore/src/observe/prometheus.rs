@@ -21,7 +21,7 @@
 //! # Ok::<(), hintstore::Error>(())
 //! ```
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use hintstore_format::journal::End;
 use prometheus_client::{
@@ -31,7 +31,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::{Health, HintStore, Snapshot, TargetSnapshot, UnixMillis, WeakHintStore};
+use crate::{Delays, Health, HintStore, Snapshot, TargetSnapshot, UnixMillis, WeakHintStore};
 
 /// Writes a store's snapshot out at each scrape. It does not keep the store open, and writes nothing when
 /// that is gone.
@@ -255,6 +255,20 @@ impl Out<'_> {
             None,
             failures,
         )?;
+        let came_up = each(|target| target.came_up);
+        self.counters(
+            "hints_target_came_up",
+            "Times that a target was said to be up",
+            came_up,
+        )?;
+        let delays = targets.iter().filter(|target| target.delays.total() > 0);
+        let delays = delays.map(|target| (label(target), &target.delays));
+        self.histograms(
+            "hints_target_delay",
+            "Age of the writes that a target got by hints",
+            &Unit::Seconds,
+            delays,
+        )?;
         let unknown = each(|target| target.unknown_namespace);
         self.counters(
             "hints_target_unknown_namespace",
@@ -295,6 +309,31 @@ impl Out<'_> {
                     of.encode_counter::<NoLabelSet, _, u64>(&value, None)
                 })?;
             }
+        }
+        Ok(())
+    }
+
+    fn histograms<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: &Unit,
+        values: impl IntoIterator<Item = (Vec<Label>, &'a Delays)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, Some(unit), MetricType::Histogram)?;
+        let bounds = Delays::BOUNDS.iter().map(Duration::as_secs_f64);
+        // What is older comes last, without a bound.
+        let bounds: Vec<f64> = bounds.chain([f64::INFINITY]).collect();
+        for (labels, delays) in values {
+            let labels = labels.as_slice();
+            let counts = delays.counts().iter().copied();
+            let buckets: Vec<(f64, u64)> = bounds.iter().copied().zip(counts).collect();
+            let (sum, total) = (delays.sum().as_secs_f64(), delays.total());
+            family(&mut metric, &labels, |of| {
+                of.encode_histogram::<NoLabelSet>(sum, total, &buckets, None)
+            })?;
         }
         Ok(())
     }

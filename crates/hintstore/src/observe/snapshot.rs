@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use hintstore_env::{Lacks, StepPanics, sync::Ordering::Relaxed};
+use hintstore_env::{Boot, Lacks, StepPanics, sync::Ordering::Relaxed};
 use hintstore_format::{TargetId, UnixMillis};
 use hintstore_writer::{Bytes, Cap, Gone, Refusal, Refusals};
 
 use crate::{
-    AtRisk, Caps, CompactionTotals, Config, Ledger, TargetLedger,
+    AtRisk, Caps, CompactionTotals, Config, Delays, Ledger, TargetLedger,
     store::Store,
     target::{Target, TargetState, time_of},
 };
@@ -114,6 +114,12 @@ pub struct TargetSnapshot {
     pub unknown_namespace: u64,
     /// Its books; [`TargetLedger::pending`] of them are stored.
     pub books: TargetLedger,
+    /// How old the writes were that it got by hints, since the store was opened.
+    pub delays: Delays,
+    /// How often it was said to be up, since the store was opened.
+    pub came_up: u64,
+    /// Whether it comes and goes: it was said to be up four times or more within ten minutes.
+    pub flaps: bool,
     /// Disk space of its files, and reserved for what it has in memory.
     pub bytes: Bytes,
     /// Segments, open and deferred ones among them.
@@ -145,7 +151,7 @@ impl Snapshot {
             oldest.map(|since| (since < UnixMillis::MAX).then_some(since));
         let mut targets: Vec<_> = targets
             .iter()
-            .map(|target| TargetSnapshot::of(target, &env.config()))
+            .map(|target| TargetSnapshot::of(target, &env.config(), env.clock.boot()))
             .collect();
         targets.sort_by_key(|target| target.target);
         let ledger = Ledger::of(targets.iter().map(|target| target.books).collect());
@@ -188,7 +194,7 @@ impl Snapshot {
 }
 
 impl TargetSnapshot {
-    pub(crate) fn of(target: &Target, config: &Config) -> Self {
+    pub(crate) fn of(target: &Target, config: &Config, now: Boot) -> Self {
         let books = TargetLedger::of(target);
         let refused = target.refused.get();
         let pace = target.pace.lock();
@@ -201,6 +207,9 @@ impl TargetSnapshot {
             converges_in: None,
             failures: pace.failures(),
             unknown_namespace: pace.unknown_namespace,
+            delays: target.delays.lock().as_deref().copied().unwrap_or_default(),
+            came_up: pace.came_up(),
+            flaps: pace.flaps(now),
             bytes: target.writer.usage().bytes(),
             segments: 0,
             oldest: target.oldest().filter(|_| books.pending() > 0),

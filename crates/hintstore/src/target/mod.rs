@@ -17,11 +17,13 @@ use hintstore_env::{
     Boot,
     sync::{
         AtomicBool, AtomicI64, AtomicU64, Mutex, OnceLock,
-        Ordering::{Acquire, Release},
+        Ordering::{AcqRel, Acquire, Release},
     },
 };
 use hintstore_format::{Sequence, TargetId, UnixMillis, journal::Ends};
 use hintstore_writer::{Budget, Bytes, RefusalCounts, TargetWriter};
+
+use crate::observe::Delays;
 
 pub(crate) use ages::{Ages, UNWATCHED};
 pub(crate) use backlog::Backlog;
@@ -68,6 +70,10 @@ pub(crate) struct Target {
     pub(crate) pace: Mutex<Pace>,
     /// When its hints were accepted.
     pub(crate) ages: Mutex<Ages>,
+    /// What was to be accepted next when its end was last said: see [`Target::is_newly_drained`].
+    drained_before: AtomicU64,
+    /// How old the writes were that were delivered; nothing before the first.
+    pub(crate) delays: Mutex<Option<Box<Delays>>>,
     /// When the oldest of them that has not ended was accepted, by the last look.
     oldest: AtomicI64,
     /// Nothing is handed out before what precedes it has ended.
@@ -76,7 +82,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(id: TargetId, writer: Arc<TargetWriter>, found: FoundTarget) -> Self {
-        Self {
+        let target = Self {
             id,
             writer,
             backlog: Arc::new(found.backlog),
@@ -88,9 +94,27 @@ impl Target {
             deferral: Mutex::default(),
             pace: Mutex::default(),
             ages: Mutex::new(found.ages),
+            drained_before: AtomicU64::new(0),
+            delays: Mutex::default(),
             oldest: AtomicI64::new(i64::MAX),
             strict: AtomicBool::new(false),
-        }
+        };
+        // One that begins without hints has nothing to come to the end of.
+        target.is_newly_drained();
+        target
+    }
+
+    /// Whether all that it had has ended, and that was not so at the last look, or there was more since.
+    pub(crate) fn is_newly_drained(&self) -> bool {
+        // First: what comes in between is pending, and its end is news of its own.
+        let next = self.writer.next();
+        let is_pending = self.is_pending_to(Sequence::MAX);
+        !is_pending && self.drained_before.swap(next.get(), AcqRel) != next.get()
+    }
+
+    /// Counts how old writes were that were delivered.
+    pub(crate) fn add_delays(&self, delays: &Delays) {
+        self.delays.lock().get_or_insert_default().join(delays);
     }
 
     /// Whether its hints that wait for a retry are to be moved, or are being moved.

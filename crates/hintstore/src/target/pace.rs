@@ -102,9 +102,17 @@ pub(crate) struct Pace {
     congestion: Option<Box<Congestion>>,
     /// Hints that it did not take because it does not know their namespace, since the store was opened.
     pub(crate) unknown_namespace: u64,
+    /// How often it was said to be up, since the store was opened.
+    came_up: u64,
+    /// The last times that it was, the earliest first.
+    came_up_at: [Option<Boot>; FLAPS],
     /// Counts what is drawn.
     drawn: u64,
 }
+
+/// A target that was said to be up this often within [`FLAPS_WITHIN`] comes and goes.
+const FLAPS: usize = 4;
+const FLAPS_WITHIN: Duration = Duration::from_mins(10);
 
 /// A window grows by this for each page that is answered in time.
 const STEP: u64 = 64 << 10;
@@ -237,11 +245,27 @@ impl Pace {
     /// all who hold hints for it begin at once.
     pub(crate) fn began(&mut self, env: &StoreEnv) -> Duration {
         self.state = TargetState::Up;
+        self.came_up += 1;
+        self.came_up_at.rotate_left(1);
+        if let Some(last) = self.came_up_at.last_mut() {
+            *last = Some(env.clock.boot());
+        }
         self.failures = 0;
         self.next_at = Boot::default();
         self.congestion = None;
         let jitter = env.config().start_jitter;
         self.part_of(env, jitter)
+    }
+
+    /// How often it was said to be up.
+    pub(crate) fn came_up(&self) -> u64 {
+        self.came_up
+    }
+
+    /// Whether it comes and goes.
+    pub(crate) fn flaps(&self, now: Boot) -> bool {
+        let first = self.came_up_at.first().copied().flatten();
+        first.is_some_and(|first| now.since(first) < FLAPS_WITHIN)
     }
 
     /// Pages in a row that it took nothing of.

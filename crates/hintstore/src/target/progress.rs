@@ -76,6 +76,8 @@ pub(crate) struct ExceptionalParts {
     pub(crate) suspect_had_its_turn: bool,
     /// Hints that ended unread since the last checkpoint.
     pub(crate) unread: Vec<EndedUnread>,
+    /// Hints that are not to be handed out any more: they end as superseded when they are met.
+    pub(crate) retracted: Ranges,
 }
 
 /// A hint that made a page of its own fail.
@@ -99,6 +101,8 @@ pub(crate) struct EndedUnread {
     pub(crate) end: End,
 }
 
+/// At most this many ranges of hints are retracted at once: what is retracted beyond is delivered.
+const RETRACTED_MAX: usize = 4096;
 /// At most this many hints are left alone at once: beyond, one that fails holds up others.
 const SUSPECTS_MAX: usize = 8;
 
@@ -126,6 +130,7 @@ impl Deref for Exceptional {
             suspects: BTreeMap::new(),
             suspect_had_its_turn: false,
             unread: Vec::new(),
+            retracted: Ranges::new(),
         };
         self.0.as_deref().unwrap_or(&NONE)
     }
@@ -286,6 +291,44 @@ impl Progress {
         let at = first?.max(self.rest_until);
         let later = rests.into_iter().filter(|rest| *rest > now).min();
         Some(at).filter(|at| *at > now).or(later)
+    }
+
+    /// A hint is not to be handed out any more, or not again. False where it has ended, is in a deferred segment, or
+    /// as many are retracted as may be.
+    pub(crate) fn retract(&mut self, hint: Sequence) -> bool {
+        let is_pending = hint > self.frontier || self.unended.contains(hint);
+        let has_room = self.exceptional.retracted.ranges().len() < RETRACTED_MAX;
+        if is_pending && has_room {
+            let (first, last) = (hint, hint);
+            self.exceptional.retracted.insert(Range { first, last });
+        }
+        is_pending && has_room
+    }
+
+    /// Ends what was retracted and waits to be handed out again.
+    pub(crate) fn end_retracted(&mut self, segments: &Segments) {
+        let waiting = self.exceptional.retracted.and(&self.again);
+        if !waiting.is_empty() {
+            self.end_unread(segments, &waiting, End::Superseded);
+            self.forget_retracted();
+        }
+    }
+
+    /// What was retracted and has ended by now takes no memory.
+    pub(crate) fn forget_retracted(&mut self) {
+        let frontier = self.frontier;
+        let Some(rare) = self.exceptional.get_mut() else {
+            return;
+        };
+        if rare.retracted.is_empty() {
+            return;
+        }
+        let last = frontier;
+        let mut left = rare.retracted.and(&self.unended);
+        let first = Sequence::ZERO;
+        rare.retracted.remove(Range { first, last });
+        left.join(&rare.retracted);
+        rare.retracted = left;
     }
 
     /// Books the end of hints that nobody hands out any more, whether or not they were before.

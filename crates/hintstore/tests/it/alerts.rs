@@ -174,6 +174,14 @@ fn each_alert_fires_in_its_state() {
     fired("HintsTargetFails", &world);
 
     let world = well();
+    let handle = world.store().target(target(0));
+    for _ in 0..4 {
+        handle.up();
+        handle.down();
+    }
+    fired("HintsTargetFlaps", &world);
+
+    let world = well();
     let page = world.store().target(target(0)).page().unwrap().unwrap();
     page.answer_each(|_| Verdict::UnknownNamespace).unwrap();
     fired("HintsTargetUnknownNamespace", &world);
@@ -188,4 +196,30 @@ fn each_alert_fires_in_its_state() {
     all.sort();
     seen.sort();
     assert_eq!(seen, all, "a rule that no test fires");
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let mut world = well();
+    world.deliver_all(0);
+    assert!(world.append(0, 100, Durability::Durable));
+    world.runner.advance(SECOND);
+    let metrics = scrape(&world);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/grafana.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut names = 0;
+    for target in targets {
+        let expression = target["expr"].as_str().unwrap();
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.starts_with("hints_")) {
+            assert!(metrics.contains_key(name), "{name}: {:?}", metrics.keys());
+            names += 1;
+        }
+    }
+    assert!(names >= panels.len(), "{names}");
 }
