@@ -1,5 +1,7 @@
 //! What an embedder does with one target.
 
+#[cfg(feature = "tokio")]
+use std::task;
 use std::{fmt, sync::Arc, time::Duration};
 
 use hintstore_format::{Sequence, TargetId};
@@ -161,7 +163,7 @@ impl TargetHandle {
         let Some(target) = self.known() else {
             return Ok(true);
         };
-        let up_to = target.writer.next().before();
+        let up_to = target.last_accepted();
         let deadline = env.clock.boot() + within;
         while target.is_pending_to(up_to) {
             let now = env.clock.boot();
@@ -304,6 +306,48 @@ impl TargetHandle {
         let env = &self.store.env;
         let (config, now) = (env.config(), env.clock.boot());
         Some(TargetSnapshot::of(&*self.known()?, &config, now))
+    }
+}
+
+/// What waiting in tasks is made of.
+#[cfg(feature = "tokio")]
+impl TargetHandle {
+    /// The last of its hints that was accepted.
+    pub(crate) fn last_accepted(&self) -> Sequence {
+        let target = self.known();
+        target.map_or(Sequence::ZERO, |target| target.last_accepted())
+    }
+
+    /// Whether all up to there has ended.
+    pub(crate) fn has_converged(&self, up_to: Sequence) -> Result<bool> {
+        self.store.env.check_open()?;
+        let target = self.known();
+        Ok(target.is_none_or(|target| !target.is_pending_to(up_to)))
+    }
+
+    /// How often pages of the store came back.
+    pub(crate) fn returned(&self) -> u64 {
+        self.store.env.pages_returned.count()
+    }
+
+    /// Whether a page of the store came back since it was counted.
+    pub(crate) fn poll_returned(
+        &self,
+        seen: u64,
+        context: &mut task::Context<'_>,
+    ) -> task::Poll<()> {
+        let returned = &self.store.env.pages_returned;
+        // Before looking: one that comes in between wakes it.
+        returned.wake_once(context.waker());
+        if returned.count() == seen {
+            return task::Poll::Pending;
+        }
+        task::Poll::Ready(())
+    }
+
+    /// Whether the store is being closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.store.env.is_closing()
     }
 }
 

@@ -71,6 +71,8 @@ mod store;
 mod store_env;
 mod sync_point;
 mod target;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod topology;
 mod upkeep;
 

@@ -205,6 +205,9 @@ fn deny() -> Result<(), String> {
 }
 
 /// The tests come last, so that their closing lines are the last that is printed.
+/// Examples that an embedder begins with.
+const EXAMPLES: [&str; 4] = ["cdn_purge", "custom_delivery", "tokio_service", "toy_node"];
+
 fn test() -> Result<(), String> {
     component("rustfmt", &["fmt", "--all", "--check"])?;
     component(
@@ -248,15 +251,11 @@ fn test() -> Result<(), String> {
         &["check", "--package", "hintstore", "--no-default-features"],
         &[],
     )?;
-    let example = [
-        "run",
-        "--package",
-        "hintstore",
-        "--example",
-        "cdn_purge",
-        "--quiet",
-    ];
-    cargo(&example, &[])?;
+    for example in EXAMPLES {
+        let run = ["run", "--package", "hintstore", "--all-features"];
+        let args = [run.as_slice(), &["--quiet", "--example", example]].concat();
+        cargo(&args, &[])?;
+    }
     cargo(&["test", "--workspace", "--doc", "--all-features"], &[])?;
     cargo(
         &[

@@ -3,6 +3,8 @@
 //! Parts of the store say it here and go on. A subscriber that does not read loses events, never memory or
 //! time of others; it gets to know how many. Nothing here is durable: the books and the loss receipts are.
 
+#[cfg(feature = "tokio")]
+use std::pin::Pin;
 use std::{
     collections::VecDeque,
     fmt,
@@ -180,6 +182,15 @@ impl Events {
             None if self.is_over() => Poll::Ready(None),
             None => Poll::Pending,
         }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl futures_core::Stream for Events {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.get_mut().poll_next_event(context)
     }
 }
 

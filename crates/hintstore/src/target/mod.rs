@@ -154,6 +154,11 @@ impl Target {
         stored.or_else(|| (first < next).then_some(first))
     }
 
+    /// The last of its hints that was accepted, or what is before the first.
+    pub(crate) fn last_accepted(&self) -> Sequence {
+        self.writer.next().before()
+    }
+
     /// Whether a hint up to this one has not ended.
     pub(crate) fn is_pending_to(&self, up_to: Sequence) -> bool {
         let next = self.writer.next();
