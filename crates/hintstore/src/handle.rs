@@ -11,7 +11,7 @@ use crate::{
     Error, Page, Result, TargetLedger, TargetSnapshot,
     deliver::Found,
     store::Store,
-    target::{Limits, Target, TargetState},
+    target::{Limits, Pace, Target, TargetState},
 };
 
 /// Who waits looks this often, besides each time when a page came back.
@@ -196,50 +196,62 @@ impl TargetHandle {
     /// [`HintStore::set_topology_epoch`]: crate::HintStore::set_topology_epoch
     pub fn up_from(&self, epoch: u64) {
         let target = self.known_or_added();
-        let mut pace = target.pace.lock();
-        // Said again, it is no news: what a rest and an epoch are for still holds.
-        let from = pace.state;
-        let rest = if from == TargetState::Up {
-            pace.from_epoch = pace.from_epoch.max(epoch);
-            None
-        } else {
-            pace.from_epoch = epoch;
-            Some(pace.began(&self.store.env))
-        };
-        drop(pace);
+        let mut rest = None;
+        self.change(&target, |pace| {
+            // Said again, it is no news: what a rest and an epoch are for still holds.
+            if pace.state == TargetState::Up {
+                pace.from_epoch = pace.from_epoch.max(epoch);
+            } else {
+                pace.from_epoch = epoch;
+                rest = Some(pace.began(&self.store.env));
+            }
+        });
         if let Some(rest) = rest {
             target.end_rests(self.store.env.clock.boot() + rest);
         }
-        target.writer.set_up(true);
         target.writer.announce();
-        self.store.env.say_state(self.id, from, TargetState::Up);
     }
 
     /// It cannot be reached: no further page is handed to delivery. Does not block.
     pub fn down(&self) {
-        self.leave_up(TargetState::Down);
+        if let Some(target) = self.known() {
+            self.change(&target, |pace| pace.state = TargetState::Down);
+        }
     }
 
-    /// No further page is handed out, pushed or pulled, until [`Self::up`]: an operator wants to look first.
-    /// Does not block.
+    /// No further page is handed out, pushed or pulled, until [`Self::resume`], whatever a failure detector says of it:
+    /// an operator wants to look first. Not remembered across restarts. Does not block.
     pub fn pause(&self) {
         // Also of one that has no hints yet.
-        self.known_or_added();
-        self.leave_up(TargetState::Paused);
+        self.change(&self.known_or_added(), |pace| pace.is_paused = true);
     }
 
-    fn leave_up(&self, state: TargetState) {
+    /// Ends a [`Self::pause`]: what is known of it counts again. Does not block.
+    pub fn resume(&self) {
         if let Some(target) = self.known() {
-            let from = std::mem::replace(&mut target.pace.lock().state, state);
-            target.writer.set_up(false);
-            self.store.env.say_state(self.id, from, state);
+            self.change(&target, |pace| pace.is_paused = false);
+            target.writer.announce();
         }
+    }
+
+    /// Changes what is known of it, and says so.
+    fn change(&self, target: &Target, change: impl FnOnce(&mut Pace)) {
+        let mut pace = target.pace.lock();
+        let from = pace.visible_state();
+        change(&mut pace);
+        let to = pace.visible_state();
+        // Under the lock: of two at once the later one counts.
+        target.writer.set_up(pace.is_delivered_to());
+        drop(pace);
+        self.store.env.say_state(self.id, from, to);
     }
 
     /// What is known of it. Does not block.
     pub fn state(&self) -> TargetState {
         let target = self.known();
-        target.map_or_else(TargetState::default, |target| target.pace.lock().state)
+        target.map_or_else(TargetState::default, |target| {
+            target.pace.lock().visible_state()
+        })
     }
 
     /// Bytes of hints a second that go to it, instead of what the settings say; `None` for what they say. Counts

@@ -204,10 +204,10 @@ fn deny() -> Result<(), String> {
     check(&["--offline", "check", "advisories"])
 }
 
-/// The tests come last, so that their closing lines are the last that is printed.
 /// Examples that an embedder begins with.
 const EXAMPLES: [&str; 4] = ["cdn_purge", "custom_delivery", "tokio_service", "toy_node"];
 
+/// The tests come last, so that their closing lines are the last that is printed.
 fn test() -> Result<(), String> {
     component("rustfmt", &["fmt", "--all", "--check"])?;
     component(

@@ -20,7 +20,7 @@ use crate::{
     loss,
     read::{CheckQueue, Cursor, CursorItem, was_synced},
     store_env::StoreEnv,
-    target::{Backlog, Limits, Progress, Ranges, Target, TargetState, time_of},
+    target::{Backlog, Limits, Progress, Ranges, Target, time_of},
 };
 
 /// Pages that are read while a target's books are held; where these were all dead, others get at
@@ -135,7 +135,7 @@ impl Pager {
     /// The next page of a target for a caller who pulls. Waits while hints that wait for a retry are moved
     /// out of the way.
     pub(crate) fn pull(&self, target: &Arc<Target>, asked: Limits) -> Result<Found> {
-        if target.pace.lock().state == TargetState::Paused {
+        if target.pace.lock().is_paused {
             return Ok(Found::Nothing);
         }
         self.defer.wait(target);

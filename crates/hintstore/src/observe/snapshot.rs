@@ -103,6 +103,8 @@ pub struct TargetSnapshot {
     pub window: Bytes,
     /// Bytes a second that it took of late, while a page was out.
     pub rate: Option<Bytes>,
+    /// Bytes a second that [`crate::TargetHandle::set_rate`] allows, where it was called.
+    pub limit: Option<Bytes>,
     /// One hint goes to it in this time, where they go in the background and give way
     /// ([`crate::Config::give_way`]).
     pub hint_interval: Option<Duration>,
@@ -200,7 +202,8 @@ impl TargetSnapshot {
         let pace = target.pace.lock();
         let mut snapshot = Self {
             target: target.id,
-            state: pace.state,
+            state: pace.visible_state(),
+            limit: pace.rate(),
             window: pace.window(config),
             rate: pace.took(),
             hint_interval: pace.hint_interval(),

@@ -25,7 +25,7 @@ pub enum TargetState {
     Up,
     /// It cannot be reached.
     Down,
-    /// Somebody paused its delivery.
+    /// Somebody paused its delivery, whatever else is known of it.
     Paused,
     /// Its hints go to others, or end.
     Leaving,
@@ -80,6 +80,8 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     pub(crate) state: TargetState,
+    /// Nothing goes, whatever its state is, until that is taken back.
+    pub(crate) is_paused: bool,
     /// Nothing goes before the embedder's topology has come to this epoch.
     pub(crate) from_epoch: u64,
     /// Pages in a row that it took nothing of.
@@ -118,6 +120,25 @@ const FLAPS_WITHIN: Duration = Duration::from_mins(10);
 const STEP: u64 = 64 << 10;
 
 impl Pace {
+    /// What is known of it, as others see it.
+    pub(crate) fn visible_state(&self) -> TargetState {
+        if self.is_paused {
+            TargetState::Paused
+        } else {
+            self.state
+        }
+    }
+
+    /// Whether hints go to it in the background.
+    pub(crate) fn is_delivered_to(&self) -> bool {
+        self.visible_state() == TargetState::Up
+    }
+
+    /// Bytes a second, where it is not to have what the settings say.
+    pub(crate) fn rate(&self) -> Option<Bytes> {
+        self.rate
+    }
+
     /// How much its next page may hold, or until when nothing goes.
     pub(crate) fn limits(&self, config: &Config, now: Boot) -> Result<Limits, Boot> {
         if self.next_at > now {

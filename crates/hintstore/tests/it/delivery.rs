@@ -650,6 +650,8 @@ fn a_target_is_paused_before_its_first_hint() {
     world.append_batch(3, 1, Durability::Os);
     assert!(matches!(handle.next(Limits::NONE).unwrap(), Next::Nothing));
     handle.up();
+    assert!(handle.page().unwrap().is_none());
+    handle.resume();
     assert!(handle.page().unwrap().is_some());
 }
 
@@ -759,6 +761,9 @@ fn a_target_that_is_paused_or_ahead_of_its_time_gets_nothing() {
     assert!(taken().is_none());
     assert!(handle.page().unwrap().is_none());
     handle.up();
+    world.runner.advance(5 * SECOND);
+    assert!(taken().is_none(), "an operator paused it");
+    handle.resume();
     world.runner.run();
     let page = taken().unwrap();
     handle.down();
