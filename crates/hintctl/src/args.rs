@@ -155,6 +155,29 @@ Examples:
   hintctl replay STORE --to OUT                 one file a target
   hintctl replay HINTS --to stdout --as-of 2026-11-22T12:00:00Z")]
     Replay(Replay),
+    /// Watch and steer a node that runs, by its admin socket
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  hintctl ctl status /run/mynode/hints.sock
+  hintctl ctl pause /run/mynode/hints.sock 9a355670-9212-4932-96bd-55417aa90974
+  hintctl ctl limit /run/mynode/hints.sock 20MiB
+  hintctl ctl limit /run/mynode/hints.sock none --target 9a355670-9212-4932-96bd-55417aa90974
+  hintctl ctl reload /run/mynode/hints.sock
+
+The node serves the socket where its settings say so; only the user that it runs as, or root, is answered.
+What is changed here is not remembered when the node restarts."
+    )]
+    Ctl(CtlCommand),
+    /// Watch a node that runs, by its admin socket: targets, rates, what expires first
+    #[command(after_help = "\
+Examples:
+  hintctl top /run/mynode/hints.sock
+
+Keys: arrows or j k choose a target, p pauses it, r resumes it, l sets its limit, L that of all together,
+s sorts, R reloads the settings, q ends.")]
+    Top(Top),
     /// Measure this engine on a disk, beside a naive log and the machine's limits
     #[command(after_help = "\
 Examples:
@@ -384,6 +407,71 @@ pub(crate) enum SyncPointCommand {
         #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
         within: Duration,
     },
+}
+
+/// What a node that runs is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlCommand {
+    /// Say what goes on: the books, what to act on, each target
+    Status {
+        /// The admin socket of the node
+        socket: PathBuf,
+    },
+    /// Hand out no page of these targets until they are resumed, whatever the node says of them
+    Pause(CtlTargets),
+    /// End a pause
+    Resume(CtlTargets),
+    /// Deliver no more than this a second, from the next page on
+    Limit {
+        /// The admin socket of the node
+        socket: PathBuf,
+        /// Such as 20MiB, or `none`: no limit, or, of one target, what the settings say
+        #[arg(value_name = "RATE", value_parser = rate)]
+        rate: Rate,
+        /// Only to this target; without it, to all together
+        #[arg(long, value_name = "UUID")]
+        target: Option<TargetId>,
+    },
+    /// Have the node read its settings again
+    Reload {
+        /// The admin socket of the node
+        socket: PathBuf,
+    },
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct CtlTargets {
+    /// The admin socket of the node
+    pub(crate) socket: PathBuf,
+    /// The targets
+    #[arg(required = true, value_name = "UUID")]
+    pub(crate) targets: Vec<TargetId>,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Top {
+    /// The admin socket of the node
+    pub(crate) socket: PathBuf,
+    /// How often to look
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub(crate) every: Duration,
+}
+
+/// Bytes a second; nothing for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) Option<u64>);
+
+/// A rate: bytes a second with their unit, or `none`.
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
+    if text == "none" {
+        return Ok(Rate(None));
+    }
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    match number.parse::<bytesize::ByteSize>() {
+        Ok(size) if size.as_u64() > 0 => Ok(Rate(Some(size.as_u64()))),
+        Ok(_) => Err("a rate of nothing: pause the target instead".to_owned()),
+        Err(_) => Err("expected bytes a second with their unit, such as 20MiB, or none".to_owned()),
+    }
 }
 
 /// How a verb changes what is there.

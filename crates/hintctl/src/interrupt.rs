@@ -34,6 +34,8 @@ enum Unfinished {
     Beginning(PathBuf, String),
     /// Something that stays as far as it came: what to do about it.
     Words(String),
+    /// The terminal, which shows something else than what was on it: given back.
+    Terminal,
 }
 
 impl Unfinished {
@@ -41,6 +43,10 @@ impl Unfinished {
     fn remove(&self) -> Option<String> {
         Some(match self {
             Self::Words(words) => words.clone(),
+            Self::Terminal => {
+                ratatui::restore();
+                return None;
+            }
             Self::Path(path) if !path.exists() => return None,
             Self::Path(path) => removed(path, remove(path)),
             Self::Contents(path) => removed(path, each_in(path, |_| true)),
@@ -71,6 +77,11 @@ impl Guard {
     /// Removes what lies in a directory under names that begin so, if the run is stopped.
     pub(crate) fn remove_beginning(directory: &Path, beginning: String) -> Self {
         Self::new(Unfinished::Beginning(directory.to_owned(), beginning))
+    }
+
+    /// Gives the terminal back if the run is stopped.
+    pub(crate) fn terminal() -> Self {
+        Self::new(Unfinished::Terminal)
     }
 
     /// Says this if the run is stopped.

@@ -214,9 +214,8 @@ impl TargetHandle {
 
     /// It cannot be reached: no further page is handed to delivery. Does not block.
     pub fn down(&self) {
-        if let Some(target) = self.known() {
-            self.change(&target, |pace| pace.state = TargetState::Down);
-        }
+        // Also of one that has no hints yet: they come now.
+        self.change(&self.known_or_added(), |pace| pace.state = TargetState::Down);
     }
 
     /// No further page is handed out, pushed or pulled, until [`Self::resume`], whatever a failure detector says of it:

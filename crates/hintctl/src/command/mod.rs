@@ -4,6 +4,7 @@ mod aside;
 mod bench;
 mod compact;
 mod convert;
+mod ctl;
 mod dump;
 mod expire;
 mod judgement;
@@ -16,6 +17,7 @@ mod rewrite;
 mod salvage;
 mod stat;
 mod sync_point;
+mod top;
 mod truncate;
 mod verify;
 
@@ -36,6 +38,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),
         Command::Replay(replay) => replay::run(&replay, output),
+        Command::Ctl(command) => ctl::run(&command, output),
+        Command::Top(top) => top::run(&top),
         Command::Bench(bench) => bench::run(&bench, output),
         Command::Quickstart(quickstart) => quickstart::run(&quickstart, output),
         Command::QuickstartChild(child) => quickstart::child(&child),

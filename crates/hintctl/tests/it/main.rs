@@ -7,6 +7,7 @@ mod cassandra;
 mod interop;
 mod kill;
 mod native;
+mod node;
 mod reports;
 mod schema_text;
 mod tool;

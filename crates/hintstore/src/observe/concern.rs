@@ -111,7 +111,7 @@ impl fmt::Display for Concern {
             Self::Full(cap) => Refusal::Full { cap: *cap }.fmt(f),
             Self::Losses { receipts } => write!(
                 f,
-                "{receipts} loss receipts: repair what they name, then settle them"
+                "loss receipts, {receipts} of them: repair what they name, then settle them"
             ),
             Self::PastWindow(target) => write!(
                 f,

@@ -1,0 +1,139 @@
+//! Speaks to a node.
+
+use std::{
+    error, fmt,
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::message::{Answer, Reply, Request, Status};
+
+/// A node that does not answer for this long hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection to a node.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the socket of a node.
+    ///
+    /// # Errors
+    /// [`ClientError::Io`] where nobody serves it, or this user may not.
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let connect = || {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        };
+        let stream = connect().map_err(|source| ClientError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// Has something done.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] where the node did not do it; [`ClientError::Io`].
+    pub fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        match self.exchange(request) {
+            Ok(Answer::Ok(reply)) => Ok(*reply),
+            Ok(Answer::Error(why)) => Err(ClientError::Refused(why)),
+            Err(source) => Err(ClientError::Io {
+                path: self.path.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// What goes on.
+    ///
+    /// # Errors
+    /// As those of [`Self::ask`].
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        match self.ask(&Request::Status)? {
+            Reply::Status(status) => Ok(status),
+            Reply::Done(done) => Err(ClientError::Refused(format!("no status: {done}"))),
+        }
+    }
+
+    fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
+        let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let sent = self.stream.get_mut().write_all(&line);
+        let mut answer = String::new();
+        // One that is refused is answered before it asked: that says more than its broken pipe.
+        let read = self.stream.read_line(&mut answer);
+        if answer.is_empty() {
+            sent?;
+            read?;
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the node ended the connection",
+            ));
+        }
+        serde_json::from_str(&answer).map_err(io::Error::other)
+    }
+}
+
+/// Why a request came to nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The socket.
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The node did not do it, and says why.
+    Refused(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => {
+                let path = path.display();
+                match source.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => write!(
+                        f,
+                        "nobody serves {path}: start the node, or name the socket that its settings name ({source})"
+                    ),
+                    io::ErrorKind::PermissionDenied => write!(
+                        f,
+                        "{path} is not for this user: become the one that the node runs as ({source})"
+                    ),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => write!(
+                        f,
+                        "{path}: the node did not answer within {} s: its disk may hang",
+                        PATIENCE.as_secs()
+                    ),
+                    _ => write!(f, "{path}: {source}"),
+                }
+            }
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Refused(_) => None,
+        }
+    }
+}
