@@ -1,4 +1,4 @@
-//! A node to look at: hints come for five replicas, two of which are up, and an operator may watch and steer.
+//! A node to look at: hints come for five replicas, two are up, and an operator may watch and steer.
 //!
 //! `cargo run -p hintstore-admin --example served_node -- 60`, and in another terminal
 //! `cargo run -p hintctl -- top` with the socket that it prints. It ends by itself after that many seconds.
@@ -25,7 +25,9 @@ impl Delivery for Slow {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let seconds = std::env::args().nth(1).map_or(Ok(60), |text| text.parse())?;
+    let seconds = std::env::args()
+        .nth(1)
+        .map_or(Ok(60), |text| text.parse())?;
     let folder = std::env::temp_dir().join(format!("served-node-{}", std::process::id()));
     let store = HintStore::open(Config::new(folder.join("hints")))?;
     let socket = folder.join("hints.sock");

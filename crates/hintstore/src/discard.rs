@@ -201,7 +201,8 @@ impl Discarder {
             let next = target.writer.next();
             (target, next)
         };
-        Ok(targets.into_iter().map(with_next).collect())
+        let had_any = |target: &Arc<Target>| target.accepted() > 0;
+        Ok(targets.into_iter().filter(had_any).map(with_next).collect())
     }
 
     fn truncate_one(&self, target: &Target, what: &Truncate, next: Sequence) -> Result<Discarded> {

@@ -215,7 +215,9 @@ impl TargetHandle {
     /// It cannot be reached: no further page is handed to delivery. Does not block.
     pub fn down(&self) {
         // Also of one that has no hints yet: they come now.
-        self.change(&self.known_or_added(), |pace| pace.state = TargetState::Down);
+        self.change(&self.known_or_added(), |pace| {
+            pace.state = TargetState::Down;
+        });
     }
 
     /// No further page is handed out, pushed or pulled, until [`Self::resume`], whatever a failure detector says of it:

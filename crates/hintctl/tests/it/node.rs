@@ -86,7 +86,8 @@ fn a_node_is_watched_and_steered() {
     let run = hintctl(&["ctl", "status", socket]);
     assert_eq!(run.code, 1);
     assert!(
-        run.out.contains("critical: loss receipts, 1 of them: repair"),
+        run.out
+            .contains("critical: loss receipts, 1 of them: repair"),
         "{}",
         run.out
     );

@@ -313,7 +313,6 @@ fn a_target_without_hints_is_empty_and_no_error() {
     let nobody = world.store().target(target(7));
     assert!(nobody.page().unwrap().is_none());
     nobody.sync().unwrap();
-    nobody.down();
     assert_eq!(nobody.ledger().accepted, 0);
     let what = Truncate::all().target(target(7));
     assert_eq!(world.store().plan_truncate(&what).unwrap(), []);
@@ -321,9 +320,13 @@ fn a_target_without_hints_is_empty_and_no_error() {
     // None of it made anything.
     assert!(nobody.snapshot().is_none());
     assert_eq!(world.store().ledger().targets, []);
+    // What is said of it is remembered: its hints come later.
+    nobody.down();
+    assert_eq!(nobody.state(), TargetState::Down);
     nobody.up();
     assert_eq!(nobody.state(), TargetState::Up);
     assert!(nobody.snapshot().is_some());
+    assert_eq!(world.store().plan_truncate(&what).unwrap(), []);
 }
 
 #[test]
