@@ -11,11 +11,14 @@
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use hintstore::{Bytes, Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId};
+use hintstore::{
+    Bytes, Clock as _, Config, Delivery, Durability, Hint, HintStore, Page, SystemClock, TargetId,
+};
 use hintstore_benches::{Folder, Result};
 
 /// A line of a file under /proc/self, as a number.
@@ -46,6 +49,45 @@ fn median(mut times: Vec<Duration>) -> f64 {
         .map_or(f64::NAN, Duration::as_secs_f64)
 }
 
+/// Notes when each target has its first hint, and leaves it at that.
+struct Note(Arc<Mutex<Vec<Instant>>>);
+
+impl Delivery for Note {
+    fn deliver(&self, page: Page) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push(Instant::now());
+        drop(seen);
+        page.retry();
+    }
+}
+
+/// All come up at once, in the order of their ids: how long the first hint of each takes.
+fn come_up(store: &HintStore, targets: u64) -> Result<()> {
+    let seen = Arc::<Mutex<Vec<Instant>>>::default();
+    store.deliver_by(Arc::new(Note(seen.clone())))?;
+    let mut said = Vec::new();
+    for target in 0..targets {
+        said.push(Instant::now());
+        store.target(TargetId::from_u128(target.into())).up();
+    }
+    let count = || seen.lock().unwrap_or_else(PoisonError::into_inner).len();
+    while count() < said.len() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    store.stop_delivery(Duration::from_secs(60));
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let took = said.iter().zip(&*seen).map(|(said, seen)| *seen - *said);
+    let mut took: Vec<Duration> = took.collect();
+    took.sort_unstable();
+    println!(
+        "{targets} targets come up at once: the first hint of one comes after {:.3} s, of the last to get one after {:.3} s",
+        took.get(took.len() / 2)
+            .map_or(f64::NAN, Duration::as_secs_f64),
+        took.last().map_or(f64::NAN, Duration::as_secs_f64),
+    );
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let number = |at, default| {
         std::env::args()
@@ -59,6 +101,7 @@ fn main() -> Result<()> {
         Config::new(folder.path()).with(|config| {
             config.memory = Bytes::mib(1);
             config.hint_bytes_max = Bytes::kib(64);
+            config.start_jitter = Duration::ZERO;
         })
     };
     let store = HintStore::open(config())?;
@@ -95,6 +138,7 @@ fn main() -> Result<()> {
         "idle for {idle} s: {used} ticks of 10 ms, {} reads",
         reads - own
     );
+    come_up(&store, targets)?;
     store.close()?;
 
     let names: Vec<_> = fs::read_dir(folder.path())?

@@ -45,11 +45,6 @@ impl Activity {
     pub fn next_ready(&self) -> Option<TargetId> {
         self.ready.lock().pop_front()
     }
-
-    /// How many targets there are to look at.
-    pub fn ready(&self) -> usize {
-        self.ready.lock().len()
-    }
 }
 
 impl TargetWriter {

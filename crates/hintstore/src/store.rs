@@ -351,7 +351,7 @@ impl HintStore {
     /// Takes back a hint that was kept in case its replica would not answer, and it did: it is not handed out any more,
     /// and ends as superseded when its turn comes. False where it may be delivered all the same: it has
     /// ended, was moved because it waits for a retry, or as many are taken back as may be. One that is out now is
-    /// not sent again. A crash before its turn forgets the call, and the hint is delivered.
+    /// not sent again. Where the store is opened again before its turn, the call is forgotten, and the hint is delivered.
     ///
     /// # Blocking
     /// While another thread holds the books of the target: it reads a page, makes a checkpoint durable, or moves

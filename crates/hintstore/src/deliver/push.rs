@@ -48,7 +48,21 @@ pub(crate) struct Deliver {
     pages_out: Arc<AtomicUsize>,
     /// Targets that rest, and until when.
     resting: Mutex<BTreeSet<(Boot, TargetId)>>,
+    /// Targets that are to be looked at.
+    line: Mutex<Line>,
 }
+
+/// Targets that are to be looked at, in turn. Where all share one rate, those first whose hints expire first: what
+/// the rate does not allow in time is lost.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: BTreeSet<(i64, u64, TargetId)>,
+    /// Counts those that came.
+    came: u64,
+}
+
+/// Targets whose first hints expire within this time of each other share a rate by turns.
+const AT_ONCE_MILLIS: i64 = 60_000;
 
 impl Deliver {
     pub(crate) fn new(env: &Arc<StoreEnv>, targets: &Arc<Targets>, pager: &Arc<Pager>) -> Self {
@@ -60,7 +74,34 @@ impl Deliver {
             is_started: AtomicBool::new(false),
             pages_out: Arc::default(),
             resting: Mutex::default(),
+            line: Mutex::default(),
         }
+    }
+
+    /// Has those that there is news of stand in line; gives how many do.
+    fn line_up(&self) -> usize {
+        let is_shared = self.env.config().deliver_bytes_per_second.is_some();
+        let mut line = self.line.lock();
+        while let Some(id) = self.env.activity.next_ready() {
+            let target = self.targets.get(id).filter(|_| is_shared);
+            let expiry = target.map(|target| target.next_expiry());
+            let urgency = match expiry {
+                None => i64::MIN,
+                Some(None) => i64::MAX,
+                Some(Some(at)) => at.get() / AT_ONCE_MILLIS,
+            };
+            line.came += 1;
+            let came = line.came;
+            line.waiting.insert((urgency, came, id));
+        }
+        line.waiting.len()
+    }
+
+    /// The next one in line.
+    fn first_in_line(&self) -> Option<TargetId> {
+        self.line_up();
+        let first = self.line.lock().waiting.pop_first();
+        first.map(|(_, _, id)| id)
     }
 
     /// Begins to send pages.
@@ -178,20 +219,19 @@ impl Step for Deliver {
             }
         }
         drop(resting);
-        let activity = &self.env.activity;
-        for _ in 0..activity.ready() {
+        for _ in 0..self.line_up() {
             if self.pages_out.load(Acquire) >= self.env.config().pages_out_max {
                 // There is news when one of them comes back.
                 return Next::WhenWoken;
             }
-            // By turns: those that wait for the rate of all stay where they are in the line.
+            // Those that wait for the rate of all stay where they are in the line.
             let deliver_at = *self.env.deliver_at.lock();
             if deliver_at > now {
                 let first = self.resting.lock().first().map(|(at, _)| *at);
                 let at = first.map_or(deliver_at, |first| first.min(deliver_at));
                 return Next::After(at.since(now));
             }
-            let Some(id) = activity.next_ready() else {
+            let Some(id) = self.first_in_line() else {
                 break;
             };
             let Some(target) = self.targets.get(id) else {

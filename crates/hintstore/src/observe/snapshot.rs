@@ -199,6 +199,7 @@ impl TargetSnapshot {
     pub(crate) fn of(target: &Target, config: &Config, now: Boot) -> Self {
         let books = TargetLedger::of(target);
         let refused = target.refused.get();
+        let next_expiry = target.next_expiry();
         let pace = target.pace.lock();
         let mut snapshot = Self {
             target: target.id,
@@ -217,7 +218,7 @@ impl TargetSnapshot {
             segments: 0,
             oldest: target.oldest().filter(|_| books.pending() > 0),
             books,
-            next_expiry: None,
+            next_expiry,
             past_window: target.writer.is_past_window(),
             pages_out: 0,
             refused: refused.map(|refused| refused.get()).unwrap_or_default(),
@@ -233,11 +234,7 @@ impl TargetSnapshot {
         for backlog in target.backlogs() {
             let progress = backlog.progress.lock();
             snapshot.pages_out += progress.in_flight;
-            let entries = backlog.segments.all();
-            snapshot.segments += entries.len();
-            let pending = entries.iter().filter(|entry| !progress.is_done(entry));
-            let known = pending.filter_map(|entry| entry.earliest_deadline());
-            snapshot.next_expiry = snapshot.next_expiry.into_iter().chain(known).min();
+            snapshot.segments += backlog.segments.all().len();
         }
         snapshot
     }

@@ -154,6 +154,18 @@ impl Target {
         stored.or_else(|| (first < next).then_some(first))
     }
 
+    /// No hint of it dies before, by what the hints themselves say: of those in segments that are sealed, or written
+    /// to now.
+    pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
+        let first = |backlog: Arc<Backlog>| {
+            let progress = backlog.progress.lock();
+            let entries = backlog.segments.all().into_iter();
+            let pending = entries.filter(|entry| !progress.is_done(entry));
+            pending.filter_map(|entry| entry.earliest_deadline()).min()
+        };
+        self.backlogs().into_iter().filter_map(first).min()
+    }
+
     /// The last of its hints that was accepted, or what is before the first.
     pub(crate) fn last_accepted(&self) -> Sequence {
         self.writer.next().before()

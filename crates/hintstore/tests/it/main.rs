@@ -27,6 +27,8 @@ mod model;
 mod mount;
 mod observability;
 mod open;
+mod pace;
+mod schedules;
 mod settings;
 mod sync_failure;
 mod sync_point;
