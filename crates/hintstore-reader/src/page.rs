@@ -60,6 +60,10 @@ struct Part {
     from: usize,
 }
 
+/// An empty page keeps memory for no more blocks and hints than this: for pages as they are by default.
+const SPARE_PARTS_MAX: usize = 64;
+const SPARE_PLACES_MAX: usize = 8192;
+
 /// The bytes of a page could not be read in full through the map: to be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faulted;
@@ -90,6 +94,17 @@ impl Page {
             places: Vec::new(),
             bytes: 0,
         }
+    }
+
+    /// Empties it for another target: its memory is used again, except where it is much.
+    #[must_use]
+    pub fn again_for(mut self, target: TargetId) -> Self {
+        self.parts.clear();
+        self.places.clear();
+        self.parts.shrink_to(SPARE_PARTS_MAX);
+        self.places.shrink_to(SPARE_PLACES_MAX);
+        self.bytes = 0;
+        Self { target, ..self }
     }
 
     /// The node the hints are for.

@@ -133,12 +133,21 @@ impl Segments {
     /// Segments that may hold sequences from `first` to `last`, in order: there may be thousands of
     /// others.
     pub fn within(&self, first: Sequence, last: Sequence) -> Vec<Arc<SegmentEntry>> {
+        let mut within = Vec::new();
+        self.each_within(first, last, |entry| within.push(entry.clone()));
+        within
+    }
+
+    /// Looks at the segments that may hold any sequence of a range, while the list is held.
+    pub fn each_within(
+        &self,
+        first: Sequence,
+        last: Sequence,
+        look: impl FnMut(&Arc<SegmentEntry>),
+    ) {
         let list = self.list.lock();
         let begun = list.iter().take_while(|entry| entry.first <= last);
-        begun
-            .filter(|entry| entry.last() >= first)
-            .cloned()
-            .collect()
+        begun.filter(|entry| entry.last() >= first).for_each(look);
     }
 
     /// The first segment that this is true for.

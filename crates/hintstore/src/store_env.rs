@@ -14,6 +14,7 @@ use crate::{
     expire::{Now, TrustedClock},
     loss::NewLosses,
     observe::Subscribers,
+    read::SparePages,
     target::{Target, TargetState},
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct StoreEnv {
     pub(crate) topology_epoch: AtomicU64,
     /// How many nodes may hold hints for one target, by the members that the embedder named; 0 where it did not.
     pub(crate) holders: AtomicUsize,
+    /// Empty pages, whose memory is used again.
+    pub(crate) spare_pages: SparePages,
     /// No further page is handed out: a shutdown waits for those that are out.
     pub(crate) draining: AtomicBool,
     /// Raised when a page came back.

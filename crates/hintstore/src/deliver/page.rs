@@ -320,6 +320,9 @@ impl Drop for Page {
             let answers = self.answers.clone();
             answers.book_failure(self);
         }
+        let empty = reader::Page::new(self.target.id);
+        let inner = std::mem::replace(&mut self.inner, empty);
+        self.env.spare_pages.give(inner);
         // What counts the pages that are out looks behind this.
         drop(self.out.take());
         self.target.writer.announce();

@@ -59,10 +59,10 @@ struct PageDraft {
 }
 
 impl PageDraft {
-    fn new(target: TargetId, limits: Limits, upto: Sequence) -> Self {
+    fn new(page: reader::Page, limits: Limits, upto: Sequence) -> Self {
         let room = limits.bytes;
         Self {
-            page: reader::Page::new(target),
+            page,
             times: Times::default(),
             room: room.get(),
             hints_max: limits.hints,
@@ -301,7 +301,8 @@ impl Pager {
         progress.release_suspects(by);
         let now = self.env.now();
         let draft = loop {
-            let mut draft = PageDraft::new(target.id, limits, progress.frontier);
+            let page = self.env.spare_pages.take(target.id);
+            let mut draft = PageDraft::new(page, limits, progress.frontier);
             draft.confirmations = confirmations;
             let read = self.fill(target, backlog, &mut progress, &mut draft, now, may_rest);
             // Through a map that failed, hints read as zeros, which looks like damage: nothing of
@@ -333,6 +334,7 @@ impl Pager {
             "page"
         );
         if draft.page.is_empty() {
+            self.env.spare_pages.give(draft.page);
             return Ok((None, draft.left > 0));
         }
         if self.env.is_closing() {

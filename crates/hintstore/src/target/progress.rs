@@ -351,10 +351,10 @@ impl Progress {
         let (Some(first), Some(last)) = (ranges.ranges().first(), ranges.ranges().last()) else {
             return;
         };
-        for entry in segments.within(first.first, last.last) {
+        segments.each_within(first.first, last.last, |entry| {
             let count = ranges.count_within(entry.first, entry.last());
             self.count_in(entry.id, count);
-        }
+        });
         self.dirty = true;
     }
 
@@ -426,13 +426,16 @@ impl Progress {
     pub(crate) fn finish_passed(&mut self, segments: &Segments) {
         self.apply_moves(segments);
         let frontier = self.frontier;
-        let mut finished = frontier;
-        for entry in segments.within(self.finished.plus(1), frontier) {
+        let (mut finished, mut passed) = (frontier, Vec::new());
+        segments.each_within(self.finished.plus(1), frontier, |entry| {
             if entry.closed().is_some_and(|closed| closed.last <= frontier) {
-                self.finish(&entry);
+                passed.push(entry.clone());
             } else {
                 finished = finished.min(entry.first.before());
             }
+        });
+        for entry in passed {
+            self.finish(&entry);
         }
         self.finished = self.finished.max(finished);
     }

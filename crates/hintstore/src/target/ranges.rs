@@ -1,14 +1,16 @@
 //! Sets of sequences as ranges.
 
 use hintstore_format::{Sequence, journal::Range};
+use smallvec::SmallVec;
 
-/// A set of sequences: ascending ranges that neither touch nor overlap.
+/// A set of sequences: ascending ranges that neither touch nor overlap. One range, which most are, takes no memory of
+/// its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ranges(Vec<Range>);
+pub(crate) struct Ranges(SmallVec<[Range; 1]>);
 
 impl Ranges {
     pub(crate) const fn new() -> Self {
-        Self(Vec::new())
+        Self(SmallVec::new_const())
     }
 
     pub(crate) fn of(ranges: &[Range]) -> Self {
@@ -81,13 +83,14 @@ impl Ranges {
             joined.first = joined.first.min(known.first);
             joined.last = joined.last.max(known.last);
         }
-        self.0.splice(from..to.max(from), [joined]);
+        self.replace(from, to, &[joined]);
     }
 
     pub(crate) fn remove(&mut self, range: Range) {
         let from = self.0.partition_point(|known| known.last < range.first);
         let to = self.0.partition_point(|known| known.first <= range.last);
-        let mut left = Vec::new();
+        // What is left of the first and of the last of them.
+        let mut left = SmallVec::<[Range; 2]>::new();
         for known in self.0.get(from..to).unwrap_or_default() {
             if known.first < range.first {
                 left.push(Range {
@@ -102,12 +105,27 @@ impl Ranges {
                 });
             }
         }
-        self.0.splice(from..to.max(from), left);
+        self.replace(from, to, &left);
+    }
+
+    /// Puts others in the place of some ranges.
+    fn replace(&mut self, from: usize, to: usize, others: &[Range]) {
+        let to = to.max(from);
+        let same = others.len().min(to - from);
+        let (over, more) = others.split_at(same);
+        if let Some(place) = self.0.get_mut(from..from + same) {
+            place.copy_from_slice(over);
+        }
+        if more.is_empty() {
+            self.0.drain(from + same..to);
+        } else {
+            self.0.insert_from_slice(from + same, more);
+        }
     }
 
     /// What is in both.
     pub(crate) fn and(&self, other: &Self) -> Self {
-        let mut both = Vec::new();
+        let mut both = SmallVec::new();
         let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
         while let (Some(a), Some(b)) = (ours.peek(), theirs.peek()) {
             let (first, last) = (a.first.max(b.first), a.last.min(b.last));
@@ -131,7 +149,8 @@ impl Ranges {
         if other.0.len() < MERGE_FROM {
             return other.0.iter().for_each(|range| self.insert(*range));
         }
-        let mut joined: Vec<Range> = Vec::with_capacity(self.0.len() + other.0.len());
+        let mut joined: SmallVec<[Range; 1]> =
+            SmallVec::with_capacity(self.0.len() + other.0.len());
         let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
         loop {
             let ours_is_next = match (ours.peek(), theirs.peek()) {
@@ -158,7 +177,7 @@ impl Ranges {
         if other.0.len() < MERGE_FROM {
             return other.0.iter().for_each(|range| self.remove(*range));
         }
-        let mut left = Vec::with_capacity(self.0.len());
+        let mut left = SmallVec::with_capacity(self.0.len());
         let mut theirs = other.0.iter().peekable();
         for range in &self.0 {
             let mut first = range.first;
