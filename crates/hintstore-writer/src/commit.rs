@@ -4,6 +4,8 @@
 //! that goes on goes in the next.
 
 use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{self, Poll},
     time::Duration,
@@ -12,9 +14,8 @@ use std::{
 use hintstore_env::{
     Boot, Next, Step,
     sync::{
-        AtomicU32, AtomicU64,
+        AtomicU32, AtomicU64, Mutex,
         Ordering::{AcqRel, Acquire, SeqCst},
-        Signal,
     },
 };
 use hintstore_format::Sequence;
@@ -31,8 +32,16 @@ pub(crate) struct Commits {
     wanted: AtomicU32,
     /// Of what is below, nothing more is tried by itself.
     failed_to: AtomicU64,
-    /// Raised when a turn has come further, or has failed.
-    turned: Signal,
+    /// Those who wait, in the order of their hints.
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+/// A task that waits for its hint.
+#[derive(Debug)]
+struct Waiting {
+    sequence: Sequence,
+    to_disk: bool,
+    waker: task::Waker,
 }
 
 impl TargetWriter {
@@ -71,7 +80,29 @@ impl TargetWriter {
         if let Some(answer) = self.look(sequence, to_disk) {
             return Poll::Ready(answer);
         }
-        self.commits().turned.wake_once(waker);
+        // Before the lock: it is not our code.
+        let waker = waker.clone();
+        let waiting = Waiting {
+            sequence,
+            to_disk,
+            waker,
+        };
+        let mut all = self.commits().waiting.lock();
+        let is_last = all.last().is_none_or(|last| last.sequence < sequence);
+        let at = if is_last {
+            Err(all.len())
+        } else {
+            all.binary_search_by_key(&sequence, |of| of.sequence)
+        };
+        let before = match at {
+            Ok(at) => all.get_mut(at).map(|known| mem::replace(known, waiting)),
+            Err(at) => {
+                all.insert(at, waiting);
+                None
+            }
+        };
+        drop(all);
+        drop(before);
         // Again: a turn that ended in between does not wake it.
         self.look(sequence, to_disk)
             .map_or(Poll::Pending, Poll::Ready)
@@ -95,8 +126,20 @@ impl TargetWriter {
 
     /// Wakes who waits without a thread.
     pub(crate) fn end_commits(&self) {
-        if let Some(commits) = self.commits.get() {
-            commits.turned.raise();
+        if self.commits.get().is_some() {
+            self.wake_committed();
+        }
+    }
+
+    /// Wakes those whose hints have come to their level, or will not.
+    fn wake_committed(&self) {
+        let mut all = self.commits().waiting.lock();
+        let has_come = |of: &mut Waiting| self.look(of.sequence, of.to_disk).is_some();
+        let woken: Vec<Waiting> = all.extract_if(.., has_come).collect();
+        drop(all);
+        for of in woken {
+            // What a waker does is its executor's business: the others are woken all the same.
+            let _panicked = catch_unwind(AssertUnwindSafe(|| of.waker.wake())).is_err();
         }
     }
 
@@ -105,6 +148,7 @@ impl TargetWriter {
         // Before the look at what there is: who asks from now on gets a turn of its own.
         let to_disk = commits.wanted.swap(0, AcqRel) == DISK;
         let mut turn = Turn {
+            target: self,
             commits,
             last: self.next().before(),
             has_come: false,
@@ -115,7 +159,7 @@ impl TargetWriter {
         turn.has_come = is_flushed && !to_disk;
         if to_disk && is_flushed {
             // Some may wait for no more than that.
-            commits.turned.raise();
+            self.wake_committed();
             turn.has_come = self.sync_to(turn.last, deadline).is_ok();
         }
     }
@@ -164,6 +208,7 @@ impl Drop for Syncing<'_> {
 
 /// One turn. Also where it panics, who waits for it hears that it failed.
 struct Turn<'a> {
+    target: &'a TargetWriter,
     commits: &'a Commits,
     last: Sequence,
     has_come: bool,
@@ -175,7 +220,7 @@ impl Drop for Turn<'_> {
             let behind = self.last.get().saturating_add(1);
             self.commits.failed_to.fetch_max(behind, AcqRel);
         }
-        self.commits.turned.raise();
+        self.target.wake_committed();
     }
 }
 

@@ -19,22 +19,15 @@ use crate::{store::Store, target::Target};
 #[must_use = "only this says whether the hint came to its level"]
 pub struct Pending {
     store: Arc<Store>,
-    /// Counted as one that waits for its level.
-    place: Option<Place>,
+    /// While it is counted as one that waits for its level.
+    target: Option<Arc<Target>>,
     receipt: Receipt,
     level: Durability,
 }
 
-/// The place of a hint among those that wait for their level.
-struct Place {
-    store: Arc<Store>,
-    target: Arc<Target>,
-}
-
-impl Drop for Place {
+impl Drop for Pending {
     fn drop(&mut self) {
-        self.target.in_flight.fetch_sub(1, SeqCst);
-        self.store.appender.leave_place();
+        self.leave_place();
     }
 }
 
@@ -45,15 +38,19 @@ impl Pending {
         receipt: Receipt,
         level: Durability,
     ) -> Self {
-        let place = target.map(|target| Place {
-            store: store.clone(),
-            target,
-        });
         Self {
             store: store.clone(),
-            place,
+            target,
             receipt,
             level,
+        }
+    }
+
+    /// It does not wait for its level any more.
+    fn leave_place(&mut self) {
+        if let Some(target) = self.target.take() {
+            target.in_flight.fetch_sub(1, SeqCst);
+            self.store.appender.leave_place();
         }
     }
 
@@ -81,10 +78,10 @@ impl Future for Pending {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<AppendResult> {
         let this = self.get_mut();
         let to_disk = this.level == Durability::Durable;
-        let reached = match &this.place {
+        let reached = match &this.target {
             // It waits for nothing, or was answered before: the same again.
             None => Poll::Ready(this.receipt.durability >= this.level),
-            Some(Place { target, .. }) => {
+            Some(target) => {
                 let sequence = this.receipt.sequence;
                 target
                     .writer
@@ -92,7 +89,7 @@ impl Future for Pending {
             }
         };
         reached.map(|is_reached| {
-            this.place = None;
+            this.leave_place();
             if is_reached {
                 this.receipt.durability = this.level;
                 Ok(this.receipt)
