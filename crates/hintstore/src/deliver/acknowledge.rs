@@ -1,6 +1,6 @@
 //! Books what became of a page.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use hintstore_env::{Boot, event};
 use hintstore_format::{
@@ -29,8 +29,8 @@ struct Sorted {
     delivered: Ranges,
     again: Ranges,
     rejected: Ranges,
-    /// How long what is to be sent again is to rest, at least.
-    rest: Duration,
+    /// What is to rest for longer, and how long.
+    later: BTreeMap<Duration, Ranges>,
     unknown: u64,
 }
 
@@ -150,10 +150,7 @@ impl Answers {
                 Verdict::Delivered => sorted.delivered.add(sequence),
                 Verdict::Reject => sorted.rejected.add(sequence),
                 Verdict::Retry => sorted.again.add(sequence),
-                Verdict::RetryAfter(rest) => {
-                    sorted.again.add(sequence);
-                    sorted.rest = sorted.rest.max(*rest);
-                }
+                Verdict::RetryAfter(rest) => sorted.later.entry(*rest).or_default().add(sequence),
                 Verdict::UnknownNamespace => {
                     sorted.unknown += 1;
                     if now.saturating_since(hint.body.created) > age_max {
@@ -173,7 +170,7 @@ impl Answers {
             mut delivered,
             mut again,
             mut rejected,
-            rest,
+            mut later,
             unknown,
         } = sorted;
         let Some(backlog) = page.home() else {
@@ -193,11 +190,20 @@ impl Answers {
         }
         let took_any = !delivered.is_empty() || !rejected.is_empty() || page.is_empty();
         page.of().pace.lock().unknown_namespace += unknown;
-        let rest = rest.max(self.rest(page, took_any));
+        let mut rest = self.rest(page, took_any);
+        if page.of().is_strict() {
+            // One that waits holds up those behind it.
+            for (asked, hints) in mem::take(&mut later) {
+                rest = rest.max(asked);
+                again.join(&hints);
+            }
+        }
         let now = self.env.clock.boot();
         let took_any = took_any || page.was_accepted();
         let is_alone = page.len() == 1 && !took_any && !page.of().is_strict();
         let alone = page.sequences().next().filter(|_| is_alone);
+        // One that asked for time is no suspect.
+        let alone = alone.filter(|_| later.is_empty());
         if end == End::Delivered && !delivered.is_empty() {
             page.count_delays(&delivered);
         }
@@ -209,8 +215,12 @@ impl Answers {
             *ranges = ranges.and(&progress.unended);
         }
         self.send_again(&mut progress, &again, alone, now + rest, now);
-        if !took_any && !again.is_empty() {
+        let any_left = !again.is_empty() || !later.is_empty();
+        if !took_any && any_left {
             progress.rest_until = now + rest;
+        }
+        for (asked, hints) in &later {
+            progress.rest_later(now + rest.max(*asked), hints);
         }
         progress.end(&backlog.segments, &delivered, end);
         progress.end(&backlog.segments, &rejected, End::Rejected);

@@ -158,7 +158,8 @@ impl Defer {
     /// Whether a checkpoint has as many holes as it may, and some of them wait for a retry.
     fn is_full(&self, progress: &Progress) -> bool {
         let holes = progress.unended.ranges().len();
-        let waiting = !progress.again.is_empty() || !progress.exceptional.held.is_empty();
+        let rare = &progress.exceptional;
+        let waiting = !progress.again.is_empty() || !rare.held.is_empty() || !rare.later.is_empty();
         holes >= self.env.config().checkpoint_holes_max && waiting
     }
 
@@ -318,11 +319,19 @@ impl Defer {
             target.remove_deferred(child.backlog);
         }
         let discards = parent.progress.exceptional.discards.clone();
+        // In one segment all wait for what is to wait longest.
+        let mut rest_until = self.env.clock.boot() + self.env.config().retry_delay;
+        for source in &sources {
+            let rests = source.progress.exceptional.later.iter().map(|(at, _)| *at);
+            let own = source.whole.then_some(source.progress.rest_until);
+            rest_until = rests.chain(own).fold(rest_until, Boot::max);
+        }
         for source in sources.iter_mut().filter(|source| !source.whole) {
             let progress = &mut source.progress;
             progress.again.subtract(&source.wanted);
             if let Some(rare) = progress.exceptional.get_mut() {
                 rare.held.subtract(&source.wanted);
+                rare.later.clear();
             }
             let mut gone = source.wanted.clone();
             gone.subtract(&source.copied);
@@ -333,7 +342,7 @@ impl Defer {
             let mut progress = Progress::default();
             progress.frontier = copied.summary.first.before();
             progress.set_discards(&discards);
-            progress.rest_until = self.env.clock.boot() + self.env.config().retry_delay;
+            progress.rest_until = rest_until;
             target.add_deferred(Backlog {
                 segments: Arc::new(Segments::of(SegmentEntry::copied(&copied))),
                 progress: Mutex::new(progress),
@@ -348,6 +357,7 @@ impl<'a> Source<'a> {
     fn waiting(backlog: &'a Backlog, progress: MutexGuard<'a, Progress>) -> Self {
         let mut wanted = progress.again.clone();
         wanted.join(&progress.exceptional.held);
+        wanted.join(&progress.all_later());
         Self::new(backlog, progress, wanted, false)
     }
 

@@ -299,6 +299,7 @@ impl Pager {
             self.env.clock.boot()
         };
         progress.release_suspects(by);
+        progress.release_later(by);
         let now = self.env.now();
         let draft = loop {
             let page = self.env.spare_pages.take(target.id);

@@ -11,7 +11,7 @@ mod progress;
 mod ranges;
 mod registry;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hintstore_env::{
     Boot,
@@ -229,6 +229,7 @@ impl Target {
     pub(crate) fn end_rests(&self, rest_until: Boot) {
         for backlog in self.backlogs() {
             let mut progress = backlog.progress.lock();
+            progress.release_later(Boot::new(Duration::MAX));
             progress.retry_at = progress.retry_at.min(rest_until);
             progress.rest_until = rest_until;
         }

@@ -74,6 +74,8 @@ pub(crate) struct ExceptionalParts {
     pub(crate) suspects: BTreeMap<Sequence, Suspect>,
     /// The next page is that of a suspect, if one is due: others are to have their turn.
     pub(crate) suspect_had_its_turn: bool,
+    /// Hints that rest for longer than others, as their target asked, and until when: the earliest first.
+    pub(crate) later: Vec<(Boot, Ranges)>,
     /// Hints that ended unread since the last checkpoint.
     pub(crate) unread: Vec<EndedUnread>,
     /// Hints that are not to be handed out any more: they end as superseded when they are met.
@@ -103,6 +105,8 @@ pub(crate) struct EndedUnread {
 
 /// At most this many ranges of hints are retracted at once: what is retracted beyond is delivered.
 const RETRACTED_MAX: usize = 4096;
+/// At most this many times are remembered until when hints rest: beyond, some rest for longer than they were to.
+const LATER_MAX: usize = 8;
 /// At most this many hints are left alone at once: beyond, one that fails holds up others.
 const SUSPECTS_MAX: usize = 8;
 
@@ -129,6 +133,7 @@ impl Deref for Exceptional {
             leaving: Vec::new(),
             suspects: BTreeMap::new(),
             suspect_had_its_turn: false,
+            later: Vec::new(),
             unread: Vec::new(),
             retracted: Ranges::new(),
         };
@@ -236,6 +241,53 @@ impl Progress {
         true
     }
 
+    /// Hints rest until then, and others do not wait for them.
+    pub(crate) fn rest_later(&mut self, at: Boot, hints: &Ranges) {
+        let hints = hints.and(&self.unended);
+        if hints.is_empty() {
+            return;
+        }
+        let later = &mut self.exceptional.later;
+        let place = later.partition_point(|(before, _)| *before <= at);
+        later.insert(place, (at, hints));
+        if later.len() > LATER_MAX {
+            // Those that are nearest to each other rest until the later of both.
+            let gaps = later.iter().zip(later.iter().skip(1));
+            let gaps = gaps.map(|((one, _), (next, _))| next.since(*one));
+            let nearest = gaps.enumerate().min_by_key(|(_, gap)| *gap);
+            let (_, first) = later.remove(nearest.map_or(0, |(place, _)| place));
+            if let Some((_, next)) = later.get_mut(nearest.map_or(0, |(place, _)| place)) {
+                next.join(&first);
+            }
+        }
+    }
+
+    /// Hints whose longer rest is over by then are handed out again.
+    pub(crate) fn release_later(&mut self, by: Boot) {
+        while self
+            .exceptional
+            .later
+            .first()
+            .is_some_and(|(at, _)| *at <= by)
+        {
+            let (at, hints) = self.exceptional.later.remove(0);
+            let hints = hints.and(&self.unended);
+            if self.again.is_empty() {
+                self.retry_at = at;
+            }
+            self.again.join(&hints);
+        }
+    }
+
+    /// Hints that rest for longer than others, until whenever.
+    pub(crate) fn all_later(&self) -> Ranges {
+        let mut all = Ranges::default();
+        for (_, hints) in &self.exceptional.later {
+            all.join(&hints.and(&self.unended));
+        }
+        all
+    }
+
     /// Counts that a suspect failed where nothing was said of it, if its target took others since it did last;
     /// gives how often that was. A target that is down has no poison.
     pub(crate) fn count_poison(&mut self, hint: Sequence, delivered: u64) -> u32 {
@@ -282,7 +334,8 @@ impl Progress {
         let suspects = self.exceptional.suspects.values();
         let rests = suspects.filter_map(|suspect| suspect.rest_until);
         let again = (!self.again.is_empty()).then_some(self.retry_at);
-        let rests: Vec<Boot> = rests.chain(again).collect();
+        let later = self.exceptional.later.iter().map(|(at, _)| *at);
+        let rests: Vec<Boot> = rests.chain(again).chain(later).collect();
         let first = if has_more {
             Some(now)
         } else {
@@ -307,7 +360,9 @@ impl Progress {
 
     /// Ends what was retracted and waits to be handed out again.
     pub(crate) fn end_retracted(&mut self, segments: &Segments) {
-        let waiting = self.exceptional.retracted.and(&self.again);
+        let mut waiting = self.again.clone();
+        waiting.join(&self.all_later());
+        let waiting = self.exceptional.retracted.and(&waiting);
         if !waiting.is_empty() {
             self.end_unread(segments, &waiting, End::Superseded);
             self.forget_retracted();

@@ -226,9 +226,13 @@ fn what_is_to_wait_for_an_hour_waits_for_an_hour() {
         page.answer_each(|_| Verdict::Retry).unwrap();
     }
     world.runner.advance(100 * SECOND);
-    assert!(
-        handle.page().unwrap().is_none(),
-        "what waits with it waits as long"
+    while let Some(page) = handle.page().unwrap() {
+        page.delivered().unwrap();
+    }
+    assert_eq!(
+        world.store().ledger().pending(),
+        1,
+        "others do not wait for it"
     );
     world.runner.advance(hour);
     assert!(handle.page().unwrap().is_some());
@@ -269,4 +273,67 @@ fn under_a_rate_for_all_what_expires_first_goes_first() {
     }
     world.runner.advance(Duration::from_mins(1));
     assert_eq!(left(&world), [0, 0, 0]);
+}
+
+#[test]
+fn others_do_not_wait_for_a_hint_that_is_to_wait_for_an_hour() {
+    let hour = Duration::from_hours(1);
+    let mut world = World::opened(small_config());
+    world.append_batch(12, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let page = handle.page().unwrap().unwrap();
+    let mut place = 0;
+    page.answer_each(|_| {
+        place += 1;
+        match place {
+            // Ten times are more than are remembered: some wait for longer.
+            3.. => Verdict::RetryAfter(hour + place * SECOND),
+            2 => Verdict::Retry,
+            _ => Verdict::Delivered,
+        }
+    })
+    .unwrap();
+    assert!(matches!(handle.next(Limits::NONE).unwrap(), Next::Resting(rest) if rest == SECOND));
+    world.runner.advance(SECOND);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    world.append_batch(1, 1, Durability::Os);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 1);
+    let left = hour + 2 * SECOND;
+    let rests = |next: &Next| matches!(next, Next::Resting(rest) if *rest >= left && *rest < left + SECOND * 4);
+    let next = handle.next(Limits::NONE).unwrap();
+    assert!(rests(&next), "{next:?}");
+    world.runner.advance(hour + SECOND);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 0);
+    world.runner.advance(12 * SECOND);
+    assert_eq!(world.deliver(0, |_| false, |_| false), 10);
+    assert_eq!(world.store().ledger().pending(), 0);
+}
+
+#[test]
+fn a_hint_that_is_to_wait_waits_also_where_it_is_moved_out_of_the_way() {
+    let mut world = World::opened(small_config());
+    world.append_batch(40, 1, Durability::Os);
+    let handle = world.store().target(target(0));
+    let page = handle.page().unwrap().unwrap();
+    let (mut place, all) = (0, page.len() as u64);
+    page.answer_each(|_| {
+        place += 1;
+        if place % 2 == 0 {
+            Verdict::Delivered
+        } else {
+            Verdict::RetryAfter(Duration::from_hours(1))
+        }
+    })
+    .unwrap();
+    world.append_batch(5, 1, Durability::Os);
+    world.runner.advance(5 * SECOND);
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    assert_eq!(
+        world.store().ledger().pending(),
+        all.div_ceil(2),
+        "they wait"
+    );
+    world.runner.advance(Duration::from_hours(1));
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    assert_eq!(world.store().ledger().pending(), 0);
 }

@@ -121,6 +121,8 @@ struct Run {
     /// What was answered in any life: a checkpoint of the store's own may have come before a crash.
     maybe_ended: BTreeSet<Key>,
     retracted: BTreeSet<Key>,
+    /// What a target asked to get no earlier.
+    not_before: BTreeMap<Key, UnixMillis>,
     strict: BTreeSet<u8>,
     /// Hints that a target rejected, some of them twice.
     rejected: u64,
@@ -140,6 +142,7 @@ impl Run {
             ended: BTreeSet::new(),
             maybe_ended: BTreeSet::new(),
             retracted: BTreeSet::new(),
+            not_before: BTreeMap::new(),
             strict: BTreeSet::new(),
             rejected: 0,
         }
@@ -173,6 +176,11 @@ impl Run {
                 "{key:?} went behind its answer"
             );
             assert!(!self.retracted.contains(&key), "{key:?} was taken back");
+            let asked = self.not_before.remove(&key);
+            assert!(
+                asked <= Some(now),
+                "{key:?} at {now:?}, asked for {asked:?}"
+            );
             assert!(self.held.insert(key), "{key:?} is out already");
             if self.sent.insert(key) {
                 let last = self.last_first.insert(of, sequence);
@@ -248,6 +256,10 @@ impl Run {
                 let rejects = said.iter().filter(|of| **of == Verdict::Reject);
                 self.rejected += rejects.count() as u64;
                 for (key, verdict) in keys.into_iter().zip(said) {
+                    if let Verdict::RetryAfter(rest) = verdict {
+                        let at = self.world.clock.wall().saturating_add(rest);
+                        self.not_before.insert(key, at);
+                    }
                     if matches!(verdict, Verdict::Delivered | Verdict::Reject) {
                         self.booked.insert(key);
                     }
@@ -301,7 +313,11 @@ impl Run {
             Op::Say { of, what } => {
                 let handle = self.world.store().target(target((*of).into()));
                 match what {
-                    0 => handle.up(),
+                    0 => {
+                        // Its rests end.
+                        self.not_before.retain(|(to, _), _| to != of);
+                        handle.up();
+                    }
                     1 => handle.down(),
                     2 => handle.pause(),
                     3 | 4 => handle.resume(),
@@ -366,6 +382,7 @@ impl Run {
     /// What was said of targets and hints is not remembered, and order is promised within a life of the process.
     fn began(&mut self) {
         self.last_first.clear();
+        self.not_before.clear();
         self.strict.clear();
         self.retracted.clear();
     }
