@@ -2,7 +2,7 @@
 
 use std::{
     error, fmt,
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,6 +10,8 @@ use std::{
 
 use crate::message::{Answer, Reply, Request, Status};
 
+/// A status of a hundred thousand targets is shorter.
+const ANSWER_MAX: u64 = 64 << 20;
 /// A node that does not answer for this long hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,6 +41,20 @@ impl Client {
         Ok(Self {
             path: path.to_owned(),
             stream: BufReader::new(stream),
+        })
+    }
+
+    /// Waits no longer than this for an answer; by default half a minute. A node that did not answer in time may do so
+    /// later: connect again.
+    ///
+    /// # Errors
+    /// [`ClientError::Io`].
+    pub fn set_patience(&mut self, patience: Duration) -> Result<(), ClientError> {
+        let stream = self.stream.get_ref();
+        let set = stream.set_read_timeout(Some(patience));
+        set.map_err(|source| ClientError::Io {
+            path: self.path.clone(),
+            source,
         })
     }
 
@@ -74,7 +90,7 @@ impl Client {
         let sent = self.stream.get_mut().write_all(&line);
         let mut answer = String::new();
         // One that is refused is answered before it asked: that says more than its broken pipe.
-        let read = self.stream.read_line(&mut answer);
+        let read = (&mut self.stream).take(ANSWER_MAX).read_line(&mut answer);
         if answer.is_empty() {
             sent?;
             read?;
@@ -82,6 +98,11 @@ impl Client {
                 io::ErrorKind::UnexpectedEof,
                 "the node ended the connection",
             ));
+        }
+        if !answer.ends_with('\n') {
+            read?;
+            let text = "the answer has no end: this is no node of hintstore, or it went away";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         serde_json::from_str(&answer).map_err(io::Error::other)
     }
@@ -116,11 +137,9 @@ impl fmt::Display for ClientError {
                         f,
                         "{path} is not for this user: become the one that the node runs as ({source})"
                     ),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => write!(
-                        f,
-                        "{path}: the node did not answer within {} s: its disk may hang",
-                        PATIENCE.as_secs()
-                    ),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        write!(f, "{path}: the node does not answer: its disk may hang")
+                    }
                     _ => write!(f, "{path}: {source}"),
                 }
             }

@@ -183,7 +183,7 @@ struct Taken(Option<Next>);
 impl Drop for Taken {
     fn drop(&mut self) {
         if let Some(Next::Page(page)) = self.0.take() {
-            page.give_back();
+            page.give_back_unsent();
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hintstore::{
-    Config, Durability, End, Event, Hint, HintStore, Limits, Next, Page, TargetId, UnixMillis,
+    Bytes, Config, Durability, End, Event, Hint, HintStore, Limits, Next, Page, TargetId, UnixMillis,
     Verdict, tokio as hints,
 };
 use tokio::{
@@ -189,6 +189,11 @@ async fn a_wait_for_a_page_that_is_dropped_leaves_the_page_to_the_next() {
     // A page that counts as not delivered would come again in an hour.
     let store = place.open_resting(60 * MINUTE);
     let handle = store.target(target(0));
+    // Just enough: what did not go takes none of it.
+    handle.set_credit(Some(Limits {
+        bytes: Bytes::mib(1),
+        hints: 200,
+    }));
     let mut delivered = 0;
     for number in 0..200_u8 {
         keep(&store, 0, &[number]).await;

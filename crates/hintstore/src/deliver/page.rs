@@ -238,6 +238,14 @@ impl Page {
     /// Says that the target took nothing: as dropping the page.
     pub fn retry(self) {}
 
+    /// The same, of a page that was to be sent and was not.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn give_back_unsent(self) {
+        let (bytes, hints) = (self.inner.bytes(), self.inner.len());
+        self.target.pace.lock().did_not_go(bytes, hints);
+        self.give_back();
+    }
+
     /// Gives it back as if it had never been handed out: it is read again at once.
     pub(crate) fn give_back(mut self) {
         self.put_back();

@@ -81,10 +81,10 @@ impl Subscribers {
             return;
         }
         let mut queues = self.queues.lock();
-        queues.retain(|queue| {
-            let Some(queue) = queue.upgrade() else {
-                return false;
-            };
+        queues.retain(|queue| queue.strong_count() > 0);
+        self.any.store(!queues.is_empty(), SeqCst);
+        let those: Vec<Arc<Queue>> = queues.iter().filter_map(Weak::upgrade).collect();
+        for queue in &those {
             let mut waiting = queue.waiting.lock();
             // In order: behind one that was missed nothing comes before that is known.
             if waiting.missed > 0 || waiting.events.len() >= BEHIND_MAX {
@@ -92,18 +92,21 @@ impl Subscribers {
             } else {
                 waiting.events.push_back(event);
             }
-            drop(waiting);
+        }
+        drop(queues);
+        // A waker may do whatever it likes, also subscribe.
+        for queue in those {
             queue.news.raise();
-            true
-        });
-        self.any.store(!queues.is_empty(), SeqCst);
+        }
     }
 
     /// Nothing happens any more.
     pub(crate) fn end(&self) {
         let queues = self.queues.lock();
         self.is_over.store(true, SeqCst);
-        for queue in queues.iter().filter_map(Weak::upgrade) {
+        let those: Vec<Arc<Queue>> = queues.iter().filter_map(Weak::upgrade).collect();
+        drop(queues);
+        for queue in &those {
             queue.is_over.store(true, SeqCst);
             queue.news.raise();
         }
@@ -115,6 +118,7 @@ impl Subscribers {
         if self.is_over.load(SeqCst) {
             queue.is_over.store(true, SeqCst);
         }
+        queues.retain(|queue| queue.strong_count() > 0);
         queues.push(Arc::downgrade(&queue));
         self.any.store(true, SeqCst);
         drop(queues);

@@ -218,6 +218,15 @@ impl Pace {
         }
     }
 
+    /// A page did not go: the receiver has the room for it again.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn did_not_go(&mut self, bytes: u64, hints: usize) {
+        if let Some(credit) = &mut self.credit {
+            credit.bytes = Bytes::new(credit.bytes.get().saturating_add(bytes));
+            credit.hints = credit.hints.saturating_add(hints);
+        }
+    }
+
     /// It took some of its page; gives how long the rest of it rests.
     pub(crate) fn answered(&mut self, env: &StoreEnv, was_pushed: bool) -> Duration {
         let config = env.config();

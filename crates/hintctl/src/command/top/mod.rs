@@ -20,6 +20,8 @@ use crate::{args::Top, exit, interrupt::Guard};
 
 /// However rarely the node is asked, a key is answered to at once; and it is asked no more often.
 const LEAST: Duration = Duration::from_millis(100);
+/// A key waits no longer than this for a node that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &Top) -> anyhow::Result<()> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
@@ -28,7 +30,7 @@ pub(crate) fn run(args: &Top) -> anyhow::Result<()> {
             "top needs a terminal; where there is none: hintctl ctl status {socket}"
         )));
     }
-    let mut client = Client::connect(&args.socket)?;
+    let mut client = connect(args)?;
     let mut model = Model::new(client.status()?);
     let _given_back = Guard::terminal();
     let terminal = ratatui::try_init();
@@ -59,8 +61,10 @@ fn watch(
                 match model.press(key) {
                     Some(Effect::End) => return Ok(()),
                     Some(Effect::Ask(request)) => {
-                        let asked = client.ask(&request);
-                        model.say(asked.map_err(|error| error.to_string()));
+                        match client.ask(&request) {
+                            Ok(reply) => model.say(Ok(reply)),
+                            Err(error) => failed(args, client, model, &error),
+                        }
                         ask_at = SystemClock.boot();
                     }
                     None => {}
@@ -73,17 +77,29 @@ fn watch(
     }
 }
 
-/// Asks the node once more. One that restarts is found again.
+/// Asks the node once more.
 fn look(args: &Top, client: &mut Client, model: &mut Model) {
     match client.status() {
         Ok(status) => model.update(status),
-        Err(error) => {
-            model.lost(&error.to_string());
-            if matches!(error, ClientError::Io { .. })
-                && let Ok(again) = Client::connect(&args.socket)
-            {
-                *client = again;
-            }
-        }
+        Err(error) => failed(args, client, model, &error),
     }
+}
+
+/// A node that does not answer is asked again, and one that restarts is found again.
+fn failed(args: &Top, client: &mut Client, model: &mut Model, error: &ClientError) {
+    if !matches!(error, ClientError::Io { .. }) {
+        model.say(Err(error.to_string()));
+        return;
+    }
+    model.lost(&error.to_string());
+    // On the old connection a late answer would be taken for the next.
+    if let Ok(again) = connect(args) {
+        *client = again;
+    }
+}
+
+fn connect(args: &Top) -> Result<Client, ClientError> {
+    let mut client = Client::connect(&args.socket)?;
+    client.set_patience(PATIENCE)?;
+    Ok(client)
 }
