@@ -3,17 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 
 use std::{
+    future::poll_fn,
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     time::Duration,
 };
 
 use hintstore::{
-    Bytes, Config, Durability, End, Event, Hint, HintStore, Limits, Next, Page, TargetId, UnixMillis,
-    Verdict, tokio as hints,
+    Bytes, Config, Durability, End, Event, Hint, HintStore, Limits, Next, Page, TargetId,
+    UnixMillis, Verdict, tokio as hints,
 };
 use tokio::{
     runtime::Handle,
@@ -197,12 +200,15 @@ async fn a_wait_for_a_page_that_is_dropped_leaves_the_page_to_the_next() {
     let mut delivered = 0;
     for number in 0..200_u8 {
         keep(&store, 0, &[number]).await;
-        // Given up in the middle of the look, wherever that is.
-        let within = Duration::from_micros(u64::from(number) * 2);
-        let next = timeout(within, hints::next(&handle, Limits::NONE)).await;
-        if let Ok(Ok(Next::Page(page))) = next {
+        // The look begins, and is given up in its middle, wherever that is.
+        let mut next = pin!(hints::next(&handle, Limits::NONE));
+        let begun = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
+        if let Poll::Ready(Ok(Next::Page(page))) = begun {
             delivered += page.len();
             page.delivered().unwrap();
+        }
+        for _ in 0..number {
+            tokio::task::yield_now().await;
         }
     }
     while let Next::Page(page) = timeout(MINUTE, hints::next(&handle, Limits::NONE))
