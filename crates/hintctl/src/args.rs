@@ -728,6 +728,7 @@ impl Command {
             | Self::Bench(_)
             | Self::Quickstart(_)
             | Self::Aside(AsideCommand::Export { .. }) => true,
+            Self::Ctl(command) => !matches!(command, CtlCommand::Status { .. }),
             Self::Truncate(args) => args.change.apply,
             Self::Expire(args) => args.change.apply,
             Self::Compact(args) => args.change.apply,

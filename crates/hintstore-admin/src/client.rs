@@ -104,7 +104,10 @@ impl Client {
             let text = "the answer has no end: this is no node of hintstore, or it went away";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        serde_json::from_str(&answer).map_err(io::Error::other)
+        serde_json::from_str(&answer).map_err(|error| {
+            let text = format!("this is no admin socket of hintstore ({error})");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })
     }
 }
 
@@ -148,11 +151,5 @@ impl fmt::Display for ClientError {
     }
 }
 
-impl error::Error for ClientError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Refused(_) => None,
-        }
-    }
-}
+// What the system says is part of the text: it has no source that says it again.
+impl error::Error for ClientError {}

@@ -16,6 +16,7 @@
 //!
 //! let mut client = Client::connect(&folder.join("hints.sock"))?;
 //! let replica = TargetId::from_u128(7);
+//! store.target(replica).down(); // what the failure detector says
 //! client.ask(&Request::Pause { target: replica.to_string() })?;
 //! let status = client.status()?;
 //! assert_eq!(status.targets[0].state, "paused");

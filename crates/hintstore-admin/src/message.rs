@@ -32,7 +32,8 @@ pub enum Request {
     Limit {
         /// The target's id; nothing for all targets together.
         target: Option<String>,
-        /// Bytes a second; nothing for no limit, or, of one target, for what the settings say.
+        /// Bytes a second; `null`, which must be said, for no limit, or, of one target, for what the settings say.
+        #[serde(deserialize_with = "Option::deserialize")]
         bytes_per_second: Option<u64>,
     },
     /// Read the settings again, and follow those that can be changed while at work.

@@ -44,7 +44,7 @@ fn limit(store: &HintStore, target: Option<&str>, rate: Option<u64>) -> Result<S
         return Err("a rate of nothing: pause the target instead".to_owned());
     }
     let rate = rate.map(Bytes::new);
-    let words = rate.map_or("without a limit of its own".to_owned(), |rate| {
+    let words = rate.map_or("without a limit".to_owned(), |rate| {
         format!("limited to {} bytes a second", rate.get())
     });
     if let Some(target) = target {
@@ -62,7 +62,13 @@ fn named(store: &HintStore, target: &str) -> Result<TargetHandle, String> {
     let id: TargetId = target
         .parse()
         .map_err(|error| format!("`{target}` is no target: {error}"))?;
-    Ok(store.target(id))
+    let handle = store.target(id);
+    if !handle.is_known() {
+        return Err(format!(
+            "{id} is no target of this store: hintctl ctl status SOCKET lists those that are"
+        ));
+    }
+    Ok(handle)
 }
 
 fn status(store: &HintStore) -> Status {

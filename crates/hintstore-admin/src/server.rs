@@ -9,7 +9,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, TryLockError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread,
@@ -27,8 +27,11 @@ use crate::{
     perform::{Reload, perform},
 };
 
-/// Clients at once: one that is beyond is refused.
+/// Clients at once: for one more, the one that came first is let go.
 const CLIENTS_MAX: usize = 8;
+/// A second, in which a look that goes on may end.
+const LOOK_TRIES: u32 = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// A client that says nothing for this long is let go.
 const IDLE_MAX: Duration = Duration::from_mins(5);
 /// A client that does not read what it asked for is let go.
@@ -80,6 +83,7 @@ impl AdminBuilder {
             store: self.store,
             reload: self.reload,
             is_over: AtomicBool::new(false),
+            looking: Mutex::new(()),
         });
         let (serving, accepting) = (shared.clone(), listener.clone());
         let accepting = thread::Builder::new()
@@ -171,6 +175,22 @@ struct Shared {
     store: WeakHintStore,
     reload: Option<Arc<Reload>>,
     is_over: AtomicBool,
+    /// Held while somebody looks at all targets, which waits for a disk that hangs: no more than one does.
+    looking: Mutex<()>,
+}
+
+impl Shared {
+    /// A turn to look; nothing where the look before takes long.
+    fn look(&self) -> Option<MutexGuard<'_, ()>> {
+        for _ in 0..LOOK_TRIES {
+            match self.looking.try_lock() {
+                Ok(turn) => return Some(turn),
+                Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
+                Err(TryLockError::WouldBlock) => thread::park_timeout(LOOK_PAUSE),
+            }
+        }
+        None
+    }
 }
 
 /// A client that is served.
@@ -192,12 +212,12 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             thread::park_timeout(Duration::from_millis(100));
             continue;
         };
-        let why_not = if clients.len() < CLIENTS_MAX {
-            refused(&stream)
-        } else {
-            Some(format!("{CLIENTS_MAX} clients are connected: end one"))
-        };
-        if let Some(why) = why_not {
+        if clients.len() >= CLIENTS_MAX {
+            // Who came first goes: an operator who comes now is not locked out by those who say nothing. Its thread
+            // ends with its connection.
+            drop(clients.remove(0).stream.shutdown(std::net::Shutdown::Both));
+        }
+        if let Some(why) = refused(&stream) {
             // Who is not answered may not read either.
             drop(answer(&stream, &Answer::Error(why)));
             continue;
@@ -250,7 +270,7 @@ fn talk(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
         if read == 0 {
             return Ok(());
         }
-        if line.last() != Some(&b'\n') {
+        if line.len() > LINE_MAX {
             let why = format!("a request is a line of {LINE_MAX} bytes at most");
             return answer(stream, &Answer::Error(why));
         }
@@ -266,6 +286,10 @@ fn respond(line: &[u8], shared: &Shared) -> Answer {
     let Some(store) = shared.store.upgrade() else {
         return Answer::Error("the store is closed".to_owned());
     };
+    let looking = matches!(request, Request::Status).then(|| shared.look());
+    if matches!(looking, Some(None)) {
+        return Answer::Error("another look does not come back: the disk may hang".to_owned());
+    }
     match perform(&store, &request, shared.reload.as_deref()) {
         Ok(reply) => Answer::Ok(Box::new(reply)),
         Err(why) => Answer::Error(why),

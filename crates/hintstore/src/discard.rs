@@ -12,7 +12,7 @@ use hintstore_format::{
 };
 
 use crate::{
-    Error, Result,
+    Error, Event, Result,
     deliver::{Checkpoints, WholeSegments},
     journal::Journal,
     loss,
@@ -226,6 +226,9 @@ impl Discarder {
             count: discarded.hints,
         };
         journal.append_losses(&losses)?;
+        for loss in losses.iter() {
+            self.env.subscribers.send(Event::Lost(*loss));
+        }
         journal.append_or_forget(Record::Discard(discard))?;
         for (progress, matches) in progresses.iter_mut().zip(matches) {
             progress.exceptional.discards.push(discard);

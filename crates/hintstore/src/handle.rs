@@ -1,7 +1,5 @@
 //! What an embedder does with one target.
 
-#[cfg(feature = "tokio")]
-use std::task;
 use std::{fmt, sync::Arc, time::Duration};
 
 use hintstore_format::{Sequence, TargetId};
@@ -73,6 +71,11 @@ impl TargetHandle {
     /// The node that its hints are for. Does not block.
     pub fn id(&self) -> TargetId {
         self.id
+    }
+
+    /// Whether it ever had a hint, or anybody said anything of it. Does not block.
+    pub fn is_known(&self) -> bool {
+        self.known().is_some()
     }
 
     fn known(&self) -> Option<Arc<Target>> {
@@ -336,31 +339,6 @@ impl TargetHandle {
         self.store.env.check_open()?;
         let target = self.known();
         Ok(target.is_none_or(|target| !target.is_pending_to(up_to)))
-    }
-
-    /// How often pages of the store came back.
-    pub(crate) fn returned(&self) -> u64 {
-        self.store.env.pages_returned.count()
-    }
-
-    /// Whether a page of the store came back since it was counted.
-    pub(crate) fn poll_returned(
-        &self,
-        seen: u64,
-        context: &mut task::Context<'_>,
-    ) -> task::Poll<()> {
-        let returned = &self.store.env.pages_returned;
-        // Before looking: one that comes in between wakes it.
-        returned.wake_once(context.waker());
-        if returned.count() == seen {
-            return task::Poll::Pending;
-        }
-        task::Poll::Ready(())
-    }
-
-    /// Whether the store is being closed.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.store.env.is_closing()
     }
 }
 

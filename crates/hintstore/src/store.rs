@@ -182,7 +182,6 @@ impl Store {
         let missing = self.whole.end_missing();
         let done = self.checkpoints.checkpoint().and(missing);
         env.closed.store(true, SeqCst);
-        env.subscribers.end();
         env.writer.end_commits(&self.targets.writers());
         let done = done.and_then(|()| {
             // What is durable no crash can take.
@@ -194,6 +193,8 @@ impl Store {
             Ok(self.journal.lock().append(&peace)?)
         });
         drop(lock);
+        // Behind the lock: who opens it again at the end of the events finds it free.
+        env.subscribers.end();
         let all = durable && done.is_ok();
         *self.closing.lock() = Closing::Done { durable: all };
         done?;
@@ -716,9 +717,17 @@ impl HintStore {
     /// # }
     /// ```
     ///
-    /// Does not block.
+    /// # Blocking
+    /// While another thread holds the books of a target: it reads a page, makes a checkpoint durable, or moves
+    /// hints. On a slow disk that is as long as the disk takes.
     pub fn events(&self) -> Events {
         let env = &self.store.env;
+        if !env.subscribers.any() {
+            // What drained before is no news.
+            for target in self.store.targets.all() {
+                target.is_newly_drained();
+            }
+        }
         env.subscribers.subscribe(&env.runner, &env.clock)
     }
 

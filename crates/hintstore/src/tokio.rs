@@ -46,7 +46,7 @@ use std::{fmt, io, sync::Arc, time::Duration};
 use ::tokio::{
     runtime::Handle,
     task::{JoinSet, spawn_blocking},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use hintstore_env::{event, sync::Mutex};
 
@@ -55,7 +55,7 @@ use crate::{
     Verdict, WeakHintStore,
 };
 
-/// Who waits for a page looks this often, besides each time when a page came back.
+/// Who waits looks this often: a waker for each would stay where no page comes back.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sends pages to targets, as tasks. Implemented by the embedder.
@@ -102,9 +102,14 @@ impl Delivering {
     /// longer than `within`: their pages are sent again by the next delivery.
     pub async fn stop(&self, within: Duration) -> Result<Shutdown> {
         let store = self.store.upgrade().ok_or(Error::Closed)?;
-        let stopped = blocking(move || store.stop_delivery(within)).await;
-        self.running.lock().abort_all();
-        stopped
+        let running = self.running.clone();
+        // Inside, so that it is done also where nobody waits for it any more.
+        let stop = move || {
+            let stopped = store.stop_delivery(within);
+            running.lock().abort_all();
+            stopped
+        };
+        blocking(stop).await
     }
 
     /// As [`HintStore::shutdown`], and ends the tasks whose pages had not come back by then.
@@ -113,9 +118,13 @@ impl Delivering {
     /// As those of [`HintStore::shutdown`].
     pub async fn shutdown(&self, within: Duration) -> Result<Shutdown> {
         let store = self.store.upgrade().ok_or(Error::Closed)?;
-        let closed = shutdown(&store, within).await;
-        self.running.lock().abort_all();
-        closed
+        let running = self.running.clone();
+        let close = move || {
+            let closed = store.shutdown(within);
+            running.lock().abort_all();
+            closed
+        };
+        blocking(close).await?
     }
 }
 
@@ -164,7 +173,6 @@ pub async fn answer(page: Page, verdicts: Vec<Verdict>) -> Result<()> {
 /// As those of [`TargetHandle::next`].
 pub async fn next(target: &TargetHandle, limits: Limits) -> Result<Next> {
     loop {
-        let seen = target.returned();
         let looked = target.clone();
         let mut taken =
             blocking(move || looked.next(limits).map(|next| Taken(Some(next)))).await??;
@@ -173,7 +181,7 @@ pub async fn next(target: &TargetHandle, limits: Limits) -> Result<Next> {
             Some(Next::Nothing) | None => LOOK,
             Some(next) => return Ok(next),
         };
-        news(target, seen, rest).await;
+        sleep(rest).await;
     }
 }
 
@@ -195,11 +203,11 @@ impl Drop for Taken {
 pub async fn converged(target: &TargetHandle) -> Result<()> {
     let up_to = target.last_accepted();
     loop {
-        let (seen, looked) = (target.returned(), target.clone());
+        let looked = target.clone();
         if blocking(move || looked.has_converged(up_to)).await?? {
             return Ok(());
         }
-        news(target, seen, LOOK).await;
+        sleep(LOOK).await;
     }
 }
 
@@ -210,17 +218,6 @@ pub async fn converged(target: &TargetHandle) -> Result<()> {
 pub async fn shutdown(store: &HintStore, within: Duration) -> Result<Shutdown> {
     let store = store.clone();
     blocking(move || store.shutdown(within)).await?
-}
-
-/// Waits until a page came back since then, or for this time.
-async fn news(target: &TargetHandle, seen: u64, within: Duration) {
-    let returned = std::future::poll_fn(|context| target.poll_returned(seen, context));
-    // It came, or did not: the caller looks.
-    drop(timeout(within, returned).await);
-    if target.is_closing() {
-        // Nothing is handed out any more, and the end is not far.
-        sleep(LOOK).await;
-    }
 }
 
 async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T> {

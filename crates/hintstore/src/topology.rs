@@ -179,8 +179,13 @@ pub(crate) fn readdress(store: &Store, from: TargetId, to: &[TargetId]) -> Resul
     };
     let to: BTreeSet<TargetId> = to.iter().copied().filter(|id| *id != from).collect();
     let to: Vec<TargetId> = to.into_iter().collect();
-    let was = std::mem::replace(&mut target.pace.lock().state, TargetState::Leaving);
-    store.env.say_state(from, was, TargetState::Leaving);
+    let mut pace = target.pace.lock();
+    let was = pace.visible_state();
+    pace.state = TargetState::Leaving;
+    let state = pace.visible_state();
+    target.writer.set_up(false);
+    drop(pace);
+    store.env.say_state(from, was, state);
     let until = target.writer.next();
     // What is in memory is read as well.
     store.env.writer.sync(&target.writer);

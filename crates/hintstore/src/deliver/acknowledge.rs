@@ -66,8 +66,9 @@ impl Answers {
             let mut progress = backlog.progress.lock();
             let delivered = ended.and(&progress.unended);
             progress.end(&backlog.segments, &delivered, End::Delivered);
+            drop(progress);
+            page.count_delays(&delivered);
         }
-        page.count_delays(&ended);
         page.booked(hints, &ended);
         self.env.activity.touch();
         Ok(())
@@ -204,9 +205,6 @@ impl Answers {
         let alone = page.sequences().next().filter(|_| is_alone);
         // One that asked for time is no suspect.
         let alone = alone.filter(|_| later.is_empty());
-        if end == End::Delivered && !delivered.is_empty() {
-            page.count_delays(&delivered);
-        }
         page.settle();
         let mut progress = backlog.progress.lock();
         progress.in_flight -= 1;
@@ -228,6 +226,9 @@ impl Answers {
             self.note_unkept(page, &rejected);
         }
         drop(progress);
+        if end == End::Delivered && !delivered.is_empty() {
+            page.count_delays(&delivered);
+        }
         self.env.say_if_drained(page.of());
         self.env.pages_returned.raise();
         self.env.activity.touch();

@@ -261,7 +261,9 @@ impl Page {
         let (now, mut delays) = (self.env.now().at_least(), Delays::default());
         match self.times.created {
             Some(created) if Delays::is_one_bucket(created, now) => {
-                let age = now.saturating_since(created.min);
+                // Of those that are not read one by one, the middle.
+                let (oldest, newest) = (created.min, created.max);
+                let age = now.saturating_since(oldest) / 2 + now.saturating_since(newest) / 2;
                 delays.add(age, delivered.count());
             }
             _ => {

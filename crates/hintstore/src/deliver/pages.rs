@@ -336,7 +336,11 @@ impl Pager {
         );
         if draft.page.is_empty() {
             self.env.spare_pages.give(draft.page);
-            return Ok((None, draft.left > 0));
+            // What ended just now may have held up what is behind it.
+            let ended = [&draft.expired, &draft.fenced, &draft.retracted];
+            let any_ended = ended.iter().any(|ended| !ended.is_empty());
+            let is_all = draft.left > 0 && !(target.is_strict() && any_ended);
+            return Ok((None, is_all));
         }
         if self.env.is_closing() {
             // A shutdown counts the pages that are out under this lock: none comes behind that.
@@ -593,7 +597,7 @@ impl Pager {
             };
             draft.upto = sequence;
             match judged {
-                Some((Verdict::Live, _)) if !simple && rare.retracted.contains(sequence) => {
+                Some(_) if !simple && rare.retracted.contains(sequence) => {
                     draft.retracted.add(sequence);
                 }
                 Some((Verdict::Live, deadline))

@@ -81,15 +81,15 @@ impl Deliver {
     /// Has those that there is news of stand in line; gives how many do.
     fn line_up(&self) -> usize {
         let is_shared = self.env.config().deliver_bytes_per_second.is_some();
+        let now = self.env.now().at_least();
         let mut line = self.line.lock();
         while let Some(id) = self.env.activity.next_ready() {
             let target = self.targets.get(id).filter(|_| is_shared);
-            let expiry = target.map(|target| target.next_expiry());
-            let urgency = match expiry {
-                None => i64::MIN,
-                Some(None) => i64::MAX,
-                Some(Some(at)) => at.get() / AT_ONCE_MILLIS,
-            };
+            // What is not known, or has ended, is as urgent as what expires now.
+            let urgency = target.map_or(i64::MIN, |target| {
+                let expiry = target.next_expiry_if_free();
+                expiry.map_or(now, |at| at.max(now)).get() / AT_ONCE_MILLIS
+            });
             line.came += 1;
             let came = line.came;
             line.waiting.insert((urgency, came, id));

@@ -37,7 +37,7 @@ impl Delays {
         self.counts.iter().sum()
     }
 
-    /// Their ages together, to the second.
+    /// Their ages together: of hints of a block in one bucket the middle counts.
     pub fn sum(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }

@@ -77,7 +77,7 @@ impl Subscribers {
     }
 
     pub(crate) fn send(&self, event: Event) {
-        if !self.any() {
+        if !self.any() || self.is_over.load(SeqCst) {
             return;
         }
         let mut queues = self.queues.lock();

@@ -109,7 +109,7 @@ impl Target {
         // First: what comes in between is pending, and its end is news of its own.
         let next = self.writer.next();
         let is_pending = self.is_pending_to(Sequence::MAX);
-        !is_pending && self.drained_before.swap(next.get(), AcqRel) != next.get()
+        !is_pending && self.drained_before.fetch_max(next.get(), AcqRel) < next.get()
     }
 
     /// Counts how old writes were that were delivered.
@@ -159,6 +159,17 @@ impl Target {
     pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
         let first = |backlog: Arc<Backlog>| {
             let progress = backlog.progress.lock();
+            let entries = backlog.segments.all().into_iter();
+            let pending = entries.filter(|entry| !progress.is_done(entry));
+            pending.filter_map(|entry| entry.earliest_deadline()).min()
+        };
+        self.backlogs().into_iter().filter_map(first).min()
+    }
+
+    /// The same, as far as nobody holds its books: who moves hints holds them while the disk takes its time.
+    pub(crate) fn next_expiry_if_free(&self) -> Option<UnixMillis> {
+        let first = |backlog: Arc<Backlog>| {
+            let progress = backlog.progress.try_lock()?;
             let entries = backlog.segments.all().into_iter();
             let pending = entries.filter(|entry| !progress.is_done(entry));
             pending.filter_map(|entry| entry.earliest_deadline()).min()

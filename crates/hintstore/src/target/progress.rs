@@ -362,6 +362,7 @@ impl Progress {
     pub(crate) fn end_retracted(&mut self, segments: &Segments) {
         let mut waiting = self.again.clone();
         waiting.join(&self.all_later());
+        waiting.join(&self.exceptional.held);
         let waiting = self.exceptional.retracted.and(&waiting);
         if !waiting.is_empty() {
             self.end_unread(segments, &waiting, End::Superseded);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use hintstore::{
-    Concern, Durability, End, Event, Events, Hint, HintStore, Limits, Next, Receipt, TargetState,
-    Truncate, UnixMillis,
+    Concern, Durability, End, Event, Events, Hint, HintStore, Limits, Next, Order, Receipt,
+    TargetState, Truncate, UnixMillis,
 };
 use hintstore_sim::Crash;
 
@@ -60,7 +60,10 @@ fn who_subscribed_sees_states_drained_backlogs_and_losses_until_the_end() {
     world.append_batch(3, 1, Durability::Os);
     world.truncate(Truncate::default());
     world.runner.advance(3 * SECOND);
-    assert_eq!(all(&events), [Event::Drained(to)]);
+    let mut seen = all(&events);
+    assert_eq!(seen.pop(), Some(Event::Drained(to)));
+    let is_lost = |event: &Event| matches!(event, Event::Lost(loss) if loss.hints == 1);
+    assert!(seen.len() == 3 && seen.iter().all(is_lost), "{seen:?}");
     let old = Hint::new(to, UnixMillis::new(0), SECOND, b"old");
     store.append(old, Durability::Os).unwrap_err();
     world.runner.advance(3 * SECOND);
@@ -272,4 +275,29 @@ fn a_target_that_comes_and_goes_is_one_concern() {
     world.runner.advance(Duration::from_mins(10));
     let concerns = world.store().snapshot().concerns();
     assert!(!concerns.contains(&Concern::Flaps(target(0))));
+}
+
+// P2
+#[test]
+fn in_a_strict_order_what_was_taken_back_holds_up_nothing() {
+    let world = World::opened(small_config());
+    let store = world.store();
+    let receipts: Vec<Receipt> = (0..3).map(|n| keep(store, &[n])).collect();
+    let handle = store.target(target(0));
+    handle.set_order(Order::Strict);
+    let one = Limits {
+        hints: 1,
+        ..Limits::NONE
+    };
+    let Next::Page(page) = handle.next(one).unwrap() else {
+        unreachable!("there are three");
+    };
+    page.retry();
+    assert!(store.retract(&receipts[0]));
+    world.runner.advance(2 * SECOND);
+    let next = handle.next(one).unwrap();
+    assert!(
+        matches!(&next, Next::Page(page) if page.len() == 1),
+        "{next:?}"
+    );
 }

@@ -14,12 +14,18 @@ use std::{
 use hintstore::{Clock as _, SystemClock};
 use hintstore_admin::{Client, ClientError};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
 use self::model::{Effect, Model};
 use crate::{args::Top, exit, interrupt::Guard};
 
 /// However rarely the node is asked, a key is answered to at once; and it is asked no more often.
 const LEAST: Duration = Duration::from_millis(100);
+/// A new size is seen within this time.
+const LOOK: Duration = Duration::from_millis(250);
 /// A key waits no longer than this for a node that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -53,7 +59,11 @@ fn watch(
     loop {
         terminal.draw(|frame| view::draw(frame, model))?;
         let left = ask_at.since(SystemClock.boot());
-        if event::poll(left)? {
+        if !event::poll(Duration::ZERO)? && !is_there(left.min(LOOK))? {
+            // The terminal is gone: nobody looks.
+            return Ok(());
+        }
+        if event::poll(Duration::ZERO)? {
             // What else comes, as another size, is drawn again.
             if let Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
@@ -63,7 +73,14 @@ fn watch(
                     Some(Effect::Ask(request)) => {
                         match client.ask(&request) {
                             Ok(reply) => model.say(Ok(reply)),
-                            Err(error) => failed(args, client, model, &error),
+                            Err(error) => {
+                                failed(args, client, model, &error);
+                                // Done twice is as done once; of one that comes late nobody would know.
+                                if let Ok(reply) = client.ask(&request) {
+                                    model.is_lost = false;
+                                    model.say(Ok(reply));
+                                }
+                            }
                         }
                         ask_at = SystemClock.boot();
                     }
@@ -72,16 +89,40 @@ fn watch(
             }
             continue;
         }
-        look(args, client, model);
-        ask_at = SystemClock.boot() + every;
+        if ask_at <= SystemClock.boot() {
+            look(args, client, model);
+            ask_at = SystemClock.boot() + every;
+        }
     }
+}
+
+/// Waits for a key, for this time; false where the terminal is gone, which would read as if there were keys without end.
+fn is_there(within: Duration) -> anyhow::Result<bool> {
+    let stdin = io::stdin();
+    let mut waits = [PollFd::new(&stdin, PollFlags::IN)];
+    let within = Timespec::try_from(within)?;
+    match poll(&mut waits, Some(&within)) {
+        // A signal, such as that of a new size.
+        Err(Errno::INTR) => return Ok(true),
+        done => done?,
+    };
+    let [of] = waits;
+    Ok(!of
+        .revents()
+        .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
 }
 
 /// Asks the node once more.
 fn look(args: &Top, client: &mut Client, model: &mut Model) {
     match client.status() {
         Ok(status) => model.update(status),
-        Err(error) => failed(args, client, model, &error),
+        Err(error) => {
+            failed(args, client, model, &error);
+            // The node may have ended a connection that was idle.
+            if let Ok(status) = client.status() {
+                model.update(status);
+            }
+        }
     }
 }
 

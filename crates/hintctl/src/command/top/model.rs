@@ -87,7 +87,7 @@ impl Model {
     pub(super) fn update(&mut self, status: Status) {
         let before = std::mem::replace(&mut self.status, status);
         if self.is_lost {
-            self.words = "the node is there again".to_owned();
+            self.words = "the node answers again".to_owned();
         }
         self.is_lost = false;
         let seconds = self.status.at_ms.saturating_sub(before.at_ms) as f64 / 1000.0;
@@ -155,10 +155,19 @@ impl Model {
         if is_control && key.code == KeyCode::Char('c') {
             return Some(Effect::End);
         }
+        if key
+            .modifiers
+            .intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)
+        {
+            // What a shell does with it is not meant here.
+            return None;
+        }
         if self.typing.is_some() {
             return self.type_on(key.code);
         }
-        self.words.clear();
+        if !self.is_lost {
+            self.words.clear();
+        }
         let chosen = self.chosen.clone();
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc => return Some(Effect::End),

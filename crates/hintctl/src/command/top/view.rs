@@ -6,36 +6,53 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     style::{Modifier, Style},
     text::{Line, Span},
-    widgets::{Cell, Paragraph, Row, Table, TableState},
+    widgets::{Cell, Paragraph, Row, Table, TableState, Wrap},
 };
 
 use super::model::Model;
 use crate::command::ctl::{COLUMNS, head, row};
 
 /// In this order columns are given up where the terminal is narrow.
-const FIRST_TO_GO: [&str; 4] = ["LIMIT", "FAILED", "RATE", "BYTES"];
+const FIRST_TO_GO: [&str; 6] = ["FAILED", "RATE", "BYTES", "LIMIT", "DONE IN", "OLDEST"];
 /// A target's id takes no less: its first and last characters, and what says that it is cut.
 const ID_MIN: u16 = 9;
 const ID_MAX: u16 = 36;
+/// No cell is wider.
+const CELL_MAX: usize = 40;
 /// Concerns that are shown at once.
-const CONCERNS_MAX: usize = 5;
+const CONCERNS_MAX: usize = 3;
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
     let concerns = concerns(model);
+    let words_now = [last_words(model)];
     let areas = Layout::vertical([
         Constraint::Length(2),
         Constraint::Min(3),
-        Constraint::Length(concerns.len() as u16),
-        Constraint::Length(1),
+        // Each says what to do at its end: in two lines where one is too short.
+        Constraint::Length(lines_of(&concerns, frame.area().width)),
+        Constraint::Length(lines_of(&words_now, frame.area().width).max(1)),
         Constraint::Length(1),
     ]);
     let [top, middle, below, words, keys] = areas.areas(frame.area());
     frame.render_widget(Paragraph::new(heading(model, top.width)), top);
     targets(frame, model, middle);
-    frame.render_widget(Paragraph::new(concerns), below);
-    frame.render_widget(Paragraph::new(last_words(model)), words);
+    let wrapped = |lines: Vec<Line<'static>>| Paragraph::new(lines).wrap(Wrap { trim: false });
+    frame.render_widget(wrapped(concerns), below);
+    frame.render_widget(wrapped(words_now.to_vec()), words);
     let help = " ↑↓ choose  p pause  r resume  l limit  L limit all  s sort  R reload  q end";
     frame.render_widget(Paragraph::new(help).style(dim()), keys);
+}
+
+/// How many lines these take, two for each at most.
+fn lines_of(lines: &[Line<'_>], width: u16) -> u16 {
+    let of = |line: &Line<'_>| {
+        if line.width() > usize::from(width) {
+            2
+        } else {
+            1
+        }
+    };
+    lines.iter().map(of).sum()
 }
 
 fn bold() -> Style {
@@ -72,15 +89,17 @@ fn concerns(model: &Model) -> Vec<Line<'static>> {
     }
     if all.len() > CONCERNS_MAX {
         let more = all.len() - CONCERNS_MAX;
-        lines.push(Line::from(format!("and {more} more: hintctl ctl status")));
+        lines.push(Line::from(format!(
+            "and {more} more: see hintctl ctl status SOCKET"
+        )));
     }
     lines
 }
 
 fn last_words(model: &Model) -> Line<'static> {
     if let Some(typing) = &model.typing {
-        let of = typing.target.as_ref().map_or("all together", |id| id);
-        let ask = format!("bytes a second to {of}, such as 20MiB, or none: ");
+        let of = typing.target.as_deref().unwrap_or("all together");
+        let ask = format!("limit {} (20MiB, none): ", cut_middle(of, 13));
         return Line::from(vec![
             Span::raw(ask),
             Span::styled(format!("{}_", typing.text), bold()),
@@ -128,13 +147,21 @@ impl Shown {
             let cells = rows.iter().filter_map(|row| row.get(column));
             let widths = cells.map(|cell| cell.chars().count());
             let name = COLUMNS.get(column).map_or(0, |name| name.len());
-            widths.max().unwrap_or(0).max(name) as u16
+            let widest = widths.max().unwrap_or(0).max(name).min(CELL_MAX);
+            u16::try_from(widest).unwrap_or(u16::MAX)
+        };
+        let is_empty = |column: usize| {
+            let mut cells = rows.iter().filter_map(|row| row.get(column));
+            cells.all(String::is_empty)
         };
         let mut columns: Vec<usize> = (0..COLUMNS.len()).collect();
         let total = |columns: &[usize], id: u16| {
             let others = columns.iter().skip(1).map(|column| needs(*column) + 1);
-            id + others.sum::<u16>()
+            others.fold(id, u16::saturating_add)
         };
+        if total(&columns, ID_MIN) > width {
+            columns.retain(|column| !is_empty(*column));
+        }
         for name in FIRST_TO_GO {
             if total(&columns, ID_MIN) > width {
                 columns.retain(|column| COLUMNS.get(*column) != Some(&name));
