@@ -28,7 +28,8 @@ const BEHIND_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody said of a target what it had not been before.
+    /// Somebody said of a target what it had not been before. Of two threads that say so at once, the later word may
+    /// come first: ask [`crate::TargetHandle::state`].
     State {
         /// The target.
         target: TargetId,
@@ -39,8 +40,8 @@ pub enum Event {
     },
     /// All that a target had has ended, within a checkpoint interval. Not seen where new hints come in that time.
     Drained(TargetId),
-    /// Hints ended undelivered, or were refused: what has to be repaired. Comes with the checkpoint, and once
-    /// again where a crash took that.
+    /// Hints ended undelivered, or were refused: what has to be repaired. Comes with the checkpoint, or with the call that
+    /// discarded them, and once again where a crash took a checkpoint.
     Lost(Loss),
     /// The subscriber was too far behind, and did not get this many.
     Missed(u64),
