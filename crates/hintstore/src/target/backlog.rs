@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use hintstore_env::{Boot, sync::Mutex};
-use hintstore_format::Sequence;
+use hintstore_format::{Sequence, UnixMillis};
 use hintstore_writer::{SegmentEntry, Segments};
 
 use super::Progress;
@@ -35,6 +35,13 @@ impl Backlog {
         let progress = self.progress.lock();
         let has_more = self.segments.last() > Some(progress.frontier);
         progress.next_at(has_more, now)
+    }
+
+    /// No hint in it dies before, by its segments that are not done.
+    pub(super) fn next_expiry(&self, progress: &Progress) -> Option<UnixMillis> {
+        let entries = self.segments.all().into_iter();
+        let pending = entries.filter(|entry| !progress.is_done(entry));
+        pending.filter_map(|entry| entry.earliest_deadline()).min()
     }
 
     /// What is in memory only is behind this.

@@ -157,23 +157,13 @@ impl Target {
     /// No hint of it dies before, by what the hints themselves say: of those in segments that are sealed, or written
     /// to now.
     pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
-        let first = |backlog: Arc<Backlog>| {
-            let progress = backlog.progress.lock();
-            let entries = backlog.segments.all().into_iter();
-            let pending = entries.filter(|entry| !progress.is_done(entry));
-            pending.filter_map(|entry| entry.earliest_deadline()).min()
-        };
+        let first = |of: Arc<Backlog>| of.next_expiry(&of.progress.lock());
         self.backlogs().into_iter().filter_map(first).min()
     }
 
     /// The same, as far as nobody holds its books: who moves hints holds them while the disk takes its time.
     pub(crate) fn next_expiry_if_free(&self) -> Option<UnixMillis> {
-        let first = |backlog: Arc<Backlog>| {
-            let progress = backlog.progress.try_lock()?;
-            let entries = backlog.segments.all().into_iter();
-            let pending = entries.filter(|entry| !progress.is_done(entry));
-            pending.filter_map(|entry| entry.earliest_deadline()).min()
-        };
+        let first = |of: Arc<Backlog>| of.next_expiry(&*of.progress.try_lock()?);
         self.backlogs().into_iter().filter_map(first).min()
     }
 
