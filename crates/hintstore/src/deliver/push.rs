@@ -12,7 +12,7 @@ use hintstore_env::{
     Boot, Next, Step,
     sync::{
         AtomicBool, AtomicUsize, Mutex,
-        Ordering::{Acquire, SeqCst},
+        Ordering::{Acquire, Release, SeqCst},
     },
 };
 use hintstore_format::TargetId;
@@ -46,6 +46,8 @@ pub(crate) struct Deliver {
     is_started: AtomicBool,
     /// Pages that delivery has out.
     pages_out: Arc<AtomicUsize>,
+    /// A call of delivery goes on, or a page is being read for one.
+    is_calling: AtomicBool,
     /// Targets that rest, and until when.
     resting: Mutex<BTreeSet<(Boot, TargetId)>>,
     /// Targets that are to be looked at.
@@ -73,6 +75,7 @@ impl Deliver {
             delivery: Mutex::default(),
             is_started: AtomicBool::new(false),
             pages_out: Arc::default(),
+            is_calling: AtomicBool::new(false),
             resting: Mutex::default(),
             line: Mutex::default(),
         }
@@ -125,16 +128,20 @@ impl Deliver {
         })
     }
 
-    /// Sends no more, and waits for the pages that are out; gives how many still are.
+    /// Sends no more, and waits for the pages that are out, also for one that is just being read for it; gives how many
+    /// still are.
     pub(crate) fn stop(&self, within: Duration) -> usize {
         *self.delivery.lock() = None;
         let deadline = Some(self.env.clock.boot() + within);
-        let is_over = || self.pages_out.load(Acquire) == 0;
+        let out = || {
+            let pages = self.pages_out.load(Acquire);
+            pages.max(usize::from(self.is_calling.load(Acquire)))
+        };
         let returned = &self.env.pages_returned;
         self.env
             .runner
-            .wait_until(returned, deadline, &mut || is_over());
-        self.pages_out.load(Acquire)
+            .wait_until(returned, deadline, &mut || out() == 0);
+        out()
     }
 
     /// Hands out a page of a target, or says when to look again.
@@ -147,7 +154,7 @@ impl Deliver {
             // There is news when that ends.
             return None;
         }
-        let delivery = self.delivery.lock().clone()?;
+        let calling = Calling::begin(self)?;
         if self.pager.makes_room(target) {
             return None;
         }
@@ -163,7 +170,7 @@ impl Deliver {
                 target.pace.lock().went(&self.env, page.len());
                 let page = page.hand_out(&self.pages_out);
                 // What unwinds drops the page, and the drop of the page lists its target again.
-                let deliver = AssertUnwindSafe(|| delivery.deliver(page));
+                let deliver = AssertUnwindSafe(|| calling.delivery.deliver(page));
                 match catch_unwind(deliver) {
                     Ok(()) => None,
                     Err(_) => Some(self.rest(target, now)),
@@ -187,6 +194,31 @@ impl fmt::Debug for Deliver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pages_out = self.pages_out.load(Acquire);
         write!(f, "Deliver({pages_out} pages out)")
+    }
+}
+
+/// A call of delivery, from before the page is read: who stops delivery waits for its end.
+struct Calling<'a> {
+    deliver: &'a Deliver,
+    delivery: Arc<dyn Delivery>,
+}
+
+impl<'a> Calling<'a> {
+    /// Nothing where delivery was stopped.
+    fn begin(deliver: &'a Deliver) -> Option<Self> {
+        let slot = deliver.delivery.lock();
+        let delivery = slot.clone()?;
+        deliver.is_calling.store(true, Release);
+        Some(Self { deliver, delivery })
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        self.deliver.is_calling.store(false, Release);
+        if self.deliver.delivery.lock().is_none() {
+            self.deliver.env.pages_returned.raise();
+        }
     }
 }
 

@@ -427,6 +427,40 @@ fn a_shutdown_takes_what_comes_back_in_time() {
     assert_eq!(store.ledger().pending(), 0);
 }
 
+/// Answers at once, and takes its time before it returns.
+#[derive(Clone, Default)]
+struct Slow {
+    has_begun: Arc<AtomicBool>,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl hintstore::Delivery for Slow {
+    fn deliver(&self, page: Page) {
+        page.delivered().unwrap();
+        self.has_begun.store(true, SeqCst);
+        thread::park_timeout(Duration::from_millis(300));
+        self.has_ended.store(true, SeqCst);
+    }
+}
+
+/// Not even one that was about to send a page.
+#[test]
+fn a_stopped_delivery_is_called_no_more() {
+    let scratch = Scratch::new("stopped");
+    let store = HintStore::open(Config::new(scratch.path("store"))).unwrap();
+    let to = target(1);
+    store.append(hint(to, b"one"), Durability::Os).unwrap();
+    let slow = Slow::default();
+    store.deliver_by(Arc::new(slow.clone())).unwrap();
+    store.target(to).up();
+    while !slow.has_begun.load(SeqCst) {
+        thread::yield_now();
+    }
+    assert_eq!(store.stop_delivery(Duration::ZERO).pages_out, 1);
+    assert_eq!(store.stop_delivery(Duration::from_mins(1)).pages_out, 0);
+    assert!(slow.has_ended.load(SeqCst));
+}
+
 #[test]
 fn a_weak_handle_keeps_nothing_open() {
     let scratch = Scratch::new("weak");
