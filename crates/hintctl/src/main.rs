@@ -1,7 +1,7 @@
 //! `hintctl`: the operator's tool for a directory of hints, native or Cassandra's own.
 //!
-//! What was typed is in `args`; `input` says what a path holds and walks it, one hint at a time;
-//! each verb is a file in `command`; `output` prints, for people or as JSON Lines; `exit` has the
+//! What was typed is in `args`; `input` says what a path holds and walks it, one hint at a time; `filter` says
+//! which of them are meant; each verb is a file in `command`; `output` prints, for people or as JSON Lines; `exit` has the
 //! codes. Reading verbs take no lock and change nothing.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ mod args;
 mod command;
 mod decode;
 mod exit;
+mod filter;
 mod input;
 mod interrupt;
 mod output;
@@ -17,7 +18,11 @@ mod progress;
 
 use clap::Parser as _;
 
-use crate::{args::Args, exit::Exit, output::Output};
+use crate::{
+    args::{Args, Printing},
+    exit::Exit,
+    output::Output,
+};
 
 fn main() -> std::process::ExitCode {
     let args = match Args::try_parse() {
@@ -28,7 +33,7 @@ fn main() -> std::process::ExitCode {
             drop(error.print());
             if usage && std::env::args_os().any(|arg| arg == "--json") {
                 let text = error.kind().as_str().unwrap_or("usage").to_owned();
-                drop(Output::new(true, true).finish(Err(exit::usage(text))));
+                drop(Output::new(&Printing::jsonl(), false).finish(Err(exit::usage(text))));
             }
             return if usage {
                 Exit::Usage.into()
@@ -37,7 +42,7 @@ fn main() -> std::process::ExitCode {
             };
         }
     };
-    let mut output = Output::new(args.json, args.no_progress);
+    let mut output = Output::new(&args.printing, args.command.pages());
     let writes = args.command.writes();
     let result = interrupt::watch().and_then(|()| command::run(args.command, &mut output));
     let result = output.finish(result);

@@ -34,10 +34,15 @@ impl<'a> HintBody<'a> {
         let (created, rest) = body.split_first_chunk::<8>()?;
         let (gcgs_s, length) = read_unsigned(rest)?;
         let mutation = rest.get(length..)?;
+        Self::of_mutation(BE::read_i64(created), gcgs_s, mutation)
+    }
+
+    /// The body with this mutation; `None` where it is too short to be one.
+    pub fn of_mutation(creation_time_ms: i64, gcgs_s: u64, mutation: &'a [u8]) -> Option<Self> {
         let (updates, length) = read_unsigned(mutation)?;
         let table_id = mutation.get(length..)?.first_chunk()?;
         Some(Self {
-            creation_time_ms: BE::read_i64(created),
+            creation_time_ms,
             gcgs_s,
             updates,
             table_id: *table_id,

@@ -2,28 +2,56 @@
 
 use std::time::Duration;
 
+use hintstore::{Clock as _, SystemClock, TargetId};
 use hintstore_cassandra::{DecodeError, Schema};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::tally::table_name;
 use crate::{
-    args::{self, Dump, DumpFormat, Select, namespace_word},
+    args::{self, Dump, namespace_word},
     decode,
     exit::usage,
+    filter::Filter,
     input::{Finding, Flow, HintSource, HintView, Visitor, each},
-    output::{Output, count, hex, time},
+    output::{Columns, Of, Output, age, bytes, count, hex, time_ms},
 };
 
+/// The columns of a hint's line that hints of every kind have, and some of one kind.
+pub(crate) const COLUMNS: Columns = &[
+    ("file", Of::Text),
+    ("index", Of::Int),
+    ("position", Of::Int),
+    ("target", Of::Text),
+    ("namespace", Of::Text),
+    ("table", Of::Text),
+    ("key", Of::Text),
+    ("change", Of::Text),
+    ("creation_time_ms", Of::Int),
+    ("gc_grace_s", Of::Int),
+    ("expires_at_ms", Of::Int),
+    ("payload_version", Of::Int),
+    ("payload_bytes", Of::Int),
+    ("payload_sha256", Of::Text),
+    ("update_count", Of::Int),
+    ("partition_key_hex", Of::Text),
+    ("sequence", Of::Text),
+    ("incarnation", Of::Text),
+    ("idempotent", Of::Bool),
+    ("payload", Of::Text),
+];
+
 pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
-    if dump.format == DumpFormat::Cql && (dump.schema.is_none() || output.is_json()) {
-        return Err(usage(
-            "--format cql needs --schema, and is for people: without --json",
-        ));
+    if output.is_cql() && dump.select.which.schema.is_none() {
+        return Err(usage("--format cql needs --schema"));
     }
-    let schema = decode::schema(dump.schema.as_ref(), output)?;
+    let which = &dump.select.which;
+    let schema = decode::schema(which.schema.as_ref(), output)?;
+    let filter = Filter::new(which, schema.as_ref())?;
+    output.rows("hint", COLUMNS)?;
     let (mut hints, mut bad, mut skipped) = (0, 0, 0);
     let mut left = dump.select.limit.unwrap_or(u64::MAX);
-    each(&dump.paths, output, |input, output| {
+    each(&dump.sources, &filter, output, |input, output| {
         input.tell_misnamed(output)?;
         let bar = output.bar(input.hint_bytes());
         for file in input.hints() {
@@ -31,7 +59,9 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
                 output,
                 file: &file.name,
                 dump,
+                filter: &filter,
                 schema: schema.as_ref(),
+                headed: None,
                 hints: 0,
                 bad: 0,
                 skipped: 0,
@@ -47,10 +77,12 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
         bar.finish();
         Ok(())
     })?;
+    filter.tell_unsure(output);
     let end = format!("{}, {}", count(hints, "hint"), count(bad, "bad region"));
-    output.text(&match dump.format {
-        DumpFormat::Cql => decode::comment(&end),
-        DumpFormat::Text => end,
+    output.text(&if output.is_cql() {
+        decode::comment(&end)
+    } else {
+        end
     })?;
     output.sum("hints", hints);
     output.sum("bad", bad);
@@ -64,7 +96,10 @@ struct Printer<'a> {
     output: &'a mut Output,
     file: &'a str,
     dump: &'a Dump,
+    filter: &'a Filter<'a>,
     schema: Option<&'a Schema>,
+    /// The target that was named last.
+    headed: Option<TargetId>,
     hints: u64,
     bad: u64,
     /// Hints that the schema does not decode.
@@ -73,9 +108,23 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
+    /// Whose hints follow, where it is another file or target.
+    fn heading(&mut self, target: TargetId) -> anyhow::Result<()> {
+        if self.headed == Some(target) {
+            return Ok(());
+        }
+        self.headed = Some(target);
+        let text = format!("{}  for {target}", self.file);
+        if self.output.is_cql() {
+            return self.output.text(&decode::comment(&text));
+        }
+        self.output.heading(&text)
+    }
+
     /// The statements of a hint, behind a comment that says which it is.
     fn statements(&mut self, hint: &HintView<'_>) -> anyhow::Result<()> {
-        let line = text(hint, args::Value::Size);
+        let line = text(hint, args::Value::Size, self.schema);
+        self.heading(hint.target)?;
         self.output.text(&decode::comment(&line))?;
         let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
             return self.output.text("-- its payload is not Cassandra's");
@@ -96,29 +145,34 @@ impl Visitor for Printer<'_> {
         if self.left == 0 {
             return Ok(Flow::Stop);
         }
-        if !selected(&self.dump.select, hint) {
+        if !self.filter.has(hint) {
             return Ok(Flow::Go);
         }
         self.hints += 1;
         self.left -= 1;
-        if self.output.is_json() {
+        if !self.output.is_text() {
             let mut fields = fields(self.file, hint);
             add_value(&mut fields, self.dump.value, hint.payload);
             if let Some(schema) = self.schema {
                 self.skipped += u64::from(!add_updates(&mut fields, hint, schema));
             }
             self.output.line("hint", fields)?;
-        } else if self.dump.format == DumpFormat::Cql {
+        } else if self.output.is_cql() {
             self.statements(hint)?;
         } else {
-            self.output.text(&text(hint, self.dump.value))?;
+            let line = text(hint, self.dump.value, self.schema);
+            self.heading(hint.target)?;
+            match self.dump.value {
+                args::Value::Size => self.output.line_of_text(&line)?,
+                _ => self.output.text(&line)?,
+            }
         }
         Ok(Flow::Go)
     }
 
     fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
         self.bad += u64::from(!bad.harmless);
-        if self.dump.format == DumpFormat::Cql {
+        if self.output.is_cql() {
             let (word, at) = (if bad.harmless { "note" } else { "BAD" }, bad.position);
             self.output.found_bad(bad);
             let text = format!("{word}  {} at byte {at}: {}", self.file, bad.text);
@@ -126,18 +180,6 @@ impl Visitor for Printer<'_> {
         }
         self.output.bad(self.file, bad)
     }
-}
-
-/// Whether a hint was asked for.
-pub(crate) fn selected(select: &Select, hint: &HintView<'_>) -> bool {
-    select.target.is_none_or(|only| only == hint.target)
-        && select.namespace.is_none_or(|only| only == hint.namespace)
-        && select
-            .since
-            .is_none_or(|since| hint.created_ms >= since.get())
-        && select
-            .until
-            .is_none_or(|until| hint.created_ms < until.get())
 }
 
 /// Seconds, with what is below one behind the point.
@@ -248,6 +290,14 @@ pub(crate) fn add_updates(fields: &mut Value, hint: &HintView<'_>, schema: &Sche
     };
     let why = match decode::updates(mutation, schema, hint.payload_version) {
         Ok(updates) => {
+            if let Ok(touched) = decode::touched(mutation, schema, hint.payload_version)
+                && let Some(first) = touched.first()
+            {
+                let table = format!("{}.{}", first.table.keyspace, first.table.name);
+                fields.insert("table".to_owned(), json!(table));
+                fields.insert("key".to_owned(), json!(first.key_text()));
+                fields.insert("change".to_owned(), json!(first.change.to_string()));
+            }
             let of_tables = decode::gc_grace(&updates, schema);
             let ttl = hint.lifetime.gc_grace.as_secs().min(of_tables);
             fields.insert("receiver_ttl_s".to_owned(), json!(ttl));
@@ -265,7 +315,8 @@ pub(crate) fn add_updates(fields: &mut Value, hint: &HintView<'_>, schema: &Sche
     false
 }
 
-fn text(hint: &HintView<'_>, value: args::Value) -> String {
+/// A hint on a line: its place, its time, its size, when it expires, and what it writes where, which may be long.
+fn text(hint: &HintView<'_>, value: args::Value, schema: Option<&Schema>) -> String {
     let place = match &hint.from {
         HintSource::Cassandra { .. } => format!("#{}", hint.index),
         HintSource::Native { sequence, .. } => sequence.to_string(),
@@ -275,13 +326,47 @@ fn text(hint: &HintView<'_>, value: args::Value) -> String {
         args::Value::Hex => format!("  {}", hex(hint.payload)),
         args::Value::Utf8 => format!("  {}", String::from_utf8_lossy(hint.payload)),
     };
+    let (expiry, now) = (hint.expires_at_ms(), SystemClock.wall().get());
+    let expires = if expiry > now { "expires" } else { "expired" };
     format!(
-        "{place}  at {}  for {}  of {}  created {}  dead from {}  {} bytes{value}",
-        hint.position,
-        hint.target,
-        namespace_word(hint.namespace),
-        time(hint.created_ms),
-        time(hint.expires_at_ms()),
-        hint.payload.len(),
+        "{place:<5} {}  {:>9}  {:<16}  {}{value}",
+        time_ms(hint.created_ms),
+        bytes(hint.payload.len() as u64),
+        format!("{expires} {}", age(expiry, now)),
+        what(hint, schema),
     )
+}
+
+/// What a hint writes: table, key and kind of change, as far as that is known.
+fn what(hint: &HintView<'_>, schema: Option<&Schema>) -> String {
+    let decoded = match (schema, hint.mutation()) {
+        (Some(schema), Some(mutation)) => {
+            decode::touched(mutation, schema, hint.payload_version).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    if let [first, rest @ ..] = &decoded[..] {
+        let more = match rest.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        return format!(
+            "{}.{}  {}  {}{more}",
+            first.table.keyspace,
+            first.table.name,
+            first.key_text(),
+            first.change
+        );
+    }
+    let key = match (hint.first_update(), &hint.from) {
+        (Some(first), _) => Some(hex(first.key)),
+        (None, HintSource::Native { body, .. }) => body.collapse.map(|of| hex(of.key)),
+        (None, HintSource::Cassandra { .. }) => None,
+    };
+    let key = key.map(|key| format!("  0x{key}")).unwrap_or_default();
+    let updates = match hint.updates() {
+        Some(updates @ 2..) => format!("  {updates} updates"),
+        _ => String::new(),
+    };
+    format!("{}{key}{updates}", table_name(schema, hint.namespace))
 }

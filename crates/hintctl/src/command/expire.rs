@@ -10,13 +10,17 @@ use super::{
 };
 use crate::{
     args::Expire,
+    decode,
     exit::usage,
+    filter::Filter,
     input::{Finding, Flow, HintView, Input, Pending, Visitor},
     output::{Output, count, time},
 };
 
 pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
-    let input = Input::open(&args.directory)?;
+    let schema = decode::schema(args.which.schema.as_ref(), output)?;
+    let filter = Filter::new(&args.which, schema.as_ref())?;
+    let mut input = Input::open(&args.directory)?;
     input.refuse_unfinished()?;
     input.tell_misnamed(output)?;
     if !input.is_directory {
@@ -34,23 +38,33 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
     output.remark(&format!("judged at {}", time(now.get())));
     output.sum("as_of_ms", now.get());
+    filter.narrow(&mut input)?;
     if !input.is_store() {
         let mut fate = |hint: &HintView<'_>| {
-            if is_dead(UnixMillis::new(hint.expires_at_ms()), now) {
+            if is_dead(UnixMillis::new(hint.expires_at_ms()), now) && filter.has(hint) {
                 Fate::Go
             } else {
                 Fate::Stay
             }
         };
-        return rewrite::run(&input, &args.change, &mut fate, output);
+        rewrite::run(&input, &args.change, &mut fate, output)?;
+        filter.tell_unsure(output);
+        return Ok(());
     }
     let apply = args.change.apply;
+    if apply && !args.which.is_all() {
+        return Err(usage(
+            "a native store drops the segments in which all is dead, whosever hints they are: what narrows them is for \
+             the plan only",
+        ));
+    }
     if apply && args.as_of.is_some() {
         return Err(usage(
             "a native store judges by its own clock: --as-of is for the plan only",
         ));
     }
     let mut counter = Counter {
+        filter: &filter,
         pending: Pending::of(&input, output)?,
         now,
         dead: 0,
@@ -64,6 +78,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     }
     bar.finish();
     let Counter { dead, alive, .. } = counter;
+    filter.tell_unsure(output);
     let mut freed = 0;
     if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
@@ -101,16 +116,17 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     }
 }
 
-struct Counter {
+struct Counter<'a> {
+    filter: &'a Filter<'a>,
     pending: Pending,
     now: UnixMillis,
     dead: u64,
     alive: u64,
 }
 
-impl Visitor for Counter {
+impl Visitor for Counter<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
-        if self.pending.has(hint) {
+        if self.pending.has(hint) && self.filter.has(hint) {
             let dead = is_dead(UnixMillis::new(hint.expires_at_ms()), self.now);
             self.dead += u64::from(dead);
             self.alive += u64::from(!dead);

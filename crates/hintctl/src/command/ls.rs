@@ -1,18 +1,23 @@
-//! `ls`: which files there are, whose, in what state, how much and how old.
+//! `ls`: how much there is for which target, how old it is, and what has expired or soon will.
 
 use std::collections::BTreeMap;
 
-use hintstore::Storage as _;
+use hintstore::{Clock as _, Storage as _, SystemClock, inspect::JournalView};
 use serde_json::{Value, json};
 
-use super::verify::{Walked, tell};
+use super::{
+    tally::{AGES, GROUP_COLUMNS, Groups, Tally},
+    verify::{Walked, tell},
+};
 use crate::{
-    args::Paths,
+    args::{By, Ls},
+    decode,
+    filter::Filter,
     input::{
-        CassandraFile, FileKind, Finding, Flow, Found, HintView, Input, NativeFile, SideFile,
-        Visitor, each,
+        CassandraFile, FileKind, Finding, Flow, Found, HintView, Input, NativeFile, Pending,
+        SideFile, Visitor, each,
     },
-    output::{Output, bytes, count, time},
+    output::{Columns, Of, Output, bytes, count},
     progress::Bar,
 };
 
@@ -21,10 +26,10 @@ use crate::{
 struct Row {
     target: String,
     state: String,
-    hints: Option<u64>,
-    oldest_ms: Option<i64>,
-    newest_ms: Option<i64>,
-    last_expiry_ms: Option<i64>,
+    /// Of what was asked for and is still to be delivered; nothing where that is not known.
+    tally: Option<Tally>,
+    /// Hints that have ended and are still in the file.
+    ended: u64,
     remark: String,
     bad: Vec<Finding>,
 }
@@ -38,59 +43,71 @@ struct Totals {
     foreign: u64,
     aside: u64,
     aside_bytes: u64,
+    losses: u64,
 }
 
 /// What lies there for one target.
 #[derive(Debug, Default)]
 struct Backlog {
+    state: &'static str,
     files: u64,
-    hints: u64,
     bytes: u64,
-    oldest_ms: Option<i64>,
-    newest_ms: Option<i64>,
-    last_expiry_ms: Option<i64>,
+    ended: u64,
+    tally: Tally,
 }
 
-pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
-    let mut totals = Totals::default();
-    each(&paths.paths, output, |input, output| {
-        let bar = output.bar(input.hint_bytes());
-        let mut rows = Vec::new();
-        let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
-        for file in &input.files {
-            if matches!(file.what, FileKind::SideFile | FileKind::Control) {
-                continue;
-            }
-            let mut row = Row::default();
-            let looked = look(input, file, &bar, &mut row);
-            bar.pass(file);
-            match tell(looked, &file.name, output)? {
-                // It went between the listing and the look: retired, or delivered.
-                None => continue,
-                Some(Walked::InPart) => "unreadable".clone_into(&mut row.state),
-                Some(Walked::Whole) => {}
-            }
-            for bad in &row.bad {
-                output.found_bad(bad);
-            }
-            totals.add(file, &row);
-            if !row.target.is_empty() {
-                let backlog = backlogs.entry(row.target.clone()).or_default();
-                backlog.add(file, &row);
-            }
-            output.line("file", row.json(file))?;
-            rows.push(row.cells(file));
-        }
-        bar.finish();
-        let head = [
-            "FILE", "FORMAT", "STATE", "HINTS", "SIZE", "OLDEST", "NEWEST", "REMARK",
-        ];
-        output.table(&head, rows)?;
-        totals.aside += input.aside.len() as u64;
-        totals.aside_bytes += bytes_of(&input.aside);
-        tell_aside(input, output)?;
-        targets(input, backlogs, output)
+/// The columns of a target's line.
+const COLUMNS: Columns = &[
+    ("path", Of::Text),
+    ("target", Of::Text),
+    ("state", Of::Text),
+    ("files", Of::Int),
+    ("bytes", Of::Int),
+    ("hints", Of::Int),
+    ("ended_hints", Of::Int),
+    ("updates", Of::Int),
+    ("payload_bytes", Of::Int),
+    ("oldest_creation_time_ms", Of::Int),
+    ("newest_creation_time_ms", Of::Int),
+    ("first_expires_at_ms", Of::Int),
+    ("last_expires_at_ms", Of::Int),
+    ("expired_hints", Of::Int),
+    ("expiring_hints", Of::Int),
+];
+
+/// What is listed.
+struct Listing<'a> {
+    filter: &'a Filter<'a>,
+    now: i64,
+    /// Each file on a line of its own.
+    by_file: bool,
+    totals: Totals,
+}
+
+pub(crate) fn run(args: &Ls, output: &mut Output) -> anyhow::Result<()> {
+    let schema = decode::schema(args.which.schema.as_ref(), output)?;
+    let filter = Filter::new(&args.which, schema.as_ref())?;
+    let now = SystemClock.wall().get();
+    if matches!(args.by, By::Table | By::Hour) {
+        let groups = Groups::new(args.by, schema.as_ref(), now);
+        return by(args.by, &args.sources, &filter, groups, output);
+    }
+    let by_file = args.files || args.by == By::File;
+    if args.by == By::File {
+        output.rows("file", FILE_COLUMNS)?;
+    } else {
+        output.rows("target", COLUMNS)?;
+    }
+    let mut listing = Listing {
+        filter: &filter,
+        now,
+        by_file,
+        totals: Totals::default(),
+    };
+    each(&args.sources, &filter, output, |input, output| {
+        listing.list(input, output)
     })?;
+    filter.tell_unsure(output);
     let Totals {
         files,
         hints,
@@ -99,7 +116,8 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
         foreign,
         aside,
         aside_bytes,
-    } = totals;
+        losses,
+    } = listing.totals;
     output.text(&format!(
         "{}, {}, {}",
         count(files, "file"),
@@ -113,69 +131,286 @@ pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
     output.sum("foreign", foreign);
     output.sum("aside_files", aside);
     output.sum("aside_bytes", aside_bytes);
+    output.sum("losses", losses);
     Ok(())
 }
 
-/// What lies there for each target, and how far it has come, by the journal of a native store.
-fn targets(
-    input: &Input,
-    mut backlogs: BTreeMap<String, Backlog>,
+/// Adds up the hints of some sources, whatever files they lie in.
+pub(crate) fn by(
+    by: By,
+    sources: &crate::args::Sources,
+    filter: &Filter<'_>,
+    mut groups: Groups<'_>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let journal = input.journal(output)?;
-    if !journal.losses.is_empty() {
-        let receipts = count(journal.losses.len() as u64, "loss receipt");
-        let path = input.storage.path("");
-        output.text(&format!(
-            "{receipts}: what targets may lack; look with hintctl aside ls {}",
-            path.display()
-        ))?;
-    }
-    output.sum("losses", journal.losses.len());
-    let mut rows = Vec::new();
-    for view in &journal.targets {
-        let ends: serde_json::Map<String, Value> = hintstore::End::ALL
-            .iter()
-            .map(|end| (end.word().to_owned(), json!(view.ends.get(*end))))
-            .collect();
-        let target = view.target.to_string();
-        let mut fields = backlogs.remove(&target).unwrap_or_default().json(&target);
-        if let Value::Object(fields) = &mut fields {
-            fields.insert("up_to".to_owned(), json!(view.up_to.to_string()));
-            fields.insert("holes".to_owned(), json!(view.holes.len()));
-            fields.insert("ends".to_owned(), ends.into());
+    output.rows("group", GROUP_COLUMNS)?;
+    let mut hints = 0;
+    each(sources, filter, output, |input, output| {
+        input.tell_misnamed(output)?;
+        let mut pending = Pending::of(input, output)?;
+        let bar = output.bar(input.hint_bytes());
+        for found in input.hints() {
+            let mut adder = Adder {
+                groups: &mut groups,
+                pending: &mut pending,
+                filter,
+                file: &found.name,
+                hints: 0,
+                output,
+            };
+            let walked = bar.walk(input, found, &mut adder);
+            hints += adder.hints;
+            tell(walked, &found.name, output)?;
         }
-        output.line("target", fields)?;
-        rows.push(vec![
-            target,
-            view.up_to.to_string(),
-            view.holes.len().to_string(),
-            view.ends.get(hintstore::End::Delivered).to_string(),
-            (view.ends.total() - view.ends.get(hintstore::End::Delivered)).to_string(),
-        ]);
+        bar.finish();
+        Ok(())
+    })?;
+    filter.tell_unsure(output);
+    for group in groups.json() {
+        output.line("group", group)?;
     }
-    let mut sums = Vec::new();
-    for (target, backlog) in &backlogs {
-        output.line("target", backlog.json(target))?;
-        sums.push(backlog.cells(target));
-    }
-    for (head, rows) in [(POSITIONS.as_slice(), rows), (&SUMS, sums)] {
-        if !rows.is_empty() {
-            output.text("")?;
-            output.table(head, rows)?;
-        }
-    }
+    let (head, rows) = groups.table_of();
+    output.table(&head, rows)?;
+    output.text(&count(hints, "hint"))?;
+    output.sum("by", by.word());
+    output.sum("hints", hints);
     Ok(())
 }
 
-const POSITIONS: [&str; 5] = [
-    "TARGET",
-    "ACKNOWLEDGED UP TO",
-    "HOLES",
-    "DELIVERED",
-    "OTHER ENDS",
-];
-const SUMS: [&str; 6] = ["TARGET", "FILES", "HINTS", "SIZE", "OLDEST", "NEWEST"];
+struct Adder<'a, 'g> {
+    groups: &'a mut Groups<'g>,
+    pending: &'a mut Pending,
+    filter: &'a Filter<'a>,
+    file: &'a str,
+    hints: u64,
+    output: &'a mut Output,
+}
+
+impl Visitor for Adder<'_, '_> {
+    fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
+        if self.pending.has(hint) && self.filter.has(hint) {
+            self.hints += 1;
+            self.groups.add(self.file, hint);
+        }
+        Ok(Flow::Go)
+    }
+
+    fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
+        self.output.bad(self.file, bad)
+    }
+}
+
+impl Listing<'_> {
+    fn list(&mut self, input: &Input, output: &mut Output) -> anyhow::Result<()> {
+        let path = input.storage.path("").display().to_string();
+        let by_file = self.by_file || !input.is_directory;
+        let bar = output.bar(input.hint_bytes());
+        let journal = input.journal(output)?;
+        let mut pending = Pending::new(journal.clone());
+        let mut rows = Vec::new();
+        let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
+        for file in &input.files {
+            if matches!(file.what, FileKind::SideFile | FileKind::Control) {
+                continue;
+            }
+            let mut row = Row::default();
+            let looked = self.look(input, file, &mut pending, &bar, &mut row);
+            bar.pass(file);
+            match tell(looked, &file.name, output)? {
+                // It went between the listing and the look: retired, or delivered.
+                None => continue,
+                Some(Walked::InPart) => "unreadable".clone_into(&mut row.state),
+                Some(Walked::Whole) => {}
+            }
+            for bad in &row.bad {
+                output.found_bad(bad);
+            }
+            self.totals.add(file, &row);
+            if !row.target.is_empty() {
+                let backlog = backlogs.entry(row.target.clone()).or_default();
+                backlog.add(file, &row);
+            }
+            output.line("file", row.json(file))?;
+            if by_file || row.target.is_empty() {
+                rows.push(row.cells(file, self.now));
+            }
+        }
+        bar.finish();
+        let kind = match (input.is_store(), input.is_directory) {
+            (true, _) => " (native store)",
+            (false, true) => "",
+            (false, false) => " (single file)",
+        };
+        if !rows.is_empty() || !backlogs.is_empty() || !journal.targets.is_empty() {
+            output.heading(&format!("{path}{kind}"))?;
+        }
+        if !by_file {
+            self.targets(&path, &backlogs, &journal, output)?;
+        }
+        let mut head = vec!["FILE", "STATE", "HINTS", "SIZE"];
+        head.extend(AGES);
+        head.push("REMARK");
+        output.table(&head, rows)?;
+        if by_file && input.is_directory {
+            self.targets(&path, &backlogs, &journal, output)?;
+        }
+        self.totals.aside += input.aside.len() as u64;
+        self.totals.aside_bytes += bytes_of(&input.aside);
+        self.totals.losses += journal.losses.len() as u64;
+        tell_aside(input, output)?;
+        if !journal.losses.is_empty() {
+            let receipts = count(journal.losses.len() as u64, "loss receipt");
+            output.text(&format!(
+                "{receipts}: what targets may lack; look with hintctl aside ls {path}"
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// What lies there for each target, and how far it has come, by the journal of a native store.
+    fn targets(
+        &self,
+        path: &str,
+        backlogs: &BTreeMap<String, Backlog>,
+        journal: &JournalView,
+        output: &mut Output,
+    ) -> anyhow::Result<()> {
+        let mut head = vec!["TARGET", "STATE", "FILES", "HINTS", "SIZE"];
+        head.extend(AGES);
+        head.push("DELIVERED");
+        let mut rows = Vec::new();
+        let none = Backlog::default();
+        let of_journal = journal.targets.iter().map(|view| view.target.to_string());
+        let targets: std::collections::BTreeSet<String> =
+            backlogs.keys().cloned().chain(of_journal).collect();
+        for target in targets {
+            let view = journal
+                .targets
+                .iter()
+                .find(|view| view.target.to_string() == target);
+            let backlog = backlogs.get(&target).unwrap_or(&none);
+            // Where all of a target's hints have ended a line says so, unless something else was asked for.
+            if backlog.files == 0 && self.filter.is_narrow() {
+                continue;
+            }
+            let mut fields = backlog.json(path, &target);
+            let mut delivered = String::new();
+            if let (Some(view), Value::Object(fields)) = (view, &mut fields) {
+                let ends: serde_json::Map<String, Value> = hintstore::End::ALL
+                    .iter()
+                    .map(|end| (end.word().to_owned(), json!(view.ends.get(*end))))
+                    .collect();
+                fields.insert("up_to".to_owned(), json!(view.up_to.to_string()));
+                fields.insert("holes".to_owned(), json!(view.holes.len()));
+                fields.insert("ends".to_owned(), ends.into());
+                delivered = view.ends.get(hintstore::End::Delivered).to_string();
+            }
+            output.line("target", fields)?;
+            let mut row = vec![
+                target,
+                backlog.state.to_owned(),
+                backlog.files.to_string(),
+                backlog.tally.hints.to_string(),
+                bytes(backlog.bytes),
+            ];
+            row.extend(backlog.tally.ages(self.now));
+            row.push(delivered);
+            rows.push(row);
+        }
+        output.table(&head, rows)
+    }
+
+    fn look(
+        &self,
+        input: &Input,
+        file: &Found,
+        pending: &mut Pending,
+        bar: &Bar,
+        row: &mut Row,
+    ) -> anyhow::Result<()> {
+        match &file.what {
+            FileKind::Native => self.native(input, file, pending, bar, row),
+            FileKind::Cassandra => self.cassandra(input, file, bar, row),
+            FileKind::Foreign(why) => {
+                "foreign".clone_into(&mut row.state);
+                row.remark.clone_from(why);
+                Ok(())
+            }
+            FileKind::Misnamed | FileKind::Unfinished => {
+                file.what.word().clone_into(&mut row.state);
+                "not looked into".clone_into(&mut row.remark);
+                Ok(())
+            }
+            FileKind::SideFile | FileKind::Control => Ok(()),
+        }
+    }
+
+    fn native(
+        &self,
+        input: &Input,
+        found: &Found,
+        pending: &mut Pending,
+        bar: &Bar,
+        row: &mut Row,
+    ) -> anyhow::Result<()> {
+        let file = NativeFile::open(&input.storage, &found.name)?;
+        file.state().clone_into(&mut row.state);
+        let target = file.target();
+        row.target = target.map(|target| target.to_string()).unwrap_or_default();
+        if let Some(bad) = file.refusal() {
+            row.remark.clone_from(&bad.text);
+            row.bad.push(bad);
+        }
+        let Some(summary) = file.summary()? else {
+            return Ok(());
+        };
+        // Its footer says enough where nothing of it has ended, and all of it expires alike.
+        let known = Tally::of_summary(&summary, self.now)
+            .filter(|_| !self.filter.is_by_hint())
+            .filter(|_| pending.has_all_of(&summary));
+        if let Some(tally) = known {
+            row.tally = Some(tally);
+            return Ok(());
+        }
+        let mut counted = Counted::new(self, Some(pending), row);
+        let walked = file.walk(&mut bar.over(found, &mut counted));
+        row.tally = Some(counted.tally);
+        // What is damaged is for `verify`, which reads all of each file.
+        row.bad
+            .retain(|bad| bad.what == crate::input::What::Version || !bad.harmless);
+        walked
+    }
+
+    fn cassandra(
+        &self,
+        input: &Input,
+        found: &Found,
+        bar: &Bar,
+        row: &mut Row,
+    ) -> anyhow::Result<()> {
+        let file = CassandraFile::open(&input.storage, &found.name)?;
+        let target = file.target();
+        row.target = target.map(|target| target.to_string()).unwrap_or_default();
+        let mut counted = Counted::new(self, None, row);
+        let walked = file.walk(&mut bar.over(found, &mut counted));
+        let tally = counted.tally;
+        let refused = file.refusal();
+        row.tally = refused.is_none().then_some(tally);
+        row.state = match (&refused, file.side_file()) {
+            (Some(bad), _) => bad.what.word(),
+            (None, _) if row.bad.iter().any(|bad| !bad.harmless) => "damaged",
+            (None, SideFile::Missing) => "open",
+            (None, _) => "closed",
+        }
+        .to_owned();
+        row.remark = row
+            .bad
+            .first()
+            .map(|bad| bad.text.clone())
+            .unwrap_or_default();
+        walked.map(drop)
+    }
+}
 
 fn bytes_of(files: &[Found]) -> u64 {
     files.iter().map(|file| file.info.allocated).sum()
@@ -205,92 +440,37 @@ pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<(
     ))
 }
 
-fn look(input: &Input, file: &Found, bar: &Bar, row: &mut Row) -> anyhow::Result<()> {
-    match &file.what {
-        FileKind::Native => native(input, file, row),
-        FileKind::Cassandra => cassandra(input, file, bar, row),
-        FileKind::Foreign(why) => {
-            "foreign".clone_into(&mut row.state);
-            row.remark.clone_from(why);
-            Ok(())
-        }
-        FileKind::Misnamed | FileKind::Unfinished => {
-            file.what.word().clone_into(&mut row.state);
-            "not looked into".clone_into(&mut row.remark);
-            Ok(())
-        }
-        FileKind::SideFile | FileKind::Control => Ok(()),
-    }
-}
-
-fn native(input: &Input, found: &Found, row: &mut Row) -> anyhow::Result<()> {
-    let file = NativeFile::open(&input.storage, &found.name)?;
-    file.state().clone_into(&mut row.state);
-    row.target = file
-        .target()
-        .map(|target| target.to_string())
-        .unwrap_or_default();
-    if let Some(bad) = file.refusal() {
-        row.remark.clone_from(&bad.text);
-        row.bad.push(bad);
-    }
-    if let Some(summary) = file.summary()? {
-        row.hints = Some(summary.count);
-        if summary.count > 0 {
-            row.oldest_ms = Some(summary.hints_created.min.get());
-            row.newest_ms = Some(summary.hints_created.max.get());
-            row.last_expiry_ms = Some(summary.deadlines.max.get());
-        }
-    }
-    Ok(())
-}
-
-fn cassandra(input: &Input, found: &Found, bar: &Bar, row: &mut Row) -> anyhow::Result<()> {
-    let file = CassandraFile::open(&input.storage, &found.name)?;
-    row.target = file
-        .target()
-        .map(|target| target.to_string())
-        .unwrap_or_default();
-    let mut counted = Counted { row, hints: 0 };
-    let walked = file.walk(&mut bar.over(found, &mut counted));
-    let Counted { row, hints } = counted;
-    let refused = file.refusal();
-    row.hints = refused.is_none().then_some(hints);
-    row.state = match (&refused, file.side_file()) {
-        (Some(bad), _) => bad.what.word(),
-        (None, _) if row.bad.iter().any(|bad| !bad.harmless) => "damaged",
-        (None, SideFile::Missing) => "open",
-        (None, _) => "closed",
-    }
-    .to_owned();
-    row.remark = row
-        .bad
-        .first()
-        .map(|bad| bad.text.clone())
-        .unwrap_or_default();
-    walked.map(drop)
-}
-
 struct Counted<'a> {
+    filter: &'a Filter<'a>,
+    now: i64,
+    /// Of a native store.
+    pending: Option<&'a mut Pending>,
     row: &'a mut Row,
-    hints: u64,
+    tally: Tally,
 }
 
-/// Takes a value in, where there is one.
-fn widen(place: &mut Option<i64>, value: Option<i64>, choose: fn(i64, i64) -> i64) {
-    *place = match (*place, value) {
-        (Some(known), Some(value)) => Some(choose(known, value)),
-        (known, value) => known.or(value),
-    };
+impl<'a> Counted<'a> {
+    fn new(listing: &'a Listing<'_>, pending: Option<&'a mut Pending>, row: &'a mut Row) -> Self {
+        Self {
+            filter: listing.filter,
+            now: listing.now,
+            pending,
+            row,
+            tally: Tally::default(),
+        }
+    }
 }
 
 impl Visitor for Counted<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
-        self.hints += 1;
-        let (created, expiry) = (Some(hint.created_ms), Some(hint.expires_at_ms()));
-        widen(&mut self.row.oldest_ms, created, i64::min);
-        widen(&mut self.row.newest_ms, created, i64::max);
-        widen(&mut self.row.last_expiry_ms, expiry, i64::max);
+        if let Some(pending) = &mut self.pending
+            && !pending.has(hint)
+        {
+            self.row.ended += 1;
+        } else if self.filter.has(hint) {
+            let updates = hint.updates().unwrap_or(1);
+            self.tally.add(hint, updates, self.now);
+        }
         Ok(Flow::Go)
     }
 
@@ -306,78 +486,104 @@ impl Visitor for Counted<'_> {
 impl Totals {
     fn add(&mut self, file: &Found, row: &Row) {
         self.files += 1;
-        self.hints += row.hints.unwrap_or(0);
+        self.hints += row.tally.as_ref().map_or(0, |tally| tally.hints);
         self.bytes += file.info.length;
         self.allocated += file.info.allocated;
         self.foreign += u64::from(matches!(file.what, FileKind::Foreign(_)));
     }
 }
 
+/// What one of a target's files is says what the target's are, the worst first.
+const STATES: [&str; 12] = [
+    "unreadable",
+    "damaged",
+    "descriptor",
+    "compressor",
+    "encrypted",
+    "version",
+    "newer",
+    "older",
+    "empty",
+    "open",
+    "sealed",
+    "closed",
+];
+
 impl Backlog {
     fn add(&mut self, file: &Found, row: &Row) {
         self.files += 1;
-        self.hints += row.hints.unwrap_or(0);
         self.bytes += file.info.length;
-        widen(&mut self.oldest_ms, row.oldest_ms, i64::min);
-        widen(&mut self.newest_ms, row.newest_ms, i64::max);
-        widen(&mut self.last_expiry_ms, row.last_expiry_ms, i64::max);
+        self.ended += row.ended;
+        if let Some(tally) = &row.tally {
+            self.tally.append(tally);
+        }
+        let mut states = STATES.into_iter();
+        let worst = states.find(|state| *state == self.state || *state == row.state);
+        self.state = worst.unwrap_or(self.state);
     }
 
-    fn json(&self, target: &str) -> Value {
-        json!({
+    fn json(&self, path: &str, target: &str) -> Value {
+        self.tally.json(json!({
+            "path": path,
             "target": target,
+            "state": self.state,
             "files": self.files,
-            "hints": self.hints,
             "bytes": self.bytes,
-            "oldest_creation_time_ms": self.oldest_ms,
-            "newest_creation_time_ms": self.newest_ms,
-            "last_expires_at_ms": self.last_expiry_ms,
-        })
-    }
-
-    fn cells(&self, target: &str) -> Vec<String> {
-        let when = |millis: Option<i64>| millis.map(time).unwrap_or_default();
-        vec![
-            target.to_owned(),
-            self.files.to_string(),
-            self.hints.to_string(),
-            bytes(self.bytes),
-            when(self.oldest_ms),
-            when(self.newest_ms),
-        ]
+            "ended_hints": self.ended,
+        }))
     }
 }
 
+/// The columns of a file's line.
+const FILE_COLUMNS: Columns = &[
+    ("file", Of::Text),
+    ("format", Of::Text),
+    ("target", Of::Text),
+    ("state", Of::Text),
+    ("bytes", Of::Int),
+    ("allocated_bytes", Of::Int),
+    ("hints", Of::Int),
+    ("ended_hints", Of::Int),
+    ("updates", Of::Int),
+    ("payload_bytes", Of::Int),
+    ("oldest_creation_time_ms", Of::Int),
+    ("newest_creation_time_ms", Of::Int),
+    ("first_expires_at_ms", Of::Int),
+    ("last_expires_at_ms", Of::Int),
+    ("expired_hints", Of::Int),
+    ("expiring_hints", Of::Int),
+    ("remark", Of::Text),
+];
+
 impl Row {
     fn json(&self, file: &Found) -> Value {
-        json!({
+        let fields = json!({
             "file": file.name,
             "format": file.what.word(),
             "target": self.target,
             "state": self.state,
-            "hints": self.hints,
+            "hints": Value::Null,
             "bytes": file.info.length,
             "allocated_bytes": file.info.allocated,
-            "oldest_creation_time_ms": self.oldest_ms,
-            "newest_creation_time_ms": self.newest_ms,
-            "last_expires_at_ms": self.last_expiry_ms,
+            "ended_hints": self.ended,
             "remark": self.remark,
-        })
+        });
+        match &self.tally {
+            Some(tally) => tally.json(fields),
+            None => fields,
+        }
     }
 
-    fn cells(&self, file: &Found) -> Vec<String> {
-        let when = |millis: Option<i64>| millis.map(time).unwrap_or_default();
-        vec![
+    fn cells(&self, file: &Found, now: i64) -> Vec<String> {
+        let tally = self.tally.as_ref();
+        let mut cells = vec![
             file.name.clone(),
-            file.what.word().to_owned(),
             self.state.clone(),
-            self.hints
-                .map(|hints| hints.to_string())
-                .unwrap_or_default(),
+            tally.map(|of| of.hints.to_string()).unwrap_or_default(),
             bytes(file.info.length),
-            when(self.oldest_ms),
-            when(self.newest_ms),
-            self.remark.clone(),
-        ]
+        ];
+        cells.extend(tally.map(|of| of.ages(now)).unwrap_or_default());
+        cells.push(self.remark.clone());
+        cells
     }
 }

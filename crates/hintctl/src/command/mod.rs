@@ -17,6 +17,7 @@ mod rewrite;
 mod salvage;
 mod stat;
 mod sync_point;
+mod tally;
 mod top;
 mod truncate;
 mod verify;
@@ -26,8 +27,13 @@ use crate::{args::Command, output::Output};
 /// Runs what was asked.
 pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
     match command {
-        Command::Ls(paths) => ls::run(&paths, output),
-        Command::Stat(paths) => stat::run(&paths, output),
+        Command::Dump(_) => {}
+        Command::Ls(_) | Command::Stat(_) => output.refuse_cql()?,
+        _ => output.refuse_rows()?,
+    }
+    match command {
+        Command::Ls(ls) => ls::run(&ls, output),
+        Command::Stat(stat) => stat::run(&stat, output),
         Command::Dump(dump) => dump::run(&dump, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Salvage(salvage) => salvage::run(&salvage, output),

@@ -15,9 +15,11 @@ use hintstore::raw::format::expiry::is_dead;
 use hintstore::{Clock as _, OsStorage, Storage as _, SystemClock, TargetId, UnixMillis};
 use serde_json::{Value, json};
 
-use super::dump::{add_value, fields, selected};
+use super::dump::{add_value, fields};
 use crate::{
     args::{self, Replay},
+    decode,
+    filter::Filter,
     input::{Finding, Flow, HintView, Pending, Visitor, each},
     interrupt::Making,
     output::{Output, count, json_line, time},
@@ -25,9 +27,12 @@ use crate::{
 
 pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
     let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
+    let which = &args.select.which;
+    let schema = decode::schema(which.schema.as_ref(), output)?;
+    let filter = Filter::new(which, schema.as_ref())?;
     let mut sink = Sink::new(&args.to)?;
     let mut counts = Counts::default();
-    each(&args.paths, output, |input, output| {
+    each(&args.sources, &filter, output, |input, output| {
         input.tell_misnamed(output)?;
         let mut pending = if args.all {
             None
@@ -40,6 +45,7 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
                 output,
                 sink: &mut sink,
                 args,
+                filter: &filter,
                 file: &file.name,
                 pending: &mut pending,
                 now,
@@ -51,6 +57,7 @@ pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
         bar.finish();
         Ok(())
     })?;
+    filter.tell_unsure(output);
     sink.finish(output.is_complete())?;
     let Counts {
         replayed,
@@ -189,6 +196,7 @@ struct Player<'a> {
     output: &'a mut Output,
     sink: &'a mut Sink,
     args: &'a Replay,
+    filter: &'a Filter<'a>,
     file: &'a str,
     /// `None`: what was delivered is given out too.
     pending: &'a mut Option<Pending>,
@@ -206,7 +214,7 @@ impl Visitor for Player<'_> {
         {
             return Ok(Flow::Stop);
         }
-        if !selected(&self.args.select, hint) {
+        if !self.filter.has(hint) {
             return Ok(Flow::Go);
         }
         if self

@@ -13,13 +13,17 @@ use super::{
 };
 use crate::{
     args::Salvage,
+    decode,
     exit::usage,
+    filter::Filter,
     input::{CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor},
     interrupt::Making,
     output::{Output, bytes, count},
 };
 
 pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
+    let schema = decode::schema(args.which.schema.as_ref(), output)?;
+    let filter = Filter::new(&args.which, schema.as_ref())?;
     let input = Input::open(&args.from)?;
     input.refuse_unfinished()?;
     input.tell_misnamed(output)?;
@@ -42,7 +46,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
     let bar = output.bar(input.hint_bytes());
     for found in input.files.iter().filter(is_cassandra) {
         let file = CassandraFile::open(&input.storage, &found.name)?;
-        let mut plan = match file.salvageable(args.target) {
+        let mut plan = match file.salvageable(args.as_target) {
             Ok(plan) => plan,
             Err(bad) => {
                 lost += u64::from(!bad.harmless);
@@ -66,6 +70,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             plan.codec,
         )?;
         let mut saver = Saver {
+            filter: &filter,
             writer,
             output,
             file: &found.name,
@@ -127,6 +132,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
         commit(&storage, name, Existing::Keep)?;
     }
     making.finish()?;
+    filter.tell_unsure(output);
     output.did(format!("{} was made whole", args.out.display()));
     output.text(&format!(
         "{} of {} in {}; {} lost",
@@ -142,6 +148,7 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
 }
 
 struct Saver<'a, W: std::io::Write> {
+    filter: &'a Filter<'a>,
     writer: FileWriter<W>,
     output: &'a mut Output,
     file: &'a str,
@@ -152,7 +159,9 @@ struct Saver<'a, W: std::io::Write> {
 
 impl<W: std::io::Write> Visitor for Saver<'_, W> {
     fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
-        if let HintSource::Cassandra { hint, .. } = &view.from {
+        if let HintSource::Cassandra { hint, .. } = &view.from
+            && self.filter.has(view)
+        {
             let body = encode_body(hint.creation_time_ms, hint.gcgs_s, hint.mutation);
             self.writer.append(&body)?;
             self.hints += 1;

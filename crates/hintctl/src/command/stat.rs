@@ -1,18 +1,29 @@
 //! `stat`: what files say of themselves.
 
 use hintstore::raw::format::block::Codec;
+use hintstore::{Clock as _, SystemClock};
 use serde_json::json;
 
-use super::dump::seconds;
+use super::{dump::seconds, tally::Groups};
 use crate::{
-    args::{Paths, namespace_word},
+    args::{Stat, namespace_word},
+    decode,
+    filter::Filter,
     input::{CassandraFile, FileKind, Found, Input, NativeFile, SideFile, each},
     output::{Output, bytes, time},
 };
 
-pub(crate) fn run(paths: &Paths, output: &mut Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
+    let schema = decode::schema(args.which.schema.as_ref(), output)?;
+    let filter = Filter::new(&args.which, schema.as_ref())?;
+    if let Some(by) = args.by {
+        let now = SystemClock.wall().get();
+        let groups = Groups::new(by, schema.as_ref(), now);
+        return super::ls::by(by, &args.sources, &filter, groups, output);
+    }
+    output.refuse_rows()?;
     let mut files = 0u64;
-    each(&paths.paths, output, |input, output| {
+    each(&args.sources, &filter, output, |input, output| {
         input.tell_misnamed(output)?;
         for found in input.hints() {
             let looked = match found.what {

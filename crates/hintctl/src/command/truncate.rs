@@ -5,33 +5,29 @@ use std::collections::BTreeMap;
 
 use hintstore::raw::format::file_name;
 use hintstore::{
-    Clock as _, Config, Discarded, HintStore, Namespace, Sequence, Storage as _, SystemClock,
-    TargetId, Truncate as Which, UnixMillis,
+    Clock as _, Config, HintStore, Namespace, Sequence, Storage as _, SystemClock, TargetId,
+    Truncate as Which, UnixMillis,
 };
 use serde_json::json;
 
-use super::{
-    convert::Wanted,
-    rewrite::{self, Fate},
-};
+use super::rewrite::{self, Fate};
 use crate::{
-    args::{Select, Truncate},
+    args::{MIXED, Truncate},
     decode,
     exit::usage,
+    filter::Filter,
     input::{FileKind, Finding, Flow, HintSource, HintView, Input, Pending, Visitor},
     output::{Output, count, time},
 };
 
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
-    let narrowed = args.target.is_some()
-        || args.namespace.is_some()
-        || args.table.is_some()
-        || args.older_than.is_some();
-    if !narrowed && !args.all {
+    if args.which.is_all() && !args.all {
         return Err(usage(
-            "say what to discard: --target, --namespace, --older-than, or --all",
+            "say what to discard: --target, --table, --older-than, or --all",
         ));
     }
+    let schema = decode::schema(args.which.schema.as_ref(), output)?;
+    let filter = Filter::new(&args.which, schema.as_ref())?;
     let input = Input::open(&args.directory)?;
     input.refuse_unfinished()?;
     input.tell_misnamed(output)?;
@@ -40,12 +36,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         .iter()
         .any(|file| file.what == FileKind::Cassandra);
     if input.is_directory && !input.is_store() && (is_cassandras || input.is_empty()?) {
-        return of_cassandra(args, &input, output);
-    }
-    if args.table.is_some() || args.schema.is_some() {
-        return Err(usage(
-            "--table and --schema are for Cassandra's directories: name the --namespace",
-        ));
+        return of_cassandra(args, &filter, input, output);
     }
     let store = input.storage.open(file_name::STORE, false);
     if !input.is_directory || store.and_then(|file| file.info()).is_err() {
@@ -57,24 +48,24 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         )));
     }
     input.refuse_other_version(output)?;
-    // A fence is for what was created before it.
-    let fence = args.namespace.filter(|_| args.fence);
-    let fence = fence.map(|of| (of, args.older_than.unwrap_or_else(|| SystemClock.wall())));
-    let older_than = args.older_than.or(fence.map(|(_, before)| before));
-    let which = Which::all()
-        .target(args.target)
-        .namespace(args.namespace)
-        .created_before(older_than)
-        .up_to(args.up_to);
+    let cut = Cut::new(args, &filter)?;
     let apply = args.change.apply;
     let done = if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
         // First: what comes while hints are discarded is fenced already.
-        if let Some((namespace, before)) = fence {
+        if let Some((namespace, before)) = cut.fence {
             store.fence(namespace, before)?;
         }
-        let done = store.truncate(&which)?;
-        let done: Vec<Planned> = done.into_iter().map(Planned::from).collect();
+        let mut done = BTreeMap::new();
+        for which in cut.parts() {
+            for one in store.truncate(&which)? {
+                let of: &mut Planned = done.entry(one.target).or_insert(Planned::of(one.target));
+                of.hints += one.hints;
+                of.up_to = of.up_to.max(one.up_to);
+                of.mixed = of.mixed.max(one.mixed);
+            }
+        }
+        let done: Vec<Planned> = done.into_values().collect();
         let report = store.open_report().clone();
         store.close()?;
         let hints: u64 = done.iter().map(|one| one.hints).sum();
@@ -84,7 +75,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         }
         done
     } else {
-        plan(&input, which, output)?
+        plan(&input, &cut, output)?
     };
     let mut rows = Vec::new();
     let (mut hints, mut mixed) = (0, 0);
@@ -109,15 +100,15 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         ]);
     }
     output.table(&["TARGET", "HINTS", "MIXED, LEFT ALONE", "UP TO"], rows)?;
-    if let Some(target) = args.target
-        && done.is_empty()
-    {
-        output.remark(&format!("there are no hints for {target}"));
+    for target in &args.which.target {
+        if !done.iter().any(|one| one.target == *target) {
+            output.remark(&format!("there are no hints for {target}"));
+        }
     }
     output.sum("hints", hints);
     output.sum("mixed", mixed);
     output.sum("applied", apply);
-    if let Some((namespace, before)) = fence {
+    if let Some((namespace, before)) = cut.fence {
         output.sum("fence_namespace", namespace.to_string());
         output.sum("fence_before_ms", before.get());
         output.remark(&format!(
@@ -129,7 +120,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     if apply {
         output.text(&format!("{} discarded", count(hints, "hint")))
     } else {
-        if hints > 0 || fence.is_some() {
+        if hints > 0 || cut.fence.is_some() {
             // Work is left to do.
             output.problem();
             if let Err(error) = input.storage.check_writable() {
@@ -145,11 +136,83 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     }
 }
 
+/// What a native store discards.
+struct Cut<'a> {
+    targets: &'a [TargetId],
+    /// Nothing: hints of all.
+    namespaces: Option<Vec<Namespace>>,
+    created_before: Option<UnixMillis>,
+    up_to: Option<Sequence>,
+    fence: Option<(Namespace, UnixMillis)>,
+}
+
+impl<'a> Cut<'a> {
+    fn new(args: &'a Truncate, filter: &Filter<'_>) -> anyhow::Result<Self> {
+        let which = &args.which;
+        if which.key.is_some() || which.since.is_some() || which.from_seq.is_some() {
+            return Err(usage(
+                "a native store discards from the oldest on, by --target, --table, --older-than and --to-seq: of what \
+                 --key, --since or --from-seq leave out, make another with hintctl convert --to native",
+            ));
+        }
+        if which.to_seq.is_some() && which.target.is_empty() {
+            return Err(usage(
+                "each target has its own sequences: --to-seq needs --target",
+            ));
+        }
+        let namespaces = filter.namespaces();
+        let fence = match (args.fence, namespaces.as_deref()) {
+            (false, _) => None,
+            (true, Some([only])) if *only != Namespace::MIXED => {
+                // A fence is for what was created before it.
+                Some((*only, which.until.unwrap_or_else(|| SystemClock.wall())))
+            }
+            (true, _) => return Err(usage("--fence is for one --table")),
+        };
+        Ok(Self {
+            targets: &which.target,
+            namespaces,
+            created_before: which.until.or(fence.map(|(_, before)| before)),
+            up_to: which.to_seq,
+            fence,
+        })
+    }
+
+    /// The calls that it takes.
+    fn parts(&self) -> Vec<Which> {
+        let all = Which::all()
+            .created_before(self.created_before)
+            .up_to(self.up_to);
+        let targets = each_or_all(self.targets);
+        let namespaces = each_or_all(self.namespaces.as_deref().unwrap_or_default());
+        let of = |target: Option<TargetId>| {
+            let all = all.target(target);
+            namespaces
+                .iter()
+                .map(move |namespace| all.namespace(*namespace))
+        };
+        targets.into_iter().flat_map(of).collect()
+    }
+}
+
+/// Each of some; `None` for all where none is named.
+fn each_or_all<T: Copy>(some: &[T]) -> Vec<Option<T>> {
+    if some.is_empty() {
+        return vec![None];
+    }
+    some.iter().copied().map(Some).collect()
+}
+
 /// The same in a directory of Cassandra's.
-fn of_cassandra(args: &Truncate, input: &Input, output: &mut Output) -> anyhow::Result<()> {
-    if args.up_to.is_some() {
+fn of_cassandra(
+    args: &Truncate,
+    filter: &Filter<'_>,
+    mut input: Input,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    if args.which.from_seq.is_some() || args.which.to_seq.is_some() {
         return Err(usage(
-            "hints of Cassandra have no sequence: --up-to is for native stores",
+            "hints of Cassandra have no sequence: --from-seq and --to-seq are for native stores",
         ));
     }
     if args.fence {
@@ -157,30 +220,24 @@ fn of_cassandra(args: &Truncate, input: &Input, output: &mut Output) -> anyhow::
             "Cassandra knows no fences: --fence is for native stores",
         ));
     }
-    let schema = decode::schema(args.schema.as_ref(), output)?;
-    let select = Select {
-        target: args.target,
-        namespace: args.namespace,
-        until: args.older_than,
-        ..Select::default()
-    };
-    let wanted = Wanted::new(&select, args.table.as_deref(), schema.as_ref())?;
-    let by_table = args.table.is_some();
-    let mut fate = |hint: &HintView<'_>| match wanted.has(hint) {
+    filter.narrow(&mut input)?;
+    // A hint that writes to other tables too is not theirs to discard, unless all of these are meant.
+    let keeps_mixed = filter.is_by_update() && !args.which.table.iter().any(|of| of == MIXED);
+    let mut fate = |hint: &HintView<'_>| match filter.has(hint) {
         false => Fate::Stay,
-        true if by_table && hint.namespace == Namespace::MIXED => Fate::Mixed,
+        true if keeps_mixed && hint.namespace == Namespace::MIXED => Fate::Mixed,
         true => Fate::Go,
     };
-    rewrite::run(input, &args.change, &mut fate, output)?;
-    wanted.tell_unsure(output);
+    rewrite::run(&input, &args.change, &mut fate, output)?;
+    filter.tell_unsure(output);
     Ok(())
 }
 
 /// What `--apply` would discard, from the files alone: nothing is locked, opened for writing or
 /// changed, so that the plan can be made while the node runs.
-fn plan(input: &Input, which: Which, output: &mut Output) -> anyhow::Result<Vec<Planned>> {
+fn plan(input: &Input, cut: &Cut<'_>, output: &mut Output) -> anyhow::Result<Vec<Planned>> {
     let mut planner = Planner {
-        which,
+        cut,
         pending: Pending::of(input, output)?,
         found: BTreeMap::new(),
     };
@@ -202,48 +259,44 @@ struct Planned {
     mixed: u64,
 }
 
-impl From<Discarded> for Planned {
-    fn from(done: Discarded) -> Self {
+impl Planned {
+    fn of(target: TargetId) -> Self {
         Self {
-            target: done.target,
-            hints: done.hints,
-            up_to: done.up_to,
-            mixed: done.mixed,
+            target,
+            hints: 0,
+            up_to: Sequence::ZERO,
+            mixed: 0,
         }
     }
 }
 
-struct Planner {
-    which: Which,
+struct Planner<'a> {
+    cut: &'a Cut<'a>,
     pending: Pending,
     found: BTreeMap<TargetId, Planned>,
 }
 
-impl Visitor for Planner {
+impl Visitor for Planner<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         let HintSource::Native { sequence, .. } = hint.from else {
             return Ok(Flow::Go);
         };
-        let which = &self.which;
-        let here = which.target.is_none_or(|only| only == hint.target)
-            && which.up_to.is_none_or(|last| sequence <= last);
+        let cut = self.cut;
+        let here = (cut.targets.is_empty() || cut.targets.contains(&hint.target))
+            && cut.up_to.is_none_or(|last| sequence <= last);
         if !here {
             return Ok(Flow::Go);
         }
-        let plan = self.found.entry(hint.target).or_insert(Planned {
-            target: hint.target,
-            hints: 0,
-            up_to: Sequence::ZERO,
-            mixed: 0,
-        });
+        let planned = self.found.entry(hint.target);
+        let plan = planned.or_insert(Planned::of(hint.target));
         plan.up_to = plan.up_to.max(sequence);
         let created = UnixMillis::new(hint.created_ms);
-        let in_time = which.created_before.is_none_or(|limit| created < limit);
+        let in_time = cut.created_before.is_none_or(|limit| created < limit);
         if !self.pending.has(hint) || !in_time {
             return Ok(Flow::Go);
         }
-        match which.namespace {
-            Some(only) if hint.namespace != only => {
+        match &cut.namespaces {
+            Some(only) if !only.contains(&hint.namespace) => {
                 plan.mixed += u64::from(hint.namespace == Namespace::MIXED);
             }
             _ => plan.hints += 1,

@@ -13,6 +13,7 @@ use crate::{
     args::Verify,
     decode,
     exit::{closed_pipe, is_full_disk},
+    filter::Filter,
     input::{
         CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, NativeFile,
         SideFile, Visitor, What, each,
@@ -32,6 +33,10 @@ struct Check<'s> {
     last: Option<hintstore::Sequence>,
     disorder: u64,
     schema: Option<&'s Schema>,
+    /// Nothing where all hints are asked for.
+    filter: Option<&'s Filter<'s>>,
+    /// How many of the hints are asked for.
+    asked: u64,
     decoded: Decoded,
     cassandra: Option<Cassandra>,
     /// Hints that can be saved although the descriptor is damaged.
@@ -55,6 +60,7 @@ impl Visitor for Check<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         self.hints += 1;
         self.bytes += hint.payload.len() as u64;
+        self.asked += u64::from(self.filter.is_none_or(|filter| filter.has(hint)));
         if let HintSource::Native { sequence, .. } = hint.from {
             self.disorder += u64::from(self.last.is_some_and(|last| last >= sequence));
             self.last = Some(sequence);
@@ -91,6 +97,7 @@ impl Check<'_> {
             .unknown_table
             .extend(behind.map(|number| self.hints + number));
         self.hints += part.hints;
+        self.asked += part.asked;
         self.bytes += part.bytes;
     }
 
@@ -117,9 +124,10 @@ struct Totals {
 }
 
 pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
-    let schema = decode::schema(verify.schema.as_ref(), output)?;
+    let schema = decode::schema(verify.which.schema.as_ref(), output)?;
+    let filter = Filter::new(&verify.which, schema.as_ref())?;
     let mut totals = Totals::default();
-    each(&verify.paths, output, |input, output| {
+    each(&verify.sources, &filter, output, |input, output| {
         if input.holds_nothing() && !verify.allow_empty {
             // In a script that watches, a directory that is the wrong one must not be clean.
             output.nothing("nothing was verified; --allow-empty takes that for clean");
@@ -129,6 +137,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
         for file in input.hints().chain(input.misnamed()) {
             let mut check = Check {
                 schema: schema.as_ref(),
+                filter: filter.is_by_hint().then_some(&filter),
                 ..Check::default()
             };
             let walked = match &file.what {
@@ -149,6 +158,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
         opening(input, output)?;
         super::ls::tell_aside(input, output)
     })?;
+    filter.tell_unsure(output);
     let Totals {
         files,
         hints,
@@ -277,6 +287,7 @@ fn print(
         "format": file.what.word(),
         "verdict": verdict,
         "hints": check.hints,
+        "asked": check.asked,
         "payload_bytes": check.bytes,
         "bad": check.bad_count,
     });
@@ -294,9 +305,14 @@ fn print(
         None => output.line("file", fields)?,
     }
     output.text(&format!(
-        "{}: {verdict}, {}",
+        "{}: {verdict}, {}{}",
         file.name,
-        count(check.hints, "hint")
+        count(check.hints, "hint"),
+        if check.filter.is_some() {
+            format!(", {} of them asked for", check.asked)
+        } else {
+            String::new()
+        }
     ))?;
     let unknown = check.decoded.unknown_table.len() as u64;
     if unknown > 0 {
@@ -364,7 +380,12 @@ fn cassandra(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> 
         schema,
         ..Check::default()
     };
-    let odd = match file.walk_in_parts(part, &bar.counter())? {
+    // What is asked for is counted on one thread.
+    let parts = match check.filter {
+        None => file.walk_in_parts(part, &bar.counter())?,
+        Some(_) => None,
+    };
+    let odd = match parts {
         // Positions of what does not decode are those of the whole.
         Some(parts) if parts.iter().all(|part| part.decoded.wrong == 0) => {
             for part in parts {

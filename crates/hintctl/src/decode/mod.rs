@@ -11,7 +11,7 @@ use hintstore_cassandra::Schema;
 
 pub(crate) use cql::{comment, statements};
 pub(crate) use json::{gc_grace, updates};
-pub(crate) use touched::touched;
+pub(crate) use touched::{Touched, touched};
 
 use crate::output::Output;
 

@@ -174,7 +174,7 @@ impl CassandraFile {
         let Some(target) = claim.map(|(target, _)| target).or(given) else {
             return Err(Finding::whole(
                 What::Descriptor,
-                "the descriptor is damaged and the name says no target: give it with --target"
+                "the descriptor is damaged and the name says no target: give it with --as-target"
                     .to_owned(),
             ));
         };
@@ -221,7 +221,7 @@ impl CassandraFile {
             "the descriptor is damaged: target {target} and version {version} are taken from {}, \
              the records read as {}",
             if claim.is_none() {
-                "--target and its name"
+                "--as-target and its name"
             } else {
                 "its name"
             },

@@ -4,11 +4,9 @@ mod cassandra;
 mod finding;
 mod native;
 mod pending;
+mod source;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use hintstore::env::{File, Info};
@@ -26,7 +24,7 @@ use hintstore::{
 use hintstore_cassandra::{Descriptor, DescriptorError, FileName, HintBody};
 
 use crate::{
-    exit::{Coded, Exit, code, usage},
+    exit::{Coded, Exit, usage},
     interrupt,
     output::Output,
 };
@@ -35,6 +33,10 @@ pub(crate) use cassandra::{CassandraFile, SideFile};
 pub(crate) use finding::{Finding, What};
 pub(crate) use native::NativeFile;
 pub(crate) use pending::Pending;
+pub(crate) use source::each;
+
+/// What a hint file on standard input is called.
+const STDIN: &str = "-";
 
 /// What is said of a directory with the mark of one that is being made.
 const UNFINISHED: &str = "hintctl is making this directory, or was stopped while it did: it is not whole. \
@@ -131,11 +133,42 @@ impl HintView<'_> {
         messaging.then_some(self.payload)
     }
 
+    /// What can be known of its mutation without a schema.
+    fn body(&self) -> Option<HintBody<'_>> {
+        match &self.from {
+            HintSource::Cassandra { hint, .. } => Some(*hint),
+            HintSource::Native { .. } => {
+                HintBody::of_mutation(self.created_ms, 0, self.mutation()?)
+            }
+        }
+    }
+
+    /// How many partitions a mutation writes to; nothing where it is none of Cassandra's.
+    pub(crate) fn updates(&self) -> Option<u64> {
+        self.body().map(|body| body.updates)
+    }
+
+    /// The first partition that a mutation writes to.
+    pub(crate) fn first_update(&self) -> Option<FirstUpdate<'_>> {
+        let body = self.body()?;
+        Some(FirstUpdate {
+            table: hintstore::Namespace::from_bytes(body.table_id),
+            key: body.first_update()?.key,
+        })
+    }
+
     /// When the hint is dead, by itself.
     pub(crate) fn expires_at_ms(&self) -> i64 {
         let created = hintstore::UnixMillis::new(self.created_ms);
         hintstore::raw::format::expiry::written_deadline(created, self.lifetime).get()
     }
+}
+
+/// A partition that a mutation writes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstUpdate<'a> {
+    pub(crate) table: hintstore::Namespace,
+    pub(crate) key: &'a [u8],
 }
 
 /// Whether a walk goes on.
@@ -151,50 +184,6 @@ pub(crate) trait Visitor {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow>;
     /// A region that is none.
     fn bad(&mut self, bad: &Finding) -> anyhow::Result<()>;
-}
-
-/// Looks at each path in turn. What cannot be looked at is reported, and the others are looked at all
-/// the same.
-pub(crate) fn each(
-    paths: &[PathBuf],
-    output: &mut Output,
-    mut look: impl FnMut(&Input, &mut Output) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut passed_over = 0;
-    for path in paths {
-        let input = match Input::open(path) {
-            Ok(input) => input,
-            // Of many, as a shell lists them, those that hold no hints are passed over aloud; but what
-            // looked at nothing is not clean.
-            Err(error) if code(&error) == Exit::Usage => {
-                passed_over += 1;
-                if passed_over == paths.len() {
-                    return Err(error);
-                }
-                output.remark(&format!("passed over: {error:#}"));
-                continue;
-            }
-            Err(error) => {
-                output.fail(&format!("{error:#}"));
-                continue;
-            }
-        };
-        if input.holds_nothing() {
-            let below = below(path);
-            let text = format!("no hint files in {}{below}", path.display());
-            // An empty directory is a node without a backlog; anything else is a wrong one.
-            if input.files.is_empty() && below.is_empty() {
-                output.remark(&text);
-            } else {
-                output.nothing(&text);
-            }
-        }
-        input.tell_unfinished(output)?;
-        input.tell_left_behind(output)?;
-        input.tell_other_version(output)?;
-        look(&input, output)?;
-    }
-    Ok(())
 }
 
 /// Where hints may be that are not in a directory.
@@ -358,6 +347,15 @@ impl Input {
     pub(crate) fn hints(&self) -> impl Iterator<Item = &Found> {
         let hints = |file: &&Found| matches!(file.what, FileKind::Native | FileKind::Cassandra);
         self.files.iter().filter(hints)
+    }
+
+    /// For which target a file is, where it says so.
+    pub(crate) fn target(&self, file: &Found) -> anyhow::Result<Option<TargetId>> {
+        Ok(match file.what {
+            FileKind::Cassandra => CassandraFile::open(&self.storage, &file.name)?.target(),
+            FileKind::Native => NativeFile::open(&self.storage, &file.name)?.target(),
+            _ => None,
+        })
     }
 
     /// Walks the hints of a file.
@@ -548,7 +546,7 @@ fn misnamed(
 /// [`CassandraFile::computed_name`].
 fn misnamed_cassandra(name: &str, computed: &str, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
     let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
-    if base == computed || FileName::parse(base) == Some(FileName::Corrupt) {
+    if [computed, STDIN].contains(&base) || FileName::parse(base) == Some(FileName::Corrupt) {
         return Ok(());
     }
     let does = match FileName::parse(base) {

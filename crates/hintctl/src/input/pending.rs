@@ -7,7 +7,7 @@ use hintstore::{
     inspect::{JournalView, SegmentId},
 };
 
-use hintstore::raw::format::descriptor::Kind;
+use hintstore::raw::format::{descriptor::Kind, footer::Summary};
 
 use super::{HintSource, HintView, Input};
 use crate::output::Output;
@@ -24,12 +24,31 @@ pub(crate) struct Pending {
 impl Pending {
     /// Of a whole native store; of anything else, all is pending.
     pub(crate) fn of(input: &Input, output: &mut Output) -> anyhow::Result<Self> {
-        let journal = input.journal(output)?;
-        Ok(Self {
+        Ok(Self::new(input.journal(output)?))
+    }
+
+    pub(crate) fn new(journal: JournalView) -> Self {
+        Self {
             retired: journal.retired.iter().copied().collect(),
             journal,
             last: BTreeMap::new(),
-        })
+        }
+    }
+
+    /// Whether all of a segment is to be delivered, as far as that can be said without a look at each hint.
+    /// Segments of a target are asked for in order.
+    pub(crate) fn has_all_of(&mut self, summary: &Summary) -> bool {
+        let view = self.journal.target(summary.target);
+        let last = self.last.entry(summary.target).or_default();
+        let has_all = summary.kind == Kind::Hints
+            && !self.retired.contains(&summary.segment)
+            && self.journal.fences.is_empty()
+            && view.is_none_or(|view| view.discards.is_empty() && summary.first > view.up_to)
+            && summary.first > *last;
+        if has_all {
+            *last = summary.last;
+        }
+        has_all
     }
 
     /// Whether a hint is to be delivered. Hints of a target are asked for in order.

@@ -10,5 +10,6 @@ mod native;
 mod node;
 mod reports;
 mod schema_text;
+mod select;
 mod tool;
 mod transform;

@@ -205,7 +205,7 @@ fn compact_key_only() {
     let cql = hintctl(&[&args[1..], &["--format", "cql"]].concat());
     let row =
         "INSERT INTO stress.keyonly (a, b) VALUES ('a', 'b') USING TIMESTAMP 1795754000000008;";
-    assert!(cql.out.contains(row), "{}", cql.out);
+    assert!(cql.out.contains(row), "{} {}", cql.out, cql.err);
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn salvage_saves_all_that_is_intact() {
     let work = Folder::new("salvage");
     let done = run(&[&"salvage", &odd, &work.join("out")]);
     assert_eq!(done.code, 1);
-    assert!(done.out.contains("--target"), "{}", done.out);
+    assert!(done.out.contains("--as-target"), "{}", done.out);
 }
 
 #[test]

@@ -79,6 +79,12 @@ const NATIVES: [(&str, Native); 22] = [
 ];
 
 impl Native {
+    /// Its name in CQL.
+    pub fn name(self) -> &'static str {
+        let named = NATIVES.iter().find(|(_, native)| *native == self);
+        named.map_or("empty", |(word, _)| word)
+    }
+
     /// The type of a name, in lower case.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         let named = NATIVES.iter().find(|(word, _)| *word == name);

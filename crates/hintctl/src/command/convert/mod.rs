@@ -6,19 +6,19 @@ mod jsonl;
 mod native;
 mod parquet;
 
-use std::{cell::Cell, path::Path};
+use std::path::Path;
 
 use anyhow::Context as _;
 use hintstore::env::Existing;
-use hintstore::{Namespace, OsStorage, Storage as _, TargetId};
-use hintstore_cassandra::Schema;
+use hintstore::{OsStorage, Storage as _, TargetId};
 use serde_json::json;
 
-use super::{dump::selected, verify::tell};
+use super::verify::tell;
 use crate::{
-    args::{Convert, Select, To},
+    args::{Convert, To, Which},
     decode,
     exit::{is_full_disk, usage},
+    filter::Filter,
     input::{Finding, Flow, HintSource, HintView, Input, Pending, Visitor, below},
     interrupt::{self, Guard},
     output::{Output, count},
@@ -38,9 +38,11 @@ pub(crate) trait Sink {
 }
 
 pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
-    let schema = decode::schema(args.schema.as_ref(), output)?;
-    let wanted = Wanted::new(&args.select, args.table.as_deref(), schema.as_ref())?;
-    let input = Input::open(&args.from)?;
+    let which = &args.select.which;
+    let schema = decode::schema(which.schema.as_ref(), output)?;
+    let filter = Filter::new(which, schema.as_ref())?;
+    let mut input = Input::open(&args.from)?;
+    filter.narrow(&mut input)?;
     input.refuse_unfinished()?;
     input.tell_misnamed(output)?;
     if input.hints().next().is_none() {
@@ -74,11 +76,16 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
         To::Jsonl => Box::new(jsonl::Lines::create(out, schema.as_ref())?),
         To::Parquet => Box::new(parquet::Rows::create(out, schema.as_ref())?),
     };
-    let Fed { files, hints, bad } = feed(&input, &wanted, args.retarget, &mut *sink, out, output)?;
+    let wanted = Wanted {
+        filter: &filter,
+        limit: args.select.limit.unwrap_or(u64::MAX),
+        retarget: args.retarget,
+    };
+    let Fed { files, hints, bad } = feed(&input, &wanted, &mut *sink, out, output)?;
     sink.finish(output)
         .with_context(|| format!("cannot write {}", out.display()))?;
     output.did(format!("{} was made whole", out.display()));
-    wanted.tell_unsure(output);
+    filter.tell_unsure(output);
     output.text(&format!(
         "{} of {} in {}; {} passed over",
         count(hints, "hint"),
@@ -100,12 +107,16 @@ pub(crate) fn export(
     out: &Path,
     output: &mut Output,
 ) -> anyhow::Result<u64> {
-    let select = Select::default();
-    let wanted = Wanted::new(&select, None, None)?;
+    let which = Which::default();
+    let wanted = Wanted {
+        filter: &Filter::new(&which, None)?,
+        limit: u64::MAX,
+        retarget: None,
+    };
     let mut sink = Box::new(jsonl::Lines::create(out, None)?);
     let mut hints = 0;
     for input in inputs {
-        hints += feed(input, &wanted, None, &mut *sink, out, output)?.hints;
+        hints += feed(input, &wanted, &mut *sink, out, output)?.hints;
     }
     for (kind, fields) in lines {
         sink.line(kind, fields)?;
@@ -113,6 +124,15 @@ pub(crate) fn export(
     sink.finish(output)
         .with_context(|| format!("cannot write {}", out.display()))?;
     Ok(hints)
+}
+
+/// What goes into a sink.
+struct Wanted<'a> {
+    filter: &'a Filter<'a>,
+    /// No more than this many.
+    limit: u64,
+    /// All for this target.
+    retarget: Option<TargetId>,
 }
 
 /// What went into a sink.
@@ -127,24 +147,21 @@ struct Fed {
 fn feed(
     input: &Input,
     wanted: &Wanted<'_>,
-    retarget: Option<TargetId>,
     sink: &mut dyn Sink,
     out: &Path,
     output: &mut Output,
 ) -> anyhow::Result<Fed> {
     let mut pending = Pending::of(input, output)?;
     let mut fed = Fed::default();
-    let limit = wanted.select.limit.unwrap_or(u64::MAX);
     let bar = output.bar(input.hint_bytes());
     for found in input.hints() {
         let mut feeder = Feeder {
             sink,
             output,
             wanted,
-            retarget,
             pending: &mut pending,
             file: &found.name,
-            left: limit - fed.hints,
+            left: wanted.limit - fed.hints,
             hints: 0,
             bad: 0,
         };
@@ -303,111 +320,10 @@ impl std::fmt::Display for Full {
 
 impl std::error::Error for Full {}
 
-/// Which hints are asked for.
-pub(crate) struct Wanted<'a> {
-    select: &'a Select,
-    table: Option<Namespace>,
-    schema: Option<&'a Schema>,
-    /// Hints that may write to the table or not: nothing tells.
-    unsure: Cell<u64>,
-}
-
-/// Whether a hint writes to a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Touches {
-    Yes,
-    No,
-    Unsure,
-}
-
-impl<'a> Wanted<'a> {
-    /// A table is asked for by its id, or with a schema by its name.
-    pub(crate) fn new(
-        select: &'a Select,
-        table: Option<&str>,
-        schema: Option<&'a Schema>,
-    ) -> anyhow::Result<Self> {
-        let table = table.map(|text| table_id(text, schema)).transpose()?;
-        Ok(Self {
-            select,
-            table,
-            schema,
-            unsure: Cell::new(0),
-        })
-    }
-
-    /// Says how many hints may have been meant.
-    pub(crate) fn tell_unsure(&self, output: &mut Output) {
-        let unsure = self.unsure.get();
-        if unsure > 0 {
-            output.problem();
-            output.remark(&format!(
-                "{} with several updates may write to the table or not: add --schema",
-                count(unsure, "hint")
-            ));
-        }
-    }
-
-    pub(crate) fn has(&self, hint: &HintView<'_>) -> bool {
-        if !selected(self.select, hint) {
-            return false;
-        }
-        let Some(table) = self.table else { return true };
-        let touches = touches(hint, table, self.schema);
-        if touches == Touches::Unsure {
-            self.unsure.set(self.unsure.get() + 1);
-        }
-        touches == Touches::Yes
-    }
-}
-
-fn table_id(text: &str, schema: Option<&Schema>) -> anyhow::Result<Namespace> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    let Some(schema) = schema else {
-        return Err(usage(format!(
-            "{text} is no table id, and to look up a name --schema is needed"
-        )));
-    };
-    let named =
-        |table: &&hintstore_cassandra::Table| format!("{}.{}", table.keyspace, table.name) == text;
-    match schema.tables().find(named) {
-        Some(table) => Ok(Namespace::from_bytes(table.id)),
-        None => Err(usage(format!(
-            "the schema has no table {text}: write keyspace.table, as it is spelled there"
-        ))),
-    }
-}
-
-/// Whether a hint writes to a table. Of one with several updates only the first is known without
-/// a schema.
-fn touches(hint: &HintView<'_>, table: Namespace, schema: Option<&Schema>) -> Touches {
-    let yes = |is| if is { Touches::Yes } else { Touches::No };
-    if hint.namespace != Namespace::MIXED {
-        return yes(hint.namespace == table);
-    }
-    if let HintSource::Cassandra { hint, .. } = &hint.from
-        && Namespace::from_bytes(hint.table_id) == table
-    {
-        return Touches::Yes;
-    }
-    let (Some(schema), Some(mutation)) = (schema, hint.mutation()) else {
-        return Touches::Unsure;
-    };
-    match decode::touched(mutation, schema, hint.payload_version) {
-        Ok(all) => yes(all
-            .iter()
-            .any(|one| Namespace::from_bytes(one.table.id) == table)),
-        Err(_) => Touches::Unsure,
-    }
-}
-
 struct Feeder<'a> {
     sink: &'a mut dyn Sink,
     output: &'a mut Output,
     wanted: &'a Wanted<'a>,
-    retarget: Option<TargetId>,
     /// What a native store has delivered is not converted.
     pending: &'a mut Pending,
     file: &'a str,
@@ -422,11 +338,11 @@ impl Visitor for Feeder<'_> {
         if self.hints >= self.left {
             return Ok(Flow::Stop);
         }
-        if !self.pending.has(view) || !self.wanted.has(view) {
+        if !self.pending.has(view) || !self.wanted.filter.has(view) {
             return Ok(Flow::Go);
         }
         let mut view = view.clone();
-        view.target = self.retarget.unwrap_or(view.target);
+        view.target = self.wanted.retarget.unwrap_or(view.target);
         match self.sink.put(self.file, &view)? {
             Ok(()) => self.hints += 1,
             Err(bad) => self.bad(&bad)?,

@@ -1,25 +1,40 @@
-//! Printing: tables for people, JSON Lines for programs.
+//! Printing: tables for people; JSON Lines, CSV and Parquet for programs.
 //!
 //! Every JSON line has `v` (1) and `kind`; the last is always of kind `summary`, so that output
 //! that was cut off is noticed. 64-bit timestamps in µs, sequences and tokens are strings;
 //! positions, sizes, ms and s are numbers. Everything else goes to stderr.
 
+mod human;
+mod pager;
+mod rows;
+mod table;
+
 use std::{
-    borrow::Cow,
-    fmt,
+    env, fmt,
     io::{self, BufWriter, IsTerminal as _, Stdout, Write},
+    process::{Child, ChildStdin},
 };
 
-use comfy_table::{Attribute, Cell, Table, presets};
+use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
-    exit::Exit,
+    args::{Color, Format, Printing},
+    exit::{Exit, usage},
     input::{Finding, What},
     progress::Bar,
 };
+
+pub(crate) use human::{age, bytes, count, hex, printable, time, time_ms};
+pub(crate) use rows::{Columns, Of};
+
+use rows::Rows;
+
+const BOLD: Style = Style::new().bold();
+const DAMAGE: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Yellow.on_default();
 
 /// Where a verb prints to.
 #[expect(
@@ -28,9 +43,14 @@ use crate::{
 )]
 pub(crate) struct Output {
     out: BufWriter<Standard>,
-    json: bool,
+    format: Format,
+    /// In a format of rows: what the rows of the verb are, once it has said so.
+    rows: Option<(&'static str, Rows<Standard>)>,
     progress: bool,
     colours: bool,
+    /// Of the terminal, where there is one.
+    width: Option<usize>,
+    has_heading: bool,
     summary: Map<String, Value>,
     problems: bool,
     io_errors: bool,
@@ -39,13 +59,28 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(json: bool, no_progress: bool) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    /// Begins to print; through a pager where the verb is one that `pages`.
+    pub(crate) fn new(printing: &Printing, pages: bool) -> Self {
+        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let format = printing.format();
+        let is_text = matches!(format, Format::Text | Format::Cql);
+        let is_terminal = io::stdout().is_terminal();
+        let paged = pages && is_terminal && is_text && !printing.no_pager;
+        let standard = Standard::new(paged);
+        let columns = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+        let terminal = || comfy_table::Table::new().width().map(usize::from);
         Self {
-            out: BufWriter::new(Standard(io::stdout())),
-            json,
-            progress: !no_progress && io::stderr().is_terminal(),
-            colours: !no_color && io::stdout().is_terminal(),
+            progress: !printing.no_progress && io::stderr().is_terminal() && !standard.is_paged(),
+            out: BufWriter::new(standard),
+            format,
+            rows: None,
+            colours: match printing.color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => !no_color && is_terminal,
+            },
+            width: columns.or_else(|| is_terminal.then(terminal).flatten()),
+            has_heading: false,
             summary: Map::new(),
             problems: false,
             io_errors: false,
@@ -55,15 +90,59 @@ impl Output {
     }
 
     pub(crate) fn is_json(&self) -> bool {
-        self.json
+        self.format == Format::Jsonl
     }
 
-    /// Prints a line of JSON; nothing where people read.
-    pub(crate) fn line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
-        if self.json {
-            self.write_json(kind, fields)?;
-        }
+    /// Whether people read it.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.format, Format::Text | Format::Cql)
+    }
+
+    pub(crate) fn is_cql(&self) -> bool {
+        self.format == Format::Cql
+    }
+
+    /// Says of what kind the lines are that are rows, where rows come out.
+    pub(crate) fn rows(&mut self, kind: &'static str, columns: Columns) -> anyhow::Result<()> {
+        let rows = match self.format {
+            Format::Csv => Rows::csv(Standard::new(false), columns)?,
+            Format::Parquet if io::stdout().is_terminal() => {
+                return Err(usage(
+                    "--format parquet is nothing to see: send it to a file",
+                ));
+            }
+            Format::Parquet => Rows::parquet(Standard::new(false), columns)?,
+            _ => return Ok(()),
+        };
+        self.rows = Some((kind, rows));
         Ok(())
+    }
+
+    /// Refuses what only dump prints.
+    pub(crate) fn refuse_cql(&self) -> anyhow::Result<()> {
+        match self.format {
+            Format::Cql => Err(usage("--format cql is for dump")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what this verb cannot print: it has no rows.
+    pub(crate) fn refuse_rows(&self) -> anyhow::Result<()> {
+        match self.format {
+            Format::Text | Format::Jsonl => Ok(()),
+            _ => Err(usage("this verb prints text or, with --json, JSON Lines")),
+        }
+    }
+
+    /// Prints a line of JSON, or a row; nothing where people read.
+    pub(crate) fn line(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
+        if self.is_json() {
+            return self.write_json(kind, fields);
+        }
+        match &mut self.rows {
+            Some((of, rows)) if *of == kind => rows.put(fields),
+            _ => Ok(()),
+        }
     }
 
     /// Prints a line of JSON with one more field, which `write` writes: what is too long to be held
@@ -75,7 +154,7 @@ impl Output {
         name: &str,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> anyhow::Result<()> {
-        if self.json {
+        if self.is_json() {
             let line = json_line(kind, fields);
             let open = line.strip_suffix('}').unwrap_or(&line);
             write!(self.out, "{open},\"{name}\":")?;
@@ -97,32 +176,52 @@ impl Output {
 
     /// Prints a line for people; nothing where programs read.
     pub(crate) fn text(&mut self, text: &str) -> anyhow::Result<()> {
-        if !self.json {
+        if self.is_text() {
             writeln!(self.out, "{}", printable(text))?;
         }
         Ok(())
     }
 
+    /// Prints a line for people, cut where the terminal ends.
+    pub(crate) fn line_of_text(&mut self, text: &str) -> anyhow::Result<()> {
+        let text = printable(text);
+        match self.width {
+            Some(width) if text.width() > width => self.text(&table::cut_end(&text, width)),
+            _ => self.text(&text),
+        }
+    }
+
     /// Prints a table for people.
     pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
-        if self.json || rows.is_empty() {
+        if !self.is_text() || rows.is_empty() {
             return Ok(());
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        let bold = |text: &&str| {
-            if self.colours {
-                Cell::new(text).add_attribute(Attribute::Bold)
-            } else {
-                Cell::new(text)
-            }
-        };
-        table.set_header(head.iter().map(bold));
-        for row in rows {
-            table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
-        }
-        writeln!(self.out, "{table}")?;
+        let table = table::render(head, rows, self.width, self.colours);
+        write!(self.out, "{table}")?;
         Ok(())
+    }
+
+    /// Prints the name of what follows, apart from what came before.
+    pub(crate) fn heading(&mut self, text: &str) -> anyhow::Result<()> {
+        if !self.is_text() {
+            return Ok(());
+        }
+        let gap = if std::mem::replace(&mut self.has_heading, true) {
+            "\n"
+        } else {
+            ""
+        };
+        let text = self.paint(BOLD, &printable(text));
+        writeln!(self.out, "{gap}{text}")?;
+        Ok(())
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colours {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Adds to the summary that ends the output.
@@ -162,11 +261,17 @@ impl Output {
     pub(crate) fn bad(&mut self, file: &str, bad: &Finding) -> anyhow::Result<()> {
         self.found_bad(bad);
         self.line("bad", bad.json(file))?;
-        let word = if bad.harmless { "note" } else { "BAD" };
-        self.text(&format!(
-            "{word}  {file} at byte {}: {}",
-            bad.position, bad.text
-        ))
+        let (word, style) = if bad.harmless {
+            ("note", NOTE)
+        } else {
+            ("BAD", DAMAGE)
+        };
+        if self.is_text() {
+            let text = format!("  {file} at byte {}: {}", bad.position, bad.text);
+            let word = self.paint(style, word);
+            writeln!(self.out, "{word}{}", printable(&text))?;
+        }
+        Ok(())
     }
 
     /// Something could not be looked at, and why.
@@ -214,7 +319,7 @@ impl Output {
             (_, _, true) => Some(Exit::Problems),
             _ => Some(Exit::Clean),
         };
-        if self.json {
+        if self.is_json() {
             let complete = exit.is_some_and(|exit| exit != Exit::Io);
             self.summary.insert("complete".to_owned(), json!(complete));
             if let Err(error) = &result {
@@ -224,31 +329,74 @@ impl Output {
             let summary = Value::Object(std::mem::take(&mut self.summary));
             self.write_json("summary", summary)?;
         }
+        if let Some((_, rows)) = self.rows.take() {
+            rows.finish()?;
+        }
         self.out.flush()?;
+        self.out.get_mut().close();
         result?;
         Ok(exit.unwrap_or(Exit::Io))
     }
 }
 
-/// Standard output: what fails there is not blamed on the file that is looked at.
-struct Standard(Stdout);
+/// Standard output, or a pager before it: what fails there is not blamed on the file that is looked at.
+struct Standard {
+    stdout: Stdout,
+    pager: Option<(Child, ChildStdin)>,
+}
 
 impl Standard {
+    fn new(paged: bool) -> Self {
+        let child = if paged { pager::start() } else { None };
+        let pager = child.and_then(|mut child| {
+            let input = child.stdin.take()?;
+            Some((child, input))
+        });
+        Self {
+            stdout: io::stdout(),
+            pager,
+        }
+    }
+
+    fn is_paged(&self) -> bool {
+        self.pager.is_some()
+    }
+
+    /// Waits until a pager has ended.
+    fn close(&mut self) {
+        if let Some((mut child, input)) = self.pager.take() {
+            drop(input);
+            drop(child.wait());
+        }
+    }
+
+    fn out(&mut self) -> &mut dyn Write {
+        match &mut self.pager {
+            Some((_, input)) => input,
+            None => &mut self.stdout,
+        }
+    }
+
     fn tell(error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), OfOutput(error.to_string()))
     }
 }
 
+impl Drop for Standard {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Write for Standard {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .write_all(bytes)
-            .map_err(|error| Self::tell(&error))?;
+        let written = self.out().write_all(bytes);
+        written.map_err(|error| Self::tell(&error))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(|error| Self::tell(&error))
+        self.out().flush().map_err(|error| Self::tell(&error))
     }
 }
 
@@ -276,22 +424,6 @@ pub(crate) fn is_of_output(error: &anyhow::Error) -> bool {
     })
 }
 
-/// What a file name or a payload may hold is not for the terminal to act on.
-fn printable(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| !c.is_control() || c == '\n';
-    if text.chars().all(harmless) {
-        return Cow::Borrowed(text);
-    }
-    let escape = |c: char| {
-        if harmless(c) {
-            c.to_string()
-        } else {
-            c.escape_default().to_string()
-        }
-    };
-    Cow::Owned(text.chars().map(escape).collect())
-}
-
 /// A line of JSON, as all of ours are.
 pub(crate) fn json_line(kind: &str, fields: Value) -> String {
     let mut object = Map::new();
@@ -301,54 +433,4 @@ pub(crate) fn json_line(kind: &str, fields: Value) -> String {
         object.extend(fields);
     }
     Value::Object(object).to_string()
-}
-
-/// A number of things, for people.
-pub(crate) fn count(number: u64, of: &str) -> String {
-    if number == 1 {
-        format!("1 {of}")
-    } else {
-        format!("{number} {of}s")
-    }
-}
-
-/// A time for people, in UTC.
-pub(crate) fn time(millis: i64) -> String {
-    match Timestamp::from_millisecond(millis) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) if millis == i64::MAX => "never".to_owned(),
-        Err(_) => format!("{millis} ms"),
-    }
-}
-
-/// A number of bytes for people.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut unit = 0;
-    let mut value = count as f64;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let name = UNITS.get(unit).copied().unwrap_or("B");
-    if unit == 0 {
-        format!("{count} B")
-    } else {
-        format!("{value:.1} {name}")
-    }
-}
-
-/// Bytes in hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| {
-        DIGITS
-            .get(usize::from(value))
-            .copied()
-            .map_or('?', char::from)
-    };
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }

@@ -1,24 +1,103 @@
 //! What was typed.
 
+mod value;
+mod which;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
-use hintstore::{Namespace, Sequence, SyncPoint, TargetId, UnixMillis};
-use hintstore_cassandra::Codec;
+use hintstore::{Namespace, SyncPoint, TargetId, UnixMillis};
+
+use value::{duration, form, namespace, time};
+
+pub(crate) use value::{MIXED, Rate, To, namespace_word, rate};
+pub(crate) use which::{Select, Sources, Which};
 
 /// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
 /// those of Apache Cassandra 3.0 to 5.x.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to print.
+#[derive(Clone, Debug, Default, Arguments)]
+#[command(next_help_heading = "Printing")]
+pub(crate) struct Printing {
     /// Print JSON Lines: one object a line, the last of kind "summary"
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
+    #[arg(long, global = true, conflicts_with = "format")]
+    json: bool,
+    /// What to print
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        hide_possible_values = false
+    )]
+    format: Format,
+    /// Colours: by default on a terminal, unless `NO_COLOR` is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto"
+    )]
+    pub(crate) color: Color,
     /// Show no progress bars
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
-    #[command(subcommand)]
-    pub(crate) command: Command,
+    /// Do not send long text through a pager (`HINTCTL_PAGER`, PAGER, less)
+    #[arg(long, global = true)]
+    pub(crate) no_pager: bool,
+}
+
+impl Printing {
+    pub(crate) fn format(&self) -> Format {
+        if self.json {
+            Format::Jsonl
+        } else {
+            self.format
+        }
+    }
+
+    /// JSON Lines, whatever was typed.
+    pub(crate) fn jsonl() -> Self {
+        Self {
+            json: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text for people
+    #[default]
+    Text,
+    /// JSON Lines, as --json
+    Jsonl,
+    /// Rows in CSV: of verbs that print rows
+    Csv,
+    /// Rows in Parquet: of verbs that print rows
+    Parquet,
+    /// Of dump: the statements that write the same; needs --schema
+    Cql,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 const EXAMPLES: &str = "\
@@ -29,7 +108,8 @@ Examples:
   hintctl convert HINTS --to native STORE      make a native store of a node's hints
   hintctl quickstart                           see the engine at work
 
-TIME is RFC 3339 (2026-11-22T12:00:00Z), a date or date and time in UTC, or ms since 1970.
+TIME is how long ago (2h, 3days), now, today, yesterday, +3h for what is to come, a date or date and time in UTC, RFC
+3339 (2026-11-22T12:00:00Z), or ms since 1970.
 
 Exit codes: 0 clean, 1 problems found or plan not applied, 2 usage, 3 I/O error, 4 locked,
 5 timed out, 6 unknown format version.";
@@ -42,13 +122,13 @@ Examples:
   hintctl ls STORE
   hintctl ls /var/lib/cassandra/hints
   hintctl --json ls STORE | jq 'select(.kind==\"file\" and .state!=\"sealed\")'")]
-    Ls(Paths),
+    Ls(Ls),
     /// Show what a file says of itself: descriptor, footer, namespaces, blocks
     #[command(after_help = "\
 Examples:
   hintctl stat STORE/9a355670-9212-4932-96bd-55417aa90974-1795380788969-n1.hints
   hintctl stat STORE")]
-    Stat(Paths),
+    Stat(Stat),
     /// Print hints, one a line, and bad regions where they lie
     #[command(after_help = "\
 Examples:
@@ -73,7 +153,7 @@ Of a file of Cassandra's it also says what Cassandra itself would do with it.")]
 Examples:
   hintctl salvage /var/lib/cassandra/hints SAVED
   hintctl salvage FILE SAVED
-  hintctl salvage odd-name.hints SAVED --target 9a355670-9212-4932-96bd-55417aa90974
+  hintctl salvage odd-name.hints SAVED --as-target 9a355670-9212-4932-96bd-55417aa90974
 
 The files are only read. What is lost is reported, by its offset.")]
     Salvage(Salvage),
@@ -198,44 +278,74 @@ Examples:
 }
 
 #[derive(Debug, Arguments)]
-pub(crate) struct Paths {
-    /// Directories of hints, or single files
-    #[arg(required = true)]
-    pub(crate) paths: Vec<PathBuf>,
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// Also list each file
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// Add up by this
+    #[arg(long, value_enum, default_value = "target")]
+    pub(crate) by: By,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Stat {
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// Add up by this, instead of what each file says of itself
+    #[arg(long, value_enum)]
+    pub(crate) by: Option<By>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// What hints are added up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// The node that they are for
+    Target,
+    /// The table that they write to: with several, they count in each
+    Table,
+    /// The hour that they were created in
+    Hour,
+    /// The file that they lie in
+    File,
+}
+
+impl By {
+    /// The word for it, for programs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Table => "table",
+            Self::Hour => "hour",
+            Self::File => "file",
+        }
+    }
+
+    /// The head of its column.
+    pub(crate) fn head(self) -> &'static str {
+        match self {
+            Self::Target => "TARGET",
+            Self::Table => "TABLE",
+            Self::Hour => "HOUR",
+            Self::File => "FILE",
+        }
+    }
 }
 
 #[derive(Debug, Arguments)]
 pub(crate) struct Verify {
-    /// Directories of hints, or single files
-    #[arg(required = true)]
-    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// A directory without hints is clean: without this, that nothing was looked at is a problem
     #[arg(long)]
     pub(crate) allow_empty: bool,
-    /// Also decode Cassandra's mutations: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump
-    /// of `system_schema` in JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) schema: Option<PathBuf>,
-}
-
-/// Which hints.
-#[derive(Clone, Debug, Default, Arguments)]
-pub(crate) struct Select {
-    /// Only hints for this target
-    #[arg(long, value_name = "UUID")]
-    pub(crate) target: Option<TargetId>,
-    /// Only hints of this namespace (Cassandra: table id), or `mixed`
-    #[arg(long, value_name = "UUID", value_parser = namespace)]
-    pub(crate) namespace: Option<Namespace>,
-    /// Only hints created at or after this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) since: Option<UnixMillis>,
-    /// Only hints created before this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) until: Option<UnixMillis>,
-    /// No more than this many
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -251,30 +361,13 @@ pub(crate) enum Value {
 
 #[derive(Debug, Arguments)]
 pub(crate) struct Dump {
-    /// Directories of hints, or single files
-    #[arg(required = true)]
-    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     #[command(flatten)]
     pub(crate) select: Select,
     /// How to show the payload: user data, and not shown unless asked for
     #[arg(long, value_enum, default_value = "size")]
     pub(crate) value: Value,
-    /// Decode Cassandra's mutations: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
-    /// `system_schema` in JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) schema: Option<PathBuf>,
-    /// How to print for people
-    #[arg(long, value_enum, default_value = "text")]
-    pub(crate) format: DumpFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DumpFormat {
-    /// A line for each hint
-    #[default]
-    Text,
-    /// The statements that write the same; needs --schema
-    Cql,
 }
 
 #[derive(Debug, Arguments)]
@@ -284,8 +377,10 @@ pub(crate) struct Salvage {
     /// Where: a directory that is empty, or not there
     pub(crate) out: PathBuf,
     /// The target, where neither descriptor nor name say it
-    #[arg(long, value_name = "UUID")]
-    pub(crate) target: Option<TargetId>,
+    #[arg(long, value_name = "UUID", visible_alias = "retarget")]
+    pub(crate) as_target: Option<TargetId>,
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 #[derive(Debug, Arguments)]
@@ -295,6 +390,8 @@ pub(crate) struct Expire {
     /// Judge what is dead at this time instead of now
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) as_of: Option<UnixMillis>,
+    #[command(flatten)]
+    pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) change: Change,
 }
@@ -457,23 +554,6 @@ pub(crate) struct Top {
     pub(crate) every: Duration,
 }
 
-/// Bytes a second; nothing for no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rate(pub(crate) Option<u64>);
-
-/// A rate: bytes a second with their unit, or `none`.
-pub(crate) fn rate(text: &str) -> Result<Rate, String> {
-    if text == "none" {
-        return Ok(Rate(None));
-    }
-    let number = text.strip_suffix("/s").unwrap_or(text);
-    match number.parse::<bytesize::ByteSize>() {
-        Ok(size) if size.as_u64() > 0 => Ok(Rate(Some(size.as_u64()))),
-        Ok(_) => Err("a rate of nothing: pause the target instead".to_owned()),
-        Err(_) => Err("expected bytes a second with their unit, such as 20MiB, or none".to_owned()),
-    }
-}
-
 /// How a verb changes what is there.
 #[derive(Clone, Debug, Arguments)]
 pub(crate) struct Change {
@@ -497,47 +577,17 @@ pub(crate) struct Change {
 pub(crate) struct Truncate {
     /// The directory of a native store, or of Cassandra's hints
     pub(crate) directory: PathBuf,
-    /// Only hints for this target
-    #[arg(long, value_name = "UUID")]
-    pub(crate) target: Option<TargetId>,
-    /// Only hints of this namespace, or `mixed`
-    #[arg(long, value_name = "UUID", value_parser = namespace)]
-    pub(crate) namespace: Option<Namespace>,
-    /// Only hints created before this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) older_than: Option<UnixMillis>,
-    /// Only hints up to this sequence; needs --target
-    #[arg(long, value_name = "N", value_parser = sequence, requires = "target")]
-    pub(crate) up_to: Option<Sequence>,
-    /// Only hints of this table of Cassandra's: its id, or with --schema keyspace.table
-    #[arg(long, value_name = "TABLE", conflicts_with = "namespace")]
-    pub(crate) table: Option<String>,
-    /// To look up tables: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
-    /// `system_schema` in JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) schema: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: Which,
     /// Discard everything
-    #[arg(long, conflicts_with_all = ["target", "namespace", "table", "older_than"])]
+    #[arg(long, conflicts_with_all = ["target", "keyspace", "table", "key", "since", "until", "from_seq", "to_seq"])]
     pub(crate) all: bool,
     /// Also refuse hints that come later and are older than --older-than, or than now: the table was truncated
-    /// or dropped. A native store, all of its targets; needs --namespace
-    #[arg(long, requires = "namespace", conflicts_with_all = ["target", "table"])]
+    /// or dropped. A native store, all of its targets; needs --table
+    #[arg(long, requires = "table", conflicts_with = "target")]
     pub(crate) fence: bool,
     #[command(flatten)]
     pub(crate) change: Change,
-}
-
-/// A form of hints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum To {
-    /// A store of hintstore.
-    Native,
-    /// Files of Cassandra, of a version, and packed.
-    Cassandra(i32, Option<Codec>),
-    /// JSON Lines.
-    Jsonl,
-    /// Parquet.
-    Parquet,
 }
 
 #[derive(Debug, Arguments)]
@@ -556,50 +606,15 @@ pub(crate) struct Convert {
     pub(crate) add: bool,
     #[command(flatten)]
     pub(crate) select: Select,
-    /// Only hints that write to this table: its id, or with --schema keyspace.table
-    #[arg(long, value_name = "TABLE")]
-    pub(crate) table: Option<String>,
     /// Make them all hints for this target
     #[arg(long, value_name = "UUID")]
     pub(crate) retarget: Option<TargetId>,
-    /// To decode Cassandra's mutations: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
-    /// `system_schema` in JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) schema: Option<PathBuf>,
-}
-
-fn form(text: &str) -> Result<To, String> {
-    let expected = || {
-        format!("`{text}` is none of native, cassandra:1, cassandra:2, cassandra:3, jsonl, parquet")
-    };
-    match text {
-        "native" => return Ok(To::Native),
-        "jsonl" => return Ok(To::Jsonl),
-        "parquet" => return Ok(To::Parquet),
-        _ => {}
-    }
-    let rest = text.strip_prefix("cassandra:").ok_or_else(expected)?;
-    let (version, codec) = match rest.split_once(':') {
-        Some((version, codec)) => {
-            let known = Codec::from_word(codec)
-                .ok_or_else(|| format!("`{codec}` is none of lz4, snappy, deflate, zstd, noop"))?;
-            (version, Some(known))
-        }
-        None => (rest, None),
-    };
-    match version {
-        "1" => Ok(To::Cassandra(1, codec)),
-        "2" => Ok(To::Cassandra(2, codec)),
-        "3" => Ok(To::Cassandra(3, codec)),
-        _ => Err(expected()),
-    }
 }
 
 #[derive(Debug, Arguments)]
 pub(crate) struct Replay {
-    /// Directories of hints, or single files
-    #[arg(required = true)]
-    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// `stdout`, or an empty directory for one file a target
     #[arg(long, value_name = "stdout|DIR")]
     pub(crate) to: String,
@@ -646,80 +661,15 @@ pub(crate) struct QuickstartChild {
     pub(crate) threads: u64,
 }
 
-/// Milliseconds since 1970 that somebody may mean: 1973 to 5138. Seconds are below.
-const PLAUSIBLE_MILLIS: std::ops::Range<i64> = 100_000_000_000..100_000_000_000_000;
-
-/// A time: RFC 3339, a date or date and time in UTC, or ms since 1970.
-fn time(text: &str) -> Result<UnixMillis, String> {
-    if let Ok(millis) = text.parse() {
-        return if PLAUSIBLE_MILLIS.contains(&millis) {
-            Ok(UnixMillis::new(millis))
-        } else {
-            Err("as ms since 1970 this is not between 1973 and 5138: are these seconds?".to_owned())
-        };
-    }
-    // A zone by its name; one that contradicts the offset before it is refused.
-    if text.contains('[') {
-        return match text.parse::<jiff::Zoned>() {
-            Ok(time) => Ok(UnixMillis::new(time.timestamp().as_millisecond())),
-            Err(error) => Err(format!(
-                "{error}: leave the zone out, and write the time in UTC"
-            )),
-        };
-    }
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(UnixMillis::new(time.as_millisecond()));
-    }
-    // Up to the end of 9999, which is later than a timestamp can be.
-    let civil = text.strip_suffix('Z').unwrap_or(text);
-    let since_1970 = civil.parse::<jiff::civil::DateTime>().and_then(|time| {
-        let span = time.since((
-            jiff::Unit::Hour,
-            jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0),
-        ))?;
-        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-    });
-    let millis = since_1970.map(|since| since.as_millis());
-    match millis.ok().and_then(|millis| i64::try_from(millis).ok()) {
-        Some(millis) => Ok(UnixMillis::new(millis)),
-        None => Err(
-            "expected a time such as 2026-11-22T12:00:00Z or 2026-11-22, or ms since 1970"
-                .to_owned(),
-        ),
-    }
-}
-
-/// A namespace: a UUID, or the word for hints that touch several.
-fn namespace(text: &str) -> Result<Namespace, String> {
-    if text == MIXED {
-        return Ok(Namespace::MIXED);
-    }
-    text.parse()
-        .map_err(|error| format!("{error}; or `{MIXED}`, for hints that touch several"))
-}
-
-/// What hints are said to be of that touch several namespaces.
-const MIXED: &str = "mixed";
-
-/// A namespace as it is printed.
-pub(crate) fn namespace_word(namespace: Namespace) -> String {
-    if namespace == Namespace::MIXED {
-        MIXED.to_owned()
-    } else {
-        namespace.to_string()
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = humantime::parse_duration(text);
-    parsed.map_err(|error| format!("expected a time with its unit, such as 10m or 1h30m: {error}"))
-}
-
-fn sequence(text: &str) -> Result<Sequence, std::num::ParseIntError> {
-    text.parse().map(Sequence::new)
-}
-
 impl Command {
+    /// Whether it prints much for people to read.
+    pub(crate) fn pages(&self) -> bool {
+        matches!(
+            self,
+            Self::Ls(_) | Self::Stat(_) | Self::Dump(_) | Self::Verify(_)
+        )
+    }
+
     /// Whether it makes or changes files.
     pub(crate) fn writes(&self) -> bool {
         match self {

@@ -1,0 +1,80 @@
+//! What is looked at, and which hints of it: the same on every verb.
+
+use std::path::PathBuf;
+
+use clap::Args as Arguments;
+use hintstore::{Sequence, TargetId, UnixMillis};
+
+use super::value::{sequence, time};
+
+/// Where hints are.
+#[derive(Debug, Arguments)]
+pub(crate) struct Sources {
+    /// Directories of hints, or single files; `-` is a hint file on standard input
+    #[arg(required_unless_present = "files_from")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Also look at the paths in this file, one a line; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Option<PathBuf>,
+    /// Look at each directory of hints that lies below the paths
+    #[arg(long, short)]
+    pub(crate) recursive: bool,
+}
+
+/// Which hints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Arguments)]
+#[command(next_help_heading = "Which hints")]
+pub(crate) struct Which {
+    /// Only hints for this target. Can be given several times
+    #[arg(long, value_name = "UUID")]
+    pub(crate) target: Vec<TargetId>,
+    /// Only hints that write to this keyspace; needs --schema. Can be given several times
+    #[arg(long, value_name = "NAME", requires = "schema")]
+    pub(crate) keyspace: Vec<String>,
+    /// Only hints that write to this table, or are of this namespace: an id, with --schema also keyspace.table; or
+    /// `mixed`, for those that write to several. Can be given several times
+    #[arg(long, value_name = "TABLE", visible_alias = "namespace")]
+    pub(crate) table: Vec<String>,
+    /// Only hints that write to this partition: its key with --schema, parts joined by `:`, or in hex behind 0x. Of
+    /// hints of hintstore's own the collapse key, in hex
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Only hints created at or after this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) since: Option<UnixMillis>,
+    /// Only hints created before this time
+    #[arg(long, value_name = "TIME", value_parser = time, visible_alias = "older-than")]
+    pub(crate) until: Option<UnixMillis>,
+    /// Only hints from this sequence on: of native stores
+    #[arg(long, value_name = "N", value_parser = sequence)]
+    pub(crate) from_seq: Option<Sequence>,
+    /// Only hints up to this sequence: of native stores
+    #[arg(long, value_name = "N", value_parser = sequence, visible_alias = "up-to")]
+    pub(crate) to_seq: Option<Sequence>,
+    /// The tables of Cassandra's hints: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
+    /// `system_schema` in JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+}
+
+impl Which {
+    /// Whether it asks for all.
+    pub(crate) fn is_all(&self) -> bool {
+        let schema = self.schema.clone();
+        *self
+            == Self {
+                schema,
+                ..Self::default()
+            }
+    }
+}
+
+/// Which hints, and how many.
+#[derive(Clone, Debug, Default, Arguments)]
+pub(crate) struct Select {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// No more than this many
+    #[arg(long, value_name = "N", help_heading = "Which hints")]
+    pub(crate) limit: Option<u64>,
+}

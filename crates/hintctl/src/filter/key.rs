@@ -1,0 +1,155 @@
+//! The key of a partition, as it is typed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hintstore::Namespace;
+use hintstore_cassandra::{Column, CqlType, Native, Schema, Table};
+
+use crate::exit::usage;
+
+/// A partition that is asked for.
+#[derive(Debug)]
+pub(super) enum Key {
+    /// Of whichever table.
+    Bytes(Vec<u8>),
+    /// By the types of each table's key.
+    Typed(BTreeMap<Namespace, Vec<u8>>),
+}
+
+impl Key {
+    /// Reads `0x` and hex, or with a schema a value of each part's type: of the tables that are asked for, or else
+    /// of each that has such a key.
+    pub(super) fn new(
+        text: &str,
+        tables: Option<&BTreeSet<Namespace>>,
+        schema: Option<&Schema>,
+    ) -> anyhow::Result<Self> {
+        if let Some(digits) = text.strip_prefix("0x") {
+            let bytes = unhex(digits);
+            let bytes = bytes.ok_or_else(|| usage(format!("{text} is not in hex")))?;
+            return Ok(Self::Bytes(bytes));
+        }
+        let Some(schema) = schema else {
+            return Err(usage(format!(
+                "--key {text} needs --schema, which says of what type it is; or give it in hex, behind 0x"
+            )));
+        };
+        let mut keys = BTreeMap::new();
+        let mut why = "the schema has no table with an id".to_owned();
+        for table in schema.tables() {
+            let id = Namespace::from_bytes(table.id);
+            if !tables.is_none_or(|tables| tables.contains(&id)) {
+                continue;
+            }
+            match encode(table, text) {
+                Ok(key) => drop(keys.insert(id, key)),
+                Err(error) => why = format!("{}.{}: {error}", table.keyspace, table.name),
+            }
+        }
+        if keys.is_empty() {
+            return Err(usage(format!("--key {text} is no key: {why}")));
+        }
+        Ok(Self::Typed(keys))
+    }
+
+    pub(super) fn is(&self, table: Namespace, key: &[u8]) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes == key,
+            Self::Typed(keys) => keys.get(&table).is_some_and(|of| of == key),
+        }
+    }
+}
+
+/// The key of a table, as its hints have it.
+fn encode(table: &Table, text: &str) -> Result<Vec<u8>, String> {
+    if let [column] = &table.partition_key[..] {
+        return part(column, text);
+    }
+    let parts: Vec<&str> = text.split(':').collect();
+    let columns = &table.partition_key;
+    if parts.len() != columns.len() {
+        return Err(format!(
+            "its key has {} parts: join them by `:`",
+            columns.len()
+        ));
+    }
+    let mut key = Vec::new();
+    for (column, text) in columns.iter().zip(parts) {
+        let value = part(column, text)?;
+        let length = u16::try_from(value.len()).map_err(|error| error.to_string())?;
+        key.extend([(length >> 8) as u8, length as u8]);
+        key.extend(value);
+        key.push(0);
+    }
+    Ok(key)
+}
+
+fn part(column: &Column, text: &str) -> Result<Vec<u8>, String> {
+    let name = &column.name;
+    let wrong = |of: &str| format!("{name} is of type {of}, and {text} is none");
+    match &column.cql_type {
+        CqlType::Native(native) => value(*native, text).ok_or_else(|| wrong(native.name())),
+        _ => Err(format!(
+            "{name} has no simple type: give the key in hex, behind 0x"
+        )),
+    }
+}
+
+/// A value as it is stored.
+fn value(of: Native, text: &str) -> Option<Vec<u8>> {
+    let whole = |bytes: usize| -> Option<Vec<u8>> {
+        let number: i64 = text.parse().ok()?;
+        let bits = u32::try_from(bytes * 8).ok()?;
+        let fits = number >> (bits - 1);
+        // All that lies beyond is its sign.
+        (fits == 0 || fits == -1).then(|| last(number.cast_unsigned(), bytes))
+    };
+    Some(match of {
+        Native::Ascii | Native::Text => text.as_bytes().to_vec(),
+        Native::Blob => unhex(text)?,
+        Native::Boolean => vec![u8::from(text.parse::<bool>().ok()?)],
+        Native::Tinyint => whole(1)?,
+        Native::Smallint => whole(2)?,
+        Native::Int => whole(4)?,
+        Native::Bigint | Native::Counter => whole(8)?,
+        Native::Varint => text
+            .parse::<num_bigint::BigInt>()
+            .ok()?
+            .to_signed_bytes_be(),
+        Native::Float => last(u64::from(text.parse::<f32>().ok()?.to_bits()), 4),
+        Native::Double => last(text.parse::<f64>().ok()?.to_bits(), 8),
+        Native::Uuid | Native::Timeuuid => text.parse::<Namespace>().ok()?.as_bytes().to_vec(),
+        Native::Timestamp => {
+            let millis = match text.parse::<i64>() {
+                Ok(millis) => millis,
+                Err(_) => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
+            };
+            last(millis.cast_unsigned(), 8)
+        }
+        Native::Date => {
+            let date: jiff::civil::Date = text.parse().ok()?;
+            let since = date - jiff::civil::date(1970, 1, 1);
+            let days = i64::from(since.get_days()) + (1 << 31);
+            last(days.cast_unsigned(), 4)
+        }
+        Native::Inet => match text.parse::<std::net::IpAddr>().ok()? {
+            std::net::IpAddr::V4(address) => address.octets().to_vec(),
+            std::net::IpAddr::V6(address) => address.octets().to_vec(),
+        },
+        Native::Decimal | Native::Duration | Native::Empty | Native::Time => return None,
+    })
+}
+
+/// The last bytes of a number, the highest first.
+fn last(number: u64, bytes: usize) -> Vec<u8> {
+    let byte = |at: usize| (number >> (8 * at)) as u8;
+    (0..bytes).rev().map(byte).collect()
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let nibble = |c: char| c.to_digit(16);
+    let nibbles: Vec<u32> = digits.chars().map(nibble).collect::<Option<_>>()?;
+    let (pairs, rest) = nibbles.as_chunks::<2>();
+    let byte = |[high, low]: &[u32; 2]| (high << 4 | low) as u8;
+    rest.is_empty().then(|| pairs.iter().map(byte).collect())
+}

@@ -1,0 +1,203 @@
+//! Where hints are: paths, lists of them, directories below them, standard input.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use hintstore::raw::format::file_name;
+use hintstore_cassandra::FileName;
+
+use super::{Input, STDIN, below};
+use crate::{
+    args::Sources,
+    exit::{Exit, code, usage},
+    filter::Filter,
+    interrupt::Guard,
+    output::Output,
+};
+
+/// Looks at each source in turn, as far as files are of the targets asked for. What cannot be looked at is reported, and the others are looked at all
+/// the same.
+pub(crate) fn each(
+    sources: &Sources,
+    filter: &Filter<'_>,
+    output: &mut Output,
+    mut look: impl FnMut(&Input, &mut Output) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut passed_over = 0;
+    let Listed { paths, _spool } = list(sources, output)?;
+    for path in &paths {
+        let mut input = match Input::open(path) {
+            Ok(input) => input,
+            // Of many, as a shell lists them, those that hold no hints are passed over aloud; but what
+            // looked at nothing is not clean.
+            Err(error) if code(&error) == Exit::Usage => {
+                passed_over += 1;
+                if passed_over == paths.len() {
+                    return Err(error);
+                }
+                output.remark(&format!("passed over: {error:#}"));
+                continue;
+            }
+            Err(error) => {
+                output.fail(&format!("{error:#}"));
+                continue;
+            }
+        };
+        if input.holds_nothing() {
+            let below = below(path);
+            let text = format!("no hint files in {}{below}", path.display());
+            // An empty directory is a node without a backlog; anything else is a wrong one.
+            if input.files.is_empty() && below.is_empty() {
+                output.remark(&text);
+            } else {
+                output.nothing(&text);
+            }
+        }
+        filter.narrow(&mut input)?;
+        input.tell_unfinished(output)?;
+        input.tell_left_behind(output)?;
+        input.tell_other_version(output)?;
+        look(&input, output)?;
+    }
+    Ok(())
+}
+
+/// What is to be looked at.
+struct Listed {
+    paths: Vec<PathBuf>,
+    /// What came by standard input.
+    _spool: Option<Spool>,
+}
+
+fn list(sources: &Sources, output: &mut Output) -> anyhow::Result<Listed> {
+    let mut paths = sources.paths.clone();
+    let stdin = Path::new(STDIN);
+    match &sources.files_from {
+        Some(file) if file == stdin => {
+            if paths.iter().any(|path| path == stdin) {
+                return Err(usage(
+                    "standard input is a hint file or a list of them, not both",
+                ));
+            }
+            paths.extend(lines(io::stdin().lock(), "standard input")?);
+        }
+        Some(file) => {
+            let name = file.display().to_string();
+            let opened = fs::OpenOptions::new().read(true).open(file);
+            let opened = opened.with_context(|| format!("cannot read {name}"))?;
+            paths.extend(lines(io::BufReader::new(opened), &name)?);
+        }
+        None => {}
+    }
+    if paths.is_empty() {
+        return Err(usage("the list names no path"));
+    }
+    if sources.recursive {
+        let mut found = Vec::new();
+        for path in &paths {
+            directories(path, &mut found, output)?;
+        }
+        paths = found;
+        if paths.is_empty() {
+            return Err(usage("there is no directory of hints below what was named"));
+        }
+    }
+    let mut spool = None;
+    for path in &mut paths {
+        if path == stdin {
+            if spool.is_some() {
+                return Err(usage("standard input can be read once"));
+            }
+            let file = Spool::read()?;
+            *path = file.0.join(STDIN);
+            spool = Some(file);
+        }
+    }
+    Ok(Listed {
+        paths,
+        _spool: spool,
+    })
+}
+
+fn lines(input: impl io::BufRead, name: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for line in input.split(b'\n') {
+        let line = line.with_context(|| format!("cannot read {name}"))?;
+        if !line.is_empty() {
+            paths.push(PathBuf::from(OsString::from_vec(line)));
+        }
+    }
+    Ok(paths)
+}
+
+/// Finds what holds hints in and below a path, in the order of names. Links are not followed: they may lead in
+/// circles.
+fn directories(path: &Path, found: &mut Vec<PathBuf>, output: &mut Output) -> anyhow::Result<()> {
+    let metadata = fs::metadata(path);
+    let metadata = metadata.with_context(|| format!("cannot read {}", path.display()))?;
+    if !metadata.is_dir() {
+        found.push(path.to_owned());
+        return Ok(());
+    }
+    // Not by calls of calls: a path may be deep.
+    let mut left = vec![path.to_owned()];
+    while let Some(path) = left.pop() {
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) => {
+                output.fail(&format!("cannot list {}: {error}", path.display()));
+                continue;
+            }
+        };
+        let (mut below, mut holds) = (Vec::new(), false);
+        for entry in entries {
+            let entry = entry.with_context(|| format!("cannot list {}", path.display()))?;
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            if entry.file_type().is_ok_and(|of| of.is_dir()) {
+                below.push(entry.path());
+            } else {
+                holds |= name == file_name::STORE
+                    || file_name::parse_segment(name).is_some()
+                    || FileName::parse(name) == Some(FileName::Hints);
+            }
+        }
+        if holds {
+            found.push(path);
+        }
+        below.sort();
+        left.extend(below.into_iter().rev());
+    }
+    Ok(())
+}
+
+/// A hint file that came by standard input: on disk, since it is read here and there.
+struct Spool(PathBuf, #[expect(dead_code, reason = "removes it")] Guard);
+
+impl Spool {
+    fn read() -> anyhow::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("hintctl-stdin-{}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let spool = Self(folder.clone(), Guard::remove(&folder));
+        let path = spool.0.join(STDIN);
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        io::copy(&mut io::stdin().lock(), &mut file)
+            .context("cannot keep what comes by standard input")?;
+        Ok(spool)
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

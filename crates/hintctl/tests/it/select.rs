@@ -1,0 +1,247 @@
+//! Which hints are meant: the same words on every verb, and wherever hints come from.
+
+use std::{fs, io::Write as _, path::Path, process::Stdio};
+
+use serde_json::Value;
+
+use crate::tool::{Folder, Run, command, hintctl, testdata};
+
+const V3: &str = "cluster/5.0-v3/hints";
+
+fn schema() -> String {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/cluster/5.0-v3/schema.cql");
+    path.to_str().unwrap().to_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn count(run: &Run) -> u64 {
+    assert_eq!(run.code, 0, "{} {}", run.out, run.err);
+    run.lines().last().unwrap()["hints"].as_u64().unwrap()
+}
+
+/// The hints that a filter leaves, and what they write to, counted by hand.
+#[test]
+fn a_filter_means_the_same_on_every_verb() {
+    let hints = testdata(V3);
+    let (schema, work) = (schema(), Folder::new("select"));
+    let path = text(&hints.0);
+    let all = hintctl(&["--json", "dump", path, "--schema", &schema]).of_kind("hint");
+    let writes_to = |hint: &Value, table: &str, key: Option<&str>| {
+        let updates = hint["updates"].as_array().unwrap().iter();
+        let mut meant = updates.filter(|update| {
+            let name = format!(
+                "{}.{}",
+                update["keyspace"].as_str().unwrap(),
+                update["table"].as_str().unwrap()
+            );
+            name.starts_with(table) && key.is_none_or(|key| update["partition_key_hex"] == key)
+        });
+        meant.next().is_some()
+    };
+    let by_hand = |is_meant: &dyn Fn(&Value) -> bool| {
+        all.iter()
+            .filter(|hint| hint["updates"].is_array() && is_meant(hint))
+            .count() as u64
+    };
+    let orders = by_hand(&|hint| writes_to(hint, "shop.orders", None));
+    let audit = by_hand(&|hint| writes_to(hint, "audit.", None));
+    let embedding = by_hand(&|hint| writes_to(hint, "shop.embeddings", Some("000001e2")));
+    let sensor = "000a73656e736f722d3034330000048000512b00";
+    let sensor = by_hand(&|hint| writes_to(hint, "shop.readings", Some(sensor)));
+    let middle = all[2000]["creation_time_ms"].as_i64().unwrap();
+    let since = by_hand(&|hint| hint["creation_time_ms"].as_i64().unwrap() >= middle);
+    let middle = middle.to_string();
+    // Two thirds of them write to two tables: each is counted.
+    assert!(
+        orders > 660 && audit == 85 && embedding > 0 && sensor > 1,
+        "{orders} {audit}"
+    );
+    let cases: &[(&[&str], u64)] = &[
+        (&["--table", "shop.orders"], orders),
+        (&["--table", "orders", "--keyspace", "shop"], orders),
+        (
+            &["--namespace", "d3146660-e6b3-11f1-bda0-935e785412f1"],
+            orders,
+        ),
+        (&["--keyspace", "audit"], audit),
+        (
+            &["--keyspace", "audit", "--keyspace", "shop"],
+            all.len() as u64 - 4,
+        ),
+        (&["--table", "shop.embeddings", "--key", "482"], embedding),
+        (
+            &["--table", "shop.embeddings", "--key", "0x000001e2"],
+            embedding,
+        ),
+        (
+            &["--table", "readings", "--key", "sensor-043:2026-11-22"],
+            sensor,
+        ),
+        (&["--since", &middle], since),
+        (&["--until", &middle], all.len() as u64 - since),
+        (&["--older-than", &middle], all.len() as u64 - since),
+        (&["--since", "1000d", "--until", "now"], all.len() as u64),
+        (&["--target", "00000000-0000-0000-0000-000000000001"], 0),
+    ];
+    for (number, (filter, expected)) in cases.iter().enumerate() {
+        let with = |args: &[&str]| {
+            let args = [&["--json"], args, filter, &["--schema", &schema]].concat();
+            hintctl(&args)
+        };
+        for args in [
+            &["ls", path][..],
+            &["stat", "--by", "hour", path],
+            &["dump", path],
+        ] {
+            assert_eq!(count(&with(args)), *expected, "{args:?} {filter:?}");
+        }
+        let replay = with(&["replay", path, "--to", "stdout", "--as-of", "1795379582300"]);
+        let summary = replay.lines().pop().unwrap();
+        let given = summary["replayed"].as_u64().unwrap() + summary["expired"].as_u64().unwrap();
+        assert_eq!(given, *expected, "{filter:?}: {summary}");
+        let verify = with(&["verify", path]);
+        let asked = verify.of_kind("file");
+        let asked = asked
+            .first()
+            .map_or(0, |file| file["asked"].as_u64().unwrap());
+        assert_eq!(asked, *expected, "{filter:?}: {}", verify.out);
+        if *expected == 0 {
+            continue;
+        }
+        let out = work.join(&format!("{number}.jsonl"));
+        assert_eq!(
+            count(&with(&["convert", path, "--to", "jsonl", text(&out)])),
+            *expected
+        );
+        let out = work.join(&format!("{number}.saved"));
+        assert_eq!(count(&with(&["salvage", path, text(&out)])), *expected);
+        let plan = with(&["truncate", path]);
+        let plan = plan.lines().pop().unwrap();
+        // What else writes to other tables is left alone.
+        let meant = plan["hints"].as_u64().unwrap() + plan["mixed"].as_u64().unwrap();
+        assert_eq!(meant, *expected, "{filter:?}: {plan}");
+        let dead = with(&["expire", path, "--as-of", "2050-01-01"])
+            .lines()
+            .pop()
+            .unwrap();
+        assert_eq!(dead["hints"], *expected, "{filter:?}: {dead}");
+    }
+}
+
+#[test]
+fn what_is_no_key_or_table_is_refused() {
+    let hints = testdata(V3);
+    let (schema, path) = (schema(), text(&hints.0));
+    for (filter, why) in [
+        (&["--key", "482"][..], "needs --schema"),
+        (&["--key", "0x12z4"], "not in hex"),
+        (&["--keyspace", "shop"], "--schema"),
+        (&["--table", "shop.orders"], "--schema"),
+        (
+            &["--table", "nothing", "--schema", &schema],
+            "no table nothing",
+        ),
+        (
+            &["--keyspace", "nothing", "--schema", &schema],
+            "no keyspace nothing",
+        ),
+        (
+            &[
+                "--table",
+                "shop.embeddings",
+                "--key",
+                "a",
+                "--schema",
+                &schema,
+            ],
+            "of type int",
+        ),
+        (
+            &["--table", "readings", "--key", "a", "--schema", &schema],
+            "2 parts",
+        ),
+        (&["--since", "two hours"], "expected a time"),
+    ] {
+        let run = hintctl(&[&["dump", path], filter].concat());
+        assert_eq!(run.code, 2, "{filter:?}: {} {}", run.out, run.err);
+        assert!(run.err.contains(why), "{filter:?}: {}", run.err);
+    }
+    // Without a schema only the first of several tables is known: a hint may be meant or not.
+    let decoded = hintctl(&["--json", "dump", path, "--schema", &schema]).of_kind("hint");
+    let mut updates = decoded.iter().filter_map(|hint| hint["updates"].as_array());
+    let second = updates.find_map(|updates| updates.get(1)).unwrap();
+    let run = hintctl(&[
+        "dump",
+        path,
+        "--table",
+        second["table_id"].as_str().unwrap(),
+    ]);
+    assert_eq!(run.code, 1, "{}", run.err);
+    assert!(run.err.contains("add --schema"), "{}", run.err);
+}
+
+#[test]
+fn hints_come_by_lists_by_search_and_by_standard_input() {
+    let (hints, work) = (testdata(V3), Folder::new("sources"));
+    let file = fs::read_dir(&hints.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let file = file
+        .into_iter()
+        .find(|path| path.extension().unwrap() == "hints")
+        .unwrap();
+    let below = work.join("a/b/hints");
+    fs::create_dir_all(&below).unwrap();
+    fs::copy(&file, below.join(file.file_name().unwrap())).unwrap();
+    std::os::unix::fs::symlink(&work.0, work.join("a/loop")).unwrap();
+    let found = hintctl(&["--json", "ls", "--recursive", text(&work.0)]);
+    assert_eq!(count(&found), 4380);
+    let list = work.join("list");
+    fs::write(&list, format!("{}\n{}\n", file.display(), below.display())).unwrap();
+    assert_eq!(
+        count(&hintctl(&["--json", "ls", "--files-from", text(&list)])),
+        8760
+    );
+    let piped = |args: &[&str], input: &[u8]| {
+        let mut child = command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        Run {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    };
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!(count(&piped(&["--json", "dump", "-"], &bytes)), 4380);
+    assert_eq!(count(&piped(&["--json", "verify", "-"], &bytes)), 4380);
+    let paths = fs::read(&list).unwrap();
+    assert_eq!(
+        count(&piped(&["--json", "ls", "--files-from", "-"], &paths)),
+        8760
+    );
+    for (args, input) in [
+        (&["ls", "-", "-"][..], &bytes[..]),
+        (&["ls", "-", "--files-from", "-"], &paths),
+        (&["ls", "--files-from", "-"], b""),
+        (&["dump", "-"], b"no hint file"),
+    ] {
+        let run = piped(args, input);
+        assert_eq!(run.code, 2, "{args:?}: {}", run.err);
+    }
+    let none = hintctl(&["ls", "--recursive", text(&work.join("a/loop"))]);
+    assert_eq!(
+        none.code, 0,
+        "a link that is named is followed: {}",
+        none.err
+    );
+}
