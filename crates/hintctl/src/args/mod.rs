@@ -8,9 +8,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 use hintstore::{Namespace, SyncPoint, TargetId, UnixMillis};
 
-use value::{duration, form, namespace, time};
+use value::{bytes_per_second, duration, form, time};
 
-pub(crate) use value::{MIXED, Rate, To, namespace_word, rate};
+pub(crate) use value::{BytesPerSecond, MIXED, Rate, To, namespace, namespace_word, rate};
 pub(crate) use which::{Select, Sources, Which};
 
 /// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
@@ -206,6 +206,24 @@ Examples:
 Works on a live store, by its files: hints that a node has in memory only are not among them."
     )]
     SyncPoint(SyncPointCommand),
+    /// Which hints came, went, or are in another file now
+    #[command(after_help = "\
+Examples:
+  hintctl diff YESTERDAY /var/lib/cassandra/hints
+  hintctl --json dump HINTS > listing; hintctl diff listing HINTS
+  hintctl diff HINTS STORE --brief                    a native store that was made of them
+
+A hint is the same where target, time of creation and payload are. Exit code 1: there are differences.")]
+    Diff(Diff),
+    /// How long a backlog takes at a rate, and what expires before it is delivered
+    #[command(after_help = "\
+Examples:
+  hintctl forecast /var/lib/cassandra/hints --rate 5MiB
+  hintctl forecast STORE --rate 1MiB --per-target
+  hintctl forecast STORE --rate 20MiB --begin +6h        when the target comes back in six hours
+
+Exit code 1: something expires before it is delivered. Bytes are those of payload.")]
+    Forecast(Forecast),
     /// Discard hints: plans, and acts only with --apply
     #[command(after_help = "\
 Examples:
@@ -288,6 +306,8 @@ pub(crate) struct Ls {
     #[arg(long, value_enum, default_value = "target")]
     pub(crate) by: By,
     #[command(flatten)]
+    pub(crate) follow: Follow,
+    #[command(flatten)]
     pub(crate) which: Which,
 }
 
@@ -348,6 +368,27 @@ pub(crate) struct Verify {
     pub(crate) which: Which,
 }
 
+/// Whether to look again and again.
+#[derive(Clone, Debug, Arguments)]
+pub(crate) struct Follow {
+    /// Look again and again, until stopped with Ctrl-C: at a directory that a node writes to
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How often to look, with --follow
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s", requires = "follow")]
+    every: Duration,
+}
+
+impl Follow {
+    /// Waits until it is time to look again; `false` where one look was enough.
+    pub(crate) fn wait(&self) -> bool {
+        if self.follow {
+            std::thread::park_timeout(self.every);
+        }
+        self.follow
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Value {
     /// Only its length and hash
@@ -365,6 +406,8 @@ pub(crate) struct Dump {
     pub(crate) sources: Sources,
     #[command(flatten)]
     pub(crate) select: Select,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
     /// How to show the payload: user data, and not shown unless asked for
     #[arg(long, value_enum, default_value = "size")]
     pub(crate) value: Value,
@@ -574,6 +617,36 @@ pub(crate) struct Change {
 }
 
 #[derive(Debug, Arguments)]
+pub(crate) struct Diff {
+    /// A directory of hints, a hint file, or a listing: what `hintctl --json dump` printed
+    pub(crate) before: PathBuf,
+    /// The same, later
+    pub(crate) after: PathBuf,
+    /// Only how many, for each target
+    #[arg(long)]
+    pub(crate) brief: bool,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct Forecast {
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// How much is delivered a second, such as 5MiB, shared by all targets
+    #[arg(long, value_name = "RATE", value_parser = bytes_per_second)]
+    pub(crate) rate: BytesPerSecond,
+    /// Each target has this rate for itself
+    #[arg(long)]
+    pub(crate) per_target: bool,
+    /// When delivery begins [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) begin: Option<UnixMillis>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, Arguments)]
 pub(crate) struct Truncate {
     /// The directory of a native store, or of Cassandra's hints
     pub(crate) directory: PathBuf,
@@ -664,10 +737,12 @@ pub(crate) struct QuickstartChild {
 impl Command {
     /// Whether it prints much for people to read.
     pub(crate) fn pages(&self) -> bool {
-        matches!(
-            self,
-            Self::Ls(_) | Self::Stat(_) | Self::Dump(_) | Self::Verify(_)
-        )
+        match self {
+            Self::Ls(args) => !args.follow.follow,
+            Self::Dump(args) => !args.follow.follow,
+            Self::Diff(_) | Self::Stat(_) | Self::Verify(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether it makes or changes files.

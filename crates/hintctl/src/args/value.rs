@@ -22,6 +22,23 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// Bytes a second, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BytesPerSecond(u64);
+
+impl BytesPerSecond {
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+}
+
+pub(super) fn bytes_per_second(text: &str) -> Result<BytesPerSecond, String> {
+    match rate(text)? {
+        Rate(Some(bytes)) => Ok(BytesPerSecond(bytes)),
+        Rate(None) => Err("expected bytes a second with their unit, such as 20MiB".to_owned()),
+    }
+}
+
 /// A form of hints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum To {
@@ -132,7 +149,7 @@ fn relative(text: &str, now: UnixMillis) -> Option<UnixMillis> {
 }
 
 /// A namespace: a UUID, or the word for hints that touch several.
-pub(super) fn namespace(text: &str) -> Result<Namespace, String> {
+pub(crate) fn namespace(text: &str) -> Result<Namespace, String> {
     if text == MIXED {
         return Ok(Namespace::MIXED);
     }

@@ -1,8 +1,8 @@
 //! `dump`: hints one a line, and bad regions where they lie.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use hintstore::{Clock as _, SystemClock, TargetId};
+use hintstore::{Clock as _, Storage as _, SystemClock, TargetId};
 use hintstore_cassandra::{DecodeError, Schema};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +13,7 @@ use crate::{
     decode,
     exit::usage,
     filter::Filter,
-    input::{Finding, Flow, HintSource, HintView, Visitor, each},
+    input::{Finding, Flow, HintSource, HintView, Input, Visitor, each, each_again},
     output::{Columns, Of, Output, age, bytes, count, hex, time_ms},
 };
 
@@ -51,32 +51,56 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     output.rows("hint", COLUMNS)?;
     let (mut hints, mut bad, mut skipped) = (0, 0, 0);
     let mut left = dump.select.limit.unwrap_or(u64::MAX);
-    each(&dump.sources, &filter, output, |input, output| {
-        input.tell_misnamed(output)?;
-        let bar = output.bar(input.hint_bytes());
-        for file in input.hints() {
-            let mut printer = Printer {
-                output,
-                file: &file.name,
-                dump,
-                filter: &filter,
-                schema: schema.as_ref(),
-                headed: None,
-                hints: 0,
-                bad: 0,
-                skipped: 0,
-                left,
-            };
-            let walked = bar.walk(input, file, &mut printer);
-            hints += printer.hints;
-            bad += printer.bad;
-            skipped += printer.skipped;
-            left = printer.left;
-            super::verify::tell(walked, &file.name, output)?;
+    let (mut seen, mut headed) = (Seen::default(), None);
+    let mut walk = |is_again: bool, output: &mut Output| {
+        let look = |input: &Input, output: &mut Output| {
+            if !is_again {
+                input.tell_misnamed(output)?;
+            }
+            let bar = output.bar(input.hint_bytes());
+            for file in input.hints() {
+                let place = (input.storage.path(&file.name), file.info.length);
+                let Some(before) = seen.grown(&place) else {
+                    continue;
+                };
+                let mut printer = Printer {
+                    output,
+                    file: &file.name,
+                    dump,
+                    filter: &filter,
+                    schema: schema.as_ref(),
+                    headed: &mut headed,
+                    before,
+                    walked: 0,
+                    hints: 0,
+                    bad: 0,
+                    skipped: 0,
+                    left,
+                };
+                let walked = bar.walk(input, file, &mut printer);
+                hints += printer.hints;
+                bad += printer.bad;
+                skipped += printer.skipped;
+                left = printer.left;
+                seen.walked(place, printer.walked);
+                super::verify::tell(walked, &file.name, output)?;
+            }
+            bar.finish();
+            Ok(())
+        };
+        if is_again {
+            each_again(&dump.sources, &filter, output, look)?;
+        } else {
+            each(&dump.sources, &filter, output, look)?;
         }
-        bar.finish();
-        Ok(())
-    })?;
+        anyhow::Ok(left > 0)
+    };
+    let mut goes_on = walk(false, output)?;
+    while goes_on && dump.follow.follow {
+        output.flush()?;
+        dump.follow.wait();
+        goes_on = walk(true, output)?;
+    }
     filter.tell_unsure(output);
     let end = format!("{}, {}", count(hints, "hint"), count(bad, "bad region"));
     output.text(&if output.is_cql() {
@@ -92,14 +116,45 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How far files were printed, while they grow.
+#[derive(Default)]
+struct Seen(BTreeMap<PathBuf, Before>);
+
+/// What a file was when it was walked last.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    length: u64,
+    hints: u64,
+}
+
+impl Seen {
+    /// How far a file was walked, if it has grown since.
+    fn grown(&self, (path, length): &(PathBuf, u64)) -> Option<Before> {
+        match self.0.get(path) {
+            None => Some(Before::default()),
+            Some(before) if before.length == *length => None,
+            // Another file has the name now, where it is shorter.
+            Some(before) if before.length > *length => Some(Before::default()),
+            Some(before) => Some(*before),
+        }
+    }
+
+    fn walked(&mut self, (path, length): (PathBuf, u64), hints: u64) {
+        self.0.insert(path, Before { length, hints });
+    }
+}
+
 struct Printer<'a> {
     output: &'a mut Output,
     file: &'a str,
     dump: &'a Dump,
     filter: &'a Filter<'a>,
     schema: Option<&'a Schema>,
-    /// The target that was named last.
-    headed: Option<TargetId>,
+    /// The file and the target that were named last.
+    headed: &'a mut Option<(String, TargetId)>,
+    /// What was printed of the file already.
+    before: Before,
+    walked: u64,
     hints: u64,
     bad: u64,
     /// Hints that the schema does not decode.
@@ -110,10 +165,11 @@ struct Printer<'a> {
 impl Printer<'_> {
     /// Whose hints follow, where it is another file or target.
     fn heading(&mut self, target: TargetId) -> anyhow::Result<()> {
-        if self.headed == Some(target) {
+        let of = (self.file.to_owned(), target);
+        if self.headed.as_ref() == Some(&of) {
             return Ok(());
         }
-        self.headed = Some(target);
+        *self.headed = Some(of);
         let text = format!("{}  for {target}", self.file);
         if self.output.is_cql() {
             return self.output.text(&decode::comment(&text));
@@ -145,7 +201,8 @@ impl Visitor for Printer<'_> {
         if self.left == 0 {
             return Ok(Flow::Stop);
         }
-        if !self.filter.has(hint) {
+        self.walked += 1;
+        if self.walked <= self.before.hints || !self.filter.has(hint) {
             return Ok(Flow::Go);
         }
         self.hints += 1;
@@ -171,6 +228,10 @@ impl Visitor for Printer<'_> {
     }
 
     fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
+        // A tail that is not whole is being written.
+        if self.dump.follow.follow && (bad.harmless || bad.position < self.before.length) {
+            return Ok(());
+        }
         self.bad += u64::from(!bad.harmless);
         if self.output.is_cql() {
             let (word, at) = (if bad.harmless { "note" } else { "BAD" }, bad.position);
@@ -236,11 +297,13 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
             add("min_timestamp", json!(oldest.map(|t| t.to_string())));
         }
         HintSource::Native {
+            store,
             sequence,
             incarnation,
             body,
             ..
         } => {
+            add("store", json!(store.to_string()));
             add("sequence", json!(sequence.to_string()));
             add("incarnation", json!(incarnation.to_string()));
             add("discard_after_s", json!(lifetime.ttl.map(in_seconds)));

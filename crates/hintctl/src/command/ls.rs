@@ -10,12 +10,12 @@ use super::{
     verify::{Walked, tell},
 };
 use crate::{
-    args::{By, Ls},
+    args::{By, Ls, Sources},
     decode,
     filter::Filter,
     input::{
         CassandraFile, FileKind, Finding, Flow, Found, HintView, Input, NativeFile, Pending,
-        SideFile, Visitor, each,
+        SideFile, Visitor, each, each_again,
     },
     output::{Columns, Of, Output, bytes, count},
     progress::Bar,
@@ -87,26 +87,47 @@ struct Listing<'a> {
 pub(crate) fn run(args: &Ls, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
     let filter = Filter::new(&args.which, schema.as_ref())?;
-    let now = SystemClock.wall().get();
-    if matches!(args.by, By::Table | By::Hour) {
-        let groups = Groups::new(args.by, schema.as_ref(), now);
-        return by(args.by, &args.sources, &filter, groups, output);
+    match args.by {
+        By::File => output.rows("file", FILE_COLUMNS)?,
+        By::Target => output.rows("target", COLUMNS)?,
+        By::Table | By::Hour => output.rows("group", GROUP_COLUMNS)?,
     }
-    let by_file = args.files || args.by == By::File;
-    if args.by == By::File {
-        output.rows("file", FILE_COLUMNS)?;
-    } else {
-        output.rows("target", COLUMNS)?;
+    let mut is_again = false;
+    loop {
+        if args.follow.follow {
+            output.clear()?;
+        }
+        if matches!(args.by, By::Table | By::Hour) {
+            let now = SystemClock.wall().get();
+            let groups = Groups::new(args.by, schema.as_ref(), now);
+            by(&args.sources, &filter, is_again, groups, output)?;
+        } else {
+            list(args, &filter, is_again, output)?;
+        }
+        if args.follow.follow {
+            output.line("round", json!({ "at_ms": SystemClock.wall().get() }))?;
+            output.flush()?;
+        }
+        if !args.follow.wait() {
+            return Ok(());
+        }
+        is_again = true;
     }
+}
+
+fn list(args: &Ls, filter: &Filter<'_>, is_again: bool, output: &mut Output) -> anyhow::Result<()> {
     let mut listing = Listing {
-        filter: &filter,
-        now,
-        by_file,
+        filter,
+        now: SystemClock.wall().get(),
+        by_file: args.files || args.by == By::File,
         totals: Totals::default(),
     };
-    each(&args.sources, &filter, output, |input, output| {
-        listing.list(input, output)
-    })?;
+    let look = |input: &Input, output: &mut Output| listing.list(input, output);
+    if is_again {
+        each_again(&args.sources, filter, output, look)?;
+    } else {
+        each(&args.sources, filter, output, look)?;
+    }
     filter.tell_unsure(output);
     let Totals {
         files,
@@ -137,15 +158,14 @@ pub(crate) fn run(args: &Ls, output: &mut Output) -> anyhow::Result<()> {
 
 /// Adds up the hints of some sources, whatever files they lie in.
 pub(crate) fn by(
-    by: By,
-    sources: &crate::args::Sources,
+    sources: &Sources,
     filter: &Filter<'_>,
+    is_again: bool,
     mut groups: Groups<'_>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    output.rows("group", GROUP_COLUMNS)?;
     let mut hints = 0;
-    each(sources, filter, output, |input, output| {
+    let look = |input: &Input, output: &mut Output| {
         input.tell_misnamed(output)?;
         let mut pending = Pending::of(input, output)?;
         let bar = output.bar(input.hint_bytes());
@@ -164,7 +184,12 @@ pub(crate) fn by(
         }
         bar.finish();
         Ok(())
-    })?;
+    };
+    if is_again {
+        each_again(sources, filter, output, look)?;
+    } else {
+        each(sources, filter, output, look)?;
+    }
     filter.tell_unsure(output);
     for group in groups.json() {
         output.line("group", group)?;
@@ -172,7 +197,7 @@ pub(crate) fn by(
     let (head, rows) = groups.table_of();
     output.table(&head, rows)?;
     output.text(&count(hints, "hint"))?;
-    output.sum("by", by.word());
+    output.sum("by", groups.by().word());
     output.sum("hints", hints);
     Ok(())
 }
@@ -341,7 +366,7 @@ impl Listing<'_> {
                 "not looked into".clone_into(&mut row.remark);
                 Ok(())
             }
-            FileKind::SideFile | FileKind::Control => Ok(()),
+            FileKind::SideFile | FileKind::Control | FileKind::Listing => Ok(()),
         }
     }
 

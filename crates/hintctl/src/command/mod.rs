@@ -5,8 +5,10 @@ mod bench;
 mod compact;
 mod convert;
 mod ctl;
+mod diff;
 mod dump;
 mod expire;
+mod forecast;
 mod judgement;
 mod losses;
 mod ls;
@@ -28,7 +30,9 @@ use crate::{args::Command, output::Output};
 pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
     match command {
         Command::Dump(_) => {}
-        Command::Ls(_) | Command::Stat(_) => output.refuse_cql()?,
+        Command::Ls(_) | Command::Stat(_) | Command::Diff(_) | Command::Forecast(_) => {
+            output.refuse_cql()?;
+        }
         _ => output.refuse_rows()?,
     }
     match command {
@@ -41,6 +45,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Compact(compact) => compact::run(&compact, output),
         Command::Aside(command) => aside::run(&command, output),
         Command::SyncPoint(command) => sync_point::run(&command, output),
+        Command::Diff(diff) => diff::run(&diff, output),
+        Command::Forecast(forecast) => forecast::run(&forecast, output),
         Command::Truncate(truncate) => truncate::run(&truncate, output),
         Command::Convert(convert) => convert::run(&convert, output),
         Command::Replay(replay) => replay::run(&replay, output),

@@ -4,7 +4,10 @@ use hintstore::raw::format::block::Codec;
 use hintstore::{Clock as _, SystemClock};
 use serde_json::json;
 
-use super::{dump::seconds, tally::Groups};
+use super::{
+    dump::seconds,
+    tally::{GROUP_COLUMNS, Groups},
+};
 use crate::{
     args::{Stat, namespace_word},
     decode,
@@ -19,7 +22,8 @@ pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
     if let Some(by) = args.by {
         let now = SystemClock.wall().get();
         let groups = Groups::new(by, schema.as_ref(), now);
-        return super::ls::by(by, &args.sources, &filter, groups, output);
+        output.rows("group", GROUP_COLUMNS)?;
+        return super::ls::by(&args.sources, &filter, false, groups, output);
     }
     output.refuse_rows()?;
     let mut files = 0u64;

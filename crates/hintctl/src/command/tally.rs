@@ -171,6 +171,10 @@ impl<'a> Groups<'a> {
         }
     }
 
+    pub(crate) fn by(&self) -> By {
+        self.by
+    }
+
     /// Takes in a hint that lies in `file`.
     pub(crate) fn add(&mut self, file: &str, hint: &HintView<'_>) {
         let updates = hint.updates().unwrap_or(1);

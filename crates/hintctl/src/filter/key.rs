@@ -146,7 +146,8 @@ fn last(number: u64, bytes: usize) -> Vec<u8> {
     (0..bytes).rev().map(byte).collect()
 }
 
-fn unhex(digits: &str) -> Option<Vec<u8>> {
+/// Bytes of their hex.
+pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
     let nibble = |c: char| c.to_digit(16);
     let nibbles: Vec<u32> = digits.chars().map(nibble).collect::<Option<_>>()?;
     let (pairs, rest) = nibbles.as_chunks::<2>();

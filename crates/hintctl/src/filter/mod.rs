@@ -18,6 +18,8 @@ use crate::{
     output::{Output, count},
 };
 
+pub(crate) use key::unhex;
+
 use key::Key;
 
 /// Which hints are asked for.

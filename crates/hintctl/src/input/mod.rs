@@ -2,6 +2,7 @@
 
 mod cassandra;
 mod finding;
+mod listing;
 mod native;
 mod pending;
 mod source;
@@ -31,9 +32,10 @@ use crate::{
 
 pub(crate) use cassandra::{CassandraFile, SideFile};
 pub(crate) use finding::{Finding, What};
+pub(crate) use listing::{Listing, is_listing};
 pub(crate) use native::NativeFile;
 pub(crate) use pending::Pending;
-pub(crate) use source::each;
+pub(crate) use source::{each, each_again};
 
 /// What a hint file on standard input is called.
 const STDIN: &str = "-";
@@ -76,6 +78,8 @@ pub(crate) enum FileKind {
     Misnamed,
     /// What a run of hintctl was making when it was killed.
     Unfinished,
+    /// Hints as JSON Lines.
+    Listing,
     /// Something else, and why it is taken for that.
     Foreign(String),
 }
@@ -89,6 +93,7 @@ impl FileKind {
             Self::Control => "control",
             Self::Misnamed => "misnamed",
             Self::Unfinished => "unfinished",
+            Self::Listing => "jsonl",
             Self::Foreign(_) => "foreign",
         }
     }
@@ -244,6 +249,26 @@ impl Input {
         })
     }
 
+    /// Looks at a file of JSON Lines, as `convert --to jsonl` writes it.
+    pub(crate) fn open_listing(path: &Path) -> anyhow::Result<Self> {
+        let parent = path.parent();
+        let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
+        let storage = Arc::new(OsStorage::new(parent.unwrap_or(Path::new("."))));
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{} is no file", path.display()))?;
+        let found = Found {
+            name: name.to_owned(),
+            info: storage.info(name)?,
+            what: FileKind::Listing,
+        };
+        Ok(Self {
+            storage,
+            files: vec![found],
+            aside: Vec::new(),
+            is_directory: false,
+        })
+    }
+
     fn open_directory(path: &Path) -> anyhow::Result<Self> {
         let storage = Arc::new(OsStorage::new(path));
         let mut input = Self {
@@ -345,7 +370,12 @@ impl Input {
 
     /// Files with hints, in the order in which a node delivers them.
     pub(crate) fn hints(&self) -> impl Iterator<Item = &Found> {
-        let hints = |file: &&Found| matches!(file.what, FileKind::Native | FileKind::Cassandra);
+        let hints = |file: &&Found| {
+            matches!(
+                file.what,
+                FileKind::Native | FileKind::Cassandra | FileKind::Listing
+            )
+        };
         self.files.iter().filter(hints)
     }
 
@@ -363,6 +393,20 @@ impl Input {
         match file.what {
             FileKind::Cassandra => {
                 CassandraFile::open(&self.storage, &file.name)?.walk(visitor)?;
+                Ok(())
+            }
+            FileKind::Listing => {
+                let mut listing = Listing::open(&self.storage.path(&file.name))?;
+                listing.walk(visitor)?;
+                if !listing.is_whole {
+                    let text =
+                        "its last line is no summary that says it is complete: it may lack hints";
+                    visitor.bad(&Finding::whole(What::Tail, text.to_owned()))?;
+                }
+                if listing.edited > 0 {
+                    let text = format!("{} payloads were edited since", listing.edited);
+                    visitor.bad(&Finding::note(What::Payload, text))?;
+                }
                 Ok(())
             }
             _ => NativeFile::open(&self.storage, &file.name)?.walk(visitor),

@@ -28,6 +28,26 @@ pub(crate) fn each(
     output: &mut Output,
     mut look: impl FnMut(&Input, &mut Output) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    look_at(sources, filter, false, output, &mut look)
+}
+
+/// The same once more: what was said of the sources is not said again.
+pub(crate) fn each_again(
+    sources: &Sources,
+    filter: &Filter<'_>,
+    output: &mut Output,
+    mut look: impl FnMut(&Input, &mut Output) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    look_at(sources, filter, true, output, &mut look)
+}
+
+fn look_at(
+    sources: &Sources,
+    filter: &Filter<'_>,
+    is_again: bool,
+    output: &mut Output,
+    look: &mut dyn FnMut(&Input, &mut Output) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut passed_over = 0;
     let Listed { paths, _spool } = list(sources, output)?;
     for path in &paths {
@@ -48,6 +68,11 @@ pub(crate) fn each(
                 continue;
             }
         };
+        if is_again {
+            filter.narrow(&mut input)?;
+            look(&input, output)?;
+            continue;
+        }
         if input.holds_nothing() {
             let below = below(path);
             let text = format!("no hint files in {}{below}", path.display());

@@ -27,7 +27,7 @@ use crate::{
     progress::Bar,
 };
 
-pub(crate) use human::{age, bytes, count, hex, printable, time, time_ms};
+pub(crate) use human::{age, bytes, count, hex, printable, span, time, time_ms};
 pub(crate) use rows::{Columns, Of};
 
 use rows::Rows;
@@ -222,6 +222,20 @@ impl Output {
         } else {
             text.to_owned()
         }
+    }
+
+    /// What was printed so far goes out.
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(self.out.flush()?)
+    }
+
+    /// Begins a new screen, where people look at one.
+    pub(crate) fn clear(&mut self) -> anyhow::Result<()> {
+        self.has_heading = false;
+        if self.is_text() && io::stdout().is_terminal() {
+            write!(self.out, "\x1b[H\x1b[2J")?;
+        }
+        Ok(())
     }
 
     /// Adds to the summary that ends the output.

@@ -4,7 +4,9 @@
 mod bad_input;
 mod bench;
 mod cassandra;
+mod edit;
 mod interop;
+mod jobs;
 mod kill;
 mod native;
 mod node;

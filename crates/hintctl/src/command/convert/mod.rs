@@ -17,9 +17,9 @@ use super::verify::tell;
 use crate::{
     args::{Convert, To, Which},
     decode,
-    exit::{is_full_disk, usage},
+    exit::{Exit, code, is_full_disk, usage},
     filter::Filter,
-    input::{Finding, Flow, HintSource, HintView, Input, Pending, Visitor, below},
+    input::{Finding, Flow, HintSource, HintView, Input, Pending, Visitor, below, is_listing},
     interrupt::{self, Guard},
     output::{Output, count},
 };
@@ -41,7 +41,11 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     let which = &args.select.which;
     let schema = decode::schema(which.schema.as_ref(), output)?;
     let filter = Filter::new(which, schema.as_ref())?;
-    let mut input = Input::open(&args.from)?;
+    let mut input = if is_listing(&args.from) {
+        Input::open_listing(&args.from)?
+    } else {
+        Input::open(&args.from)?
+    };
     filter.narrow(&mut input)?;
     input.refuse_unfinished()?;
     input.tell_misnamed(output)?;
@@ -172,6 +176,10 @@ fn feed(
         if let Err(error) = walked {
             if error.is::<Full>() || is_full_disk(&error) {
                 return Err(error.context(format!("cannot write {}", out.display())));
+            }
+            // So is a line that is no hint's.
+            if code(&error) == Exit::Usage {
+                return Err(error);
             }
             tell(Err(error), &found.name, output)?;
         }
