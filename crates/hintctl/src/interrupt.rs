@@ -9,7 +9,10 @@ use std::{
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
 };
 
@@ -55,6 +58,14 @@ impl Unfinished {
             }
         })
     }
+}
+
+/// A pager has the terminal.
+static IS_PAGED: AtomicBool = AtomicBool::new(false);
+
+/// Says whether a pager has the terminal.
+pub(crate) fn paged(is_paged: bool) {
+    IS_PAGED.store(is_paged, Relaxed);
 }
 
 static UNFINISHED: Mutex<Vec<Unfinished>> = Mutex::new(Vec::new());
@@ -185,8 +196,11 @@ pub(crate) fn watch() -> anyhow::Result<()> {
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                stop(signal);
+            for signal in signals.forever() {
+                // It is the pager's, which ends when its reader wants it to.
+                if signal != SIGINT || !IS_PAGED.load(Relaxed) {
+                    stop(signal);
+                }
             }
         })
         .context("the system gives no thread")?;

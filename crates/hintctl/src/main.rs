@@ -16,7 +16,7 @@ mod interrupt;
 mod output;
 mod progress;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use crate::{
     args::{Args, Printing},
@@ -24,14 +24,18 @@ use crate::{
     output::Output,
 };
 
+/// What asks for JSON Lines, also where the rest makes no sense.
+const JSON: [&str; 3] = ["--json", "--format=jsonl", "jsonl"];
+
 fn main() -> std::process::ExitCode {
-    let args = match Args::try_parse() {
+    let parsed = args::command().try_get_matches();
+    let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {
             // Help goes to stdout and is no error; a usage error is 2.
             let usage = error.use_stderr();
             drop(error.print());
-            if usage && std::env::args_os().any(|arg| arg == "--json") {
+            if usage && std::env::args_os().any(|arg| JSON.iter().any(|json| arg == *json)) {
                 let text = error.kind().as_str().unwrap_or("usage").to_owned();
                 drop(Output::new(&Printing::jsonl(), false).finish(Err(exit::usage(text))));
             }

@@ -1,15 +1,20 @@
 //! What was typed.
 
+mod help;
 mod value;
 mod which;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use hintstore::{Namespace, SyncPoint, TargetId, UnixMillis};
+
+use crate::exit::usage;
 
 use value::{bytes_per_second, duration, form, time};
 
+pub(crate) use help::command;
 pub(crate) use value::{BytesPerSecond, MIXED, Rate, To, namespace, namespace_word, rate};
 pub(crate) use which::{Select, Sources, Which};
 
@@ -116,27 +121,43 @@ Exit codes: 0 clean, 1 problems found or plan not applied, 2 usage, 3 I/O error,
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List files: target, state, hints, bytes, ages
-    #[command(after_help = "\
+    /// How much there is for which target, how old, what has expired or soon will
+    #[command(
+        visible_alias = "list",
+        after_help = "\
 Examples:
-  hintctl ls STORE
   hintctl ls /var/lib/cassandra/hints
-  hintctl --json ls STORE | jq 'select(.kind==\"file\" and .state!=\"sealed\")'")]
+  hintctl ls STORE --files
+  hintctl ls HINTS --by table --schema schema.cql --since yesterday
+  hintctl ls --recursive /var/lib --format csv
+  hintctl ls STORE --follow
+
+Of a native store hints count that are still to be delivered. IN 24H: what expires within a day."
+    )]
     Ls(Ls),
     /// Show what a file says of itself: descriptor, footer, namespaces, blocks
-    #[command(after_help = "\
+    #[command(
+        visible_alias = "info",
+        after_help = "\
 Examples:
   hintctl stat STORE/9a355670-9212-4932-96bd-55417aa90974-1795380788969-n1.hints
-  hintctl stat STORE")]
+  hintctl stat STORE
+  hintctl stat FILE --by hour"
+    )]
     Stat(Stat),
     /// Print hints, one a line, and bad regions where they lie
-    #[command(after_help = "\
+    #[command(
+        visible_alias = "cat",
+        after_help = "\
 Examples:
   hintctl dump FILE
+  hintctl dump HINTS --schema schema.cql --table shop.carts --key 42
+  hintctl dump HINTS --follow
   hintctl --json dump STORE --target 9a355670-9212-4932-96bd-55417aa90974 --limit 10
   hintctl --json dump FILE --value hex
   hintctl --json dump /var/lib/cassandra/hints --schema schema.cql
-  hintctl dump FILE --schema schema.cql --format cql")]
+  hintctl dump FILE --schema schema.cql --format cql"
+    )]
     Dump(Dump),
     /// Check every checksum, and say what is damaged, and where
     #[command(after_help = "\
@@ -290,6 +311,16 @@ Examples:
   hintctl quickstart
   hintctl quickstart --hints 100000 --keep /tmp/hints")]
     Quickstart(Quickstart),
+    /// Print what a shell completes the command line with
+    #[command(after_help = "\
+Examples:
+  hintctl completions bash > /etc/bash_completion.d/hintctl
+  hintctl completions zsh > ~/.zfunc/_hintctl
+  hintctl completions fish > ~/.config/fish/completions/hintctl.fish")]
+    Completions { shell: Shell },
+    /// Write man pages into a directory
+    #[command(hide = true)]
+    Man { folder: PathBuf },
     /// The child of quickstart, to be killed
     #[command(hide = true)]
     QuickstartChild(QuickstartChild),
@@ -380,6 +411,17 @@ pub(crate) struct Follow {
 }
 
 impl Follow {
+    /// Whether it is asked for of what can be looked at again.
+    ///
+    /// # Errors
+    /// Standard input is read once.
+    pub(crate) fn check(&self, sources: &Sources) -> anyhow::Result<()> {
+        if self.follow && sources.reads_stdin() {
+            return Err(usage("standard input is read once: it cannot be followed"));
+        }
+        Ok(())
+    }
+
     /// Waits until it is time to look again; `false` where one look was enough.
     pub(crate) fn wait(&self) -> bool {
         if self.follow {
@@ -405,12 +447,12 @@ pub(crate) struct Dump {
     #[command(flatten)]
     pub(crate) sources: Sources,
     #[command(flatten)]
-    pub(crate) select: Select,
-    #[command(flatten)]
     pub(crate) follow: Follow,
     /// How to show the payload: user data, and not shown unless asked for
     #[arg(long, value_enum, default_value = "size")]
     pub(crate) value: Value,
+    #[command(flatten)]
+    pub(crate) select: Select,
 }
 
 #[derive(Debug, Arguments)]
@@ -434,9 +476,9 @@ pub(crate) struct Expire {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) as_of: Option<UnixMillis>,
     #[command(flatten)]
-    pub(crate) which: Which,
-    #[command(flatten)]
     pub(crate) change: Change,
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 #[derive(Debug, Arguments)]
@@ -599,6 +641,7 @@ pub(crate) struct Top {
 
 /// How a verb changes what is there.
 #[derive(Clone, Debug, Arguments)]
+#[command(next_help_heading = "Changing it")]
 pub(crate) struct Change {
     /// Do it: without this nothing is changed
     #[arg(long)]
@@ -650,8 +693,6 @@ pub(crate) struct Forecast {
 pub(crate) struct Truncate {
     /// The directory of a native store, or of Cassandra's hints
     pub(crate) directory: PathBuf,
-    #[command(flatten)]
-    pub(crate) which: Which,
     /// Discard everything
     #[arg(long, conflicts_with_all = ["target", "keyspace", "table", "key", "since", "until", "from_seq", "to_seq"])]
     pub(crate) all: bool,
@@ -661,6 +702,8 @@ pub(crate) struct Truncate {
     pub(crate) fence: bool,
     #[command(flatten)]
     pub(crate) change: Change,
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 #[derive(Debug, Arguments)]
@@ -677,11 +720,11 @@ pub(crate) struct Convert {
     /// Add to the native store that is there: doing it twice adds the hints twice
     #[arg(long)]
     pub(crate) add: bool,
-    #[command(flatten)]
-    pub(crate) select: Select,
     /// Make them all hints for this target
     #[arg(long, value_name = "UUID")]
     pub(crate) retarget: Option<TargetId>,
+    #[command(flatten)]
+    pub(crate) select: Select,
 }
 
 #[derive(Debug, Arguments)]
@@ -752,6 +795,7 @@ impl Command {
             | Self::Salvage(_)
             | Self::Bench(_)
             | Self::Quickstart(_)
+            | Self::Man { .. }
             | Self::Aside(AsideCommand::Export { .. }) => true,
             Self::Ctl(command) => !matches!(command, CtlCommand::Status { .. }),
             Self::Truncate(args) => args.change.apply,

@@ -21,6 +21,14 @@ pub(crate) struct Sources {
     pub(crate) recursive: bool,
 }
 
+impl Sources {
+    /// Whether any of them is standard input, which is read once.
+    pub(crate) fn reads_stdin(&self) -> bool {
+        let mut all = self.paths.iter().chain(&self.files_from);
+        all.any(|path| path.as_os_str() == "-")
+    }
+}
+
 /// Which hints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Arguments)]
 #[command(next_help_heading = "Which hints")]

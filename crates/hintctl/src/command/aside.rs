@@ -17,12 +17,9 @@ use super::{convert, losses, rewrite};
 use crate::{
     args::{AsideChange, AsideCommand, AsidePurge},
     exit::{Coded, Exit, usage},
-    input::{FileKind, Input, NativeFile},
+    input::{BESIDE, FileKind, Input, NativeFile},
     output::{Output, bytes, count, time},
 };
-
-/// Folders that `truncate` and `expire` make in Cassandra's directories.
-const BESIDE: &str = "hintctl-aside-";
 
 /// A file that was set aside.
 struct Kept {

@@ -6,11 +6,11 @@ use hintstore_admin::{
     Client,
     message::{Reply, Request, Status, Target},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     args::{CtlCommand, CtlTargets},
-    output::{Output, bytes, count},
+    output::{Output, bytes, count, span},
 };
 
 pub(crate) fn run(command: &CtlCommand, output: &mut Output) -> anyhow::Result<()> {
@@ -61,7 +61,7 @@ fn done(client: &mut Client, request: &Request, output: &mut Output) -> anyhow::
 fn status(socket: &Path, output: &mut Output) -> anyhow::Result<()> {
     let status = Client::connect(socket)?.status()?;
     for target in &status.targets {
-        output.line("target", serde_json::to_value(target)?)?;
+        output.line("target", words_of_files(serde_json::to_value(target)?))?;
     }
     for concern in &status.concerns {
         output.line("concern", serde_json::to_value(concern)?)?;
@@ -83,6 +83,22 @@ fn status(socket: &Path, output: &mut Output) -> anyhow::Result<()> {
         output.text(&format!("{}: {}", concern.urgency, concern.text))?;
     }
     Ok(())
+}
+
+/// Names as they are where files are looked at.
+fn words_of_files(mut target: Value) -> Value {
+    if let Value::Object(fields) = &mut target {
+        for (word, of_files) in [
+            ("pending", "hints"),
+            ("oldest_ms", "oldest_creation_time_ms"),
+            ("next_expiry_ms", "first_expires_at_ms"),
+        ] {
+            if let Some(value) = fields.remove(word) {
+                fields.insert(of_files.to_owned(), value);
+            }
+        }
+    }
+    target
 }
 
 /// What holds of all together, in a line.
@@ -142,16 +158,10 @@ pub(super) fn row(of: &Target, status: &Status) -> Vec<String> {
     ]
 }
 
-/// Milliseconds for people, in the two largest units at most.
+/// Milliseconds for people.
 pub(super) fn age(millis: i64) -> String {
-    let seconds = millis.max(0) / 1000;
-    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
-    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (1000.., ..) => "years".to_owned(),
-        (1.., ..) => format!("{days}d {hours}h"),
-        (_, 1.., _) => format!("{hours}h {minutes:02}m"),
-        (.., 1..) => format!("{minutes}m {rest:02}s"),
-        _ => format!("{rest}s"),
+    match u64::try_from(millis).unwrap_or(0) / 1000 {
+        86_400_000.. => "years".to_owned(),
+        seconds => span(seconds),
     }
 }

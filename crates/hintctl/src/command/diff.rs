@@ -1,15 +1,16 @@
 //! `diff`: which hints came, which went, and which are in another file now.
 //!
 //! A hint is the same where target, time of creation and payload are: whatever form it is stored in. The hints of
-//! one side are held by their hashes, at most a million at once: of more, both sides are read again for each part of
+//! one side are held by their hashes, at most half a million at once: of more, both sides are read again for each part of
 //! the hashes.
 
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use hintstore::TargetId;
+use hintstore::{TargetId, inspect::JournalView};
 use hintstore_cassandra::Schema;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -20,22 +21,24 @@ use crate::{
     decode,
     exit::usage,
     filter::{Filter, unhex},
-    input::{Finding, Flow, HintView, Input, Listing, Pending, Visitor, is_listing},
+    input::{Finding, Flow, HintView, Input, Listing, Pending, Visitor, below, is_listing},
     output::{Columns, Of, Output, bytes, count, hex, time_ms},
 };
 
 /// No more hints are held at once.
-const HELD_MAX: u64 = 1 << 20;
+const HELD_MAX: u64 = 1 << 19;
 
 /// A hint, as far as two are compared.
 #[derive(Clone, Debug)]
 struct One {
     target: TargetId,
     created_ms: i64,
-    table: String,
+    table: Arc<str>,
     payload_bytes: u64,
     hash: [u8; 32],
-    file: String,
+    file: Arc<str>,
+    /// How many there are of it.
+    count: u64,
 }
 
 /// What a hint is known by.
@@ -58,10 +61,10 @@ impl One {
             "change": change,
             "target": self.target.to_string(),
             "creation_time_ms": self.created_ms,
-            "table": self.table,
+            "table": &*self.table,
             "payload_bytes": self.payload_bytes,
             "payload_sha256": hex(&self.hash),
-            "file": self.file,
+            "file": &*self.file,
             "from_file": from,
         })
     }
@@ -91,6 +94,56 @@ const COLUMNS: Columns = &[
     ("from_file", Of::Text),
 ];
 
+/// Hints by what they are known by; those that are alike and lie in one file count together.
+#[derive(Default)]
+struct Held(HashMap<Identity, Vec<One>>);
+
+impl Held {
+    fn put(&mut self, identity: Identity, one: One) {
+        let same = self.0.entry(identity);
+        let same = same.or_insert_with(|| Vec::with_capacity(1));
+        match same.iter_mut().find(|other| other.file == one.file) {
+            Some(other) => other.count += 1,
+            None => same.push(one),
+        }
+    }
+
+    /// Takes one that lies in a file, if there is one.
+    fn take_from(&mut self, identity: &Identity, file: &str) -> bool {
+        let same = self.0.get_mut(identity);
+        let mut here = same
+            .into_iter()
+            .flatten()
+            .filter(|other| &*other.file == file);
+        here.next().is_some_and(|other| {
+            let is_there = other.count > 0;
+            other.count = other.count.saturating_sub(1);
+            is_there
+        })
+    }
+
+    /// Takes one from whatever file, and gives that.
+    fn take_any(&mut self, identity: &Identity) -> Option<Arc<str>> {
+        let mut left = self.0.get_mut(identity)?.iter_mut();
+        let one = left.find(|other| other.count > 0)?;
+        one.count -= 1;
+        Some(one.file.clone())
+    }
+
+    /// All that are left, by file and time.
+    fn in_order(self) -> Vec<(Identity, One)> {
+        let left = self.0.into_iter();
+        let mut left: Vec<_> = left
+            .flat_map(|(identity, same)| same.into_iter().map(move |one| (identity, one)))
+            .filter(|(_, one)| one.count > 0)
+            .collect();
+        left.sort_by(|(_, a), (_, b)| {
+            (&a.file, a.created_ms, a.hash).cmp(&(&b.file, b.created_ms, b.hash))
+        });
+        left
+    }
+}
+
 /// How the hints of one target changed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -109,6 +162,7 @@ pub(crate) fn run(args: &Diff, output: &mut Output) -> anyhow::Result<()> {
         filter: &filter,
         schema: schema.as_ref(),
         is_told: false,
+        journal: JournalView::default(),
     });
     let mut hints = [0_u64; 2];
     for (side, hints) in sides.iter_mut().zip(&mut hints) {
@@ -129,39 +183,44 @@ pub(crate) fn run(args: &Diff, output: &mut Output) -> anyhow::Result<()> {
                 .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
             number % parts == part
         };
-        let mut held: HashMap<Identity, Vec<One>> = HashMap::new();
+        let mut held = Held::default();
         before.walk(output, &mut |one, _| {
             let identity = one.identity();
             if is_in(&identity) {
-                held.entry(identity).or_default().push(one);
+                held.put(identity, one);
             }
             Ok(())
         })?;
-        after.walk(output, &mut |one, output| {
+        // First those that are where they were: what is left may have moved.
+        let mut elsewhere = Held::default();
+        after.walk(output, &mut |one, _| {
             let identity = one.identity();
-            if !is_in(&identity) {
-                return Ok(());
+            if is_in(&identity) {
+                if held.take_from(&identity, &one.file) {
+                    targets.entry(one.target).or_default().same += 1;
+                } else {
+                    elsewhere.put(identity, one);
+                }
             }
-            let counts = targets.entry(one.target).or_default();
-            let same = held.get_mut(&identity).filter(|same| !same.is_empty());
-            let Some(same) = same else {
-                counts.came += 1;
-                return say(args, "came", "+", &one, None, output);
-            };
-            let here = same.iter().position(|other| other.file == one.file);
-            let other = same.swap_remove(here.unwrap_or(0));
-            if here.is_some() {
-                counts.same += 1;
-                return Ok(());
-            }
-            counts.moved += 1;
-            say(args, "moved", "~", &one, Some(&other.file), output)
+            Ok(())
         })?;
-        let mut went: Vec<One> = held.into_values().flatten().collect();
-        went.sort_by(|a, b| (&a.file, a.created_ms, a.hash).cmp(&(&b.file, b.created_ms, b.hash)));
-        for one in went {
-            targets.entry(one.target).or_default().went += 1;
-            say(args, "went", "-", &one, None, output)?;
+        for (identity, one) in elsewhere.in_order() {
+            let counts = targets.entry(one.target).or_default();
+            for _ in 0..one.count {
+                if let Some(from) = held.take_any(&identity) {
+                    counts.moved += 1;
+                    say(args, "moved", "~", &one, Some(&from), output)?;
+                } else {
+                    counts.came += 1;
+                    say(args, "came", "+", &one, None, output)?;
+                }
+            }
+        }
+        for (_, one) in held.in_order() {
+            targets.entry(one.target).or_default().went += one.count;
+            for _ in 0..one.count {
+                say(args, "went", "-", &one, None, output)?;
+            }
         }
     }
     let mut all = Counts::default();
@@ -227,6 +286,8 @@ struct Side<'a> {
     schema: Option<&'a Schema>,
     /// What is damaged was said.
     is_told: bool,
+    /// Of a native store, once it was read.
+    journal: JournalView,
 }
 
 impl Side<'_> {
@@ -238,20 +299,30 @@ impl Side<'_> {
                     self.path.display()
                 )));
             }
-            return listing(&self.path, output, take);
+            listing(&self.path, self.is_told, output, take)?;
+            self.is_told = true;
+            return Ok(());
         }
         let mut input = Input::open(&self.path)?;
         input.refuse_unfinished()?;
+        if input.holds_nothing() && !input.is_empty()? {
+            let shown = self.path.display();
+            return Err(usage(format!(
+                "{shown} holds no hint file{}",
+                below(&self.path)
+            )));
+        }
         self.filter.narrow(&mut input)?;
         if !self.is_told {
             input.tell_misnamed(output)?;
+            self.journal = input.journal(output)?;
         }
-        let mut pending = Pending::of(&input, output)?;
+        let mut pending = Pending::new(self.journal.clone());
         let bar = output.bar(input.hint_bytes());
         for found in input.hints() {
             let mut reader = Reader {
                 side: self,
-                file: &found.name,
+                file: found.name.as_str().into(),
                 pending: &mut pending,
                 output,
                 take,
@@ -267,7 +338,7 @@ impl Side<'_> {
 
 struct Reader<'a, 't> {
     side: &'a Side<'a>,
-    file: &'a str,
+    file: Arc<str>,
     pending: &'a mut Pending,
     output: &'a mut Output,
     take: &'a mut Take<'t>,
@@ -279,10 +350,11 @@ impl Visitor for Reader<'_, '_> {
             let one = One {
                 target: hint.target,
                 created_ms: hint.created_ms,
-                table: table_name(self.side.schema, hint.namespace),
+                table: table_name(self.side.schema, hint.namespace).into(),
                 payload_bytes: hint.payload.len() as u64,
                 hash: Sha256::digest(hint.payload).into(),
-                file: self.file.to_owned(),
+                file: self.file.clone(),
+                count: 1,
             };
             (self.take)(one, self.output)?;
         }
@@ -293,12 +365,17 @@ impl Visitor for Reader<'_, '_> {
         if self.side.is_told {
             return Ok(());
         }
-        self.output.bad(self.file, bad)
+        self.output.bad(&self.file, bad)
     }
 }
 
 /// Reads what `hintctl --json dump` or `convert --to jsonl` printed.
-fn listing(path: &Path, output: &mut Output, take: &mut Take<'_>) -> anyhow::Result<()> {
+fn listing(
+    path: &Path,
+    is_told: bool,
+    output: &mut Output,
+    take: &mut Take<'_>,
+) -> anyhow::Result<()> {
     let mut listing = Listing::open(path)?;
     while let Some(hint) = listing.next()? {
         let hash = unhex(&hint.payload_sha256).and_then(|hash| hash.try_into().ok());
@@ -306,14 +383,16 @@ fn listing(path: &Path, output: &mut Output, take: &mut Take<'_>) -> anyhow::Res
         let one = One {
             target: hint.target.0,
             created_ms: hint.creation_time_ms,
-            table: hint.table.unwrap_or(hint.namespace),
+            table: hint.table.unwrap_or(hint.namespace).into(),
             payload_bytes: hint.payload_bytes,
             hash,
-            file: hint.file,
+            file: hint.file.into(),
+            count: 1,
         };
         take(one, output)?;
     }
-    if !listing.is_whole {
+    if !listing.is_whole && !is_told {
+        output.problem();
         let shown = path.display();
         output.remark(&format!(
             "{shown} has no summary at its end that says it is complete: it may lack hints"

@@ -1,6 +1,10 @@
 //! `dump`: hints one a line, and bad regions where they lie.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hintstore::{Clock as _, Storage as _, SystemClock, TargetId};
 use hintstore_cassandra::{DecodeError, Schema};
@@ -13,7 +17,9 @@ use crate::{
     decode,
     exit::usage,
     filter::Filter,
-    input::{Finding, Flow, HintSource, HintView, Input, Visitor, each, each_again},
+    input::{
+        FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor, each, each_again,
+    },
     output::{Columns, Of, Output, age, bytes, count, hex, time_ms},
 };
 
@@ -28,7 +34,7 @@ pub(crate) const COLUMNS: Columns = &[
     ("key", Of::Text),
     ("change", Of::Text),
     ("creation_time_ms", Of::Int),
-    ("gc_grace_s", Of::Int),
+    ("gc_grace_s", Of::Float),
     ("expires_at_ms", Of::Int),
     ("payload_version", Of::Int),
     ("payload_bytes", Of::Int),
@@ -48,6 +54,7 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     let which = &dump.select.which;
     let schema = decode::schema(which.schema.as_ref(), output)?;
     let filter = Filter::new(which, schema.as_ref())?;
+    dump.follow.check(&dump.sources)?;
     output.rows("hint", COLUMNS)?;
     let (mut hints, mut bad, mut skipped) = (0, 0, 0);
     let mut left = dump.select.limit.unwrap_or(u64::MAX);
@@ -59,8 +66,8 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
             }
             let bar = output.bar(input.hint_bytes());
             for file in input.hints() {
-                let place = (input.storage.path(&file.name), file.info.length);
-                let Some(before) = seen.grown(&place) else {
+                let path = input.storage.path(&file.name);
+                let Some(before) = seen.grown(&path, file) else {
                     continue;
                 };
                 let mut printer = Printer {
@@ -82,7 +89,8 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
                 bad += printer.bad;
                 skipped += printer.skipped;
                 left = printer.left;
-                seen.walked(place, printer.walked);
+                let hints = printer.walked;
+                seen.walked(path, file, hints);
                 super::verify::tell(walked, &file.name, output)?;
             }
             bar.finish();
@@ -123,24 +131,32 @@ struct Seen(BTreeMap<PathBuf, Before>);
 /// What a file was when it was walked last.
 #[derive(Clone, Copy, Default)]
 struct Before {
+    inode: u64,
     length: u64,
     hints: u64,
 }
 
 impl Seen {
-    /// How far a file was walked, if it has grown since.
-    fn grown(&self, (path, length): &(PathBuf, u64)) -> Option<Before> {
+    /// How far a file was walked, where there may be more in it since. The length of a segment says nothing: its
+    /// space is reserved before it is written.
+    fn grown(&self, path: &Path, file: &Found) -> Option<Before> {
         match self.0.get(path) {
-            None => Some(Before::default()),
-            Some(before) if before.length == *length => None,
-            // Another file has the name now, where it is shorter.
-            Some(before) if before.length > *length => Some(Before::default()),
-            Some(before) => Some(*before),
+            Some(before) if before.inode == file.info.inode => {
+                let may_grow = file.what == FileKind::Native || before.length != file.info.length;
+                may_grow.then_some(*before)
+            }
+            // Another file has the name now.
+            _ => Some(Before::default()),
         }
     }
 
-    fn walked(&mut self, (path, length): (PathBuf, u64), hints: u64) {
-        self.0.insert(path, Before { length, hints });
+    fn walked(&mut self, path: PathBuf, file: &Found, hints: u64) {
+        let before = Before {
+            inode: file.info.inode,
+            length: file.info.length,
+            hints,
+        };
+        self.0.insert(path, before);
     }
 }
 

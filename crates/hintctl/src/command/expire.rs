@@ -47,9 +47,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
                 Fate::Stay
             }
         };
-        rewrite::run(&input, &args.change, &mut fate, output)?;
-        filter.tell_unsure(output);
-        return Ok(());
+        return rewrite::run(&input, &args.change, &filter, &mut fate, output);
     }
     let apply = args.change.apply;
     if apply && !args.which.is_all() {
@@ -110,8 +108,13 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         if let Err(error) = input.storage.check_writable() {
             output.remark(&format!("--apply would fail: {error}"));
         }
+        let then = if args.which.is_all() && args.as_of.is_none() {
+            "add --apply"
+        } else {
+            "this is a plan only"
+        };
         output.text(&format!(
-            "{dead} dead, {alive} alive; nothing was changed: add --apply"
+            "{dead} dead, {alive} alive; nothing was changed: {then}"
         ))
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     output::{Columns, Of, Output, bytes, count, span, time},
 };
 
-/// No more groups of hints are held: from there on, stretches are twice as long.
+/// No more groups of hints are held, unless there are more targets and tables.
 const GROUPS_MAX: usize = 1 << 17;
 
 /// How much of something.
@@ -61,6 +61,8 @@ struct Backlogs {
     /// Times of expiry are multiples of this.
     tick_ms: i64,
     groups: usize,
+    /// No more are held: from there on, stretches are twice as long.
+    groups_max: usize,
 }
 
 /// What becomes of a backlog.
@@ -90,6 +92,7 @@ pub(crate) fn run(args: &Forecast, output: &mut Output) -> anyhow::Result<()> {
         stretch_bytes: 1,
         tick_ms: 1000,
         groups: 0,
+        groups_max: GROUPS_MAX,
     };
     let mut dead = Sum::default();
     each(&args.sources, &filter, output, |input, output| {
@@ -135,9 +138,10 @@ pub(crate) fn run(args: &Forecast, output: &mut Output) -> anyhow::Result<()> {
     output.sum("needed_bytes_per_second", needed);
     if dead.hints > 0 {
         output.text(&format!(
-            "{} of {} have expired already: hintctl expire",
+            "{} of {} have expired by {}, and take no time",
             count(dead.hints, "hint"),
-            bytes(dead.bytes)
+            bytes(dead.bytes),
+            time(begin)
         ))?;
     }
     let each = if args.per_target { " for each" } else { "" };
@@ -152,10 +156,13 @@ pub(crate) fn run(args: &Forecast, output: &mut Output) -> anyhow::Result<()> {
     }
     output.problem();
     output.text(&format!(
-        "{} of {} expire before they are delivered; to lose none it takes {}/s{each}",
+        "{} of {} expire before they are delivered; {}",
         count(all.lost.hints, "hint"),
         bytes(all.lost.bytes),
-        bytes(needed)
+        match needed {
+            Some(needed) => format!("to lose none it takes {}/s{each}", bytes(needed)),
+            None => "no rate is enough to lose none".to_owned(),
+        }
     ))
 }
 
@@ -280,14 +287,19 @@ impl Backlogs {
             backlog.last_bytes = 0;
         }
         backlog.last_bytes += sum.bytes;
-        let expiry = expiry.div_euclid(self.tick_ms);
+        // Up: a hint is not lost for that.
+        let expiry = expiry
+            .saturating_add(self.tick_ms - 1)
+            .div_euclid(self.tick_ms);
         if let Some(stretch) = backlog.stretches.last_mut() {
             let before = stretch.len();
             stretch.entry((namespace, expiry)).or_default().add(sum);
             self.groups += stretch.len() - before;
         }
-        if self.groups > GROUPS_MAX {
+        if self.groups > self.groups_max {
             self.coarsen();
+            // One group for each table of each target stays, however coarse they are.
+            self.groups_max = self.groups_max.max(2 * self.groups);
         }
     }
 
@@ -356,14 +368,14 @@ impl Backlogs {
         (outcomes, lost)
     }
 
-    /// The least rate, in bytes a second, at which nothing expires that has not yet.
-    fn needed(&self, per_target: bool, begin: i64) -> u64 {
+    /// The least rate, in bytes a second, at which nothing expires that has not yet; nothing where some expire at
+    /// once, whatever it is.
+    fn needed(&self, per_target: bool, begin: i64) -> Option<u64> {
         let loses = |rate: u64| !self.deliver(rate, per_target, begin).1.is_empty();
         let mut enough = 1;
         while loses(enough) {
             if enough >= 1 << 50 {
-                // Some expire at once, whatever the rate is.
-                return enough;
+                return None;
             }
             enough *= 2;
         }
@@ -377,13 +389,13 @@ impl Backlogs {
                 enough = middle;
             }
         }
-        enough
+        Some(enough)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Backlogs, Sum};
+    use super::{Backlogs, GROUPS_MAX, Sum};
     use hintstore::{Namespace, TargetId};
     use std::collections::BTreeMap;
 
@@ -395,6 +407,7 @@ mod tests {
             stretch_bytes: 1,
             tick_ms: 1000,
             groups: 0,
+            groups_max: GROUPS_MAX,
         }
     }
 
@@ -424,7 +437,7 @@ mod tests {
         assert_eq!((outcome.delivered.hints, outcome.lost.hints), (60, 40));
         assert!((outcome.drained_after - 60.0).abs() < 0.01, "{outcome:?}");
         assert_eq!(lost[&Namespace::MIXED].hints, 40);
-        let needed = all.needed(false, 0);
+        let needed = all.needed(false, 0).unwrap();
         let exact = HINT * 99 / 20;
         assert!(
             (exact..exact * 103 / 100).contains(&needed),

@@ -65,7 +65,6 @@ const COLUMNS: Columns = &[
     ("bytes", Of::Int),
     ("hints", Of::Int),
     ("ended_hints", Of::Int),
-    ("updates", Of::Int),
     ("payload_bytes", Of::Int),
     ("oldest_creation_time_ms", Of::Int),
     ("newest_creation_time_ms", Of::Int),
@@ -87,9 +86,12 @@ struct Listing<'a> {
 pub(crate) fn run(args: &Ls, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
     let filter = Filter::new(&args.which, schema.as_ref())?;
+    args.follow.check(&args.sources)?;
     match args.by {
-        By::File => output.rows("file", FILE_COLUMNS)?,
-        By::Target => output.rows("target", COLUMNS)?,
+        By::Target | By::File if args.files || args.by == By::File => {
+            output.rows("file", FILE_COLUMNS)?;
+        }
+        By::File | By::Target => output.rows("target", COLUMNS)?,
         By::Table | By::Hour => output.rows("group", GROUP_COLUMNS)?,
     }
     let mut is_again = false;
@@ -276,7 +278,7 @@ impl Listing<'_> {
         head.extend(AGES);
         head.push("REMARK");
         output.table(&head, rows)?;
-        if by_file && input.is_directory {
+        if by_file && (input.is_directory || !output.is_text()) {
             self.targets(&path, &backlogs, &journal, output)?;
         }
         self.totals.aside += input.aside.len() as u64;
@@ -493,8 +495,7 @@ impl Visitor for Counted<'_> {
         {
             self.row.ended += 1;
         } else if self.filter.has(hint) {
-            let updates = hint.updates().unwrap_or(1);
-            self.tally.add(hint, updates, self.now);
+            self.tally.add(hint, 1, self.now);
         }
         Ok(Flow::Go)
     }
@@ -569,7 +570,6 @@ const FILE_COLUMNS: Columns = &[
     ("allocated_bytes", Of::Int),
     ("hints", Of::Int),
     ("ended_hints", Of::Int),
-    ("updates", Of::Int),
     ("payload_bytes", Of::Int),
     ("oldest_creation_time_ms", Of::Int),
     ("newest_creation_time_ms", Of::Int),

@@ -3,6 +3,7 @@
 mod aside;
 mod bench;
 mod compact;
+mod completions;
 mod convert;
 mod ctl;
 mod diff;
@@ -54,6 +55,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
         Command::Top(top) => top::run(&top),
         Command::Bench(bench) => bench::run(&bench, output),
         Command::Quickstart(quickstart) => quickstart::run(&quickstart, output),
+        Command::Completions { shell } => completions::run(shell, output),
+        Command::Man { folder } => completions::man(&folder),
         Command::QuickstartChild(child) => quickstart::child(&child),
     }
 }

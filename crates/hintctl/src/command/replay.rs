@@ -214,14 +214,12 @@ impl Visitor for Player<'_> {
         {
             return Ok(Flow::Stop);
         }
+        let mut pending = self.pending.as_mut();
+        let is_done = pending.as_mut().is_some_and(|pending| !pending.has(hint));
         if !self.filter.has(hint) {
             return Ok(Flow::Go);
         }
-        if self
-            .pending
-            .as_mut()
-            .is_some_and(|pending| !pending.has(hint))
-        {
+        if is_done {
             self.counts.done += 1;
         } else if is_dead(UnixMillis::new(hint.expires_at_ms()), self.now) {
             self.counts.expired += 1;

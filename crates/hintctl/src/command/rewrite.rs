@@ -25,7 +25,10 @@ use super::{
 use crate::{
     args::Change,
     exit::{Coded, Exit, is_full_disk},
-    input::{CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor},
+    filter::Filter,
+    input::{
+        BESIDE, CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor,
+    },
     interrupt::Guard,
     output::{Output, bytes, count},
 };
@@ -70,6 +73,7 @@ impl Plan<'_> {
 pub(crate) fn run(
     input: &Input,
     change: &Change,
+    filter: &Filter<'_>,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
     output: &mut Output,
 ) -> anyhow::Result<()> {
@@ -81,6 +85,7 @@ pub(crate) fn run(
         refuse_open(input, change.node_is_stopped)?;
     }
     let mut plans = look(input, fate, output)?;
+    filter.tell_unsure(output);
     let mut aside = Aside::new(input, change)?;
     let mut failure = None;
     let _guard = change.apply.then(|| {
@@ -123,7 +128,7 @@ pub(crate) fn run(
     output.sum("hints", gone);
     output.sum("mixed", plans.iter().map(|plan| plan.mixed).sum::<u64>());
     output.sum("applied", change.apply);
-    output.sum("free_bytes", freed);
+    output.sum("freed_bytes", freed);
     let freed = bytes(freed);
     if !change.apply {
         if gone == 0 {
@@ -347,7 +352,7 @@ impl<'a> Aside<'a> {
                 refuse_occupied(path)?;
                 Place::There(OsStorage::new(path))
             }
-            None => Place::Beside(format!("hintctl-aside-{}", SystemClock.wall().get())),
+            None => Place::Beside(format!("{BESIDE}{}", SystemClock.wall().get())),
         };
         Ok(Self {
             input,

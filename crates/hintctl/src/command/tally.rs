@@ -20,7 +20,8 @@ pub(crate) const SOON_MILLIS: i64 = 24 * 60 * 60 * 1000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) hints: u64,
-    pub(crate) updates: u64,
+    /// Known only where each hint was looked at.
+    updates: u64,
     /// Of payload.
     pub(crate) bytes: u64,
     pub(crate) oldest_ms: Option<i64>,
@@ -70,7 +71,7 @@ impl Tally {
         let is_soon = first > now && last <= now.saturating_add(SOON_MILLIS);
         (is_dead || is_alive || is_soon).then(|| Self {
             hints: summary.count,
-            updates: summary.count,
+            updates: 0,
             bytes: summary.payload_bytes,
             oldest_ms: Some(summary.hints_created.min.get()),
             newest_ms: Some(summary.hints_created.max.get()),
@@ -98,7 +99,6 @@ impl Tally {
         let mut fields = fields;
         let own = json!({
             "hints": self.hints,
-            "updates": self.updates,
             "payload_bytes": self.bytes,
             "oldest_creation_time_ms": self.oldest_ms,
             "newest_creation_time_ms": self.newest_ms,
@@ -232,7 +232,8 @@ impl<'a> Groups<'a> {
     /// The groups as JSON, in order.
     pub(crate) fn json(&self) -> impl Iterator<Item = Value> + '_ {
         self.tallies.iter().map(|(name, tally)| {
-            let fields = json!({ "by": self.by.word(), "group": name });
+            let (by, updates) = (self.by.word(), tally.updates);
+            let fields = json!({ "by": by, "group": name, "updates": updates });
             tally.json(fields)
         })
     }

@@ -55,6 +55,9 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         // First: what comes while hints are discarded is fenced already.
         if let Some((namespace, before)) = cut.fence {
             store.fence(namespace, before)?;
+            output.did(format!(
+                "older hints of {namespace} are refused from now on"
+            ));
         }
         let mut done = BTreeMap::new();
         for which in cut.parts() {
@@ -64,12 +67,16 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
                 of.up_to = of.up_to.max(one.up_to);
                 of.mixed = of.mixed.max(one.mixed);
             }
+            let hints = done.values().map(|of| of.hints).sum();
+            output.did(format!("{} went as asked", count(hints, "hint")));
         }
-        let done: Vec<Planned> = done.into_values().collect();
+        let mut done: Vec<Planned> = done.into_values().collect();
+        if cut.has_mixed() {
+            // They went by a later part than that which left them alone.
+            done.iter_mut().for_each(|of| of.mixed = 0);
+        }
         let report = store.open_report().clone();
         store.close()?;
-        let hints: u64 = done.iter().map(|one| one.hints).sum();
-        output.did(format!("{} went as asked", count(hints, "hint")));
         for name in &report.set_aside {
             output.remark(&format!("{name} cannot be read and was set aside"));
         }
@@ -178,6 +185,11 @@ impl<'a> Cut<'a> {
         })
     }
 
+    fn has_mixed(&self) -> bool {
+        let namespaces = self.namespaces.as_ref();
+        namespaces.is_some_and(|of| of.contains(&Namespace::MIXED))
+    }
+
     /// The calls that it takes.
     fn parts(&self) -> Vec<Which> {
         let all = Which::all()
@@ -210,11 +222,6 @@ fn of_cassandra(
     mut input: Input,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    if args.which.from_seq.is_some() || args.which.to_seq.is_some() {
-        return Err(usage(
-            "hints of Cassandra have no sequence: --from-seq and --to-seq are for native stores",
-        ));
-    }
     if args.fence {
         return Err(usage(
             "Cassandra knows no fences: --fence is for native stores",
@@ -222,15 +229,14 @@ fn of_cassandra(
     }
     filter.narrow(&mut input)?;
     // A hint that writes to other tables too is not theirs to discard, unless all of these are meant.
-    let keeps_mixed = filter.is_by_update() && !args.which.table.iter().any(|of| of == MIXED);
+    let has_mixed = args.which.table.iter().any(|of| of == MIXED);
+    let keeps_mixed = filter.is_by_update() && (args.which.key.is_some() || !has_mixed);
     let mut fate = |hint: &HintView<'_>| match filter.has(hint) {
         false => Fate::Stay,
         true if keeps_mixed && hint.namespace == Namespace::MIXED => Fate::Mixed,
         true => Fate::Go,
     };
-    rewrite::run(&input, &args.change, &mut fate, output)?;
-    filter.tell_unsure(output);
-    Ok(())
+    rewrite::run(&input, &args.change, filter, &mut fate, output)
 }
 
 /// What `--apply` would discard, from the files alone: nothing is locked, opened for writing or

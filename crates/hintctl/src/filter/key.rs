@@ -25,9 +25,11 @@ impl Key {
         schema: Option<&Schema>,
     ) -> anyhow::Result<Self> {
         if let Some(digits) = text.strip_prefix("0x") {
-            let bytes = unhex(digits);
-            let bytes = bytes.ok_or_else(|| usage(format!("{text} is not in hex")))?;
-            return Ok(Self::Bytes(bytes));
+            match unhex(digits) {
+                Some(bytes) => return Ok(Self::Bytes(bytes)),
+                None if schema.is_none() => return Err(usage(format!("{text} is not in hex"))),
+                None => {}
+            }
         }
         let Some(schema) = schema else {
             return Err(usage(format!(
@@ -35,7 +37,7 @@ impl Key {
             )));
         };
         let mut keys = BTreeMap::new();
-        let mut why = "the schema has no table with an id".to_owned();
+        let mut why = "the schema does not have the table".to_owned();
         for table in schema.tables() {
             let id = Namespace::from_bytes(table.id);
             if !tables.is_none_or(|tables| tables.contains(&id)) {
@@ -69,7 +71,7 @@ fn encode(table: &Table, text: &str) -> Result<Vec<u8>, String> {
     let columns = &table.partition_key;
     if parts.len() != columns.len() {
         return Err(format!(
-            "its key has {} parts: join them by `:`",
+            "its key has {} parts: join them by `:`, or give all of it in hex, behind 0x",
             columns.len()
         ));
     }
@@ -88,9 +90,13 @@ fn part(column: &Column, text: &str) -> Result<Vec<u8>, String> {
     let name = &column.name;
     let wrong = |of: &str| format!("{name} is of type {of}, and {text} is none");
     match &column.cql_type {
-        CqlType::Native(native) => value(*native, text).ok_or_else(|| wrong(native.name())),
+        CqlType::Native(native)
+            if !matches!(native, Native::Decimal | Native::Time | Native::Duration) =>
+        {
+            value(*native, text).ok_or_else(|| wrong(native.name()))
+        }
         _ => Err(format!(
-            "{name} has no simple type: give the key in hex, behind 0x"
+            "{name} is of a type that is not read here: give the key in hex, behind 0x"
         )),
     }
 }
@@ -106,7 +112,7 @@ fn value(of: Native, text: &str) -> Option<Vec<u8>> {
     };
     Some(match of {
         Native::Ascii | Native::Text => text.as_bytes().to_vec(),
-        Native::Blob => unhex(text)?,
+        Native::Blob => unhex(text.strip_prefix("0x").unwrap_or(text))?,
         Native::Boolean => vec![u8::from(text.parse::<bool>().ok()?)],
         Native::Tinyint => whole(1)?,
         Native::Smallint => whole(2)?,

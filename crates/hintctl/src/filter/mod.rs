@@ -95,22 +95,28 @@ impl<'a> Filter<'a> {
         Some(tables.ids.iter().copied().chain(mixed).collect())
     }
 
-    /// Leaves out the files of a directory that are for other targets.
+    /// Leaves out the files of a directory that are for other targets. What cannot be opened stays: the walk tells
+    /// of it.
     pub(crate) fn narrow(&self, input: &mut Input) -> anyhow::Result<()> {
-        if self.which.target.is_empty() {
+        let which = self.which;
+        if (which.from_seq.is_some() || which.to_seq.is_some())
+            && !input.is_native()
+            && input.hints().next().is_some()
+        {
+            return Err(usage(
+                "hints of Cassandra have no sequence: --from-seq and --to-seq are for native stores",
+            ));
+        }
+        if which.target.is_empty() {
             return Ok(());
         }
-        let mut error = None;
         let mut files = std::mem::take(&mut input.files);
         files.retain(|file| match input.target(file) {
-            Ok(target) => target.is_none_or(|target| self.which.target.contains(&target)),
-            Err(new) => {
-                error = Some(new);
-                true
-            }
+            Ok(Some(target)) => which.target.contains(&target),
+            _ => true,
         });
         input.files = files;
-        error.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Whether a hint is asked for.
@@ -189,7 +195,11 @@ impl<'a> Filter<'a> {
             };
         };
         let is_all = hint.updates() == Some(1);
-        match is_meant(first.table, Some(first.key)) {
+        let table = match hint.namespace {
+            Namespace::MIXED => first.table,
+            only => only,
+        };
+        match is_meant(table, Some(first.key)) {
             Touches::No if !is_all => Touches::Unsure,
             touches => touches,
         }
@@ -197,7 +207,7 @@ impl<'a> Filter<'a> {
 
     /// Says how many hints may have been meant.
     pub(crate) fn tell_unsure(&self, output: &mut Output) {
-        let unsure = self.unsure.load(Relaxed);
+        let unsure = self.unsure.swap(0, Relaxed);
         if unsure > 0 {
             output.problem();
             output.remark(&format!(
@@ -217,6 +227,11 @@ fn tables(which: &Which, schema: Option<&Schema>) -> anyhow::Result<Option<Table
     let mut tables = Tables::default();
     for text in &which.table {
         if text == MIXED {
+            if !which.keyspace.is_empty() || which.key.is_some() {
+                return Err(usage(format!(
+                    "{MIXED} is for all hints that write to several tables: not with --keyspace or --key"
+                )));
+            }
             tables.mixed = true;
         } else {
             tables.ids.insert(table_id(text, &which.keyspace, schema)?);
@@ -255,8 +270,13 @@ fn table_id(
     keyspaces: &[String],
     schema: Option<&Schema>,
 ) -> anyhow::Result<Namespace> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
+    if let Ok(id) = text.parse::<Namespace>() {
+        let table = schema.and_then(|schema| schema.table(id.as_bytes()));
+        return match table {
+            _ if keyspaces.is_empty() => Ok(id),
+            Some(table) if keyspaces.contains(&table.keyspace) => Ok(id),
+            _ => Err(usage(format!("{text} is no table of the keyspace"))),
+        };
     }
     let Some(schema) = schema else {
         return Err(usage(format!(

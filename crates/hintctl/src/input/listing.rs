@@ -103,6 +103,10 @@ pub(crate) struct Listing {
 
 /// Whether a file is one of JSON Lines.
 pub(crate) fn is_listing(path: &Path) -> bool {
+    // What is read once, such as a pipe, would lack its beginning then.
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
     let mut first = [0];
     let file = OpenOptions::new().read(true).open(path);
     let read = file.and_then(|mut file| file.read(&mut first));
@@ -222,7 +226,8 @@ fn view<'a>(
             HintSource::Native {
                 store: parse::<StoreId>("store", hint.store.as_deref())?,
                 segment: SegmentId::new(0),
-                kind: Kind::Hints,
+                // Each line counts, whatever comes before it.
+                kind: Kind::Deferred,
                 sequence: Sequence::new(parse("sequence", Some(sequence))?),
                 incarnation: incarnation(hint.incarnation.as_deref())?,
                 body,

@@ -35,7 +35,7 @@ pub(crate) use finding::{Finding, What};
 pub(crate) use listing::{Listing, is_listing};
 pub(crate) use native::NativeFile;
 pub(crate) use pending::Pending;
-pub(crate) use source::{each, each_again};
+pub(crate) use source::{BESIDE, each, each_again};
 
 /// What a hint file on standard input is called.
 const STDIN: &str = "-";

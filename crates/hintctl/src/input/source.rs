@@ -3,12 +3,13 @@
 use std::{
     ffi::OsString,
     fs, io,
-    os::unix::ffi::OsStringExt as _,
+    os::unix::{ffi::OsStringExt as _, fs::DirBuilderExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use hintstore::raw::format::file_name;
+use hintstore::{Clock as _, SystemClock};
 use hintstore_cassandra::FileName;
 
 use super::{Input, STDIN, below};
@@ -102,6 +103,9 @@ struct Listed {
 fn list(sources: &Sources, output: &mut Output) -> anyhow::Result<Listed> {
     let mut paths = sources.paths.clone();
     let stdin = Path::new(STDIN);
+    if sources.recursive && paths.iter().any(|path| path == stdin) {
+        return Err(usage("standard input is no directory for --recursive"));
+    }
     match &sources.files_from {
         Some(file) if file == stdin => {
             if paths.iter().any(|path| path == stdin) {
@@ -125,7 +129,7 @@ fn list(sources: &Sources, output: &mut Output) -> anyhow::Result<Listed> {
     if sources.recursive {
         let mut found = Vec::new();
         for path in &paths {
-            directories(path, &mut found, output)?;
+            directories(path, &mut found, output);
         }
         paths = found;
         if paths.is_empty() {
@@ -160,54 +164,64 @@ fn lines(input: impl io::BufRead, name: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Finds what holds hints in and below a path, in the order of names. Links are not followed: they may lead in
-/// circles.
-fn directories(path: &Path, found: &mut Vec<PathBuf>, output: &mut Output) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path);
-    let metadata = metadata.with_context(|| format!("cannot read {}", path.display()))?;
-    if !metadata.is_dir() {
-        found.push(path.to_owned());
-        return Ok(());
+/// Finds what holds hints in and below a path, in the order of names; not what was set aside. Links are not
+/// followed: they may lead in circles.
+fn directories(path: &Path, found: &mut Vec<PathBuf>, output: &mut Output) {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return found.push(path.to_owned()),
+        Err(error) => return output.fail(&format!("cannot read {}: {error}", path.display())),
     }
     // Not by calls of calls: a path may be deep.
     let mut left = vec![path.to_owned()];
     while let Some(path) = left.pop() {
-        let entries = match fs::read_dir(&path) {
+        let entries = fs::read_dir(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = match entries {
             Ok(entries) => entries,
             Err(error) => {
                 output.fail(&format!("cannot list {}: {error}", path.display()));
                 continue;
             }
         };
-        let (mut below, mut holds) = (Vec::new(), false);
+        let (mut below, mut holds, mut is_store) = (Vec::new(), false, false);
         for entry in entries {
-            let entry = entry.with_context(|| format!("cannot list {}", path.display()))?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
             if entry.file_type().is_ok_and(|of| of.is_dir()) {
-                below.push(entry.path());
+                if !name.starts_with(BESIDE) {
+                    below.push(entry.path());
+                }
             } else {
-                holds |= name == file_name::STORE
-                    || file_name::parse_segment(name).is_some()
+                is_store |= name == file_name::STORE;
+                holds |= file_name::parse_segment(name).is_some()
                     || FileName::parse(name) == Some(FileName::Hints);
             }
         }
-        if holds {
+        if is_store {
+            below.retain(|folder| !folder.ends_with(file_name::ASIDE));
+        }
+        if holds || is_store {
             found.push(path);
         }
         below.sort();
         left.extend(below.into_iter().rev());
     }
-    Ok(())
 }
+
+/// What hintctl sets aside of Cassandra's files lies in folders whose names begin so.
+pub(crate) const BESIDE: &str = "hintctl-aside-";
 
 /// A hint file that came by standard input: on disk, since it is read here and there.
 struct Spool(PathBuf, #[expect(dead_code, reason = "removes it")] Guard);
 
 impl Spool {
     fn read() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("hintctl-stdin-{}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        // What is in it is nobody else's to read, and a run that was killed may have left one of the name.
+        let now = SystemClock.wall().get();
+        let folder = format!("hintctl-stdin-{}-{now}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
+        let made = fs::DirBuilder::new().mode(0o700).create(&folder);
+        made.with_context(|| format!("cannot make {}", folder.display()))?;
         let spool = Self(folder.clone(), Guard::remove(&folder));
         let path = spool.0.join(STDIN);
         let mut file = fs::OpenOptions::new()

@@ -24,6 +24,7 @@ use crate::{
     args::{Color, Format, Printing},
     exit::{Exit, usage},
     input::{Finding, What},
+    interrupt,
     progress::Bar,
 };
 
@@ -67,8 +68,10 @@ impl Output {
         let is_terminal = io::stdout().is_terminal();
         let paged = pages && is_terminal && is_text && !printing.no_pager;
         let standard = Standard::new(paged);
-        let columns = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+        // On a terminal the shell may know better; elsewhere nothing is cut unless that is asked for.
+        let number = |name: &str| env::var(name).ok()?.parse().ok().filter(|width| *width > 0);
         let terminal = || comfy_table::Table::new().width().map(usize::from);
+        let terminal = is_terminal.then(|| number("COLUMNS").or_else(terminal));
         Self {
             progress: !printing.no_progress && io::stderr().is_terminal() && !standard.is_paged(),
             out: BufWriter::new(standard),
@@ -79,7 +82,7 @@ impl Output {
                 Color::Never => false,
                 Color::Auto => !no_color && is_terminal,
             },
-            width: columns.or_else(|| is_terminal.then(terminal).flatten()),
+            width: number("HINTCTL_WIDTH").or(terminal.flatten()),
             has_heading: false,
             summary: Map::new(),
             problems: false,
@@ -191,6 +194,11 @@ impl Output {
         }
     }
 
+    /// Prints bytes as they are.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.out.write_all(bytes)?)
+    }
+
     /// Prints a table for people.
     pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
         if !self.is_text() || rows.is_empty() {
@@ -226,6 +234,9 @@ impl Output {
 
     /// What was printed so far goes out.
     pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        if let Some((_, rows)) = &mut self.rows {
+            rows.flush()?;
+        }
         Ok(self.out.flush()?)
     }
 
@@ -280,10 +291,13 @@ impl Output {
         } else {
             ("BAD", DAMAGE)
         };
+        let text = format!("  {file} at byte {}: {}", bad.position, bad.text);
         if self.is_text() {
-            let text = format!("  {file} at byte {}: {}", bad.position, bad.text);
             let word = self.paint(style, word);
             writeln!(self.out, "{word}{}", printable(&text))?;
+        } else if self.rows.is_some() {
+            // It is no row.
+            self.remark(&format!("{word}{text}"));
         }
         Ok(())
     }
@@ -343,7 +357,10 @@ impl Output {
             let summary = Value::Object(std::mem::take(&mut self.summary));
             self.write_json("summary", summary)?;
         }
-        if let Some((_, rows)) = self.rows.take() {
+        // What was cut off gets no end.
+        if let Some((_, rows)) = self.rows.take()
+            && result.is_ok()
+        {
             rows.finish()?;
         }
         self.out.flush()?;
@@ -364,6 +381,7 @@ impl Standard {
         let child = if paged { pager::start() } else { None };
         let pager = child.and_then(|mut child| {
             let input = child.stdin.take()?;
+            interrupt::paged(true);
             Some((child, input))
         });
         Self {
@@ -381,6 +399,7 @@ impl Standard {
         if let Some((mut child, input)) = self.pager.take() {
             drop(input);
             drop(child.wait());
+            interrupt::paged(false);
         }
     }
 

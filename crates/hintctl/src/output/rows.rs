@@ -4,7 +4,7 @@ use std::{io::Write, sync::Arc};
 
 use parquet::{
     basic::{Compression, LogicalType, Repetition, Type as Physical},
-    data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type},
+    data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type},
     file::{
         properties::WriterProperties,
         writer::{SerializedFileWriter, SerializedRowGroupWriter},
@@ -18,6 +18,7 @@ use serde_json::Value;
 pub(crate) enum Of {
     Bool,
     Int,
+    Float,
     Text,
 }
 
@@ -27,6 +28,9 @@ pub(crate) type Columns = &'static [(&'static str, Of)];
 /// Rows that are written at once.
 const GROUP: usize = 16 << 10;
 
+/// No more than about these bytes are held before they are.
+const GROUP_BYTES: usize = 16 << 20;
+
 /// Rows on their way out.
 pub(super) enum Rows<W: Write + Send> {
     Csv(Box<csv::Writer<W>>, Columns),
@@ -34,13 +38,15 @@ pub(super) enum Rows<W: Write + Send> {
         writer: Box<SerializedFileWriter<W>>,
         columns: Columns,
         pending: Vec<Value>,
+        pending_bytes: usize,
     },
 }
 
 impl<W: Write + Send> Rows<W> {
     pub(super) fn csv(out: W, columns: Columns) -> anyhow::Result<Self> {
         let mut writer = csv::Writer::from_writer(out);
-        writer.write_record(columns.iter().map(|(name, _)| name))?;
+        let names = columns.iter().map(|(name, _)| name);
+        writer.write_record(names).map_err(of_csv)?;
         Ok(Self::Csv(Box::new(writer), columns))
     }
 
@@ -49,6 +55,7 @@ impl<W: Write + Send> Rows<W> {
             let (physical, logical) = match of {
                 Of::Bool => (Physical::BOOLEAN, None),
                 Of::Int => (Physical::INT64, None),
+                Of::Float => (Physical::DOUBLE, None),
                 Of::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             };
             let field = Type::primitive_type_builder(name, physical)
@@ -67,6 +74,7 @@ impl<W: Write + Send> Rows<W> {
             writer: Box::new(writer),
             columns,
             pending: Vec::new(),
+            pending_bytes: 0,
         })
     }
 
@@ -76,23 +84,38 @@ impl<W: Write + Send> Rows<W> {
                 let cells = columns
                     .iter()
                     .map(|(name, _)| row.get(name).and_then(text).unwrap_or_default());
-                Ok(writer.write_record(cells)?)
+                writer.write_record(cells).map_err(of_csv)
             }
-            Self::Parquet { pending, .. } => {
+            Self::Parquet {
+                pending,
+                pending_bytes,
+                ..
+            } => {
+                // About what its values take.
+                *pending_bytes += row.to_string().len();
                 pending.push(row);
-                if pending.len() >= GROUP {
-                    self.flush()?;
+                if pending.len() >= GROUP || *pending_bytes >= GROUP_BYTES {
+                    self.group()?;
                 }
                 Ok(())
             }
         }
     }
 
-    fn flush(&mut self) -> anyhow::Result<()> {
+    /// Has out what can be seen before the end.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Csv(writer, _) => Ok(writer.flush()?),
+            Self::Parquet { .. } => Ok(()),
+        }
+    }
+
+    fn group(&mut self) -> anyhow::Result<()> {
         let Self::Parquet {
             writer,
             columns,
             pending,
+            pending_bytes,
         } = self
         else {
             return Ok(());
@@ -101,11 +124,13 @@ impl<W: Write + Send> Rows<W> {
             return Ok(());
         }
         let rows = std::mem::take(pending);
+        *pending_bytes = 0;
         let mut group = writer.next_row_group()?;
         for (name, of) in *columns {
             let cells = rows.iter().map(|row| row.get(name));
             match of {
                 Of::Bool => write::<BoolType, _>(&mut group, cells.map(|cell| cell?.as_bool()))?,
+                Of::Float => write::<DoubleType, _>(&mut group, cells.map(|cell| cell?.as_f64()))?,
                 Of::Int => write::<Int64Type, _>(&mut group, cells.map(|cell| cell?.as_i64()))?,
                 Of::Text => {
                     let bytes = |cell: Option<&Value>| {
@@ -122,11 +147,19 @@ impl<W: Write + Send> Rows<W> {
 
     /// Writes what is left.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
-        self.flush()?;
+        self.group()?;
         match self {
             Self::Csv(mut writer, _) => Ok(writer.flush()?),
             Self::Parquet { writer, .. } => Ok(writer.into_inner()?.flush()?),
         }
+    }
+}
+
+/// An error of the system as itself: a reader that has gone is told by its kind.
+fn of_csv(error: csv::Error) -> anyhow::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error.into(),
+        other => anyhow::anyhow!("{other:?}"),
     }
 }
 

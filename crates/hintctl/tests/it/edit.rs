@@ -86,6 +86,25 @@ fn native_hints_are_the_same_by_way_of_json_lines() {
     }
 }
 
+/// Lines of several stores, or twice the same: each is a hint.
+#[test]
+fn each_line_is_a_hint() {
+    let (hints, work) = (testdata("golden-1/plain"), Folder::new("edit"));
+    let (lines, twice, back) = (
+        work.join("all.jsonl"),
+        work.join("twice.jsonl"),
+        work.join("b"),
+    );
+    let once = convert(&hints.0, "jsonl", &lines).lines().pop().unwrap();
+    let all = fs::read_to_string(&lines).unwrap();
+    fs::write(&twice, format!("{all}{all}")).unwrap();
+    let run = convert(&twice, "native", &back);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let hints = once["hints"].as_u64().unwrap();
+    assert!(hints > 0);
+    assert_eq!(run.lines().pop().unwrap()["hints"], 2 * hints);
+}
+
 #[test]
 fn lines_may_be_edited_and_what_is_wrong_in_them_is_named() {
     let (hints, work) = (testdata("cassandra/all-types/v2"), Folder::new("edit"));

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use hintstore::{Bytes, Config, Durability, Hint, HintStore, TargetId, UnixMillis};
 use hintstore_cassandra::{FileWriter, encode_body, encode_record};
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ fn text(path: &Path) -> &str {
 fn backlog(folder: &Path, gcgs: u64) {
     for target in [1_u8, 2] {
         let id = [target; 16];
-        let name = format!("{}-1795754000000-2", hintstore::TargetId::from_bytes(id));
+        let name = format!("{}-1795754000000-2", TargetId::from_bytes(id));
         let path = folder.join(format!("{name}.hints"));
         let file = fs::File::create_new(&path).unwrap();
         let mut writer = FileWriter::new(file, 2, 1_795_754_000_000, id, None).unwrap();
@@ -224,4 +225,52 @@ fn a_live_directory_is_followed() {
     assert_eq!(rounds.take(3).count(), 3);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// The space of a segment is reserved before it is written, and given back when it is sealed: its length says
+/// nothing of what is in it.
+#[test]
+fn a_live_native_store_is_followed() {
+    let folder = Folder::new("follow");
+    let mut config = Config::new(folder.join("store"));
+    config.segment_bytes = Bytes::kib(16);
+    let store = HintStore::open(config).unwrap();
+    let append = |number: u8| {
+        let payload = [number; 4000];
+        let created = UnixMillis::new(1_795_754_000_000 + i64::from(number));
+        let hint = Hint::new(
+            TargetId::from_u128(1),
+            created,
+            Duration::from_hours(480),
+            &payload,
+        );
+        store.append(hint, Durability::Durable).unwrap();
+    };
+    append(0);
+    let path = folder.join("store");
+    let args = [
+        "--json",
+        "dump",
+        "--follow",
+        "--every",
+        "10ms",
+        "--limit",
+        "20",
+        text(&path),
+    ];
+    let mut child = command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut next = 0;
+    for hint in lines.filter(|line| line["kind"] == "hint") {
+        // Each once, in order, also where its segment was sealed since.
+        let created = hint["creation_time_ms"].as_i64().unwrap();
+        assert_eq!(created, 1_795_754_000_000 + i64::from(next), "{hint}");
+        next += 1;
+        if next < 20 {
+            append(next);
+        }
+    }
+    assert_eq!(next, 20);
+    assert!(child.wait().unwrap().success());
 }

@@ -59,7 +59,7 @@ fn a_node_is_watched_and_steered() {
     );
     let run = hintctl(&["--json", "ctl", "status", socket]);
     let targets = run.of_kind("target");
-    assert_eq!(targets[0]["pending"], 1);
+    assert_eq!(targets[0]["hints"], 1);
     assert_eq!(run.lines().last().unwrap()["pending"], 1);
 
     let run = hintctl(&["ctl", "pause", socket, &target]);

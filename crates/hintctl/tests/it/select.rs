@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, path::Path, process::Stdio};
 
 use serde_json::Value;
 
-use crate::tool::{Folder, Run, command, hintctl, testdata};
+use crate::tool::{Folder, Run, command, hintctl, testdata, verb};
 
 const V3: &str = "cluster/5.0-v3/hints";
 
@@ -165,6 +165,33 @@ fn what_is_no_key_or_table_is_refused() {
             "2 parts",
         ),
         (&["--since", "two hours"], "expected a time"),
+        (
+            &["--table", "mixed", "--key", "0x00"],
+            "not with --keyspace or --key",
+        ),
+        (
+            &[
+                "--table",
+                "mixed",
+                "--keyspace",
+                "shop",
+                "--schema",
+                &schema,
+            ],
+            "not with --keyspace",
+        ),
+        (&["--from-seq", "5"], "no sequence"),
+        (
+            &[
+                "--keyspace",
+                "audit",
+                "--table",
+                "d3146660-e6b3-11f1-bda0-935e785412f1",
+                "--schema",
+                &schema,
+            ],
+            "no table of the keyspace",
+        ),
     ] {
         let run = hintctl(&[&["dump", path], filter].concat());
         assert_eq!(run.code, 2, "{filter:?}: {} {}", run.out, run.err);
@@ -198,8 +225,18 @@ fn hints_come_by_lists_by_search_and_by_standard_input() {
     fs::create_dir_all(&below).unwrap();
     fs::copy(&file, below.join(file.file_name().unwrap())).unwrap();
     std::os::unix::fs::symlink(&work.0, work.join("a/loop")).unwrap();
+    // What was set aside is no backlog.
+    let aside = below.join("hintctl-aside-1795754000000");
+    fs::create_dir(&aside).unwrap();
+    fs::copy(&file, aside.join(file.file_name().unwrap())).unwrap();
     let found = hintctl(&["--json", "ls", "--recursive", text(&work.0)]);
     assert_eq!(count(&found), 4380);
+    let missing = text(&work.join("missing")).to_owned();
+    let found = hintctl(&["--json", "ls", "--recursive", &missing, text(&work.0)]);
+    assert_eq!(
+        (found.code, &found.lines().pop().unwrap()["hints"]),
+        (3, &4380.into())
+    );
     let list = work.join("list");
     fs::write(&list, format!("{}\n{}\n", file.display(), below.display())).unwrap();
     assert_eq!(
@@ -216,6 +253,7 @@ fn hints_come_by_lists_by_search_and_by_standard_input() {
         child.stdin.take().unwrap().write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();
         Run {
+            verb: verb(args.iter().copied()),
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),

@@ -1,11 +1,15 @@
 //! Running the tool, and folders to run it in.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -36,6 +40,8 @@ impl Drop for Folder {
 
 /// What a run printed, and its exit code.
 pub(crate) struct Run {
+    /// What was asked: lines of JSON are checked against what the docs say of it.
+    pub(crate) verb: String,
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -55,6 +61,7 @@ impl Run {
                 .all(|line| line["v"] == 1 && line["kind"].is_string())
         );
         assert_eq!(lines.last().unwrap()["kind"], "summary", "{}", self.out);
+        lines.iter().for_each(|line| check(&self.verb, line));
         lines
     }
 
@@ -68,7 +75,10 @@ impl Run {
 
 pub(crate) fn hintctl<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Run {
     let output = command(args).output().unwrap();
-    run(&output)
+    let words = args
+        .iter()
+        .map(|arg| arg.as_ref().to_str().unwrap_or_default());
+    run(verb(words), &output)
 }
 
 pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
@@ -77,9 +87,81 @@ pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
     command
 }
 
-fn run(output: &Output) -> Run {
+const VERBS: [&str; 20] = [
+    "ls",
+    "list",
+    "stat",
+    "info",
+    "dump",
+    "cat",
+    "verify",
+    "salvage",
+    "expire",
+    "compact",
+    "aside",
+    "sync-point",
+    "truncate",
+    "convert",
+    "replay",
+    "ctl",
+    "bench",
+    "quickstart",
+    "diff",
+    "forecast",
+];
+
+/// The verb in what was typed.
+pub(crate) fn verb<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let mut words = words.into_iter();
+    words
+        .find(|word| VERBS.contains(word))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The schema in the docs, by verb.
+fn schemas() -> &'static HashMap<String, jsonschema::Validator> {
+    static SCHEMAS: OnceLock<HashMap<String, jsonschema::Validator>> = OnceLock::new();
+    SCHEMAS.get_or_init(|| {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/hintctl-json.md");
+        let docs = fs::read_to_string(docs).unwrap();
+        let (_, schema) = docs.split_once("```json\n").unwrap();
+        let (schema, _) = schema.split_once("\n```").unwrap();
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let verbs = schema["$defs"].as_object().unwrap().keys();
+        let of = |verb: &String| {
+            let mut schema = schema.clone();
+            schema["$ref"] = format!("#/$defs/{verb}").into();
+            (verb.clone(), jsonschema::validator_for(&schema).unwrap())
+        };
+        verbs.map(of).collect()
+    })
+}
+
+/// Whether a line is as the docs say.
+fn check(verb: &str, line: &Value) {
+    let verb = match verb {
+        "list" => "ls",
+        "info" => "stat",
+        "cat" => "dump",
+        // A word that is no verb.
+        "" => return,
+        verb => verb,
+    };
+    let schema = schemas()
+        .get(verb)
+        .unwrap_or_else(|| panic!("the docs have no {verb}"));
+    let wrong: Vec<String> = schema
+        .iter_errors(line)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(wrong.is_empty(), "{verb}: {line}: {wrong:?}");
+}
+
+fn run(verb: String, output: &Output) -> Run {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Run {
+        verb,
         code: output.status.code().unwrap_or(-1),
         out: text(&output.stdout),
         err: text(&output.stderr),

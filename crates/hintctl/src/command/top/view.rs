@@ -278,7 +278,7 @@ mod tests {
             "{all}"
         );
         assert!(
-            lines[3].contains("2h 13m") && lines[3].contains("1h 01m"),
+            lines[3].contains("2h13m") && lines[3].contains("1h1m"),
             "{all}"
         );
         assert!(lines[7].contains("up (past window)"), "{all}");
