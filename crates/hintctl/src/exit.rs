@@ -2,6 +2,8 @@
 
 use std::{fmt, io, process::ExitCode};
 
+use crate::output::remark;
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
@@ -51,7 +53,6 @@ pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
 
 /// Says why a run failed, on stderr, what it had done for good by then, and gives its code. A closed pipe is no error, except for a verb
 /// that `writes`: that did not come to its end.
-#[expect(clippy::print_stderr, reason = "the one place that prints errors")]
 pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool, deed: Option<&str>) -> Exit {
     let error = match result {
         Ok(exit) => return exit,
@@ -61,8 +62,8 @@ pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool, deed: Option<&s
         return Exit::Clean;
     }
     match deed {
-        Some(deed) => eprintln!("hintctl: {error:#}; before that, {deed}"),
-        None => eprintln!("hintctl: {error:#}"),
+        Some(deed) => remark(&format!("{error:#}; before that, {deed}")),
+        None => remark(&format!("{error:#}")),
     }
     code(&error)
 }

@@ -23,6 +23,8 @@ use signal_hook::{
     iterator::Signals,
 };
 
+use crate::output::remark;
+
 /// Lies in a directory while it is made.
 pub(crate) const MARK: &str = "hintctl.unfinished";
 
@@ -161,16 +163,15 @@ impl Making {
 }
 
 /// Only root can give a directory away; another user makes what is theirs.
-#[expect(clippy::print_stderr, reason = "a remark on the directory")]
 fn take_owner(storage: &OsStorage, like: &OsStorage) -> anyhow::Result<()> {
     let path = storage.path("");
     if let Err(error) = like.copy_owner("", storage, "") {
         let from = like.path("");
-        eprintln!(
-            "hintctl: {} has another owner than {}: {error}",
+        remark(&format!(
+            "{} has another owner than {}: {error}",
             path.display(),
             from.display()
-        );
+        ));
     }
     // A source that nobody may write to is no reason that this cannot be filled.
     let mode = std::fs::metadata(&path)?.permissions().mode();
@@ -180,12 +181,11 @@ fn take_owner(storage: &OsStorage, like: &OsStorage) -> anyhow::Result<()> {
 
 /// After an error what was made is removed: it would look whole to a glob, and fill the disk.
 impl Drop for Making {
-    #[expect(clippy::print_stderr, reason = "said beside the error")]
     fn drop(&mut self) {
         if !self.is_whole
             && let Some(words) = self.guard.0.remove()
         {
-            eprintln!("hintctl: {words}");
+            remark(&words);
         }
     }
 }
@@ -207,7 +207,6 @@ pub(crate) fn watch() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stderr, reason = "the last words of a run")]
 fn stop(signal: i32) {
     // Held to the end: nothing is finished or begun any more.
     let all = unfinished();
@@ -222,8 +221,9 @@ fn stop(signal: i32) {
     for what in &*all {
         words.extend(what.remove());
     }
-    eprintln!("\rhintctl: {}", words.join("; "));
-    drop(std::io::stderr().flush());
+    let mut stderr = std::io::stderr();
+    drop(writeln!(stderr, "\rhintctl: {}", words.join("; ")));
+    drop(stderr.flush());
     std::process::exit(128 + signal);
 }
 

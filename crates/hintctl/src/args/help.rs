@@ -26,27 +26,25 @@ const GROUPS: [(&str, &[&str]); 5] = [
 /// The whole command line.
 pub(crate) fn command() -> Command {
     let command = Args::command().long_version(versions());
-    let mut groups = String::new();
-    for (head, verbs) in GROUPS {
-        groups.push_str(&format_head(head));
-        for verb in verbs {
-            let about = command.find_subcommand(verb).and_then(Command::get_about);
-            let about = about.map(ToString::to_string).unwrap_or_default();
-            let about = about
-                .split(": plans, and acts only")
-                .next()
-                .unwrap_or_default();
-            groups.push_str(&format!("  {verb:<12} {about}\n"));
-        }
-    }
+    let verbs = |verb: &&str| {
+        let about = command.find_subcommand(verb).and_then(Command::get_about);
+        let about = about.map(ToString::to_string).unwrap_or_default();
+        let about = about
+            .split(": plans, and acts only")
+            .next()
+            .unwrap_or_default();
+        format!("  {verb:<12} {about}")
+    };
+    let group = |(head, of): &(&str, &[&str])| {
+        let verbs: Vec<String> = of.iter().map(verbs).collect();
+        format!("\n{head}:\n{}\n", verbs.join("\n"))
+    };
+    let groups: Vec<String> = GROUPS.iter().map(group).collect();
+    let groups = groups.concat();
     let template = format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{groups}\nOptions, of every verb:\n{{options}}{{after-help}}"
     );
     command.help_template(template)
-}
-
-fn format_head(head: &str) -> String {
-    format!("\n{head}:\n")
 }
 
 /// The version, and what it reads and writes.

@@ -16,7 +16,7 @@ use value::{bytes_per_second, duration, form, time};
 
 pub(crate) use help::command;
 pub(crate) use value::{BytesPerSecond, MIXED, Rate, To, namespace, namespace_word, rate};
-pub(crate) use which::{Select, Sources, Which};
+pub(crate) use which::{Sources, Which};
 
 /// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
 /// those of Apache Cassandra 3.0 to 5.x.
@@ -452,7 +452,7 @@ pub(crate) struct Dump {
     #[arg(long, value_enum, default_value = "size")]
     pub(crate) value: Value,
     #[command(flatten)]
-    pub(crate) select: Select,
+    pub(crate) which: Which,
 }
 
 #[derive(Debug, Arguments)]
@@ -694,7 +694,7 @@ pub(crate) struct Truncate {
     /// The directory of a native store, or of Cassandra's hints
     pub(crate) directory: PathBuf,
     /// Discard everything
-    #[arg(long, conflicts_with_all = ["target", "keyspace", "table", "key", "since", "until", "from_seq", "to_seq"])]
+    #[arg(long, conflicts_with_all = ["target", "keyspace", "table", "key", "since", "until", "from_seq", "to_seq", "limit"])]
     pub(crate) all: bool,
     /// Also refuse hints that come later and are older than --older-than, or than now: the table was truncated
     /// or dropped. A native store, all of its targets; needs --table
@@ -724,7 +724,7 @@ pub(crate) struct Convert {
     #[arg(long, value_name = "UUID")]
     pub(crate) retarget: Option<TargetId>,
     #[command(flatten)]
-    pub(crate) select: Select,
+    pub(crate) which: Which,
 }
 
 #[derive(Debug, Arguments)]
@@ -741,7 +741,7 @@ pub(crate) struct Replay {
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
-    pub(crate) select: Select,
+    pub(crate) which: Which,
 }
 
 #[derive(Clone, Debug, Arguments)]

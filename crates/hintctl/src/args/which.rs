@@ -59,6 +59,9 @@ pub(crate) struct Which {
     /// Only hints up to this sequence: of native stores
     #[arg(long, value_name = "N", value_parser = sequence, visible_alias = "up-to")]
     pub(crate) to_seq: Option<Sequence>,
+    /// No more than this many of them, the first
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
     /// The tables of Cassandra's hints: what DESCRIBE SCHEMA WITH INTERNALS printed, or a dump of
     /// `system_schema` in JSON
     #[arg(long, value_name = "FILE")]
@@ -75,14 +78,4 @@ impl Which {
                 ..Self::default()
             }
     }
-}
-
-/// Which hints, and how many.
-#[derive(Clone, Debug, Default, Arguments)]
-pub(crate) struct Select {
-    #[command(flatten)]
-    pub(crate) which: Which,
-    /// No more than this many
-    #[arg(long, value_name = "N", help_heading = "Which hints")]
-    pub(crate) limit: Option<u64>,
 }

@@ -273,7 +273,7 @@ fn say(
         return Ok(());
     }
     output.line("change", one.json(change, from))?;
-    output.text(&one.text(sign, from))
+    output.line_of_text(&one.text(sign, from))
 }
 
 /// Called with each hint.
@@ -292,6 +292,7 @@ struct Side<'a> {
 
 impl Side<'_> {
     fn walk(&mut self, output: &mut Output, take: &mut Take<'_>) -> anyhow::Result<()> {
+        self.filter.restart(0);
         if is_listing(&self.path) {
             if self.filter.is_narrow() {
                 return Err(usage(format!(
@@ -378,6 +379,9 @@ fn listing(
 ) -> anyhow::Result<()> {
     let mut listing = Listing::open(path)?;
     while let Some(hint) = listing.next()? {
+        if hint.has_ended {
+            continue;
+        }
         let hash = unhex(&hint.payload_sha256).and_then(|hash| hash.try_into().ok());
         let hash = hash.ok_or_else(|| listing.wrong("payload_sha256 is none"))?;
         let one = One {

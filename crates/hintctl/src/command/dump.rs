@@ -18,7 +18,8 @@ use crate::{
     exit::usage,
     filter::Filter,
     input::{
-        FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor, each, each_again,
+        FileKind, Finding, Flow, Found, HintSource, HintView, Input, Pending, Visitor, each,
+        each_again,
     },
     output::{Columns, Of, Output, age, bytes, count, hex, time_ms},
 };
@@ -44,20 +45,21 @@ pub(crate) const COLUMNS: Columns = &[
     ("sequence", Of::Text),
     ("incarnation", Of::Text),
     ("idempotent", Of::Bool),
+    ("has_ended", Of::Bool),
     ("payload", Of::Text),
 ];
 
 pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
-    if output.is_cql() && dump.select.which.schema.is_none() {
+    if output.is_cql() && dump.which.schema.is_none() {
         return Err(usage("--format cql needs --schema"));
     }
-    let which = &dump.select.which;
+    let which = &dump.which;
     let schema = decode::schema(which.schema.as_ref(), output)?;
-    let filter = Filter::new(which, schema.as_ref())?;
+    let filter = Filter::new(which, schema.as_ref())?.unlimited();
     dump.follow.check(&dump.sources)?;
     output.rows("hint", COLUMNS)?;
     let (mut hints, mut bad, mut skipped) = (0, 0, 0);
-    let mut left = dump.select.limit.unwrap_or(u64::MAX);
+    let mut left = dump.which.limit.unwrap_or(u64::MAX);
     let (mut seen, mut headed) = (Seen::default(), None);
     let mut walk = |is_again: bool, output: &mut Output| {
         let look = |input: &Input, output: &mut Output| {
@@ -65,12 +67,14 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
                 input.tell_misnamed(output)?;
             }
             let bar = output.bar(input.hint_bytes());
+            let mut pending = Pending::new(input.quiet_journal());
             for file in input.hints() {
                 let path = input.storage.path(&file.name);
                 let Some(before) = seen.grown(&path, file) else {
                     continue;
                 };
                 let mut printer = Printer {
+                    pending: &mut pending,
                     output,
                     file: &file.name,
                     dump,
@@ -161,6 +165,7 @@ impl Seen {
 }
 
 struct Printer<'a> {
+    pending: &'a mut Pending,
     output: &'a mut Output,
     file: &'a str,
     dump: &'a Dump,
@@ -218,6 +223,7 @@ impl Visitor for Printer<'_> {
             return Ok(Flow::Stop);
         }
         self.walked += 1;
+        let is_pending = self.pending.has(hint);
         if self.walked <= self.before.hints || !self.filter.has(hint) {
             return Ok(Flow::Go);
         }
@@ -225,6 +231,7 @@ impl Visitor for Printer<'_> {
         self.left -= 1;
         if !self.output.is_text() {
             let mut fields = fields(self.file, hint);
+            add_ended(&mut fields, hint, !is_pending);
             add_value(&mut fields, self.dump.value, hint.payload);
             if let Some(schema) = self.schema {
                 self.skipped += u64::from(!add_updates(&mut fields, hint, schema));
@@ -233,7 +240,10 @@ impl Visitor for Printer<'_> {
         } else if self.output.is_cql() {
             self.statements(hint)?;
         } else {
-            let line = text(hint, self.dump.value, self.schema);
+            let mut line = text(hint, self.dump.value, self.schema);
+            if !is_pending {
+                line.push_str("  (ended)");
+            }
             self.heading(hint.target)?;
             match self.dump.value {
                 args::Value::Size => self.output.line_of_text(&line)?,
@@ -348,6 +358,13 @@ pub(crate) fn fields(file: &str, hint: &HintView<'_>) -> Value {
         }
     }
     fields
+}
+
+/// Adds whether a hint of a native store was delivered or discarded.
+fn add_ended(fields: &mut Value, hint: &HintView<'_>, has_ended: bool) {
+    if let (Value::Object(map), HintSource::Native { .. }) = (fields, &hint.from) {
+        map.insert("has_ended".to_owned(), json!(has_ended));
+    }
 }
 
 /// Adds the payload, as far as it was asked for.

@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     let dead = count(dead, "hint");
     if apply {
         output.text(&format!(
-            "{dead} dead, {alive} alive; segments in which all is dead are gone: {}",
+            "{dead} dead, {alive} alive; segments in which all is dead are gone: {}. Those with others go with hintctl compact",
             crate::output::bytes(freed)
         ))
     } else if counter_is_empty {

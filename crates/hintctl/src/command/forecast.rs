@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Clock as _, Namespace, SystemClock, TargetId};
+use hintstore::{Clock as _, Namespace, SystemClock, TargetId, UnixMillis};
 use hintstore_cassandra::Schema;
 use serde_json::json;
 
@@ -86,7 +86,8 @@ pub(crate) fn run(args: &Forecast, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
     let filter = Filter::new(&args.which, schema.as_ref())?;
     output.rows("target", COLUMNS)?;
-    let begin = args.begin.unwrap_or_else(|| SystemClock.wall()).get();
+    let now = SystemClock.wall().get();
+    let begin = args.begin.map_or(now, UnixMillis::get);
     let mut backlogs = Backlogs {
         targets: BTreeMap::new(),
         stretch_bytes: 1,
@@ -105,7 +106,7 @@ pub(crate) fn run(args: &Forecast, output: &mut Output) -> anyhow::Result<()> {
                 dead: &mut dead,
                 pending: &mut pending,
                 filter: &filter,
-                begin,
+                dead_at: now.min(begin),
                 file: &found.name,
                 output,
             };
@@ -138,11 +139,13 @@ pub(crate) fn run(args: &Forecast, output: &mut Output) -> anyhow::Result<()> {
     output.sum("needed_bytes_per_second", needed);
     if dead.hints > 0 {
         output.text(&format!(
-            "{} of {} have expired by {}, and take no time",
+            "{} of {} have expired already, and take no time",
             count(dead.hints, "hint"),
-            bytes(dead.bytes),
-            time(begin)
+            bytes(dead.bytes)
         ))?;
+    }
+    if all.delivered.hints + all.lost.hints == 0 {
+        return output.text("there is nothing to deliver");
     }
     let each = if args.per_target { " for each" } else { "" };
     output.text(&format!(
@@ -151,8 +154,11 @@ pub(crate) fn run(args: &Forecast, output: &mut Output) -> anyhow::Result<()> {
         time(begin),
         bytes(rate)
     ))?;
-    if all.lost.hints == 0 {
+    if all.lost.hints == 0 && output.is_complete() {
         return output.text("nothing expires before it is delivered");
+    }
+    if all.lost.hints == 0 {
+        return Ok(());
     }
     output.problem();
     output.text(&format!(
@@ -251,7 +257,8 @@ struct Reader<'a> {
     dead: &'a mut Sum,
     pending: &'a mut Pending,
     filter: &'a Filter<'a>,
-    begin: i64,
+    /// What has expired by then cannot be saved.
+    dead_at: i64,
     file: &'a str,
     output: &'a mut Output,
 }
@@ -265,7 +272,7 @@ impl Visitor for Reader<'_> {
             hints: 1,
             bytes: hint.payload.len() as u64,
         };
-        if hint.expires_at_ms() <= self.begin {
+        if hint.expires_at_ms() <= self.dead_at {
             self.dead.add(one);
         } else {
             self.backlogs

@@ -229,11 +229,11 @@ impl Visitor for Adder<'_, '_> {
 
 impl Listing<'_> {
     fn list(&mut self, input: &Input, output: &mut Output) -> anyhow::Result<()> {
-        let path = input.storage.path("").display().to_string();
+        let path = input.shown();
         let by_file = self.by_file || !input.is_directory;
         let bar = output.bar(input.hint_bytes());
         let journal = input.journal(output)?;
-        let mut pending = Pending::new(journal.clone());
+        let mut pending = Pending::new(input.quiet_journal());
         let mut rows = Vec::new();
         let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
         for file in &input.files {

@@ -27,9 +27,9 @@ use crate::{
 
 pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
     let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
-    let which = &args.select.which;
+    let which = &args.which;
     let schema = decode::schema(which.schema.as_ref(), output)?;
-    let filter = Filter::new(which, schema.as_ref())?;
+    let filter = Filter::new(which, schema.as_ref())?.unlimited();
     let mut sink = Sink::new(&args.to)?;
     let mut counts = Counts::default();
     each(&args.sources, &filter, output, |input, output| {
@@ -208,7 +208,7 @@ impl Visitor for Player<'_> {
     fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
         if self
             .args
-            .select
+            .which
             .limit
             .is_some_and(|limit| self.counts.replayed >= limit)
         {

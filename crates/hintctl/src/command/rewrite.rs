@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     args::Change,
-    exit::{Coded, Exit, is_full_disk},
+    exit::{Coded, Exit, is_full_disk, usage},
     filter::Filter,
     input::{
         BESIDE, CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor,
@@ -45,10 +45,14 @@ pub(crate) enum Fate {
 /// What is to happen to one file.
 struct Plan<'a> {
     found: &'a Found,
+    /// How many hints the filter had taken before it: it takes the same ones again.
+    taken_before: u64,
     go: u64,
     stay: u64,
     mixed: u64,
     bad: u64,
+    /// Something in it is damaged.
+    is_damaged: bool,
     /// What comes free, about: all of it, or the records that go.
     bytes: u64,
     done: bool,
@@ -84,8 +88,17 @@ pub(crate) fn run(
             .context("nothing was changed")?;
         refuse_open(input, change.node_is_stopped)?;
     }
-    let mut plans = look(input, fate, output)?;
+    let mut plans = look(input, filter, fate, output)?;
     filter.tell_unsure(output);
+    if change.no_aside
+        && let Some(plan) = plans.iter().find(|plan| plan.go > 0 && plan.is_damaged)
+    {
+        return Err(usage(format!(
+            "{} is damaged, and what cannot be read of it would be gone for good: leave out --no-aside, or save \
+             what is intact with hintctl salvage and remove the file",
+            plan.found.name
+        )));
+    }
     let mut aside = Aside::new(input, change)?;
     let mut failure = None;
     let _guard = change.apply.then(|| {
@@ -105,6 +118,7 @@ pub(crate) fn run(
         let mut order: Vec<_> = plans.iter_mut().filter(|plan| plan.go > 0).collect();
         order.sort_by_key(|plan| (plan.stay > 0, std::cmp::Reverse(plan.bytes)));
         for plan in order {
+            filter.restart(plan.taken_before);
             let done = if plan.stay == 0 {
                 remove(input, plan.found, &mut aside)
             } else {
@@ -175,6 +189,7 @@ pub(crate) fn run(
 /// Looks at all files.
 fn look<'a>(
     input: &'a Input,
+    filter: &Filter<'_>,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
     output: &mut Output,
 ) -> anyhow::Result<Vec<Plan<'a>>> {
@@ -185,6 +200,7 @@ fn look<'a>(
         .iter()
         .filter(|file| file.what == FileKind::Cassandra)
     {
+        let taken_before = filter.taken();
         let mut counter = Counter::new(fate);
         let walked = bar.walk(input, found, &mut counter);
         let Counter {
@@ -210,10 +226,12 @@ fn look<'a>(
         }
         plans.push(Plan {
             found,
+            taken_before,
             go,
             stay,
             mixed,
             bad,
+            is_damaged: !regions.is_empty(),
             bytes: if stay == 0 {
                 found.info.allocated
             } else {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     args::{Stat, namespace_word},
     decode,
+    exit::usage,
     filter::Filter,
     input::{CassandraFile, FileKind, Found, Input, NativeFile, SideFile, each},
     output::{Output, bytes, time},
@@ -24,6 +25,11 @@ pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
         let groups = Groups::new(by, schema.as_ref(), now);
         output.rows("group", GROUP_COLUMNS)?;
         return super::ls::by(&args.sources, &filter, false, groups, output);
+    }
+    if filter.is_by_hint() {
+        return Err(usage(
+            "what a file says of itself is of all its hints: add --by to count some",
+        ));
     }
     output.refuse_rows()?;
     let mut files = 0u64;

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     if args.which.is_all() && !args.all {
         return Err(usage(
-            "say what to discard: --target, --table, --older-than, or --all",
+            "say what to discard, such as --target, --keyspace, --table, --older-than; or --all",
         ));
     }
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
@@ -50,7 +50,9 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     input.refuse_other_version(output)?;
     let cut = Cut::new(args, &filter)?;
     let apply = args.change.apply;
-    let done = if apply {
+    // Of a store that nobody has open the files say all.
+    let done = plan(&input, &cut, output)?;
+    if apply {
         let store = HintStore::open(Config::new(&args.directory))?;
         // First: what comes while hints are discarded is fenced already.
         if let Some((namespace, before)) = cut.fence {
@@ -59,31 +61,17 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
                 "older hints of {namespace} are refused from now on"
             ));
         }
-        let mut done = BTreeMap::new();
         for which in cut.parts() {
-            for one in store.truncate(&which)? {
-                let of: &mut Planned = done.entry(one.target).or_insert(Planned::of(one.target));
-                of.hints += one.hints;
-                of.up_to = of.up_to.max(one.up_to);
-                of.mixed = of.mixed.max(one.mixed);
-            }
-            let hints = done.values().map(|of| of.hints).sum();
-            output.did(format!("{} went as asked", count(hints, "hint")));
+            store.truncate(&which)?;
+            output.did("some of the hints went as asked".to_owned());
         }
-        let mut done: Vec<Planned> = done.into_values().collect();
-        if cut.has_mixed() {
-            // They went by a later part than that which left them alone.
-            done.iter_mut().for_each(|of| of.mixed = 0);
-        }
-        let report = store.open_report().clone();
-        store.close()?;
-        for name in &report.set_aside {
+        for name in &store.open_report().set_aside {
             output.remark(&format!("{name} cannot be read and was set aside"));
         }
-        done
-    } else {
-        plan(&input, &cut, output)?
-    };
+        store.close()?;
+        let hints: u64 = done.iter().map(|one| one.hints).sum();
+        output.did(format!("{} went as asked", count(hints, "hint")));
+    }
     let mut rows = Vec::new();
     let (mut hints, mut mixed) = (0, 0);
     for one in &done {
@@ -156,10 +144,14 @@ struct Cut<'a> {
 impl<'a> Cut<'a> {
     fn new(args: &'a Truncate, filter: &Filter<'_>) -> anyhow::Result<Self> {
         let which = &args.which;
-        if which.key.is_some() || which.since.is_some() || which.from_seq.is_some() {
+        if which.key.is_some()
+            || which.since.is_some()
+            || which.from_seq.is_some()
+            || which.limit.is_some()
+        {
             return Err(usage(
                 "a native store discards from the oldest on, by --target, --table, --older-than and --to-seq: of what \
-                 --key, --since or --from-seq leave out, make another with hintctl convert --to native",
+                 --key, --since, --from-seq or --limit leave out, make another with hintctl convert --to native",
             ));
         }
         if which.to_seq.is_some() && which.target.is_empty() {
@@ -183,11 +175,6 @@ impl<'a> Cut<'a> {
             up_to: which.to_seq,
             fence,
         })
-    }
-
-    fn has_mixed(&self) -> bool {
-        let namespaces = self.namespaces.as_ref();
-        namespaces.is_some_and(|of| of.contains(&Namespace::MIXED))
     }
 
     /// The calls that it takes.
@@ -233,7 +220,7 @@ fn of_cassandra(
     let keeps_mixed = filter.is_by_update() && (args.which.key.is_some() || !has_mixed);
     let mut fate = |hint: &HintView<'_>| match filter.has(hint) {
         false => Fate::Stay,
-        true if keeps_mixed && hint.namespace == Namespace::MIXED => Fate::Mixed,
+        true if keeps_mixed && !filter.covers(hint) => Fate::Mixed,
         true => Fate::Go,
     };
     rewrite::run(&input, &args.change, filter, &mut fate, output)
@@ -265,17 +252,6 @@ struct Planned {
     mixed: u64,
 }
 
-impl Planned {
-    fn of(target: TargetId) -> Self {
-        Self {
-            target,
-            hints: 0,
-            up_to: Sequence::ZERO,
-            mixed: 0,
-        }
-    }
-}
-
 struct Planner<'a> {
     cut: &'a Cut<'a>,
     pending: Pending,
@@ -294,7 +270,12 @@ impl Visitor for Planner<'_> {
             return Ok(Flow::Go);
         }
         let planned = self.found.entry(hint.target);
-        let plan = planned.or_insert(Planned::of(hint.target));
+        let plan = planned.or_insert(Planned {
+            target: hint.target,
+            hints: 0,
+            up_to: Sequence::ZERO,
+            mixed: 0,
+        });
         plan.up_to = plan.up_to.max(sequence);
         let created = UnixMillis::new(hint.created_ms);
         let in_time = cut.created_before.is_none_or(|limit| created < limit);

@@ -67,23 +67,49 @@ fn encode(table: &Table, text: &str) -> Result<Vec<u8>, String> {
     if let [column] = &table.partition_key[..] {
         return part(column, text);
     }
-    let parts: Vec<&str> = text.split(':').collect();
-    let columns = &table.partition_key;
-    if parts.len() != columns.len() {
-        return Err(format!(
-            "its key has {} parts: join them by `:`, or give all of it in hex, behind 0x",
+    let columns = &table.partition_key[..];
+    let mut found = Vec::new();
+    split(columns, text, &mut Vec::new(), &mut found);
+    let in_hex = "or give all of it in hex, behind 0x";
+    match &found[..] {
+        [key] => Ok(key.clone()),
+        [] => Err(format!(
+            "its key has {} parts: join them by `:`, {in_hex}",
             columns.len()
-        ));
+        )),
+        _ => Err(format!("it is not clear where its parts end: {in_hex}")),
     }
-    let mut key = Vec::new();
-    for (column, text) in columns.iter().zip(parts) {
-        let value = part(column, text)?;
-        let length = u16::try_from(value.len()).map_err(|error| error.to_string())?;
+}
+
+/// Finds the ways in which a text is the parts of a key: a text among them may have a `:` in it.
+fn split(columns: &[Column], text: &str, key: &mut Vec<u8>, found: &mut Vec<Vec<u8>>) {
+    let Some((column, rest)) = columns.split_first() else {
+        return;
+    };
+    let ends = text.match_indices(':').map(|(at, _)| at);
+    let ends = ends.filter(|_| !rest.is_empty());
+    for end in ends.chain(rest.is_empty().then_some(text.len())) {
+        let (here, behind) = text.split_at(end);
+        if found.len() > 1 {
+            return;
+        }
+        let Ok(value) = part(column, here) else {
+            continue;
+        };
+        let Ok(length) = u16::try_from(value.len()) else {
+            continue;
+        };
+        let before = key.len();
         key.extend([(length >> 8) as u8, length as u8]);
         key.extend(value);
         key.push(0);
+        if rest.is_empty() {
+            found.push(key.clone());
+        } else {
+            split(rest, behind.strip_prefix(':').unwrap_or(behind), key, found);
+        }
+        key.truncate(before);
     }
-    Ok(key)
 }
 
 fn part(column: &Column, text: &str) -> Result<Vec<u8>, String> {

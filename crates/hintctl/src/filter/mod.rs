@@ -32,6 +32,9 @@ pub(crate) struct Filter<'a> {
     schema: Option<&'a Schema>,
     /// Hints that may be meant or not: nothing tells.
     unsure: AtomicU64,
+    /// No more than this many, of those that were taken since the last [`Filter::restart`].
+    limit: u64,
+    taken: AtomicU64,
 }
 
 /// The tables that are asked for.
@@ -66,7 +69,27 @@ impl<'a> Filter<'a> {
             key: key.transpose()?,
             schema,
             unsure: AtomicU64::new(0),
+            limit: which.limit.unwrap_or(u64::MAX),
+            taken: AtomicU64::new(0),
         })
+    }
+
+    /// For a verb that counts by itself how many it takes.
+    pub(crate) fn unlimited(self) -> Self {
+        Self {
+            limit: u64::MAX,
+            ..self
+        }
+    }
+
+    /// How many hints were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// Goes on as if this many had been taken.
+    pub(crate) fn restart(&self, taken: u64) {
+        self.taken.store(taken, Relaxed);
     }
 
     /// Whether it narrows what is in a file, or only which files.
@@ -131,14 +154,16 @@ impl<'a> Filter<'a> {
         {
             return false;
         }
-        if !self.is_by_update() {
-            return true;
-        }
-        let touches = self.touches(hint);
+        let touches = if self.is_by_update() {
+            self.touches(hint)
+        } else {
+            Touches::Yes
+        };
         if touches == Touches::Unsure {
             self.unsure.fetch_add(1, Relaxed);
         }
         touches == Touches::Yes
+            && (self.limit == u64::MAX || self.taken.fetch_add(1, Relaxed) < self.limit)
     }
 
     fn has_sequence(&self, hint: &HintView<'_>) -> bool {
@@ -176,7 +201,7 @@ impl<'a> Filter<'a> {
             && let Ok(all) = decode::touched(mutation, schema, hint.payload_version)
         {
             let meant = |one: &decode::Touched<'_>| {
-                is_meant(Namespace::from_bytes(one.table.id), Some(one.key)) == Touches::Yes
+                self.means(Namespace::from_bytes(one.table.id), one.key)
             };
             return if all.iter().any(meant) {
                 Touches::Yes
@@ -203,6 +228,27 @@ impl<'a> Filter<'a> {
             Touches::No if !is_all => Touches::Unsure,
             touches => touches,
         }
+    }
+
+    /// Whether all that a hint writes to is asked for.
+    pub(crate) fn covers(&self, hint: &HintView<'_>) -> bool {
+        if hint.namespace != Namespace::MIXED {
+            return true;
+        }
+        let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
+            return false;
+        };
+        let all = decode::touched(mutation, schema, hint.payload_version);
+        all.is_ok_and(|all| {
+            all.iter()
+                .all(|one| self.means(Namespace::from_bytes(one.table.id), one.key))
+        })
+    }
+
+    fn means(&self, table: Namespace, key: &[u8]) -> bool {
+        let tables = self.tables.as_ref();
+        tables.is_none_or(|tables| tables.ids.contains(&table))
+            && self.key.as_ref().is_none_or(|asked| asked.is(table, key))
     }
 
     /// Says how many hints may have been meant.

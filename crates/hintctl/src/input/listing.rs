@@ -28,6 +28,7 @@ pub(crate) struct Line {
     kind: String,
     /// Of a summary.
     complete: Option<bool>,
+    hints: Option<u64>,
     #[serde(flatten)]
     hint: Option<Hint>,
 }
@@ -46,6 +47,9 @@ pub(crate) struct Hint {
     payload_version: u32,
     pub(crate) payload_bytes: u64,
     pub(crate) payload_sha256: String,
+    /// It was delivered or discarded: of native stores.
+    #[serde(default)]
+    pub(crate) has_ended: bool,
     payload: Option<String>,
     /// Of Cassandra's.
     gcgs_s: Option<u64>,
@@ -97,6 +101,9 @@ pub(crate) struct Listing {
     number: u64,
     /// The last line says that all is there.
     pub(crate) is_whole: bool,
+    /// Hints that were read, and how many there are by the summary.
+    pub(crate) hints: u64,
+    pub(crate) said: Option<u64>,
     /// Hints whose payload is not what it was when the line was written.
     pub(crate) edited: u64,
 }
@@ -122,6 +129,8 @@ impl Listing {
             lines: BufReader::new(file),
             number: 0,
             is_whole: false,
+            hints: 0,
+            said: None,
             edited: 0,
         })
     }
@@ -150,9 +159,16 @@ impl Listing {
             let line: Line =
                 serde_json::from_str(&text).map_err(|error| self.wrong(&error.to_string()))?;
             self.is_whole = line.kind == "summary" && line.complete == Some(true);
-            if line.kind != "hint" {
-                continue;
+            if let (true, Some(hints)) = (line.kind == "summary", line.hints) {
+                self.said = Some(hints);
             }
+            match line.kind.as_str() {
+                "hint" => {}
+                // What stands beside hints: damage, losses.
+                "bad" | "loss" | "summary" => continue,
+                other => return Err(self.wrong(&format!("a line of kind {other}"))),
+            }
+            self.hints += 1;
             if line.hint.is_none() {
                 // Once more, for what it lacks.
                 let error = serde_json::from_str::<Hint>(&text).err();
@@ -166,6 +182,9 @@ impl Listing {
     /// Gives each hint, with its payload.
     pub(crate) fn walk(&mut self, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
         while let Some(hint) = self.next()? {
+            if hint.has_ended {
+                continue;
+            }
             if self.give(&hint, visitor)? == Flow::Stop {
                 // What follows is not looked at: it may be whole.
                 self.is_whole = true;
@@ -200,6 +219,9 @@ fn view<'a>(
     payload: &'a [u8],
     collapse_key: Option<&'a [u8]>,
 ) -> Result<HintView<'a>, String> {
+    if hint.gc_grace_s < 0.0 || hint.discard_after_s.is_some_and(|after| after < 0.0) {
+        return Err("a lifetime below zero".to_owned());
+    }
     let from = match (&hint.sequence, hint.gcgs_s) {
         (Some(sequence), _) => {
             let created = UnixMillis::new(hint.creation_time_ms);
@@ -232,6 +254,15 @@ fn view<'a>(
                 incarnation: incarnation(hint.incarnation.as_deref())?,
                 body,
             }
+        }
+        // No node writes more than 31 bits of it.
+        (None, Some(gcgs_s))
+            if gcgs_s >> 31 == 0 && Duration::from_secs(gcgs_s) != duration(hint.gc_grace_s) =>
+        {
+            return Err(format!(
+                "gc_grace_s is {} and gcgs_s {gcgs_s}: they are the same, edit both",
+                hint.gc_grace_s
+            ));
         }
         (None, Some(gcgs_s)) => {
             let body = HintBody::of_mutation(hint.creation_time_ms, gcgs_s, payload);

@@ -269,6 +269,14 @@ impl Input {
         })
     }
 
+    /// What it is called.
+    pub(crate) fn shown(&self) -> String {
+        match &self.files[..] {
+            [one] if one.name == STDIN && !self.is_directory => "standard input".to_owned(),
+            _ => self.storage.path("").display().to_string(),
+        }
+    }
+
     fn open_directory(path: &Path) -> anyhow::Result<Self> {
         let storage = Arc::new(OsStorage::new(path));
         let mut input = Self {
@@ -403,6 +411,13 @@ impl Input {
                         "its last line is no summary that says it is complete: it may lack hints";
                     visitor.bad(&Finding::whole(What::Tail, text.to_owned()))?;
                 }
+                if let Some(said) = listing.said.filter(|said| *said != listing.hints) {
+                    let text = format!(
+                        "its summary says {said} hints, and {} are there",
+                        listing.hints
+                    );
+                    visitor.bad(&Finding::note(What::Tail, text))?;
+                }
                 if listing.edited > 0 {
                     let text = format!("{} payloads were edited since", listing.edited);
                     visitor.bad(&Finding::note(What::Payload, text))?;
@@ -417,6 +432,18 @@ impl Input {
     pub(crate) fn is_store(&self) -> bool {
         let control = |file: &Found| file.what == FileKind::Control;
         self.is_directory && self.files.iter().any(control)
+    }
+
+    /// What the journal says of the hints of a native store, or of one segment of it, without a word where it cannot
+    /// be read.
+    pub(crate) fn quiet_journal(&self) -> JournalView {
+        let is_segment =
+            !self.is_directory && self.hints().all(|file| file.what == FileKind::Native);
+        let is_there = self.storage.info(file_name::JOURNAL).is_ok();
+        if is_there && (is_segment || self.is_store()) {
+            return read_journal(&*self.storage).unwrap_or_default();
+        }
+        JournalView::default()
     }
 
     /// What the journal of a native store says; nothing where there is none. Where it cannot be

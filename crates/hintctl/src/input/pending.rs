@@ -24,7 +24,11 @@ pub(crate) struct Pending {
 impl Pending {
     /// Of a whole native store; of anything else, all is pending.
     pub(crate) fn of(input: &Input, output: &mut Output) -> anyhow::Result<Self> {
-        Ok(Self::new(input.journal(output)?))
+        Ok(Self::new(if input.is_directory {
+            input.journal(output)?
+        } else {
+            input.quiet_journal()
+        }))
     }
 
     pub(crate) fn new(journal: JournalView) -> Self {

@@ -1,6 +1,7 @@
 //! Where hints are: paths, lists of them, directories below them, standard input.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs, io,
     os::unix::{ffi::OsStringExt as _, fs::DirBuilderExt as _},
@@ -49,6 +50,7 @@ fn look_at(
     output: &mut Output,
     look: &mut dyn FnMut(&Input, &mut Output) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    filter.restart(0);
     let mut passed_over = 0;
     let Listed { paths, _spool } = list(sources, output)?;
     for path in &paths {
@@ -56,6 +58,9 @@ fn look_at(
             Ok(input) => input,
             // Of many, as a shell lists them, those that hold no hints are passed over aloud; but what
             // looked at nothing is not clean.
+            Err(error) if code(&error) == Exit::Usage && path.ends_with(STDIN) => {
+                return Err(usage("what came by standard input is no hint file"));
+            }
             Err(error) if code(&error) == Exit::Usage => {
                 passed_over += 1;
                 if passed_over == paths.len() {
@@ -136,6 +141,7 @@ fn list(sources: &Sources, output: &mut Output) -> anyhow::Result<Listed> {
             return Err(usage("there is no directory of hints below what was named"));
         }
     }
+    once(&mut paths);
     let mut spool = None;
     for path in &mut paths {
         if path == stdin {
@@ -151,6 +157,26 @@ fn list(sources: &Sources, output: &mut Output) -> anyhow::Result<Listed> {
         paths,
         _spool: spool,
     })
+}
+
+/// Leaves out what was named before, by whatever name, and files of directories that are named.
+fn once(paths: &mut Vec<PathBuf>) {
+    let whole: Vec<Option<PathBuf>> = paths
+        .iter()
+        .map(|path| fs::canonicalize(path).ok())
+        .collect();
+    let named: BTreeSet<PathBuf> = whole.iter().flatten().cloned().collect();
+    let mut seen = BTreeSet::new();
+    let mut whole = whole.into_iter();
+    paths.retain(|_| match whole.next().flatten() {
+        // What is not there, or has no name, is reported later.
+        None => true,
+        Some(path) => {
+            let is_in_another =
+                path.is_file() && path.parent().is_some_and(|parent| named.contains(parent));
+            !is_in_another && seen.insert(path)
+        }
+    });
 }
 
 fn lines(input: impl io::BufRead, name: &str) -> anyhow::Result<Vec<PathBuf>> {

@@ -311,12 +311,11 @@ impl Output {
 
     /// Says something beside the output.
     #[expect(
-        clippy::print_stderr,
         clippy::unused_self,
-        reason = "the one place for remarks"
+        reason = "what is said is part of what is printed"
     )]
     pub(crate) fn remark(&self, text: &str) {
-        eprintln!("hintctl: {}", printable(text));
+        remark(text);
     }
 
     /// A bar for work of `bytes` bytes, on a terminal only.
@@ -368,6 +367,11 @@ impl Output {
         result?;
         Ok(exit.unwrap_or(Exit::Io))
     }
+}
+
+/// Says something on standard error; where that takes nothing, nobody hears it.
+pub(crate) fn remark(text: &str) {
+    drop(writeln!(io::stderr(), "hintctl: {}", printable(text)));
 }
 
 /// Standard output, or a pager before it: what fails there is not blamed on the file that is looked at.

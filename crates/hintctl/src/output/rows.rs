@@ -155,7 +155,7 @@ impl<W: Write + Send> Rows<W> {
     }
 }
 
-/// An error of the system as itself: a reader that has gone is told by its kind.
+/// An error of the system as itself: a reader that has gone is known by its kind.
 fn of_csv(error: csv::Error) -> anyhow::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error.into(),

@@ -38,7 +38,7 @@ pub(super) fn render(
         .collect();
     for row in rows {
         for (column, cell) in columns.iter_mut().zip(row) {
-            column.cells.push(printable(&cell).into_owned());
+            column.cells.push(printable(&cell).replace('\n', "\\n"));
         }
     }
     columns.retain(|column| column.cells.iter().any(|cell| !cell.is_empty()));

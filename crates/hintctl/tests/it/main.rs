@@ -8,6 +8,7 @@ mod edit;
 mod interop;
 mod jobs;
 mod kill;
+mod matrix;
 mod native;
 mod node;
 mod reports;

@@ -283,3 +283,73 @@ fn hints_come_by_lists_by_search_and_by_standard_input() {
         none.err
     );
 }
+
+/// What is named twice, by whatever name, counts once.
+#[test]
+fn a_directory_is_looked_at_once() {
+    let hints = testdata(V3);
+    let path = text(&hints.0);
+    let file = fs::read_dir(&hints.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let file = file
+        .into_iter()
+        .find(|path| path.extension().unwrap() == "hints")
+        .unwrap();
+    let slash = format!("{path}/");
+    assert_eq!(
+        count(&hintctl(&["--json", "ls", path, &slash, text(&file), path])),
+        4380
+    );
+}
+
+/// What the journal says of a segment holds also where that is named alone.
+#[test]
+fn one_segment_of_a_store_is_as_far_as_its_journal_says() {
+    let store = testdata("golden-1/plain");
+    let name = "9a355670-0000-4000-8000-000000000003-1800000000000-n1.hints";
+    let all = hintctl(&["--json", "ls", text(&store.0)]).of_kind("file");
+    let of_store = all.iter().find(|file| file["file"] == name).unwrap();
+    let alone = hintctl(&["--json", "ls", text(&store.join(name))]).of_kind("file");
+    assert_eq!(alone[0]["hints"], of_store["hints"]);
+    assert!(
+        alone[0]["ended_hints"].as_u64().unwrap() > 0,
+        "{}",
+        alone[0]
+    );
+    // A listing says which have ended, so that a comparison finds no difference.
+    let listing = store.join("listing.jsonl");
+    fs::write(&listing, hintctl(&["--json", "dump", text(&store.0)]).out).unwrap();
+    let diff = hintctl(&["--json", "diff", text(&listing), text(&store.0)]);
+    assert_eq!(diff.code, 0, "{}", diff.out);
+}
+
+#[test]
+fn nothing_goes_that_was_not_asked_for() {
+    let (schema, damaged) = (schema(), testdata("cassandra/damaged/plain-body-1"));
+    let all = ["--all", "--apply", "--node-is-stopped", "--no-aside"];
+    let run = hintctl(&[&["truncate", text(&damaged.0)], &all[..]].concat());
+    assert!(
+        run.code == 2 && run.err.contains("is damaged"),
+        "{} {}",
+        run.out,
+        run.err
+    );
+    let truncate = |filter: &[&str]| {
+        let hints = testdata(V3);
+        let path = text(&hints.0).to_owned();
+        let args = ["--json", "truncate", &path, "--schema", &schema];
+        let plan = hintctl(&[&args, filter].concat()).lines().pop().unwrap();
+        let done = hintctl(&[&args, filter, &["--apply", "--node-is-stopped"]].concat());
+        assert_eq!(done.code, 0, "{}", done.err);
+        let left = count(&hintctl(&["--json", "ls", &path]));
+        assert_eq!(plan["hints"].as_u64().unwrap(), 4380 - left, "{filter:?}");
+        4380 - left
+    };
+    // Those that write to two tables go where both are meant.
+    let orders = truncate(&["--table", "shop.orders"]);
+    let last = truncate(&["--table", "shop.last_order"]);
+    let both = truncate(&["--table", "shop.orders", "--table", "shop.last_order"]);
+    assert_eq!((orders, last, both), (660, 0, 792));
+    assert_eq!(truncate(&["--table", "shop.orders", "--limit", "7"]), 7);
+}

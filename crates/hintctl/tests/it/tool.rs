@@ -61,7 +61,9 @@ impl Run {
                 .all(|line| line["v"] == 1 && line["kind"].is_string())
         );
         assert_eq!(lines.last().unwrap()["kind"], "summary", "{}", self.out);
-        lines.iter().for_each(|line| check(&self.verb, line));
+        for line in &lines {
+            check(&self.verb, line);
+        }
         lines
     }
 
@@ -128,10 +130,14 @@ fn schemas() -> &'static HashMap<String, jsonschema::Validator> {
         let (_, schema) = docs.split_once("```json\n").unwrap();
         let (schema, _) = schema.split_once("\n```").unwrap();
         let schema: Value = serde_json::from_str(schema).unwrap();
-        let verbs = schema["$defs"].as_object().unwrap().keys();
+        let verbs = schema.get("$defs").unwrap().as_object().unwrap().keys();
         let of = |verb: &String| {
             let mut schema = schema.clone();
-            schema["$ref"] = format!("#/$defs/{verb}").into();
+            let of_verb = format!("#/$defs/{verb}").into();
+            schema
+                .as_object_mut()
+                .unwrap()
+                .insert("$ref".to_owned(), of_verb);
             (verb.clone(), jsonschema::validator_for(&schema).unwrap())
         };
         verbs.map(of).collect()
@@ -148,9 +154,10 @@ fn check(verb: &str, line: &Value) {
         "" => return,
         verb => verb,
     };
-    let schema = schemas()
-        .get(verb)
-        .unwrap_or_else(|| panic!("the docs have no {verb}"));
+    let schema = schemas().get(verb);
+    let schema = schema
+        .ok_or_else(|| format!("the docs have no {verb}"))
+        .unwrap();
     let wrong: Vec<String> = schema
         .iter_errors(line)
         .map(|error| error.to_string())

@@ -38,9 +38,9 @@ pub(crate) trait Sink {
 }
 
 pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
-    let which = &args.select.which;
+    let which = &args.which;
     let schema = decode::schema(which.schema.as_ref(), output)?;
-    let filter = Filter::new(which, schema.as_ref())?;
+    let filter = Filter::new(which, schema.as_ref())?.unlimited();
     let mut input = if is_listing(&args.from) {
         Input::open_listing(&args.from)?
     } else {
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     };
     let wanted = Wanted {
         filter: &filter,
-        limit: args.select.limit.unwrap_or(u64::MAX),
+        limit: args.which.limit.unwrap_or(u64::MAX),
         retarget: args.retarget,
     };
     let Fed { files, hints, bad } = feed(&input, &wanted, &mut *sink, out, output)?;
