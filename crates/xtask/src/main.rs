@@ -15,6 +15,7 @@ use std::{
 const HELP: &str = "\
 cargo xtask test          format, lints, tidy, docs, tests, quickstart: what CI runs
 cargo xtask tidy          only the checks of the tree itself
+cargo xtask release       hintctl without debug information, its completions and man pages: target/release
 cargo xtask bench [ARGS]  one report: ratios to a naive log, in alternating rounds
 cargo xtask bench parts   criterion benches of the parts
 cargo xtask bench cassandra  verify, beside Cassandra's own readers on the same files
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let done = match args.first().map(String::as_str) {
         Some("test") => test(),
         Some("tidy") => tidy::check(&root()),
+        Some("release") => release(),
         Some("bench") => bench(rest),
         Some("herd") => herd(),
         Some("verdicts") => cassandra::verdicts(),
@@ -89,6 +91,51 @@ fn cargo(args: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
     } else {
         Err(format!("cargo {} failed", args.join(" ")))
     }
+}
+
+/// The binary is no larger than this, in bytes.
+const HINTCTL_MAX: u64 = 20_000_000;
+
+/// Builds hintctl as it is given to operators, and writes beside it what shells and readers want.
+fn release() -> Result<(), String> {
+    cargo(&["build", "--release", "--package", "hintctl"], &[])?;
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let folder = target.join("release");
+    let tool = folder.join("hintctl");
+    let run = |args: &[&str]| {
+        let done = Command::new(&tool).args(args).output();
+        let done = done.map_err(|error| format!("hintctl cannot be run: {error}"))?;
+        if done.status.success() {
+            Ok(done.stdout)
+        } else {
+            Err(format!(
+                "hintctl {}: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&done.stderr)
+            ))
+        }
+    };
+    let man = folder.join("man");
+    run(&["man", &man.display().to_string()])?;
+    for (shell, name) in [
+        ("bash", "hintctl.bash"),
+        ("zsh", "_hintctl"),
+        ("fish", "hintctl.fish"),
+    ] {
+        let script = run(&["completions", shell])?;
+        fs::write(folder.join(name), script).map_err(|error| format!("{name}: {error}"))?;
+    }
+    let size = fs::metadata(&tool)
+        .map_err(|error| format!("hintctl: {error}"))?
+        .len();
+    if size > HINTCTL_MAX {
+        return Err(format!("hintctl has {size} bytes, more than {HINTCTL_MAX}"));
+    }
+    say(&format!(
+        "hintctl: {size} bytes; completions and man/ beside it"
+    ));
+    Ok(())
 }
 
 /// Runs the simulation of a herd, and writes what it prints into its page.
@@ -247,6 +294,7 @@ fn test() -> Result<(), String> {
         ],
         &[],
     )?;
+    release()?;
     cargo(
         &["check", "--package", "hintstore", "--no-default-features"],
         &[],

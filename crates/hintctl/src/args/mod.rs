@@ -338,6 +338,9 @@ pub(crate) struct Ls {
     pub(crate) by: By,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    /// Judge ages, and what has expired, at this time instead of now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) as_of: Option<UnixMillis>,
     #[command(flatten)]
     pub(crate) which: Which,
 }
@@ -349,6 +352,9 @@ pub(crate) struct Stat {
     /// Add up by this, instead of what each file says of itself
     #[arg(long, value_enum)]
     pub(crate) by: Option<By>,
+    /// Judge ages, and what has expired, at this time instead of now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) as_of: Option<UnixMillis>,
     #[command(flatten)]
     pub(crate) which: Which,
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
     let filter = Filter::new(&args.which, schema.as_ref())?;
     if let Some(by) = args.by {
-        let now = SystemClock.wall().get();
+        let now = args.as_of.unwrap_or_else(|| SystemClock.wall()).get();
         let groups = Groups::new(by, schema.as_ref(), now);
         output.rows("group", GROUP_COLUMNS)?;
         return super::ls::by(&args.sources, &filter, false, groups, output);

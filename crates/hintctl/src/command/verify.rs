@@ -1,8 +1,10 @@
 //! `verify`: every checksum, and what is damaged, where.
 
+use std::collections::BTreeSet;
+
 use hintstore::raw::format::{file_name, layout::STORE_SLOT_BYTES, store_file};
 use hintstore::{
-    Storage as _, SystemClock,
+    Namespace, Storage as _, SystemClock,
     inspect::{RecoveryAction, plan_recovery},
 };
 use hintstore_cassandra::{DecodeError, FileName, Ignore, Schema, decode_mutation};
@@ -48,10 +50,15 @@ struct Check<'s> {
 struct Decoded {
     /// Numbers of hints whose table is in no schema.
     unknown_table: Vec<u64>,
+    /// Some of these tables.
+    unknown_ids: BTreeSet<Namespace>,
     wrong: u64,
     /// What is wrong with the first of them, and where.
     first_wrong: Option<(u64, String)>,
 }
+
+/// No more tables that the schema does not have are named.
+const UNKNOWN_MAX: usize = 5;
 
 /// No more bad regions than this are kept of one file; all are counted.
 const BAD_MAX: usize = 10_000;
@@ -68,7 +75,12 @@ impl Visitor for Check<'_> {
         if let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) {
             match decode_mutation(mutation, schema, hint.payload_version, &mut Ignore) {
                 Ok(()) => {}
-                Err(DecodeError::UnknownTable(_)) => self.decoded.unknown_table.push(hint.index),
+                Err(DecodeError::UnknownTable(id)) => {
+                    self.decoded.unknown_table.push(hint.index);
+                    if self.decoded.unknown_ids.len() < UNKNOWN_MAX {
+                        self.decoded.unknown_ids.insert(Namespace::from_bytes(id));
+                    }
+                }
                 Err(wrong @ DecodeError::Wrong { .. }) => {
                     self.decoded.wrong += 1;
                     let first = &mut self.decoded.first_wrong;
@@ -96,6 +108,7 @@ impl Check<'_> {
         self.decoded
             .unknown_table
             .extend(behind.map(|number| self.hints + number));
+        self.decoded.unknown_ids.extend(part.decoded.unknown_ids);
         self.hints += part.hints;
         self.asked += part.asked;
         self.bytes += part.bytes;
@@ -150,6 +163,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
             };
             totals.add(&check, walked);
             print(file, &check, walked, output)?;
+            next(input, file, &check, walked, output)?;
         }
         bar.finish();
         totals.aside += input.aside.len() as u64;
@@ -317,8 +331,11 @@ fn print(
     let unknown = check.decoded.unknown_table.len() as u64;
     if unknown > 0 {
         let unknown = count(unknown, "hint");
+        let ids = check.decoded.unknown_ids.iter().map(ToString::to_string);
+        let ids: Vec<String> = ids.collect();
         output.text(&format!(
-            "  {unknown} for tables that the schema does not have"
+            "  {unknown} for tables that the schema does not have, and a node that does not drops: {}",
+            ids.join(", ")
         ))?;
     }
     if let Some((position, text)) = &check.decoded.first_wrong {
@@ -341,6 +358,28 @@ fn print(
         }
     }
     Ok(())
+}
+
+/// What there is to do about a damaged file: the very command.
+fn next(
+    input: &Input,
+    file: &Found,
+    check: &Check<'_>,
+    walked: Walked,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    if verdict(check, walked) != Verdict::Damaged || check.hints.max(check.saved) == 0 {
+        return Ok(());
+    }
+    let path = input.storage.path(&file.name);
+    let (path, folder) = (path.display(), input.storage.path(""));
+    match file.what {
+        FileKind::Native => output.text(&format!(
+            "  next: hintctl convert {} --to native NEW takes all that is intact",
+            folder.display()
+        )),
+        _ => output.text(&format!("  next: hintctl salvage {path} SAVED")),
+    }
 }
 
 fn native(input: &Input, found: &Found, bar: &Bar, check: &mut Check<'_>) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bench;
 mod cassandra;
+mod docs;
 mod edit;
 mod interop;
 mod jobs;
