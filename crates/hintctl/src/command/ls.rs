@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hintstore::{Clock as _, Storage as _, SystemClock, inspect::JournalView};
+use hintstore::{
+    Clock as _, Storage as _, SystemClock,
+    inspect::{JournalView, TargetView},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -307,14 +310,14 @@ impl Listing<'_> {
         head.push("DELIVERED");
         let mut rows = Vec::new();
         let none = Backlog::default();
-        let of_journal = journal.targets.iter().map(|view| view.target.to_string());
-        let targets: std::collections::BTreeSet<String> =
-            backlogs.keys().cloned().chain(of_journal).collect();
-        for target in targets {
-            let view = journal
-                .targets
-                .iter()
-                .find(|view| view.target.to_string() == target);
+        let views = journal.targets.iter();
+        let mut targets: BTreeMap<String, Option<&TargetView>> = views
+            .map(|view| (view.target.to_string(), Some(view)))
+            .collect();
+        for target in backlogs.keys() {
+            targets.entry(target.clone()).or_default();
+        }
+        for (target, view) in targets {
             let backlog = backlogs.get(&target).unwrap_or(&none);
             // Where all of a target's hints have ended a line says so, unless something else was asked for.
             if backlog.files == 0 && self.filter.is_narrow() {

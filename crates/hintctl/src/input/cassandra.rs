@@ -1,6 +1,10 @@
 //! One hint file of Cassandra.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use hintstore::env::File;
 use hintstore::raw::format::expiry::Lifetime;
@@ -20,6 +24,13 @@ pub(crate) struct CassandraFile {
     pub(crate) descriptor: Result<Descriptor, DescriptorError>,
     file: Arc<dyn File>,
     storage: Arc<OsStorage>,
+    side_file: OnceLock<SideFile>,
+}
+
+/// How many walks run side by side. The system takes several files to say so.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What the checksum beside a file says.
@@ -66,6 +77,7 @@ impl CassandraFile {
             descriptor,
             file,
             storage,
+            side_file: OnceLock::new(),
         })
     }
 
@@ -286,8 +298,8 @@ impl CassandraFile {
         let Ok(descriptor) = &self.descriptor else {
             return Ok(None);
         };
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
-        if self.refusal().is_some() || count < 2 || self.length < LONG {
+        let count = cores();
+        if self.length < LONG || count < 2 || self.refusal().is_some() {
             return Ok(None);
         }
         let start = descriptor.length as u64;
@@ -352,6 +364,10 @@ impl CassandraFile {
 
     /// The checksum beside the file.
     pub(crate) fn side_file(&self) -> SideFile {
+        *self.side_file.get_or_init(|| self.read_side_file())
+    }
+
+    fn read_side_file(&self) -> SideFile {
         let Some(side) = side_file(&self.name) else {
             return SideFile::Missing;
         };
@@ -373,7 +389,7 @@ impl CassandraFile {
         if self.length < LONG {
             return Ok(self.hash(0, self.length)?.finalize());
         }
-        let count = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let count = cores() as u64;
         let each = (self.length / count).max(LONG);
         let starts = (0..count).map(|number| (each * number).min(self.length));
         let parts: Vec<anyhow::Result<crc32fast::Hasher>> = std::thread::scope(|scope| {

@@ -7,7 +7,7 @@ mod native;
 mod pending;
 mod source;
 
-use std::{path::Path, sync::Arc};
+use std::{os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use hintstore::env::{File, Info};
@@ -561,29 +561,46 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
             "" => entry.name,
             folder => format!("{folder}/{}", entry.name),
         };
-        let info = match storage.info(&name) {
-            Ok(info) => info,
-            Err(error) if error.is_missing() => {
-                // It went in between, or its name cannot be said.
-                if name.contains(char::REPLACEMENT_CHARACTER) {
-                    let why = "its name is not UTF-8: link to it under another".to_owned();
-                    let (what, info) = (FileKind::Foreign(why), Info::default());
-                    files.push(Found { name, info, what });
-                }
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let what = match std::fs::metadata(storage.path(&name)) {
+        if FileName::parse(&name) == Some(FileName::SideFile) {
+            // Nothing but its name is asked for.
+            let (info, what) = (Info::default(), FileKind::SideFile);
+            files.push(Found { name, info, what });
+            continue;
+        }
+        let (info, what) = match std::fs::metadata(storage.path(&name)) {
             // Opening a pipe or a device may never return.
-            Ok(metadata) if !metadata.is_file() => FileKind::Foreign("no regular file".to_owned()),
-            Ok(_) => what(storage, &name),
-            Err(error) => FileKind::Foreign(format!("leads nowhere: {error}")),
+            Ok(metadata) if !metadata.is_file() => {
+                let what = FileKind::Foreign("no regular file".to_owned());
+                (info(&metadata), what)
+            }
+            Ok(metadata) => (info(&metadata), what(storage, &name)),
+            Err(error) => match storage.info(&name) {
+                Ok(info) => (info, FileKind::Foreign(format!("leads nowhere: {error}"))),
+                // It went in between, or its name cannot be said.
+                Err(error) if error.is_missing() => {
+                    if !name.contains(char::REPLACEMENT_CHARACTER) {
+                        continue;
+                    }
+                    let why = "its name is not UTF-8: link to it under another".to_owned();
+                    (Info::default(), FileKind::Foreign(why))
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
         files.push(Found { name, info, what });
     }
     files.sort_by_cached_key(|file| order(storage, file));
     Ok(files)
+}
+
+fn info(metadata: &std::fs::Metadata) -> Info {
+    Info {
+        length: metadata.len(),
+        allocated: metadata.blocks() * 512,
+        inode: metadata.ino(),
+        device: metadata.dev(),
+        links: metadata.nlink(),
+    }
 }
 
 /// Target and creation time that the name of a hint file claims: a native one or Cassandra's.
