@@ -153,6 +153,7 @@ Examples:
   hintctl dump FILE
   hintctl dump HINTS --schema schema.cql --table shop.carts --key 42
   hintctl dump HINTS --follow
+  hintctl dump FILE --layout --limit 1
   hintctl --json dump STORE --target 9a355670-9212-4932-96bd-55417aa90974 --limit 10
   hintctl --json dump FILE --value hex
   hintctl --json dump /var/lib/cassandra/hints --schema schema.cql
@@ -352,6 +353,9 @@ pub(crate) struct Stat {
     /// Add up by this, instead of what each file says of itself
     #[arg(long, value_enum)]
     pub(crate) by: Option<By>,
+    /// Write a page of its own instead: ages, sizes, expiry, tables, what is damaged where
+    #[arg(long, value_name = "FILE", conflicts_with = "by")]
+    pub(crate) html: Option<PathBuf>,
     /// Judge ages, and what has expired, at this time instead of now
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) as_of: Option<UnixMillis>,
@@ -452,6 +456,10 @@ pub(crate) enum Value {
 pub(crate) struct Dump {
     #[command(flatten)]
     pub(crate) sources: Sources,
+    /// Show the bytes field by field instead: descriptor, blocks, records, footer. --limit is of hints of
+    /// Cassandra's, of blocks in native segments
+    #[arg(long, conflicts_with_all = ["follow", "value"])]
+    pub(crate) layout: bool,
     #[command(flatten)]
     pub(crate) follow: Follow,
     /// How to show the payload: user data, and not shown unless asked for
@@ -773,6 +781,9 @@ pub(crate) struct Bench {
     /// How much is appended and replayed each time, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=16384))]
     pub(crate) size: u64,
+    /// Also draw it, in SVG: each result before what it is compared with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Arguments)]
@@ -798,6 +809,7 @@ impl Command {
     pub(crate) fn writes(&self) -> bool {
         match self {
             Self::Convert(_)
+            | Self::Stat(Stat { html: Some(_), .. })
             | Self::Salvage(_)
             | Self::Bench(_)
             | Self::Quickstart(_)

@@ -5,8 +5,10 @@ use hintctl::measure::report::{Report, Series, measure, spread};
 use hintstore::{OsStorage, Storage as _};
 use serde_json::json;
 
+use super::convert::NewFile;
 use crate::{
     args::Bench,
+    chart::{Bar, STYLE, bars},
     exit::usage,
     interrupt::Guard,
     output::{Output, bytes},
@@ -38,7 +40,49 @@ pub(crate) fn run(args: &Bench, output: &mut Output) -> anyhow::Result<()> {
     let report = report
         .map_err(|error| anyhow::anyhow!("{error}"))
         .with_context(|| format!("cannot measure in {}", directory.display()))?;
+    if let Some(path) = &args.plot {
+        let (new, file) = NewFile::create(path)?;
+        std::io::Write::write_all(&mut &file, plot(&report).as_bytes())?;
+        new.finish(&file)?;
+    }
     print(args, &report, output)
+}
+
+/// The medians as bars, each before what it is compared with; rates of times and of bytes apart.
+fn plot(report: &Report) -> String {
+    let median = |series: &Series| spread(&series.rates).0;
+    let of = |counts: bool| {
+        let series = report.series.iter();
+        let series = series.filter(move |series| series.name.contains("times") == counts);
+        let bars: Vec<Bar> = series
+            .map(|series| Bar {
+                label: series.name.clone(),
+                value: median(series),
+                text: match report.ratios(series)[..] {
+                    [] => String::new(),
+                    ref ratios => format!("{:.2} ×", spread(ratios).0),
+                },
+                limit: series
+                    .beside
+                    .and_then(|at| report.series.get(at))
+                    .map(median),
+            })
+            .collect();
+        bars
+    };
+    // One picture of two: the second below the first.
+    let (rates, counts) = (of(false), of(true));
+    let height = 24 * (rates.len() + counts.len() + 1);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 640 {height}\" width=\"640\" height=\"{height}\">\
+         <style>{STYLE}</style><rect width=\"640\" height=\"{height}\" style=\"fill:var(--paper)\"/>\
+         <svg y=\"0\" height=\"{}\">{}</svg><svg y=\"{}\" height=\"{}\">{}</svg></svg>\n",
+        24 * rates.len(),
+        bars(&rates),
+        24 * (rates.len() + 1),
+        24 * counts.len(),
+        bars(&counts)
+    )
 }
 
 fn print(args: &Bench, report: &Report, output: &mut Output) -> anyhow::Result<()> {

@@ -11,9 +11,11 @@ mod dump;
 mod expire;
 mod forecast;
 mod judgement;
+mod layout;
 mod losses;
 mod ls;
 mod merge;
+mod page;
 mod quickstart;
 mod replay;
 mod rewrite;
@@ -39,6 +41,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
     match command {
         Command::Ls(ls) => ls::run(&ls, output),
         Command::Stat(stat) => stat::run(&stat, output),
+        Command::Dump(dump) if dump.layout => layout::run(&dump, output),
         Command::Dump(dump) => dump::run(&dump, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Salvage(salvage) => salvage::run(&salvage, output),

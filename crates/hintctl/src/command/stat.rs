@@ -20,6 +20,10 @@ use crate::{
 pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
     let filter = Filter::new(&args.which, schema.as_ref())?;
+    if let Some(html) = &args.html {
+        output.refuse_rows()?;
+        return super::page::run(args, html, output);
+    }
     if let Some(by) = args.by {
         let now = args.as_of.unwrap_or_else(|| SystemClock.wall()).get();
         let groups = Groups::new(by, schema.as_ref(), now);

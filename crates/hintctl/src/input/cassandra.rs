@@ -145,6 +145,11 @@ impl CassandraFile {
         Some(format!("{target}-{}-{}.hints", of.timestamp_ms, of.version))
     }
 
+    /// Bytes of the file; fewer where it ends.
+    pub(crate) fn bytes(&self, offset: u64, length: usize) -> anyhow::Result<Vec<u8>> {
+        super::bytes(&*self.file, offset, length)
+    }
+
     /// How the hints of the file are saved, also where its descriptor is damaged: target and time
     /// are then those of its name, or the target is `given`; how records are stored is tried.
     pub(crate) fn salvageable(&self, given: Option<TargetId>) -> Result<Salvageable, Finding> {

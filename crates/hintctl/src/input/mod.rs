@@ -593,6 +593,15 @@ fn list(storage: &Arc<OsStorage>, folder: &str) -> anyhow::Result<Vec<Found>> {
     Ok(files)
 }
 
+/// Bytes of a file; fewer where it ends.
+fn bytes(file: &dyn File, offset: u64, length: usize) -> anyhow::Result<Vec<u8>> {
+    let left = file.info()?.length.saturating_sub(offset);
+    let mut bytes = vec![0; (left as usize).min(length)];
+    let read = file.read_at(&mut bytes, offset)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
 fn info(metadata: &std::fs::Metadata) -> Info {
     Info {
         length: metadata.len(),

@@ -112,6 +112,39 @@ impl NativeFile {
         }
     }
 
+    /// Bytes of the file; fewer where it ends.
+    pub(crate) fn bytes(&self, offset: u64, length: usize) -> anyhow::Result<Vec<u8>> {
+        super::bytes(&*self.file, offset, length)
+    }
+
+    /// Gives each block, and where in it each of its frames ends.
+    pub(crate) fn blocks(
+        &self,
+        visit: &mut dyn FnMut(&block::Header, &[u64]) -> anyhow::Result<Flow>,
+    ) -> anyhow::Result<()> {
+        let Ok(of) = &self.inspected.descriptor else {
+            return Ok(());
+        };
+        let source = Box::new(PreadSource::sequential(self.file.clone()));
+        let length = self.file.info()?.length;
+        let mut walk = Walk::new(source, of.segment, of.length() as u64, length);
+        while let Some(item) = walk.next_item()? {
+            let Item::Block(block) = item else {
+                continue;
+            };
+            let frames = walk.frames(&block)?;
+            let ends = Frames::new(&block.header, &frames).map(|item| match item {
+                FrameItem::Intact { at, header, .. } => header.end(at) as u64,
+                FrameItem::Bad { at, length } => (at + length) as u64,
+            });
+            let ends: Vec<u64> = ends.collect();
+            if visit(&block.header, &ends)? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Walks the hints. Never maps: the file may be somebody else's, or still be written.
     pub(crate) fn walk(&self, visitor: &mut dyn Visitor) -> anyhow::Result<()> {
         let inspected = &self.inspected;

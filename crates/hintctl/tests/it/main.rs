@@ -9,6 +9,7 @@ mod edit;
 mod interop;
 mod jobs;
 mod kill;
+mod looks;
 mod matrix;
 mod native;
 mod node;
