@@ -18,9 +18,28 @@ pub(crate) const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--paper:#15181c;--bar:#6fa8dc;--limit:#3a424c;--bad:#ff7961}}\
 text{fill:var(--ink);font:13px system-ui,sans-serif}.bar{fill:var(--bar)}.limit{fill:var(--limit)}.bad{fill:var(--bad)}";
 
-const WIDTH: f64 = 640.0;
-const LABEL: f64 = 250.0;
-const VALUE: f64 = 90.0;
+/// How wide bars are with what stands beside them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) width: f64,
+    label: f64,
+    value: f64,
+}
+
+/// For a page, also on a phone.
+pub(crate) const NARROW: Room = Room {
+    width: 440.0,
+    label: 170.0,
+    value: 120.0,
+};
+
+/// For a picture of its own.
+pub(crate) const WIDE: Room = Room {
+    width: 640.0,
+    label: 300.0,
+    value: 60.0,
+};
+
 const ROW: f64 = 24.0;
 
 /// Text that is no mark-up.
@@ -40,12 +59,17 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 /// Bars one below the other, the longest of them as long as there is room.
-pub(crate) fn bars(bars: &[Bar]) -> String {
+pub(crate) fn bars(bars: &[Bar], room: Room) -> String {
+    let Room {
+        width,
+        label,
+        value,
+    } = room;
     let longest = bars
         .iter()
         .map(|bar| bar.value.max(bar.limit.unwrap_or(0.0)))
         .fold(0.0_f64, f64::max);
-    let room = WIDTH - LABEL - VALUE;
+    let room = width - label - value;
     let long = |value: f64| {
         if longest > 0.0 {
             value / longest * room
@@ -55,7 +79,7 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
     };
     let height = ROW * bars.len() as f64;
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">"
+        "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">"
     );
     for (number, bar) in bars.iter().enumerate() {
         let top = ROW * number as f64;
@@ -64,25 +88,25 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
         };
         add(format_args!(
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-            LABEL - 8.0,
+            label - 8.0,
             top + 16.0,
-            escape(&short(&bar.label))
+            escape(&short(&bar.label, label))
         ));
         if let Some(limit) = bar.limit {
             add(format_args!(
-                "<rect class=\"limit\" x=\"{LABEL}\" y=\"{}\" width=\"{:.1}\" height=\"18\"/>",
+                "<rect class=\"limit\" x=\"{label}\" y=\"{}\" width=\"{:.1}\" height=\"18\"/>",
                 top + 3.0,
                 long(limit)
             ));
         }
         add(format_args!(
-            "<rect class=\"bar\" x=\"{LABEL}\" y=\"{}\" width=\"{:.1}\" height=\"10\"><title>{}</title></rect>",
+            "<rect class=\"bar\" x=\"{label}\" y=\"{}\" width=\"{:.1}\" height=\"10\"><title>{}</title></rect>",
             top + 7.0,
             long(bar.value),
             escape(&bar.label)
         ));
         add(format_args!(
-            "<text x=\"{WIDTH}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            "<text x=\"{width}\" y=\"{}\" text-anchor=\"end\">{}</text>",
             top + 16.0,
             escape(&bar.text)
         ));
@@ -93,10 +117,11 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
 
 /// A strip as long as a file, and where in it something is damaged.
 pub(crate) fn strip(length: u64, damaged: &[(u64, u64)]) -> String {
-    let at = |byte: u64| byte as f64 / length.max(1) as f64 * WIDTH;
+    let width = NARROW.width;
+    let at = |byte: u64| byte as f64 / length.max(1) as f64 * width;
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} 14\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\
-         <rect class=\"limit\" width=\"{WIDTH}\" height=\"14\"/>"
+        "<svg viewBox=\"0 0 {width} 14\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\
+         <rect class=\"limit\" width=\"{width}\" height=\"14\"/>"
     );
     for (from, bytes) in damaged {
         let text = format!("{bytes} bytes at {from}");
@@ -112,13 +137,16 @@ pub(crate) fn strip(length: u64, damaged: &[(u64, u64)]) -> String {
 }
 
 /// A label that fits before its bar: without its middle.
-fn short(label: &str) -> String {
-    const MOST: usize = 36;
+fn short(label: &str, room: f64) -> String {
+    // A letter takes less.
+    let most = (1..200)
+        .take_while(|count| f64::from(*count) * 8.6 < room)
+        .count();
     let count = label.chars().count();
-    if count <= MOST {
+    if count <= most {
         return label.to_owned();
     }
-    let half = MOST / 2;
+    let half = most / 2;
     let begin: String = label.chars().take(half).collect();
     let end: String = label.chars().skip(count - half + 1).collect();
     format!("{begin}…{end}")
@@ -126,7 +154,7 @@ fn short(label: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bar, bars, escape};
+    use super::{Bar, NARROW, bars, escape};
 
     #[test]
     fn the_longest_bar_fills_the_room_and_names_are_no_mark_up() {
@@ -136,17 +164,20 @@ mod tests {
             text: value.to_string(),
             limit,
         };
-        let svg = bars(&[bar("<script>", 5.0, Some(10.0)), bar("b", 2.5, None)]);
+        let svg = bars(
+            &[bar("<script>", 5.0, Some(10.0)), bar("b", 2.5, None)],
+            NARROW,
+        );
         assert!(
             svg.contains("&lt;script&gt;") && !svg.contains("<script>"),
             "{svg}"
         );
         assert!(
-            svg.contains("width=\"300.0\"") && svg.contains("width=\"150.0\""),
+            svg.contains("width=\"150.0\"") && svg.contains("width=\"75.0\""),
             "{svg}"
         );
-        assert!(svg.contains("width=\"75.0\""), "{svg}");
+        assert!(svg.contains("width=\"37.5\""), "{svg}");
         assert_eq!(escape("a\u{1b}&\""), "a\u{fffd}&amp;&quot;");
-        assert!(!bars(&[]).contains("NaN"));
+        assert!(!bars(&[], NARROW).contains("NaN"));
     }
 }

@@ -424,8 +424,13 @@ impl Follow {
     /// Whether it is asked for of what can be looked at again.
     ///
     /// # Errors
-    /// Standard input is read once.
-    pub(crate) fn check(&self, sources: &Sources) -> anyhow::Result<()> {
+    /// Standard input is read once, and Parquet is nothing before its end.
+    pub(crate) fn check(&self, sources: &Sources, format: Format) -> anyhow::Result<()> {
+        if self.follow && format == Format::Parquet {
+            return Err(usage(
+                "what is followed has no end, and Parquet needs one: take csv or jsonl",
+            ));
+        }
         if self.follow && sources.reads_stdin() {
             return Err(usage("standard input is read once: it cannot be followed"));
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::convert::NewFile;
 use crate::{
     args::Bench,
-    chart::{Bar, STYLE, bars},
+    chart::{Bar, STYLE, WIDE, bars},
     exit::usage,
     interrupt::Guard,
     output::{Output, bytes},
@@ -78,10 +78,10 @@ fn plot(report: &Report) -> String {
          <style>{STYLE}</style><rect width=\"640\" height=\"{height}\" style=\"fill:var(--paper)\"/>\
          <svg y=\"0\" height=\"{}\">{}</svg><svg y=\"{}\" height=\"{}\">{}</svg></svg>\n",
         24 * rates.len(),
-        bars(&rates),
+        bars(&rates, WIDE),
         24 * (rates.len() + 1),
         24 * counts.len(),
-        bars(&counts)
+        bars(&counts, WIDE)
     )
 }
 

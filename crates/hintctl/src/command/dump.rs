@@ -56,7 +56,7 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     let which = &dump.which;
     let schema = decode::schema(which.schema.as_ref(), output)?;
     let filter = Filter::new(which, schema.as_ref())?.unlimited();
-    dump.follow.check(&dump.sources)?;
+    dump.follow.check(&dump.sources, output.format())?;
     output.rows("hint", COLUMNS)?;
     let (mut hints, mut bad, mut skipped) = (0, 0, 0);
     let mut left = dump.which.limit.unwrap_or(u64::MAX);

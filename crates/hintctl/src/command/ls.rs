@@ -89,7 +89,7 @@ struct Listing<'a> {
 pub(crate) fn run(args: &Ls, output: &mut Output) -> anyhow::Result<()> {
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
     let filter = Filter::new(&args.which, schema.as_ref())?;
-    args.follow.check(&args.sources)?;
+    args.follow.check(&args.sources, output.format())?;
     match args.by {
         By::Target | By::File if args.files || args.by == By::File => {
             output.rows("file", FILE_COLUMNS)?;

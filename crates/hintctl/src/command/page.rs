@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use hintstore::{Clock as _, Namespace, SystemClock, TargetId, UnixMillis};
+use hintstore::{Clock as _, Namespace, SystemClock, TargetId};
 use hintstore_cassandra::Schema;
 
 use super::{convert::NewFile, tally::table_name, verify::tell};
 use crate::{
     args::Stat,
-    chart::{Bar, STYLE, bars, escape, strip},
+    chart::{Bar, NARROW, STYLE, bars, escape, strip},
     decode,
     filter::Filter,
     input::{Finding, Flow, HintView, Pending, Visitor, each},
-    output::{Output, bytes, count, time},
+    output::{Output, bytes, count, span, time},
 };
 
 /// At most this many bars of one kind, and damaged regions of one file, are shown.
@@ -177,11 +177,11 @@ impl Facts<'_> {
         let tables = self.tables.iter();
         let tables = tables.map(|(id, sum)| (table_name(self.schema, *id), *sum));
         let ages = self.ages.iter().map(|(hours, sum)| {
-            let begin = UnixMillis::new(
-                self.now
-                    .saturating_sub((hours + 1).saturating_mul(3_600_000)),
-            );
-            (format!("{hours} h old, from {}", time(begin.get())), *sum)
+            let label = match u64::try_from(*hours) {
+                Ok(hours) => format!("{} old", span(hours.saturating_mul(3600))),
+                Err(_) => "made later than now".to_owned(),
+            };
+            (label, *sum)
         });
         let expiries = self.expiries.iter().map(|(days, sum)| {
             let label = match days {
@@ -218,7 +218,7 @@ impl Facts<'_> {
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">\
              <title>hints: {name}</title><style>{STYLE}\
-             body{{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:46rem;margin:auto;padding:1rem}}\
+             body{{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:36rem;margin:auto;padding:1rem}}\
              h1{{font-size:1.3rem;overflow-wrap:anywhere}}h2{{font-size:1.05rem;margin-top:2rem}}svg{{width:100%;height:auto}}\
              li,p{{overflow-wrap:anywhere}}</style>\
              <h1>Hints in {name}</h1><p>{}</p>{}<h2>What is damaged</h2>{damage}</html>\n",
@@ -240,7 +240,7 @@ fn chart(head: &str, sums: &[(String, Sum)]) -> String {
         0 => String::new(),
         more => format!("<p>and {more} more</p>"),
     };
-    format!("<h2>{head}</h2>{}{more}", bars(&shown))
+    format!("<h2>{head}</h2>{}{more}", bars(&shown, NARROW))
 }
 
 fn damage(of: &Damage) -> String {

@@ -165,6 +165,8 @@ fn what_is_no_key_or_table_is_refused() {
             "2 parts",
         ),
         (&["--since", "two hours"], "expected a time"),
+        (&["--follow", "--format", "parquet"], "csv or jsonl"),
+        (&["--limit", "1", "--format", "cql"], "needs --schema"),
         (
             &["--table", "mixed", "--key", "0x00"],
             "not with --keyspace or --key",
