@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub(crate) use human::{age, bytes, count, hex, printable, span, time, time_ms};
-pub(crate) use rows::{Columns, Of};
+pub(crate) use rows::{Columns, Of, write_column};
 
 use rows::Rows;
 

@@ -129,15 +129,21 @@ impl<W: Write + Send> Rows<W> {
         for (name, of) in *columns {
             let cells = rows.iter().map(|row| row.get(name));
             match of {
-                Of::Bool => write::<BoolType, _>(&mut group, cells.map(|cell| cell?.as_bool()))?,
-                Of::Float => write::<DoubleType, _>(&mut group, cells.map(|cell| cell?.as_f64()))?,
-                Of::Int => write::<Int64Type, _>(&mut group, cells.map(|cell| cell?.as_i64()))?,
+                Of::Bool => {
+                    write_column::<BoolType, _>(&mut group, cells.map(|cell| cell?.as_bool()))?;
+                }
+                Of::Float => {
+                    write_column::<DoubleType, _>(&mut group, cells.map(|cell| cell?.as_f64()))?;
+                }
+                Of::Int => {
+                    write_column::<Int64Type, _>(&mut group, cells.map(|cell| cell?.as_i64()))?;
+                }
                 Of::Text => {
                     let bytes = |cell: Option<&Value>| {
                         cell.and_then(text)
                             .map(|text| ByteArray::from(text.into_bytes()))
                     };
-                    write::<ByteArrayType, _>(&mut group, cells.map(bytes))?;
+                    write_column::<ByteArrayType, _>(&mut group, cells.map(bytes))?;
                 }
             }
         }
@@ -172,8 +178,8 @@ fn text(cell: &Value) -> Option<String> {
     }
 }
 
-/// Writes the next column; levels say which values are there.
-fn write<T: DataType, W: Write + Send>(
+/// Writes the next column of a group. Where it may be null, levels say which values are there.
+pub(crate) fn write_column<T: DataType, W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     column: impl Iterator<Item = Option<T::T>>,
 ) -> anyhow::Result<()> {
@@ -185,8 +191,8 @@ fn write<T: DataType, W: Write + Send>(
     let Some(mut writer) = group.next_column()? else {
         anyhow::bail!("Parquet has fewer columns than there are fields");
     };
-    writer
-        .typed::<T>()
-        .write_batch(&values, Some(&levels), None)?;
+    let typed = writer.typed::<T>();
+    let optional = typed.get_descriptor().max_def_level() > 0;
+    typed.write_batch(&values, optional.then_some(&levels), None)?;
     Ok(writer.close()?)
 }

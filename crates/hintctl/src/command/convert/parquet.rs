@@ -8,7 +8,7 @@ use hintstore::Namespace;
 use hintstore_cassandra::{Schema, key_parts, literal, token};
 use parquet::{
     basic::Compression,
-    data_type::{ByteArray, ByteArrayType, DataType, Int64Type},
+    data_type::{ByteArray, ByteArrayType, Int64Type},
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::parser::parse_message_type,
 };
@@ -17,7 +17,7 @@ use super::{NewFile, Sink};
 use crate::{
     decode::touched,
     input::{Finding, HintSource, HintView},
-    output::{Output, hex},
+    output::{Output, hex, write_column},
 };
 
 /// The columns, in the order of [`Row`].
@@ -112,11 +112,11 @@ impl<'s> Rows<'s> {
                 Field::Text(at) => {
                     let bytes = |text: &String| ByteArray::from(text.as_bytes().to_vec());
                     let column = rows.iter().map(|row| row.text.get(at)?.as_ref().map(bytes));
-                    write::<ByteArrayType>(&mut group, column)?;
+                    write_column::<ByteArrayType, _>(&mut group, column)?;
                 }
                 Field::Number(at) => {
                     let column = rows.iter().map(|row| *row.number.get(at)?);
-                    write::<Int64Type>(&mut group, column)?;
+                    write_column::<Int64Type, _>(&mut group, column)?;
                 }
             }
         }
@@ -131,25 +131,6 @@ impl<'s> Rows<'s> {
         }
         Ok(())
     }
-}
-
-/// Writes the next column. Where it may be null, levels say which values are there.
-fn write<T: DataType>(
-    group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, std::fs::File>,
-    column: impl Iterator<Item = Option<T::T>>,
-) -> anyhow::Result<()> {
-    let (mut values, mut levels) = (Vec::new(), Vec::new());
-    for value in column {
-        levels.push(i16::from(value.is_some()));
-        values.extend(value);
-    }
-    let Some(mut writer) = group.next_column()? else {
-        anyhow::bail!("Parquet has fewer columns than there are fields");
-    };
-    let typed = writer.typed::<T>();
-    let optional = typed.get_descriptor().max_def_level() > 0;
-    typed.write_batch(&values, optional.then_some(&levels), None)?;
-    Ok(writer.close()?)
 }
 
 fn number(value: impl TryInto<i64>) -> i64 {
