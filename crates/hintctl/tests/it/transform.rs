@@ -389,6 +389,23 @@ fn duckdb_queries_what_is_written_as_parquet() {
         assert!(output.status.success(), "{err}");
         String::from_utf8(output.stdout).unwrap()
     };
+    // What dump writes as rows is the same hints.
+    for format in ["parquet", "csv"] {
+        let dumped = Command::new(env!("CARGO_BIN_EXE_hintctl"))
+            .args(["dump", from.0.to_str().unwrap(), "--format", format])
+            .output()
+            .unwrap();
+        let rows = work.join(&format!("rows.{format}"));
+        fs::write(&rows, dumped.stdout).unwrap();
+        let sums = query(&format!(
+            "SELECT count(*), sum(payload_bytes), min(creation_time_ms), count(partition_key_hex), \
+             count(sequence), max(gc_grace_s)::BIGINT FROM 'rows.{format}'"
+        ));
+        assert_eq!(
+            sums, "4380 867183 1795379576912 4380 0 864000\n",
+            "{format}"
+        );
+    }
     // The query of docs/cassandra.md.
     let tables = query(
         "SELECT keyspace_name, table_name, count(DISTINCT (file, position)) AS hints, \
