@@ -18,7 +18,7 @@ use crate::{
     args::{AsideChange, AsideCommand, AsidePurge},
     exit::{Coded, Exit, usage},
     input::{BESIDE, FileKind, Input, NativeFile},
-    output::{Output, bytes, count, time},
+    output::{Output, bytes, count, next_apply, time},
 };
 
 /// A file that was set aside.
@@ -204,7 +204,8 @@ fn purge_losses(change: &AsidePurge, output: &mut Output) -> anyhow::Result<()> 
     output.problem();
     output.text(&format!(
         "{receipts} would be settled; nothing was changed: add --apply"
-    ))
+    ))?;
+    next_apply(output)
 }
 
 /// Lists files; with a deed, what is done with each.
@@ -362,7 +363,8 @@ fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<
     output.text(&format!(
         "{files} would be {}; nothing was changed: add --apply",
         deed.done()
-    ))
+    ))?;
+    next_apply(output)
 }
 
 fn lock(input: &Input) -> anyhow::Result<Lock> {

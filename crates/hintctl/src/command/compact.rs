@@ -9,7 +9,7 @@ use crate::{
     args::Compact,
     exit::usage,
     input::Input,
-    output::{Output, bytes, count},
+    output::{Output, bytes, count, next_apply},
 };
 
 pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
@@ -111,5 +111,6 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     }
     output.text(&format!(
         "{files} would be rewritten: about {freed} would come free; nothing was changed: add --apply"
-    ))
+    ))?;
+    next_apply(output)
 }

@@ -14,7 +14,7 @@ use crate::{
     exit::usage,
     filter::Filter,
     input::{Finding, Flow, HintView, Input, Pending, Visitor},
-    output::{Output, count, time},
+    output::{Output, count, next_apply, time},
 };
 
 pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
@@ -108,14 +108,20 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         if let Err(error) = input.storage.check_writable() {
             output.remark(&format!("--apply would fail: {error}"));
         }
-        let then = if args.which.is_all() && args.as_of.is_none() {
+        let can_apply = args.which.is_all() && args.as_of.is_none();
+        let then = if can_apply {
             "add --apply"
         } else {
             "this is a plan only"
         };
         output.text(&format!(
             "{dead} dead, {alive} alive; nothing was changed: {then}"
-        ))
+        ))?;
+        if can_apply {
+            next_apply(output)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     args::Compact,
-    input::{CassandraFile, FileKind, Found, HintView, Input, SideFile},
+    input::{CassandraFile, FileKind, Found, HintView, Input},
     interrupt::Guard,
-    output::{Output, bytes, count},
+    output::{Output, bytes, count, next_apply, quoted},
 };
 
 /// What files of one group have in common.
@@ -103,7 +103,6 @@ fn look<'a>(
         .filter(|file| file.what == FileKind::Cassandra)
     {
         let file = CassandraFile::open(&input.storage, &found.name)?;
-        let is_closed = !matches!(file.side_file(), SideFile::Missing);
         let plan = file
             .salvageable(None)
             .ok()
@@ -112,10 +111,24 @@ fn look<'a>(
         let mut counter = Counter::new(&mut *fate);
         let walked = bar.walk(input, found, &mut counter);
         let (go, stay, bad) = (counter.go, counter.stay, counter.bad);
+        let regions = counter.regions;
         let is_whole = tell(walked, &found.name, output)? == Some(Walked::Whole);
-        let Some(plan) = plan.filter(|_| is_whole && bad == 0 && is_closed) else {
-            // Open, damaged or refused: `verify` says which.
-            output.remark(&format!("{}: stays as it is", found.name));
+        for region in &regions {
+            output.bad(&found.name, region)?;
+        }
+        // A file that a crashed node left has no checksum beside it, and is as good: no node has it open now.
+        let Some(plan) = plan.filter(|_| is_whole && bad == 0) else {
+            let path = input.storage.path(&found.name);
+            let next = if regions.is_empty() {
+                "verify"
+            } else {
+                "salvage"
+            };
+            output.remark(&format!(
+                "{} stays as it is: see hintctl {next} {}",
+                found.name,
+                quoted(&path)
+            ));
             continue;
         };
         if args.target.is_some_and(|only| only != plan.target) {
@@ -218,5 +231,6 @@ fn print(groups: &[Group<'_>], apply: bool, output: &mut Output) -> anyhow::Resu
     output.text(&format!(
         "{files} would become {into}, without {dead} dead hints; nothing was changed: stop the node and \
          add --apply"
-    ))
+    ))?;
+    next_apply(output)
 }

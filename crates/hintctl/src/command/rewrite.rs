@@ -30,7 +30,7 @@ use crate::{
         BESIDE, CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor,
     },
     interrupt::Guard,
-    output::{Output, bytes, count},
+    output::{Output, bytes, count, next_apply},
 };
 
 /// Whether a hint is to go, stays, or is left alone although it was meant.
@@ -152,10 +152,11 @@ pub(crate) fn run(
         if let Err(error) = input.storage.check_writable() {
             output.remark(&format!("--apply would fail: {error}"));
         }
-        return output.text(&format!(
+        output.text(&format!(
             "{hints} would be discarded; nothing was changed: stop the node and add --apply. About \
              {freed} come free when the files set aside are removed, or at once with --no-aside"
-        ));
+        ))?;
+        return next_apply(output);
     }
     let kept = aside.kept();
     if let Some(kept) = &kept {
@@ -300,7 +301,7 @@ pub(super) struct Counter<'a> {
     /// Of the records that go.
     bytes: u64,
     /// What is damage, or why the file is not looked at.
-    regions: Vec<Finding>,
+    pub(super) regions: Vec<Finding>,
 }
 
 /// No more damaged regions of one file are reported.

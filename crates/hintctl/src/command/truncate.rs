@@ -17,7 +17,7 @@ use crate::{
     exit::usage,
     filter::Filter,
     input::{FileKind, Finding, Flow, HintSource, HintView, Input, Pending, Visitor},
-    output::{Output, count, time},
+    output::{Output, count, next_apply, time},
 };
 
 pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
@@ -127,7 +127,8 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
         output.text(&format!(
             "{} would be discarded; nothing was changed: add --apply",
             count(hints, "hint")
-        ))
+        ))?;
+        next_apply(output)
     }
 }
 

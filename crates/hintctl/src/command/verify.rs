@@ -20,7 +20,7 @@ use crate::{
         CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, NativeFile,
         SideFile, Visitor, What, each,
     },
-    output::{Output, count, is_of_output},
+    output::{Output, count, is_of_output, next, quoted},
     progress::Bar,
 };
 
@@ -163,7 +163,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
             };
             totals.add(&check, walked);
             print(file, &check, walked, output)?;
-            next(input, file, &check, walked, output)?;
+            remedy(input, file, &check, walked, output)?;
         }
         bar.finish();
         totals.aside += input.aside.len() as u64;
@@ -361,7 +361,7 @@ fn print(
 }
 
 /// What there is to do about a damaged file: the very command.
-fn next(
+fn remedy(
     input: &Input,
     file: &Found,
     check: &Check<'_>,
@@ -372,13 +372,16 @@ fn next(
         return Ok(());
     }
     let path = input.storage.path(&file.name);
-    let (path, folder) = (path.display(), input.storage.path(""));
+    let folder = input.storage.path("");
     match file.what {
-        FileKind::Native => output.text(&format!(
-            "  next: hintctl convert {} --to native NEW takes all that is intact",
-            folder.display()
-        )),
-        _ => output.text(&format!("  next: hintctl salvage {path} SAVED")),
+        FileKind::Native => next(
+            &format!(
+                "convert {} --to native NEW takes all that is intact",
+                quoted(&folder)
+            ),
+            output,
+        ),
+        _ => next(&format!("salvage {} SAVED", quoted(&path)), output),
     }
 }
 

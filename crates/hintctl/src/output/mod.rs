@@ -5,6 +5,7 @@
 //! positions, sizes, ms and s are numbers. Everything else goes to stderr.
 
 mod human;
+mod next;
 mod pager;
 mod rows;
 mod table;
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub(crate) use human::{age, bytes, count, hex, printable, span, time, time_ms};
+pub(crate) use next::{next, next_apply, quoted};
 pub(crate) use rows::{Columns, Of, write_column};
 
 use rows::Rows;
