@@ -112,6 +112,13 @@ impl Drop for Guard {
     }
 }
 
+/// Makes something that a guard is there for, unless the run is being stopped: then what the guard is for was
+/// looked at, and nothing may come after that. It does not return then.
+pub(crate) fn unless_stopped<T>(make: impl FnOnce() -> T) -> T {
+    let _going_on = unfinished();
+    make()
+}
+
 fn unfinished() -> std::sync::MutexGuard<'static, Vec<Unfinished>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -140,11 +147,11 @@ impl Making {
             is_whole: false,
         };
         let storage = &making.storage;
-        storage.make_directory("")?;
+        unless_stopped(|| storage.make_directory(""))?;
         if let Some(like) = like.filter(|_| is_new) {
             take_owner(storage, like)?;
         }
-        let mark = storage.create(MARK)?;
+        let mark = unless_stopped(|| storage.create(MARK))?;
         let text =
             "hintctl is making this directory, or was stopped while it did: then remove it\n";
         mark.write_at(&[std::io::IoSlice::new(text.as_bytes())], 0)?;

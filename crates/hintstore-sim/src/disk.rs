@@ -186,6 +186,21 @@ impl Disk {
         if goes_on { Ok(inode) } else { Err(power_cut()) }
     }
 
+    pub(crate) fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        if self.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = *self.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        let goes_on = self.tick()?;
+        self.names.insert(to.to_owned(), inode);
+        // A name is made in the directory, whether the file is new or not.
+        self.name_changes.push(EntryChange::Create {
+            name: to.to_owned(),
+            inode,
+        });
+        if goes_on { Ok(()) } else { Err(power_cut()) }
+    }
+
     pub(crate) fn rename(&mut self, from: &str, to: &str, replace: bool) -> io::Result<()> {
         if !replace && self.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());

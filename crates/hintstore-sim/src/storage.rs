@@ -123,6 +123,17 @@ impl SimStorage {
         }
     }
 
+    /// Gives a file a second name. The seam has no such operation: it is for a tool beside the engine.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, or something of the new name.
+    pub fn link(&self, from: &str, to: &str) -> Result<()> {
+        self.disk()
+            .link(from, to)
+            .map_err(self.fail_as(Op::Create, to))
+    }
+
     /// Removes a name behind the engine's back, as a cleaner does: who has the file open goes on with it.
     pub fn take_away(&self, name: &str) {
         self.disk().names.remove(name);

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bench;
 mod cassandra;
+mod cuts;
 mod docs;
 mod edit;
 mod interop;
@@ -17,4 +18,5 @@ mod reports;
 mod schema_text;
 mod select;
 mod tool;
+mod trace;
 mod transform;

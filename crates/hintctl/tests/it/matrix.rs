@@ -13,7 +13,10 @@ use hintstore::{Config, Durability, Hint, HintStore, TargetId, UnixMillis};
 
 use hintstore_cassandra::FileWriter;
 
-use crate::tool::{Folder, command, hintctl, skipped, testdata};
+use crate::{
+    tool::{Folder, command, hintctl, skipped, testdata},
+    trace::{can_trace, strace},
+};
 
 /// Kinds of input, as columns of [`CODES`].
 const INPUTS: [&str; 11] = [
@@ -85,7 +88,7 @@ const CODES: &[(&[&str], [i32; 11])] = &[
         &["truncate", "IN", "--all"],
         [1, 1, 1, 1, 1, 1, 0, 3, 2, 6, 2],
     ),
-    (&["compact", "IN"], [0, 1, 1, 0, 0, 0, 0, 3, 2, 0, 2]),
+    (&["compact", "IN"], [0, 1, 1, 1, 0, 0, 0, 3, 2, 6, 2]),
     (&["aside", "ls", "IN"], [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 2]),
     (
         &["sync-point", "create", "IN"],
@@ -280,6 +283,45 @@ fn every_verb_where_its_output_goes_nowhere() {
             assert_eq!(run.status.code(), Some(codes[1]), "{all:?}");
         }
     }
+}
+
+/// SIGINT in the middle of each verb, wherever that is: it ends by it or had ended, leaves its input as it was, and
+/// nothing that looks whole.
+#[test]
+fn every_verb_that_is_interrupted() {
+    if !can_trace() {
+        return;
+    }
+    let (inputs, out) = (Inputs::new(), Folder::new("matrix-out"));
+    let mut stopped = 0;
+    for input in ["cassandra", "native"] {
+        let column = INPUTS.iter().position(|of| *of == input).unwrap();
+        let path = inputs.path(input);
+        let before = state(&path);
+        for (number, (args, codes)) in CODES.iter().enumerate() {
+            // The loader has read twice before.
+            for at in [3, 5, 9] {
+                let to = out.join(&format!("{input}-{number}-{at}"));
+                let words = words(args, &path, &to);
+                let inject = format!("inject=pread64:signal=INT:when={at}");
+                let options = ["-e", "trace=pread64", "-e", &inject];
+                let log = out.join("log");
+                let run = strace(&options, &log, &words).output().unwrap();
+                let err = String::from_utf8_lossy(&run.stderr);
+                let is_stopped = run.status.code() == Some(130);
+                let is_done = run.status.code() == Some(codes[column]);
+                assert!(is_stopped || is_done, "{words:?}: {} {err}", run.status);
+                assert!(!err.contains("panicked"), "{words:?}: {err}");
+                assert!(state(&path) == before, "{words:?} changed something");
+                stopped += usize::from(is_stopped);
+                if is_stopped {
+                    assert!(err.contains("stopped by SIGINT"), "{words:?}: {err}");
+                    assert!(!to.exists(), "{words:?} left something");
+                }
+            }
+        }
+    }
+    assert!(stopped > 40, "only {stopped} runs were stopped");
 }
 
 /// As another user, who may not read them; and on a mount that takes no writes.

@@ -21,7 +21,7 @@ use serde_json::json;
 use super::Sink;
 use crate::{
     input::{Finding, HintSource, HintView, What},
-    interrupt::Making,
+    interrupt::{Making, unless_stopped},
     output::{Output, bytes, count},
 };
 
@@ -246,7 +246,7 @@ pub(crate) fn stage(
     file.sync()?;
     if let Some(side) = side_file(name) {
         unlink_if_there(storage, &unfinished(&side))?;
-        let beside = storage.create(&unfinished(&side))?;
+        let beside = unless_stopped(|| storage.create(&unfinished(&side)))?;
         beside.write_at(&[IoSlice::new(side_file_text(crc).as_bytes())], 0)?;
         beside.sync()?;
     }
@@ -274,7 +274,7 @@ pub(crate) fn commit(storage: &OsStorage, name: &str, existing: Existing) -> any
 pub(crate) fn begin(storage: &OsStorage, name: &str) -> anyhow::Result<BufWriter<Sequential>> {
     // What a run that was cut off has left.
     unlink_if_there(storage, &unfinished(name))?;
-    let file = storage.create(&unfinished(name))?;
+    let file = unless_stopped(|| storage.create(&unfinished(name)))?;
     Ok(BufWriter::new(Sequential::new(file)))
 }
 

@@ -20,7 +20,7 @@ use crate::{
     exit::{Exit, code, is_full_disk, usage},
     filter::Filter,
     input::{Finding, Flow, HintSource, HintView, Input, Pending, Visitor, below, is_listing},
-    interrupt::{self, Guard},
+    interrupt::{self, Guard, unless_stopped},
     output::{Output, count},
 };
 
@@ -286,16 +286,16 @@ impl NewFile {
         let unfinished = format!("{name}.hintctl-{}.tmp", std::process::id());
         let storage = OsStorage::new(folder.unwrap_or(Path::new(".")));
         let path = storage.path(&unfinished);
+        let guard = Guard::remove(path.clone());
         // Made as the storage makes files: in another user's directory it is that user's.
-        storage
-            .create(&unfinished)
+        unless_stopped(|| storage.create(&unfinished))
             .with_context(|| format!("cannot make {}", path.display()))?;
         let file = std::fs::OpenOptions::new().write(true).open(&path)?;
         let new = Self {
             storage,
             name,
             unfinished,
-            _guard: Guard::remove(path),
+            _guard: guard,
         };
         Ok((new, file))
     }
