@@ -16,6 +16,7 @@ mod input;
 mod interrupt;
 mod output;
 mod progress;
+mod side_by_side;
 
 use clap::FromArgMatches as _;
 

@@ -1,6 +1,9 @@
 //! A bar that moves while files are walked, also inside a long one.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -16,7 +19,7 @@ const STEP: u64 = 1 << 20;
 pub(crate) struct Bar {
     bar: ProgressBar,
     /// Bytes of files that are done.
-    done: Cell<u64>,
+    done: AtomicU64,
 }
 
 impl Bar {
@@ -31,7 +34,7 @@ impl Bar {
         bar.set_style(style.unwrap_or(ProgressStyle::default_bar()));
         Self {
             bar,
-            done: Cell::new(0),
+            done: AtomicU64::new(0),
         }
     }
 
@@ -78,8 +81,8 @@ impl Bar {
 
     /// A file is done.
     pub(crate) fn pass(&self, found: &Found) {
-        self.done.set(self.done.get() + found.info.length);
-        self.move_to(self.done.get());
+        let before = self.done.fetch_add(found.info.length, Relaxed);
+        self.move_to(before + found.info.length);
     }
 
     /// All is done.
@@ -108,7 +111,7 @@ impl Visitor for Moving<'_> {
             self.next = hint.position + STEP;
             // Positions in a compressed file are those of what is packed in it.
             let here = hint.position.min(self.length);
-            self.bar.move_to(self.bar.done.get() + here);
+            self.bar.move_to(self.bar.done.load(Relaxed) + here);
         }
         self.visitor.hint(hint)
     }

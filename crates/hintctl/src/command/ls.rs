@@ -17,8 +17,8 @@ use crate::{
     decode,
     filter::Filter,
     input::{
-        CassandraFile, FileKind, Finding, Flow, Found, HintView, Input, NativeFile, Pending,
-        SideFile, Visitor, each, each_again,
+        FileKind, Finding, Flow, Found, HintView, Input, NativeFile, Pending, SideFile, Visitor,
+        each, each_again,
     },
     output::{Columns, Of, Output, bytes, count},
     progress::Bar,
@@ -236,7 +236,11 @@ impl Listing<'_> {
         let by_file = self.by_file || !input.is_directory;
         let bar = output.bar(input.hint_bytes());
         let journal = input.journal(output)?;
-        let mut pending = Pending::new(input.quiet_journal());
+        let mut pending = Pending::new(if input.is_directory {
+            journal.clone()
+        } else {
+            input.quiet_journal()
+        });
         let mut rows = Vec::new();
         let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
         for file in &input.files {
@@ -418,7 +422,7 @@ impl Listing<'_> {
         bar: &Bar,
         row: &mut Row,
     ) -> anyhow::Result<()> {
-        let file = CassandraFile::open(&input.storage, &found.name)?;
+        let file = input.cassandra(found)?;
         let target = file.target();
         row.target = target.map(|target| target.to_string()).unwrap_or_default();
         let mut counted = Counted::new(self, None, row);

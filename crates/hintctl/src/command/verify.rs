@@ -22,6 +22,7 @@ use crate::{
     },
     output::{Output, count, is_of_output, next, quoted},
     progress::Bar,
+    side_by_side::side_by_side,
 };
 
 /// What a walk over one file found.
@@ -124,6 +125,14 @@ impl Check<'_> {
     }
 }
 
+/// At most this many small files are looked at before anything is said of them.
+const SMALL_AT_ONCE: usize = 1024;
+
+/// A longer file is looked at by itself: its parts are walked side by side.
+fn is_small(file: &Found) -> bool {
+    file.info.length < 1 << 20
+}
+
 #[derive(Default)]
 struct Totals {
     files: u64,
@@ -146,8 +155,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
             output.nothing("nothing was verified; --allow-empty takes that for clean");
         }
         let bar = output.bar(input.hint_bytes());
-        // What only its name keeps from being delivered is looked into all the same.
-        for file in input.hints().chain(input.misnamed()) {
+        let look = |file: &&Found| {
             let mut check = Check {
                 schema: schema.as_ref(),
                 filter: filter.is_by_hint().then_some(&filter),
@@ -158,12 +166,21 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
                 _ => cassandra(input, file, &bar, &mut check),
             };
             bar.pass(file);
-            let Some(walked) = tell(walked, &file.name, output)? else {
-                continue;
-            };
-            totals.add(&check, walked);
-            print(file, &check, walked, output)?;
-            remedy(input, file, &check, walked, output)?;
+            (check, walked)
+        };
+        // What only its name keeps from being delivered is looked into all the same.
+        let files: Vec<&Found> = input.hints().chain(input.misnamed()).collect();
+        for some in files.chunk_by(|one, next| is_small(one) && is_small(next)) {
+            for some in some.chunks(SMALL_AT_ONCE) {
+                for (file, (check, walked)) in some.iter().zip(side_by_side(some, look)) {
+                    let Some(walked) = tell(walked, &file.name, output)? else {
+                        continue;
+                    };
+                    totals.add(&check, walked);
+                    print(file, &check, walked, output)?;
+                    remedy(input, file, &check, walked, output)?;
+                }
+            }
         }
         bar.finish();
         totals.aside += input.aside.len() as u64;

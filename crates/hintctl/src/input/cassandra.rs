@@ -1,7 +1,7 @@
 //! One hint file of Cassandra.
 
 use std::{
-    io,
+    io::{self, Read as _},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -22,7 +22,7 @@ pub(crate) struct CassandraFile {
     pub(crate) name: String,
     pub(crate) length: u64,
     pub(crate) descriptor: Result<Descriptor, DescriptorError>,
-    file: Arc<dyn File>,
+    bytes: Bytes,
     storage: Arc<OsStorage>,
     side_file: OnceLock<SideFile>,
 }
@@ -46,21 +46,33 @@ pub(crate) enum SideFile {
 
 /// A file, as the crate of its format reads it.
 #[derive(Clone, Debug)]
-pub(crate) struct Bytes(Arc<dyn File>);
+pub(crate) enum Bytes {
+    Open(Arc<dyn File>),
+    /// All of a short one, which is not open any more.
+    Short(Arc<[u8]>),
+}
 
 impl ReadAt for Bytes {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset).map_err(|error| error.source)
+        match self {
+            Self::Open(file) => file.read_at(buffer, offset).map_err(|error| error.source),
+            Self::Short(bytes) => {
+                let mut rest = bytes.get(offset as usize..).unwrap_or_default();
+                rest.read(buffer)
+            }
+        }
     }
 }
+
+/// So much is read of a file at once, to begin with. It is all of most where there are many.
+pub(super) const HEAD: usize = 16 << 10;
 
 impl CassandraFile {
     pub(crate) fn open(storage: &Arc<OsStorage>, name: &str) -> anyhow::Result<Self> {
         let file = storage.open(name, false)?;
         let length = file.info()?.length;
-        let mut head = vec![0; length.min(Descriptor::LENGTH_MAX as u64) as usize];
         // Nearly all descriptors are in the first bytes.
-        head.truncate(4096);
+        let mut head = vec![0; length.min(HEAD as u64) as usize];
         let read = file.read_at(&mut head, 0)?;
         head.truncate(read);
         let mut descriptor = Descriptor::decode(&head);
@@ -71,11 +83,16 @@ impl CassandraFile {
             descriptor = Descriptor::decode(&head);
         }
         let (name, storage) = (name.to_owned(), storage.clone());
+        let bytes = if read as u64 == length {
+            Bytes::Short(head.into())
+        } else {
+            Bytes::Open(file)
+        };
         Ok(Self {
             name,
             length,
             descriptor,
-            file,
+            bytes,
             storage,
             side_file: OnceLock::new(),
         })
@@ -147,7 +164,11 @@ impl CassandraFile {
 
     /// Bytes of the file; fewer where it ends.
     pub(crate) fn bytes(&self, offset: u64, length: usize) -> anyhow::Result<Vec<u8>> {
-        super::bytes(&*self.file, offset, length)
+        let left = self.length.saturating_sub(offset);
+        let mut bytes = vec![0; (left as usize).min(length)];
+        let read = self.bytes.read_at(&mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
     }
 
     /// How the hints of the file are saved, also where its descriptor is damaged: target and time
@@ -212,7 +233,7 @@ impl CassandraFile {
         // Records begin somewhere behind the fixed part; what comes before is passed over.
         let start = Descriptor::FIXED.min(self.length);
         let count = |codec: Option<Codec>| {
-            let file = Bytes(self.file.clone());
+            let file = self.bytes.clone();
             let mut records = match codec {
                 None => Records::plain(file, start, self.length),
                 Some(codec) => Records::compressed(file, codec, start, self.length),
@@ -260,14 +281,14 @@ impl CassandraFile {
         plan: &Salvageable,
         visitor: &mut dyn Visitor,
     ) -> anyhow::Result<()> {
-        let file = Bytes(self.file.clone());
+        let file = self.bytes.clone();
         let records = match plan.codec {
             None => Records::plain(file, plan.start, self.length),
             Some(codec) => Records::compressed(file, codec, plan.start, self.length),
         };
         let messaging = hintstore_cassandra::messaging_version(plan.version);
-        let closed = self.side_file() != SideFile::Missing;
-        walk(records, plan.target, messaging, closed, visitor)?;
+        let is_closed = || self.is_closed();
+        walk(records, plan.target, messaging, &is_closed, visitor)?;
         Ok(())
     }
 
@@ -285,11 +306,15 @@ impl CassandraFile {
         if let Some(computed) = self.computed_name() {
             misnamed_cassandra(&self.name, &computed, visitor)?;
         }
-        let closed = self.side_file() != SideFile::Missing;
         let messaging = descriptor.messaging_version();
         let (from, to) = (descriptor.length as u64, self.length);
         let records = self.records(descriptor, from, to);
-        walk(records, target, messaging, closed, visitor)
+        walk(records, target, messaging, &|| self.is_closed(), visitor)
+    }
+
+    /// Whether its writer has closed the file, as the checksum beside it says.
+    fn is_closed(&self) -> bool {
+        self.side_file() != SideFile::Missing
     }
 
     /// Walks a long file in parts, side by side, each with a visitor of its own; they come back in
@@ -339,7 +364,7 @@ impl CassandraFile {
                             progress,
                             reported: *from,
                         };
-                        let odd = walk(records, target, messaging, true, &mut whole)?;
+                        let odd = walk(records, target, messaging, &|| true, &mut whole)?;
                         let intact = whole.intact && !odd;
                         Ok(intact.then_some(visitor))
                     })
@@ -355,12 +380,12 @@ impl CassandraFile {
 
     /// What Cassandra would do with the file.
     pub(crate) fn judge(&self, schema: Option<&Schema>) -> io::Result<Verdict> {
-        judge(Bytes(self.file.clone()), self.length, schema)
+        judge(self.bytes.clone(), self.length, schema)
     }
 
     /// A walk over the records in a part of the file.
     fn records(&self, descriptor: &Descriptor, from: u64, to: u64) -> Records<Bytes> {
-        let file = Bytes(self.file.clone());
+        let file = self.bytes.clone();
         match descriptor.storage {
             Storage::Compressed(_, Some(codec)) => Records::compressed(file, codec, from, to),
             _ => Records::plain(file, from, to),
@@ -427,7 +452,7 @@ impl CassandraFile {
         while at < to {
             let length = (to - at).min(piece.len() as u64) as usize;
             let read = self
-                .file
+                .bytes
                 .read_at(piece.get_mut(..length).unwrap_or_default(), at)?;
             if read == 0 {
                 break;
@@ -489,14 +514,14 @@ fn walk(
     mut records: Records<Bytes>,
     target: TargetId,
     messaging_version: u32,
-    closed: bool,
+    is_closed: &dyn Fn() -> bool,
     visitor: &mut dyn Visitor,
 ) -> anyhow::Result<bool> {
     while let Some(item) = records.next_item()? {
         let (index, position) = match item {
             Item::Intact { index, position } => (index, position),
             other => {
-                visitor.bad(&bad(&other, closed))?;
+                visitor.bad(&bad(&other, is_closed()))?;
                 continue;
             }
         };

@@ -130,11 +130,12 @@ fn deed(root: &Path, call: &str, with: &str, came: &str) -> Option<Deed> {
     };
     // Strings in the order in which they stand, and what each argument says besides.
     let arguments: Vec<&str> = with.split(", ").collect();
-    let argument = |at: usize| arguments.get(at).copied().unwrap_or_default();
+    // A call that another thread came between is cut behind a space.
+    let argument = |at: usize| arguments.get(at).copied().unwrap_or_default().trim();
     let number = |at: usize| {
-        argument(at)
-            .trim_end_matches([']', '}'])
-            .parse::<u64>()
+        let text = argument(at).trim_end_matches([']', '}']);
+        text.parse::<u64>()
+            .map_err(|error| format!("{call}({with}: {text}: {error}"))
             .unwrap()
     };
     let of = |at: usize| named(path(argument(at), '<', '>')?);
