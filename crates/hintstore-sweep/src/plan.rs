@@ -122,6 +122,8 @@ pub enum Reason {
     Small,
     /// They are to be compressed.
     Plain,
+    /// Hints in them were discarded.
+    Discarded,
 }
 
 impl Reason {
@@ -131,6 +133,7 @@ impl Reason {
             Self::Dead => "dead",
             Self::Small => "small",
             Self::Plain => "plain",
+            Self::Discarded => "discarded",
         }
     }
 }

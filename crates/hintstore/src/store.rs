@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::RangeInclusive,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -11,8 +12,8 @@ use hintstore_env::{
     sync::{AtomicUsize, Mutex, Ordering::SeqCst},
 };
 use hintstore_format::{
-    Namespace, StoreId, TargetId, UnixMillis,
-    journal::{Loss, Record, Repaired},
+    Namespace, Sequence, StoreId, TargetId, UnixMillis,
+    journal::{Loss, Range, Record, Repaired},
 };
 use hintstore_writer::Refusal;
 
@@ -29,7 +30,7 @@ use crate::{
     space::{Descriptors, Space},
     store_env::StoreEnv,
     sync_point::{SyncPoint, SyncPoints, SyncScope, SyncState},
-    target::{Target, Targets},
+    target::{Ranges, Target, Targets},
     topology::{self, Departure, Members, Orphan, Readdressed},
     upkeep::{AdmissionUpkeep, Upkeep},
 };
@@ -504,6 +505,51 @@ impl HintStore {
     /// As [`HintStore::plan_truncate`], and then on the journal.
     pub fn truncate(&self, what: &Truncate) -> Result<Vec<Discarded>> {
         self.store.discarder.truncate(what)
+    }
+
+    /// Discards single hints of a target, by their sequences: durable on return. The segments that have any of them are
+    /// rewritten without these, and without what is dead; [`HintStore::truncate`] is cheaper where hints go by age or
+    /// namespace. Those in pages that are out end as discarded, whether or not their target has got them by now. Each
+    /// hint that is discarded is in a [loss receipt](crate::Loss).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use hintstore::{Config, Durability, Hint, HintStore, TargetId, UnixMillis};
+    /// # let directory = std::env::temp_dir().join(format!("hintstore-doc-discard-{}", std::process::id()));
+    /// # let replica = TargetId::from_u128(1);
+    /// # let store = HintStore::open(Config::new(&directory))?;
+    /// # let now = UnixMillis::from(std::time::SystemTime::now());
+    /// # let hint = Hint::new(replica, now, Duration::from_secs(864_000), b"a write");
+    /// let receipt = store.append(hint, Durability::Durable)?;
+    /// let done = store.discard(replica, &[receipt.sequence..=receipt.sequence])?;
+    /// assert!(done.skipped.is_empty());
+    /// assert_eq!(done.compacted.iter().map(|of| of.discarded).sum::<u64>(), 1);
+    /// # store.close()?;
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`] where some of the target's hints are in memory and cannot be written;
+    /// [`Error::Storage`] where the journal cannot be written. A crash leaves each segment as it was or as it is to
+    /// be. What could not be rewritten is in [`Compaction::skipped`], and its hints stay: a segment that is damaged,
+    /// or one of hints that wait for a retry.
+    ///
+    /// # Blocking
+    /// While a compaction runs, and on the disk: as [`HintStore::compact`].
+    pub fn discard(
+        &self,
+        target: TargetId,
+        hints: &[RangeInclusive<Sequence>],
+    ) -> Result<Compaction> {
+        let mut ranges = Ranges::default();
+        for hints in hints {
+            let (first, last) = (*hints.start(), *hints.end());
+            if first <= last {
+                ranges.insert(Range { first, last });
+            }
+        }
+        self.store.compaction.discard(target, &ranges)
     }
 
     /// Drops segments in which every hint is dead. Happens by itself once in a while.

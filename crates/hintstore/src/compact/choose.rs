@@ -265,6 +265,22 @@ impl Compact {
 }
 
 impl Chosen {
+    /// One segment, for hints in it that are to be discarded.
+    pub(super) fn to_discard(target: TargetId, entry: Arc<SegmentEntry>) -> Self {
+        Self {
+            target,
+            entries: vec![entry],
+            has_dead: vec![true],
+            group: Group {
+                first: 0,
+                last: 0,
+                reason: Reason::Discarded,
+                gain: 0,
+                cost: 0,
+            },
+        }
+    }
+
     /// What is before and behind a segment of the group that cannot be rewritten, where that is worth it.
     pub(super) fn without(&self, place: usize) -> Vec<Self> {
         let sides = [0..place, place + 1..self.entries.len()];
@@ -316,6 +332,7 @@ impl Chosen {
             expired: swapped.expired,
             fenced: swapped.fenced,
             superseded: swapped.superseded,
+            discarded: swapped.discarded,
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Compacted {
     pub fenced: u64,
     /// Hints that ended as superseded by it: a newer one of the same key is delivered. None in a plan.
     pub superseded: u64,
+    /// Hints that ended as discarded by it, by [`crate::HintStore::discard`].
+    pub discarded: u64,
 }
 
 /// What a compaction did, or would do.

@@ -6,7 +6,7 @@ use hintstore_env::{
     event, span,
     sync::{AtomicU64, Mutex, Ordering::SeqCst, Signal},
 };
-use hintstore_format::TargetId;
+use hintstore_format::{TargetId, journal::Range};
 
 use super::{
     Compact, Compaction, CompactionTotals,
@@ -18,7 +18,7 @@ use crate::{
     deliver::Checkpoints,
     expire::{Fences, Sweep},
     store_env::StoreEnv,
-    target::{Backlog, Target, Targets},
+    target::{Backlog, Ranges, Target, Targets},
 };
 
 /// Who has a compaction run.
@@ -49,6 +49,9 @@ pub(crate) struct Pass {
 
 /// A close waits for a pass no longer than this: a block that the disk does not answer for.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a segment is rewritten whose hints end while that is done.
+const DISCARD_TRIES: usize = 4;
 
 /// Says that a pass has ended, behind its lock.
 struct Ended<'a>(&'a Signal);
@@ -141,7 +144,54 @@ impl Pass {
         let targets = self.targets(what);
         let pace = |bytes| self.pace(bytes, started);
         let choose = |choice: Choice<'_>| choice.choose(backlogs(&targets), &mut known, &mut done);
-        let mut next: VecDeque<Chosen> = self.choice(what, &pace, choose).into();
+        let next = self.choice(what, &pace, choose).into();
+        self.rewrite(next, None, started, &mut known, &mut done)?;
+        self.totals.lock().add(&done);
+        Ok(done)
+    }
+
+    /// Discards hints of a target: those segments are rewritten that have any.
+    pub(crate) fn discard(&self, id: TargetId, hints: &Ranges) -> Result<Compaction> {
+        span!("discard");
+        let _ended = Ended(&self.wake);
+        let mut known = self.running.lock();
+        self.env.check_open()?;
+        if self.env.is_closing() {
+            return Err(Error::Closed);
+        }
+        let Some(target) = self.targets.get(id) else {
+            return Ok(Compaction::default());
+        };
+        // What is in memory or in the open segment comes into one that is sealed.
+        if !self.env.writer.sync(&target.writer) {
+            return Err(Error::NotDurable);
+        }
+        self.env.writer.roll(&target.writer);
+        self.env.writer.seal_rolled();
+        let started = self.cancelled.load(SeqCst);
+        let mut done = Compaction::default();
+        for _ in 0..DISCARD_TRIES {
+            done.skipped.clear();
+            let next = having(&target, hints, &mut done);
+            self.rewrite(next, Some(hints), started, &mut known, &mut done)?;
+            let is_changed = |(_, why): &(_, String)| *why == NotSwapped::Changed.word();
+            if !done.skipped.iter().any(is_changed) {
+                break;
+            }
+        }
+        self.totals.lock().add(&done);
+        Ok(done)
+    }
+
+    /// Rewrites one group after the other.
+    fn rewrite(
+        &self,
+        mut next: VecDeque<Chosen>,
+        discard: Option<&Ranges>,
+        started: u64,
+        known: &mut Known,
+        done: &mut Compaction,
+    ) -> Result<()> {
         while let Some(chosen) = next.pop_front() {
             if self.is_cancelled(started) {
                 done.is_cancelled = true;
@@ -155,6 +205,7 @@ impl Pass {
                 fences: &self.fences,
                 target: &target,
                 entries: &chosen.entries,
+                discard,
             };
             match swap.run(|bytes| self.pace(bytes, started)) {
                 Ok(Ok(swapped)) => {
@@ -207,8 +258,7 @@ impl Pass {
                 Err(error) => done.skipped.extend(chosen.skipped(&error.to_string())),
             }
         }
-        self.totals.lock().add(&done);
-        Ok(done)
+        Ok(())
     }
 
     fn targets(&self, what: &Compact) -> Vec<Arc<Target>> {
@@ -253,6 +303,39 @@ impl Pass {
         }
         !self.is_cancelled(started)
     }
+}
+
+/// The segments of a target that have any of these hints, not ended yet. What cannot be rewritten is skipped.
+fn having(target: &Target, hints: &Ranges, done: &mut Compaction) -> VecDeque<Chosen> {
+    let mut chosen = VecDeque::new();
+    for (place, backlog) in target.backlogs().iter().enumerate() {
+        let progress = backlog.progress.lock();
+        let mut is_behind_cut = false;
+        for entry in backlog.segments.all() {
+            let closed = entry.closed();
+            let is_cut = closed.is_some_and(|closed| closed.is_cut_short);
+            let is_whole = !is_cut && !is_behind_cut && !progress.is_damaged(&entry);
+            let is_sealed = closed.is_some_and(|closed| closed.sealed.is_some());
+            is_behind_cut = is_cut;
+            let (first, last) = (entry.first, entry.last());
+            let here = hints.and(&Ranges::of(&[Range { first, last }]));
+            let has_any = !progress.pending_of(&here).is_empty();
+            if progress.is_gone || progress.is_done(&entry) || !has_any {
+                continue;
+            }
+            let why = if place > 0 {
+                "its hints wait for a retry in a segment of their own"
+            } else if !is_whole || !is_sealed {
+                // As where compaction chooses: the one that has what a failed sync moved keeps all of it.
+                "it is damaged, or a failed sync cut it short: delivery deals with it"
+            } else {
+                chosen.push_back(Chosen::to_discard(target.id, entry));
+                continue;
+            };
+            done.skipped.push((entry.name.to_string(), why.to_owned()));
+        }
+    }
+    chosen
 }
 
 fn backlogs(targets: &[Arc<Target>]) -> impl Iterator<Item = (TargetId, &Backlog)> {

@@ -31,6 +31,8 @@ pub(super) struct Swap<'a> {
     pub(super) target: &'a Target,
     /// Neighbours of one opening, all sealed.
     pub(super) entries: &'a [Arc<SegmentEntry>],
+    /// Hints that are discarded by it.
+    pub(super) discard: Option<&'a Ranges>,
 }
 
 /// What became of it.
@@ -40,6 +42,7 @@ pub(super) struct Swapped {
     pub(super) expired: u64,
     pub(super) fenced: u64,
     pub(super) superseded: u64,
+    pub(super) discarded: u64,
     /// What is there now, if anything is left.
     pub(super) by: Option<(StoreId, SegmentId)>,
 }
@@ -56,6 +59,7 @@ struct Judge<'a> {
     /// Where the newest write wins.
     last_write_wins: Vec<Namespace>,
     newest: Newest,
+    discard: Option<&'a Ranges>,
 }
 
 /// What is to become of a hint.
@@ -66,6 +70,7 @@ enum Fate {
     Expired,
     Fenced,
     Superseded,
+    Discarded,
     Kept,
 }
 
@@ -76,7 +81,8 @@ struct Sorted {
     expired: Ranges,
     fenced: Ranges,
     superseded: Ranges,
-    /// What expired, and the last of it: most of it is like what came before.
+    discarded: Ranges,
+    /// What expired or was discarded, and the last of it: most of it is like what came before.
     losses: Losses,
     last: Option<Loss>,
 }
@@ -120,6 +126,8 @@ impl Judge<'_> {
             Fate::Fenced
         } else if self.now.judge(self.deadline(hint)) == Verdict::Dead {
             Fate::Expired
+        } else if self.discard.is_some_and(|of| of.contains(sequence)) {
+            Fate::Discarded
         } else {
             Fate::Kept
         }
@@ -173,6 +181,7 @@ impl Sorted {
             Fate::Expired => self.expired.add(sequence),
             Fate::Fenced => self.fenced.add(sequence),
             Fate::Superseded => self.superseded.add(sequence),
+            Fate::Discarded => self.discarded.add(sequence),
             Fate::Kept => self.kept.add(sequence),
         }
     }
@@ -203,8 +212,12 @@ impl Swap<'_> {
         let keep = |hint: &HintFacts<'_>| {
             let fate = judge.fate(hint);
             sorted.add(hint.sequence, fate);
-            if fate == Fate::Expired {
-                let cause = Cause::Expired;
+            let cause = match fate {
+                Fate::Expired => Some(Cause::Expired),
+                Fate::Discarded => Some(Cause::Discarded),
+                _ => None,
+            };
+            if let Some(cause) = cause {
                 let loss = loss::of_hint(id, hint.namespace, &hint.body, cause, noticed);
                 sorted.lose(loss);
             }
@@ -247,6 +260,7 @@ impl Swap<'_> {
             discards: progress.exceptional.discards.clone(),
             last_write_wins: self.env.config().last_write_wins.clone(),
             newest: Newest::default(),
+            discard: self.discard,
         })
     }
 
@@ -258,17 +272,9 @@ impl Swap<'_> {
     /// What has not ended of where the segments are, handed out or not.
     fn pending(&self, progress: &Progress) -> Ranges {
         let mut pending = Ranges::default();
-        let behind = progress.frontier.plus(1);
         for entry in self.entries {
             let (first, last) = (entry.first, entry.last());
-            let within = Ranges::of(&[Range { first, last }]);
-            pending.join(&progress.unended.and(&within));
-            if behind <= last {
-                pending.insert(Range {
-                    first: behind.max(first),
-                    last,
-                });
-            }
+            pending.join(&progress.pending_of(&Ranges::of(&[Range { first, last }])));
         }
         pending
     }
@@ -287,6 +293,7 @@ impl Swap<'_> {
         let pending = self.pending(&progress);
         let still = |ranges: &Ranges| ranges.and(&pending);
         let (expired, fenced) = (still(&sorted.expired), still(&sorted.fenced));
+        let discarded = still(&sorted.discarded);
         let superseded = &sorted.superseded;
         let kept = still(&sorted.kept).count();
         let known: u64 = self
@@ -302,7 +309,8 @@ impl Swap<'_> {
                 .ranges()
                 .first()
                 .is_some_and(|range| range.first <= progress.frontier)
-            || known != kept + expired.count() + fenced.count() + superseded.count();
+            || known
+                != kept + expired.count() + fenced.count() + superseded.count() + discarded.count();
         if is_changed {
             return Err(copied);
         }
@@ -311,6 +319,7 @@ impl Swap<'_> {
         self.env.new_losses.add(losses.chain(sorted.last));
         progress.end_unread(segments, &fenced, End::Fenced);
         progress.end_unread(segments, superseded, End::Superseded);
+        progress.end_unread(segments, &discarded, End::Discarded);
         let ids: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();
         for entry in self.entries {
             progress.ended_in.remove(&entry.id);
@@ -337,6 +346,7 @@ impl Swap<'_> {
             expired: expired.count(),
             fenced: fenced.count(),
             superseded: superseded.count(),
+            discarded: discarded.count(),
             by: key,
         })
     }

@@ -387,6 +387,17 @@ impl Progress {
         rare.retracted = left;
     }
 
+    /// Those of some hints that have not ended, handed out or not.
+    pub(crate) fn pending_of(&self, hints: &Ranges) -> Ranges {
+        let mut pending = self.unended.and(hints);
+        let behind = Range {
+            first: self.frontier.plus(1),
+            last: Sequence::new(u64::MAX),
+        };
+        pending.join(&hints.and(&Ranges::of(&[behind])));
+        pending
+    }
+
     /// Books the end of hints that nobody hands out any more, whether or not they were before.
     pub(crate) fn end_unread(&mut self, segments: &Segments, ended: &Ranges, end: End) {
         self.end(segments, ended, end);

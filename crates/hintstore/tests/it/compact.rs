@@ -223,6 +223,127 @@ fn discarded_hints_are_dropped_and_counted_once() {
     world.assert_right();
 }
 
+/// Sealed segments, an open one, and hints that are in memory only.
+fn mixed(hints: u64) -> World {
+    let mut world = World::opened(config());
+    for _ in 0..hints {
+        world.append(0, 900, Durability::Durable);
+    }
+    for _ in 0..20 {
+        world.append(0, 900, Durability::Buffered);
+    }
+    world
+}
+
+// P3, P8
+#[test]
+fn single_hints_are_discarded_and_the_others_keep_their_keys() {
+    let mut world = mixed(280);
+    let done = world.discard(0, |number| number % 3 == 0).unwrap();
+    let discarded: u64 = done.compacted.iter().map(|of| of.discarded).sum();
+    assert_eq!((discarded, done.skipped.len()), (100, 0), "{done:?}");
+    assert!(
+        done.compacted
+            .iter()
+            .all(|of| of.reason == CompactReason::Discarded)
+    );
+    assert_eq!(world.store().ledger().ended(End::Discarded), 100);
+    // Again: none is there.
+    let again = world.discard(0, |number| number % 3 == 0).unwrap();
+    assert_eq!(again, hintstore::Compaction::default());
+    world.close_and_open();
+    let books = world.store().ledger();
+    assert_eq!((books.accepted, books.pending()), (300, 200));
+    let all = world.store().losses();
+    assert_eq!(all.iter().map(|loss| loss.hints).sum::<u64>(), 100);
+    world.drain(1);
+    world.assert_right();
+}
+
+// P8
+#[test]
+fn hints_that_are_discarded_while_their_page_is_out_end_once() {
+    for answer in 0..3 {
+        let mut world = mixed(100);
+        let page = world.store().target(target(0)).page().unwrap().unwrap();
+        let handed = page.len() as u64;
+        let all = [Sequence::ZERO..=Sequence::new(u64::MAX)];
+        let done = world.store().discard(target(0), &all).unwrap();
+        assert!(done.skipped.is_empty() && handed > 0, "{done:?}");
+        match answer {
+            0 => drop(page.delivered()),
+            1 => page.retry(),
+            _ => drop(page),
+        }
+        world.checkpoint();
+        let books = world.store().ledger();
+        assert_eq!((books.accepted, books.pending()), (120, 0), "{books:?}");
+        assert_eq!(books.ended(End::Discarded), 120);
+        assert!(world.store().target(target(0)).page().unwrap().is_none());
+    }
+}
+
+// P4
+#[test]
+fn what_cannot_be_rewritten_keeps_its_hints_and_is_named() {
+    let mut world = mixed(280);
+    world.runner.advance(2 * SECOND);
+    let mut names = world.disk.names();
+    names.retain(|name| name.ends_with(".hints"));
+    names.sort();
+    world.disk.damage(&names[1], |bytes| bytes[1000] ^= 1);
+    let done = world.discard(0, |number| number % 2 == 0).unwrap();
+    assert_eq!(done.skipped.len(), 1, "{done:?}");
+    assert_eq!(done.skipped[0].0, names[1]);
+    while world.deliver(0, |_| false, |_| false) > 0 {}
+    world.checkpoint();
+    assert_eq!(world.store().ledger().pending(), 0);
+    assert!(world.wrong.is_empty(), "{:?}", world.wrong);
+}
+
+/// Cuts the power at one operation of a discard.
+fn cut_discard(at: u64, seed: u64) -> Option<Vec<String>> {
+    let mut world = World::opened(config());
+    for _ in 0..200 {
+        world.append(0, 900, Durability::Durable);
+    }
+    world.runner.advance(2 * SECOND);
+    world.deliver(0, |number| number % 30 == 0, |_| false);
+    world.checkpoint();
+    let begun = world.disk.operations();
+    world.disk.cut_at(begun + at);
+    drop(world.discard(0, |number| number % 5 == 0));
+    if !world.disk.is_cut() {
+        return None;
+    }
+    world.crash(Crash::Power { seed });
+    world.open().unwrap();
+    let books = world.store().ledger();
+    if books.accepted != 200 {
+        world.wrong.push(format!("the books: {books:?}"));
+    }
+    world.drain(1);
+    Some(world.wrong)
+}
+
+// P1
+#[test]
+fn the_power_may_go_at_any_step_of_a_discard() {
+    let mut random = Random::new(23);
+    let mut at = 0;
+    loop {
+        for _ in 0..4 {
+            let seed = random.bits();
+            let Some(wrong) = cut_discard(at, seed) else {
+                assert!(at > 10, "there are more operations than {at}");
+                return;
+            };
+            assert!(wrong.is_empty(), "operation {at}, seed {seed}: {wrong:#?}");
+        }
+        at += 1;
+    }
+}
+
 // P3
 #[test]
 fn a_lowered_gc_grace_frees_space_and_a_raised_one_revives_nothing() {

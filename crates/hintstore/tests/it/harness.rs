@@ -8,9 +8,9 @@ use std::{
 };
 
 use hintstore::{
-    AppendError, Bytes, Cause, Compact, Config, Durability, End, Environment, Hint, HintStore,
-    Limits, Loss, Namespace, Next, Receipt, Sequence, Storage, TargetId, Truncate, UnixMillis,
-    Verdict, inspect::plan_recovery,
+    AppendError, Bytes, Cause, Compact, Compaction, Config, Durability, End, Environment, Hint,
+    HintStore, Limits, Loss, Namespace, Next, Receipt, Sequence, Storage, TargetId, Truncate,
+    UnixMillis, Verdict, inspect::plan_recovery,
 };
 use hintstore_env::Clock as _;
 use hintstore_sim::{
@@ -503,6 +503,32 @@ impl World {
                 attempt.fate = Fate::Discarded;
             }
         }
+    }
+
+    /// Discards single hints.
+    pub(crate) fn discard(&mut self, to: u128, picks: impl Fn(u64) -> bool) -> Option<Compaction> {
+        let is_one = |(number, attempt): &(&u64, &Attempt)| {
+            attempt.target == target(to) && picks(**number) && attempt.fate == Fate::Pending
+        };
+        let meant = self.attempts.iter().filter(is_one);
+        let meant: Vec<(u64, Sequence)> = meant
+            .filter_map(|(number, attempt)| Some((*number, attempt.sequence?)))
+            .collect();
+        let ranges: Vec<_> = meant.iter().map(|(_, of)| *of..=*of).collect();
+        let done = self.store().discard(target(to), &ranges);
+        let is_certain = done
+            .as_ref()
+            .is_ok_and(|done| done.skipped.is_empty() && !done.is_cancelled);
+        for (number, _) in meant {
+            let attempt = self.attempts.get_mut(&number).unwrap();
+            if is_certain {
+                attempt.fate = Fate::Discarded;
+            } else {
+                // It may have happened or not.
+                attempt.level = None;
+            }
+        }
+        done.ok()
     }
 
     /// Goes down and comes up again.

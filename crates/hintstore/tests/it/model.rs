@@ -14,7 +14,7 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
     let to = u128::from(random.below(TARGETS as u64));
     let level =
         [Durability::Buffered, Durability::Os, Durability::Durable][random.below(3) as usize];
-    match random.below(27) {
+    match random.below(28) {
         0..=8 => {
             let length = match random.below(20) {
                 0 => 5_000,
@@ -49,6 +49,10 @@ pub(crate) fn operate(world: &mut World, random: &mut Random) {
                 let lives = Duration::from_millis(500 + random.below(4000));
                 world.append_living(to, 400, level, lives);
             }
+        }
+        26 => {
+            let (of, which) = (1 + random.below(5), random.below(5));
+            drop(world.discard(to, |number| number % of == which % of));
         }
         25 => world.compact_while_a_page_is_out(to, random.below(3)),
         _ => {

@@ -265,7 +265,17 @@ fn everything_at_once_keeps_the_books() {
     };
     let operate = |store: &HintStore| {
         let n = next();
-        match n % 6 {
+        match n % 7 {
+            6 => {
+                // Of the first opening of the store.
+                let one = |number: u64| Sequence::new((1 << 40) + n * number % 5_000);
+                let hints: Vec<_> = (0..50).map(|number| one(number)..=one(number)).collect();
+                drop(
+                    store
+                        .discard(targets[n as usize % targets.len()], &hints)
+                        .unwrap(),
+                );
+            }
             0 => store.sweep().unwrap(),
             5 => {
                 // What changes while it is rewritten is left as it is.
