@@ -110,7 +110,8 @@ Examples:
   hintctl expire /var/lib/cassandra/hints --as-of 2026-12-01
   hintctl expire STORE --apply
 
-In a directory of Cassandra's the node must be stopped; the files as they were are set aside.")]
+In a directory of Cassandra's the node must be stopped; the files as they were are set aside. In a native store the \
+segments with such hints are rewritten, without whatever is dead in them.")]
     Expire(Expire),
     /// Rewrite files with much that is dead in them, and merge small ones: plans, and acts only with --apply
     #[command(after_help = "\
@@ -178,8 +179,10 @@ Examples:
   hintctl truncate STORE --older-than 2026-11-01T00:00:00Z --apply
   hintctl truncate STORE --namespace 10000000-0000-4000-8000-000000000001 --fence --apply
   hintctl truncate /var/lib/cassandra/hints --table shop.carts --schema schema.cql --apply
+  hintctl truncate STORE --table shop.carts --key 482 --schema schema.cql --apply
 
-In a directory of Cassandra's the node must be stopped; the files as they were are set aside.")]
+In a directory of Cassandra's the node must be stopped; the files as they were are set aside. In a native store what \
+targets, tables, --older-than and --to-seq do not say takes the rewriting of segments, and what is dead in them goes too.")]
     Truncate(Truncate),
     /// Make one form of hints from another: native, Cassandra's files, JSON Lines, Parquet
     #[command(after_help = "\

@@ -16,6 +16,7 @@ mod losses;
 mod ls;
 mod merge;
 mod page;
+mod pick;
 mod quickstart;
 mod replay;
 mod rewrite;

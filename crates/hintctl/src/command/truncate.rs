@@ -10,13 +10,16 @@ use hintstore::{
 };
 use serde_json::json;
 
-use super::rewrite::{self, Fate};
+use super::{
+    pick::{self, Picked, pick},
+    rewrite::{self, Fate},
+};
 use crate::{
     args::{MIXED, Truncate},
     decode,
     exit::usage,
     filter::Filter,
-    input::{FileKind, Finding, Flow, HintSource, HintView, Input, Pending, Visitor},
+    input::{FileKind, HintView, Input},
     output::{Output, count, next_apply, time},
 };
 
@@ -51,36 +54,21 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     let cut = Cut::new(args, &filter)?;
     let apply = args.change.apply;
     // Of a store that nobody has open the files say all.
-    let done = plan(&input, &cut, output)?;
+    let (picked, by_journal) = plan(&input, args, &cut, &filter, output)?;
+    filter.tell_unsure(output);
+    let mut left = 0;
     if apply {
-        let store = HintStore::open(Config::new(&args.directory))?;
-        // First: what comes while hints are discarded is fenced already.
-        if let Some((namespace, before)) = cut.fence {
-            store.fence(namespace, before)?;
-            output.did(format!(
-                "older hints of {namespace} are refused from now on"
-            ));
-        }
-        for which in cut.parts() {
-            store.truncate(&which)?;
-            output.did("some of the hints went as asked".to_owned());
-        }
-        for name in &store.open_report().set_aside {
-            output.remark(&format!("{name} cannot be read and was set aside"));
-        }
-        store.close()?;
-        let hints: u64 = done.iter().map(|one| one.hints).sum();
-        output.did(format!("{} went as asked", count(hints, "hint")));
+        left = discard(args, &cut, &picked, by_journal, output)?;
     }
     let mut rows = Vec::new();
     let (mut hints, mut mixed) = (0, 0);
-    for one in &done {
+    for (target, one) in &picked {
         hints += one.hints;
         mixed += one.mixed;
         output.line(
             "discard",
             json!({
-                "target": one.target.to_string(),
+                "target": target.to_string(),
                 "hints": one.hints,
                 "mixed": one.mixed,
                 "up_to": one.up_to.to_string(),
@@ -88,16 +76,17 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             }),
         )?;
         rows.push(vec![
-            one.target.to_string(),
+            target.to_string(),
             one.hints.to_string(),
             one.mixed.to_string(),
             one.up_to.to_string(),
         ]);
     }
+    hints -= left;
     output.table(&["TARGET", "HINTS", "MIXED, LEFT ALONE", "UP TO"], rows)?;
     for target in &args.which.target {
-        if !done.iter().any(|one| one.target == *target) {
-            output.remark(&format!("there are no hints for {target}"));
+        if !picked.contains_key(target) {
+            output.remark(&format!("there are no hints for {target} that are meant"));
         }
     }
     output.sum("hints", hints);
@@ -132,7 +121,7 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     }
 }
 
-/// What a native store discards.
+/// What a record in the journal of a native store can discard.
 struct Cut<'a> {
     targets: &'a [TargetId],
     /// Nothing: hints of all.
@@ -145,29 +134,23 @@ struct Cut<'a> {
 impl<'a> Cut<'a> {
     fn new(args: &'a Truncate, filter: &Filter<'_>) -> anyhow::Result<Self> {
         let which = &args.which;
-        if which.key.is_some()
-            || which.since.is_some()
-            || which.from_seq.is_some()
-            || which.limit.is_some()
-        {
+        if (which.from_seq.is_some() || which.to_seq.is_some()) && which.target.is_empty() {
             return Err(usage(
-                "a native store discards from the oldest on, by --target, --table, --older-than and --to-seq: of what \
-                 --key, --since, --from-seq or --limit leave out, make another with hintctl convert --to native",
-            ));
-        }
-        if which.to_seq.is_some() && which.target.is_empty() {
-            return Err(usage(
-                "each target has its own sequences: --to-seq needs --target",
+                "each target has its own sequences: --from-seq and --to-seq need --target",
             ));
         }
         let namespaces = filter.namespaces();
         let fence = match (args.fence, namespaces.as_deref()) {
             (false, _) => None,
-            (true, Some([only])) if *only != Namespace::MIXED => {
+            (true, Some([only])) if *only != Namespace::MIXED && says_all(which) => {
                 // A fence is for what was created before it.
                 Some((*only, which.until.unwrap_or_else(|| SystemClock.wall())))
             }
-            (true, _) => return Err(usage("--fence is for one --table")),
+            (true, _) => {
+                return Err(usage(
+                    "--fence is for one --table, and goes with --older-than alone",
+                ));
+            }
         };
         Ok(Self {
             targets: &which.target,
@@ -195,6 +178,14 @@ impl<'a> Cut<'a> {
     }
 }
 
+/// Whether targets, tables, an age and a last sequence say all that is asked for.
+fn says_all(which: &crate::args::Which) -> bool {
+    which.key.is_none()
+        && which.since.is_none()
+        && which.from_seq.is_none()
+        && which.limit.is_none()
+}
+
 /// Each of some; `None` for all where none is named.
 fn each_or_all<T: Copy>(some: &[T]) -> Vec<Option<T>> {
     if some.is_empty() {
@@ -216,84 +207,84 @@ fn of_cassandra(
         ));
     }
     filter.narrow(&mut input)?;
-    // A hint that writes to other tables too is not theirs to discard, unless all of these are meant.
-    let has_mixed = args.which.table.iter().any(|of| of == MIXED);
-    let keeps_mixed = filter.is_by_update() && (args.which.key.is_some() || !has_mixed);
-    let mut fate = |hint: &HintView<'_>| match filter.has(hint) {
-        false => Fate::Stay,
-        true if keeps_mixed && !filter.covers(hint) => Fate::Mixed,
-        true => Fate::Go,
-    };
+    let mut fate = fate(args, filter);
     rewrite::run(&input, &args.change, filter, &mut fate, output)
 }
 
-/// What `--apply` would discard, from the files alone: nothing is locked, opened for writing or
-/// changed, so that the plan can be made while the node runs.
-fn plan(input: &Input, cut: &Cut<'_>, output: &mut Output) -> anyhow::Result<Vec<Planned>> {
-    let mut planner = Planner {
-        cut,
-        pending: Pending::of(input, output)?,
-        found: BTreeMap::new(),
-    };
-    let bar = output.bar(input.hint_bytes());
-    for file in input.hints().filter(|file| file.what == FileKind::Native) {
-        let walked = bar.walk(input, file, &mut planner);
-        super::verify::tell(walked, &file.name, output)?;
-    }
-    bar.finish();
-    Ok(planner.found.into_values().collect())
-}
-
-/// What is discarded of one target.
-struct Planned {
-    target: TargetId,
-    hints: u64,
-    up_to: Sequence,
-    /// Hints that touch several namespaces, and stay.
-    mixed: u64,
-}
-
-struct Planner<'a> {
-    cut: &'a Cut<'a>,
-    pending: Pending,
-    found: BTreeMap<TargetId, Planned>,
-}
-
-impl Visitor for Planner<'_> {
-    fn hint(&mut self, hint: &HintView<'_>) -> anyhow::Result<Flow> {
-        let HintSource::Native { sequence, .. } = hint.from else {
-            return Ok(Flow::Go);
-        };
-        let cut = self.cut;
-        let here = (cut.targets.is_empty() || cut.targets.contains(&hint.target))
-            && cut.up_to.is_none_or(|last| sequence <= last);
-        if !here {
-            return Ok(Flow::Go);
-        }
-        let planned = self.found.entry(hint.target);
-        let plan = planned.or_insert(Planned {
-            target: hint.target,
-            hints: 0,
-            up_to: Sequence::ZERO,
-            mixed: 0,
-        });
-        plan.up_to = plan.up_to.max(sequence);
+/// What goes, by target; and whether records in the journal can say so.
+fn plan(
+    input: &Input,
+    args: &Truncate,
+    cut: &Cut<'_>,
+    filter: &Filter<'_>,
+    output: &mut Output,
+) -> anyhow::Result<(BTreeMap<TargetId, Picked>, bool)> {
+    let mut by_journal = says_all(&args.which);
+    let mut fate = fate(args, filter);
+    let mut judge = |hint: &HintView<'_>| {
         let created = UnixMillis::new(hint.created_ms);
-        let in_time = cut.created_before.is_none_or(|limit| created < limit);
-        if !self.pending.has(hint) || !in_time {
-            return Ok(Flow::Go);
+        if cut.created_before.is_some_and(|limit| created >= limit) {
+            return Fate::Stay;
         }
-        match &cut.namespaces {
-            Some(only) if !only.contains(&hint.namespace) => {
-                plan.mixed += u64::from(hint.namespace == Namespace::MIXED);
-            }
-            _ => plan.hints += 1,
-        }
-        Ok(Flow::Go)
-    }
+        let fate = fate(hint);
+        let namespaces = cut.namespaces.as_ref();
+        // All that it writes to is meant: its namespace does not say so.
+        let is_single = namespaces.is_some_and(|only| !only.contains(&hint.namespace));
+        by_journal &= fate != Fate::Go || !is_single;
+        fate
+    };
+    let picked = pick(input, &mut judge, output)?;
+    Ok((picked, by_journal))
+}
 
-    fn bad(&mut self, _: &Finding) -> anyhow::Result<()> {
-        // `verify` tells of damage; what cannot be read is not discarded.
-        Ok(())
+/// Discards what was planned; gives how many of these hints are left.
+fn discard(
+    args: &Truncate,
+    cut: &Cut<'_>,
+    picked: &BTreeMap<TargetId, Picked>,
+    by_journal: bool,
+    output: &mut Output,
+) -> anyhow::Result<u64> {
+    if by_journal || cut.fence.is_some() {
+        let store = HintStore::open(Config::new(&args.directory))?;
+        // First: what comes while hints are discarded is fenced already.
+        if let Some((namespace, before)) = cut.fence {
+            store.fence(namespace, before)?;
+            output.did(format!(
+                "older hints of {namespace} are refused from now on"
+            ));
+        }
+        if by_journal {
+            for which in cut.parts() {
+                store.truncate(&which)?;
+                output.did("some of the hints went as asked".to_owned());
+            }
+        }
+        for name in &store.open_report().set_aside {
+            output.remark(&format!("{name} cannot be read and was set aside"));
+        }
+        store.close()?;
+    }
+    let left = if by_journal {
+        0
+    } else {
+        pick::discard(&args.directory, picked, output)?
+    };
+    let hints: u64 = picked.values().map(|one| one.hints).sum();
+    output.did(format!("{} went as asked", count(hints - left, "hint")));
+    Ok(left)
+}
+
+/// Whether a hint goes. One that writes to other tables too is not theirs to discard, unless all of these are meant.
+fn fate<'a>(
+    args: &Truncate,
+    filter: &'a Filter<'a>,
+) -> impl FnMut(&HintView<'_>) -> Fate + use<'a> {
+    let has_mixed = args.which.table.iter().any(|of| of == MIXED);
+    let keeps_mixed = filter.is_by_update() && (args.which.key.is_some() || !has_mixed);
+    move |hint| match filter.has(hint) {
+        false => Fate::Stay,
+        true if keeps_mixed && !filter.covers(hint) => Fate::Mixed,
+        true => Fate::Go,
     }
 }

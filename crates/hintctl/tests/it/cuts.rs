@@ -234,6 +234,11 @@ const CASES: &[Case] = &[
     Case {
         does: Does::Discards,
         setup: native,
+        args: &["truncate", "DIR", "--since", "75h", "--apply"],
+    },
+    Case {
+        does: Does::Discards,
+        setup: native,
         args: &["expire", "DIR", "--apply"],
     },
     Case {

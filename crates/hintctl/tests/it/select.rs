@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write as _, path::Path, process::Stdio};
 
+use hintstore::{Clock as _, SystemClock};
 use serde_json::Value;
 
 use crate::tool::{Folder, Run, command, hintctl, testdata, verb};
@@ -354,4 +355,133 @@ fn nothing_goes_that_was_not_asked_for() {
     let both = truncate(&["--table", "shop.orders", "--table", "shop.last_order"]);
     assert_eq!((orders, last, both), (660, 0, 792));
     assert_eq!(truncate(&["--table", "shop.orders", "--limit", "7"]), 7);
+}
+
+/// What is left of a directory, whatever its form; not what is dead: in a native store that goes with what else goes
+/// of its segment.
+fn left(path: &str) -> Vec<String> {
+    let now = SystemClock.wall().get();
+    let dump = hintctl(&["--json", "dump", path]);
+    let hints = dump.of_kind("hint").into_iter();
+    let pending = hints.filter(|hint| {
+        let is_alive = hint["expires_at_ms"].as_i64().unwrap() > now;
+        is_alive && hint["has_ended"] != Value::Bool(true)
+    });
+    let mut left: Vec<String> = pending
+        .map(|hint| {
+            let field = |name: &str| hint.get(name).unwrap().to_string();
+            format!("{} {}", field("creation_time_ms"), field("payload_sha256"))
+        })
+        .collect();
+    left.sort();
+    left
+}
+
+/// A native store that a directory of Cassandra's was converted to loses the same hints by the same words.
+#[test]
+fn the_same_goes_from_a_native_store() {
+    let (schema, work) = (schema(), Folder::new("select-native"));
+    let cassandra = testdata(V3);
+    let native = work.join("native");
+    count(&hintctl(&[
+        "--json",
+        "convert",
+        text(&cassandra.0),
+        "--to",
+        "native",
+        text(&native),
+    ]));
+    let all = hintctl(&["--json", "dump", text(&native)]).of_kind("hint");
+    let middle = all[2000]["creation_time_ms"].as_i64().unwrap().to_string();
+    let copy = |from: &Path, to: &str| {
+        let to = work.join(to);
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+        text(&to).to_owned()
+    };
+    let key = ["--table", "readings", "--key", "sensor-043:2026-11-22"];
+    let cases: [&[&str]; 8] = [
+        &["truncate", "--table", "shop.orders"],
+        &[
+            "truncate",
+            "--table",
+            "shop.orders",
+            "--table",
+            "shop.last_order",
+        ],
+        &["truncate", key[0], key[1], key[2], key[3]],
+        &["truncate", "--since", &middle],
+        &["truncate", "--keyspace", "shop", "--limit", "100"],
+        &["truncate", "--older-than", &middle],
+        &["expire", "--keyspace", "audit", "--as-of", "2050-01-01"],
+        &["expire", "--as-of", "2050-01-01", "--limit", "9"],
+    ];
+    let alive = left(text(&native));
+    for (number, case) in cases.iter().enumerate() {
+        let paths = [
+            copy(&cassandra.0, &format!("{number}-c")),
+            copy(&native, &format!("{number}-n")),
+        ];
+        let both = paths.map(|path| {
+            let args = [&["--json"], *case, &["--schema", &schema, &path]].concat();
+            let plan = hintctl(&args);
+            let summary = plan.lines().pop().unwrap();
+            let planned = summary["dead"].as_u64().or(summary["hints"].as_u64());
+            assert_eq!(left(&path), alive, "a plan changes nothing");
+            let apply = hintctl(&[&args[..], &["--apply", "--node-is-stopped"]].concat());
+            assert_eq!(apply.code, plan.code.min(0), "{case:?}: {}", apply.err);
+            (planned, left(&path))
+        });
+        assert!(both[0] == both[1], "{case:?}: other hints are left");
+        assert!(both[0].0 > Some(0) && !both[0].1.is_empty(), "{case:?}");
+    }
+    // By sequence, which Cassandra's have not.
+    let path = copy(&native, "by-sequence");
+    let target = all[0]["target"].as_str().unwrap();
+    let (from, to) = (&all[10]["sequence"], &all[19]["sequence"]);
+    let run = hintctl(&[
+        "--json",
+        "truncate",
+        &path,
+        "--target",
+        target,
+        "--from-seq",
+        from.as_str().unwrap(),
+        "--to-seq",
+        to.as_str().unwrap(),
+        "--apply",
+    ]);
+    assert_eq!((run.code, count(&run)), (0, 10), "{}", run.err);
+    // One of them was dead by now.
+    assert!((alive.len() - 10..alive.len() - 5).contains(&left(&path).len()));
+    let losses = hintctl(&["--json", "aside", "ls", &path]);
+    assert!(losses.lines().pop().unwrap()["lost_at_most"].as_u64() >= Some(10));
+}
+
+/// What a segment that is damaged holds of it stays, and is said so of.
+#[test]
+fn what_cannot_be_rewritten_of_a_native_store_stays() {
+    let store = testdata("golden-1/plain");
+    let path = text(&store.0);
+    let all = hintctl(&["--json", "dump", path]).of_kind("hint");
+    let file = all.last().unwrap()["file"].as_str().unwrap();
+    let at = all.last().unwrap()["position"].as_u64().unwrap() as usize;
+    let mut bytes = fs::read(store.join(file)).unwrap();
+    bytes[at + 40] ^= 1;
+    fs::write(store.join(file), bytes).unwrap();
+    // All of them, and no record in a journal says so.
+    let args = ["--json", "truncate", path, "--limit", "100000"];
+    let plan = hintctl(&args).lines().pop().unwrap();
+    let done = hintctl(&[&args[..], &["--apply"]].concat());
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(!done.of_kind("skipped").is_empty(), "{}", done.out);
+    let gone = done.lines().pop().unwrap()["hints"].as_u64().unwrap();
+    let planned = plan["hints"].as_u64().unwrap();
+    assert!(gone > 0 && gone < planned, "{gone} of {planned}");
+    assert_eq!(left(path).len() as u64, planned - gone);
 }
