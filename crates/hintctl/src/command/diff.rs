@@ -69,16 +69,20 @@ impl One {
         })
     }
 
-    fn text(&self, sign: &str, from: Option<&str>) -> String {
-        let from = from.map(|from| format!("{from} -> ")).unwrap_or_default();
-        format!(
-            "{sign} {}  {:>9}  {}  for {}  in {from}{}",
-            time_ms(self.created_ms),
-            bytes(self.payload_bytes),
-            self.table,
-            self.target,
-            self.file
-        )
+    fn words(&self, sign: &str, from: Option<&str>) -> Vec<String> {
+        let mut words = vec![
+            format!("{sign} {}", time_ms(self.created_ms)),
+            format!("{:>9}", bytes(self.payload_bytes)),
+            self.table.to_string(),
+            "for".to_owned(),
+            self.target.to_string(),
+            "in".to_owned(),
+        ];
+        if let Some(from) = from {
+            words.extend([from.to_owned(), "->".to_owned()]);
+        }
+        words.push(self.file.to_string());
+        words
     }
 }
 
@@ -273,7 +277,7 @@ fn say(
         return Ok(());
     }
     output.line("change", one.json(change, from))?;
-    output.line_of_text(&one.text(sign, from))
+    output.words(&one.words(sign, from))
 }
 
 /// Called with each hint.

@@ -18,9 +18,9 @@ use crate::{
     filter::Filter,
     input::{
         FileKind, Finding, Flow, Found, HintView, Input, NativeFile, Pending, SideFile, Visitor,
-        each, each_again,
+        each, each_again, holder,
     },
-    output::{Columns, Of, Output, bytes, count},
+    output::{Columns, Of, Output, age, bytes, count},
     progress::Bar,
 };
 
@@ -271,9 +271,9 @@ impl Listing<'_> {
         }
         bar.finish();
         let kind = match (input.is_store(), input.is_directory) {
-            (true, _) => " (native store)",
-            (false, true) => "",
-            (false, false) => " (single file)",
+            (true, _) => store(input, &path, output)?,
+            (false, true) => String::new(),
+            (false, false) => " (single file)".to_owned(),
         };
         if !rows.is_empty() || !backlogs.is_empty() || !journal.targets.is_empty() {
             output.heading(&format!("{path}{kind}"))?;
@@ -444,6 +444,20 @@ impl Listing<'_> {
             .unwrap_or_default();
         walked.map(drop)
     }
+}
+
+/// That it is a native store, and who has it open for how long.
+fn store(input: &Input, path: &str, output: &mut Output) -> anyhow::Result<String> {
+    let Some(holder) = holder(&input.storage) else {
+        return Ok(" (native store)".to_owned());
+    };
+    let (owner, since) = (&holder.owner, holder.since.get());
+    output.line(
+        "store",
+        json!({ "path": path, "open_by": owner, "open_since_ms": since }),
+    )?;
+    let opened = age(since, SystemClock.wall().get());
+    Ok(format!(" (native store, opened {opened} by {owner})"))
 }
 
 fn bytes_of(files: &[Found]) -> u64 {

@@ -3,6 +3,7 @@
 mod ahead;
 mod cassandra;
 mod finding;
+mod holder;
 mod listing;
 mod native;
 mod pending;
@@ -35,6 +36,7 @@ use crate::{
 use ahead::Ahead;
 pub(crate) use cassandra::{CassandraFile, SideFile};
 pub(crate) use finding::{Finding, What};
+pub(crate) use holder::holder;
 pub(crate) use listing::{Listing, is_listing};
 pub(crate) use native::NativeFile;
 pub(crate) use pending::Pending;

@@ -200,6 +200,11 @@ impl Output {
         }
     }
 
+    /// A line of words, in which names lose their middle where the terminal is narrow.
+    pub(crate) fn words(&mut self, words: &[String]) -> anyhow::Result<()> {
+        self.text(&table::line(words, self.width))
+    }
+
     /// Prints bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(self.out.write_all(bytes)?)

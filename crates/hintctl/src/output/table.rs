@@ -89,6 +89,29 @@ pub(super) fn render(
     text
 }
 
+/// A line of words, which fits: names lose their middle, and nothing else is cut.
+pub(super) fn line(words: &[String], width: Option<usize>) -> String {
+    let column = |word: &String| {
+        let word = printable(word).into_owned();
+        Column {
+            head: String::new(),
+            width: word.width(),
+            is_number: is_number(&word) || word.contains(' '),
+            cells: vec![word],
+        }
+    };
+    let mut columns: Vec<Column> = words.iter().map(column).collect();
+    if let Some(width) = width {
+        fit(&mut columns, width);
+    }
+    let cells: Vec<&str> = columns
+        .iter()
+        .flat_map(|of| &of.cells)
+        .map(String::as_str)
+        .collect();
+    cells.join("  ")
+}
+
 /// Whether a cell is a number, a size or an age.
 fn is_number(cell: &str) -> bool {
     let cell = cell.strip_prefix("in ").unwrap_or(cell);

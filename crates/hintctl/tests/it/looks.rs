@@ -1,10 +1,11 @@
 //! What is to be looked at: bytes field by field, a page, a picture.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
+use hintstore::{Clock as _, Config, Durability, Hint, HintStore, SystemClock, TargetId};
 use hintstore_cassandra::{FileWriter, encode_body};
 
-use crate::tool::{Folder, hintctl, testdata};
+use crate::tool::{Folder, command, hintctl, testdata};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -175,4 +176,52 @@ fn a_measurement_is_drawn() {
         svg.contains("class=\"limit\"") && svg.contains('×') && !svg.contains("NaN"),
         "{svg}"
     );
+}
+
+#[test]
+fn a_store_that_is_open_says_by_whom() {
+    let folder = Folder::new("open");
+    let path = folder.join("store");
+    let store = HintStore::open(Config::new(&path)).unwrap();
+    let now = SystemClock.wall();
+    let hint = Hint::new(TargetId::from_u128(1), now, Duration::from_hours(1), b"a");
+    store.append(hint, Durability::Os).unwrap();
+    let path = path.to_str().unwrap();
+    let live = hintctl(&["--json", "ls", path]);
+    let line = live.of_kind("store").pop().unwrap();
+    let own = format!("pid {}", std::process::id());
+    assert_eq!(line["open_by"], own.as_str());
+    let text = hintctl(&["ls", path]).out;
+    store.close().unwrap();
+    assert!(hintctl(&["--json", "ls", path]).of_kind("store").is_empty());
+    assert!(text.contains(&format!("by {own}")), "{text}");
+}
+
+#[test]
+fn a_difference_fits_a_narrow_terminal_and_names_its_file() {
+    let (hints, none) = (
+        testdata("cassandra/damaged/plain-body-1"),
+        Folder::new("none"),
+    );
+    fs::create_dir(none.join("empty")).unwrap();
+    let diff = |width: &str| {
+        let run = command(&["diff", text(&hints.0), text(&none.join("empty"))])
+            .env("HINTCTL_WIDTH", width)
+            .output()
+            .unwrap();
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let (narrow, wide) = (diff("80"), diff("400"));
+    let line = |text: &str| {
+        text.lines()
+            .find(|line| line.starts_with('-'))
+            .unwrap()
+            .to_owned()
+    };
+    let (narrow, wide) = (line(&narrow), line(&wide));
+    assert!(narrow.chars().count() <= 80, "{narrow}");
+    // The time is whole, and so is the end of the name of the file.
+    assert!(narrow.starts_with(wide.get(..25).unwrap()), "{narrow}");
+    assert!(narrow.contains('…') && narrow.ends_with("ints"), "{narrow}");
+    assert!(wide.ends_with(".hints") && !wide.contains('…'), "{wide}");
 }
