@@ -632,8 +632,30 @@ pub(crate) struct Convert {
     /// Make them all hints for this target
     #[arg(long, value_name = "UUID")]
     pub(crate) retarget: Option<TargetId>,
+    /// Make one of each target, or of each table, below a new directory
+    #[arg(long, value_name = "WHAT", conflicts_with = "add")]
+    pub(crate) split: Option<Split>,
     #[command(flatten)]
     pub(crate) which: Which,
+}
+
+/// What hints are put apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Split {
+    /// The node that they are for
+    Target,
+    /// The table that they write to; those that write to several are `mixed`
+    Table,
+}
+
+impl Split {
+    /// The word for it, for programs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Table => "table",
+        }
+    }
 }
 
 #[derive(Debug, Arguments)]

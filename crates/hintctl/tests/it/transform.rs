@@ -1,6 +1,7 @@
 //! Hints from one form to another, saved from damage, taken out: nothing else changes.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -556,4 +557,63 @@ fn files_of_cassandra_are_merged_without_what_is_dead() {
     assert_eq!(undone.code, 0, "{}", undone.err);
     assert_eq!((list(&hints), essences(&hints)), (files, before));
     assert_eq!(run(&[&"compact", &hints, &"--compress"]).code, 2);
+}
+
+#[test]
+fn hints_of_each_table_go_to_a_place_of_their_own() {
+    let (hints, work) = (testdata("cluster/5.0-v3/hints"), Folder::new("split"));
+    let schema = schema("cluster/5.0-v3/schema.cql");
+    let groups = run(&[&"ls", &hints.0, &"--by", &"table", &"--schema", &schema]);
+    let groups: BTreeMap<String, u64> = groups
+        .of_kind("group")
+        .iter()
+        .map(|line| {
+            let name = line["group"].as_str().unwrap().to_owned();
+            (name, line["hints"].as_u64().unwrap())
+        })
+        .collect();
+    for (form, extension) in [
+        ("cassandra:3", ""),
+        ("native", ""),
+        ("jsonl", ".jsonl"),
+        ("parquet", ".parquet"),
+    ] {
+        let out = work.join(&form.replace(':', "-"));
+        let args: [&dyn AsRef<OsStr>; 9] = [
+            &"convert",
+            &hints.0,
+            &"--to",
+            &form,
+            &out,
+            &"--split",
+            &"table",
+            &"--schema",
+            &schema,
+        ];
+        let made = run(&args);
+        assert_eq!(made.code, 0, "{}", made.err);
+        let places = made.of_kind("place");
+        let all: u64 = places.iter().map(|of| of["hints"].as_u64().unwrap()).sum();
+        assert_eq!(all, 4380);
+        for place in &places {
+            let group = place["group"].as_str().unwrap();
+            let path = out.join(format!("{group}{extension}"));
+            assert_eq!(place["out"], path.to_str().unwrap());
+            // What writes to several tables is counted for each by `ls`, and lies among the mixed.
+            let hints = place["hints"].as_u64().unwrap();
+            let listed = groups.get(group).copied();
+            assert!(
+                listed.map_or(group == "mixed", |all| hints <= all),
+                "{place}"
+            );
+            if extension.is_empty() {
+                let listed = run(&[&"ls", &path]);
+                let summary = listed.of_kind("summary").pop().unwrap();
+                assert_eq!(summary["hints"], place["hints"], "{group}");
+            } else {
+                assert!(path.is_file(), "{group}");
+            }
+        }
+        assert_eq!(run(&args).code, 2, "it is there already");
+    }
 }

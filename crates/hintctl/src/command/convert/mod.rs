@@ -5,12 +5,14 @@ mod cassandra;
 mod jsonl;
 mod native;
 mod parquet;
+mod split;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use hintstore::env::Existing;
 use hintstore::{OsStorage, Storage as _, TargetId};
+use hintstore_cassandra::Schema;
 use serde_json::json;
 
 use super::verify::tell;
@@ -20,7 +22,7 @@ use crate::{
     exit::{Exit, code, is_full_disk, usage},
     filter::Filter,
     input::{Finding, Flow, HintSource, HintView, Input, Pending, Visitor, below, is_listing},
-    interrupt::{self, Guard, unless_stopped},
+    interrupt::{self, Guard, Making, unless_stopped},
     output::{Output, count},
 };
 
@@ -28,6 +30,7 @@ pub(crate) use cassandra::{
     Directory, FILE_MAX, abandon, begin, commit, publish, stage, unfinished_names,
 };
 pub(crate) use native::{import, importing};
+use split::Split;
 
 /// Where hints go.
 pub(crate) trait Sink {
@@ -64,21 +67,24 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
              schema: add --schema FILE, or convert --to cassandra:3"
         )));
     }
-    let mut sink: Box<dyn Sink + '_> = match args.to {
-        To::Native => Box::new(native::Store::open(out, &input.storage, args.add)?),
-        _ if args.add => return Err(usage("only to a native store hints can be added")),
-        To::Cassandra(version, codec) => {
-            refuse_occupied(out)?;
-            Box::new(Directory::new(
-                out,
-                &input.storage,
-                version,
-                codec,
-                schema.as_ref(),
-            )?)
-        }
-        To::Jsonl => Box::new(jsonl::Lines::create(out, schema.as_ref())?),
-        To::Parquet => Box::new(parquet::Rows::create(out, schema.as_ref())?),
+    let (storage, schema) = (&input.storage, schema.as_ref());
+    let mut sink: Box<dyn Sink + '_> = if let Some(by) = args.split {
+        refuse_occupied(out)?;
+        Box::new(Split {
+            by,
+            out: out.clone(),
+            making: Making::begin(out, Some(storage))?,
+            schema,
+            extension: match args.to {
+                To::Native | To::Cassandra(..) => "",
+                To::Jsonl => ".jsonl",
+                To::Parquet => ".parquet",
+            },
+            make: Box::new(|out| sink(args, &out, storage, schema)),
+            places: BTreeMap::new(),
+        })
+    } else {
+        sink(args, out, storage, schema)?
     };
     let wanted = Wanted {
         filter: &filter,
@@ -101,6 +107,25 @@ pub(crate) fn run(args: &Convert, output: &mut Output) -> anyhow::Result<()> {
     output.sum("files", files);
     output.sum("bad", bad);
     Ok(())
+}
+
+/// What hints go to.
+fn sink<'a>(
+    args: &Convert,
+    out: &Path,
+    from: &OsStorage,
+    schema: Option<&'a Schema>,
+) -> anyhow::Result<Box<dyn Sink + 'a>> {
+    Ok(match args.to {
+        To::Native => Box::new(native::Store::open(out, from, args.add)?),
+        _ if args.add => return Err(usage("only to a native store hints can be added")),
+        To::Cassandra(version, codec) => {
+            refuse_occupied(out)?;
+            Box::new(Directory::new(out, from, version, codec, schema)?)
+        }
+        To::Jsonl => Box::new(jsonl::Lines::create(out, schema)?),
+        To::Parquet => Box::new(parquet::Rows::create(out, schema)?),
+    })
 }
 
 /// Writes all hints of some directories into a file of JSON Lines, and `lines` behind them; gives how many
@@ -168,18 +193,19 @@ fn feed(
             left: wanted.limit - fed.hints,
             hints: 0,
             bad: 0,
+            is_taken: true,
         };
         let walked = bar.walk(input, found, &mut feeder);
         let (of_file, bad_of_file) = (feeder.hints, feeder.bad);
-        // What cannot be read of one file is no reason to leave out the next; a place that takes
-        // nothing more is.
+        let is_taken = feeder.is_taken;
+        // What cannot be read of one file is no reason to leave out the next; what cannot be written is, or
+        // what was made would look whole. So is a line that is no hint's.
         if let Err(error) = walked {
-            if error.is::<Full>() || is_full_disk(&error) {
-                return Err(error.context(format!("cannot write {}", out.display())));
-            }
-            // So is a line that is no hint's.
             if code(&error) == Exit::Usage {
                 return Err(error);
+            }
+            if !is_taken || is_full_disk(&error) {
+                return Err(error.context(format!("cannot write {}", out.display())));
             }
             tell(Err(error), &found.name, output)?;
         }
@@ -316,18 +342,6 @@ impl Drop for NewFile {
     }
 }
 
-/// The place that hints go to takes no more.
-#[derive(Debug)]
-pub(crate) struct Full(pub(crate) String);
-
-impl std::fmt::Display for Full {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Full {}
-
 struct Feeder<'a> {
     sink: &'a mut dyn Sink,
     output: &'a mut Output,
@@ -339,6 +353,8 @@ struct Feeder<'a> {
     left: u64,
     hints: u64,
     bad: u64,
+    /// What the hints go to has taken all of them.
+    is_taken: bool,
 }
 
 impl Visitor for Feeder<'_> {
@@ -351,7 +367,9 @@ impl Visitor for Feeder<'_> {
         }
         let mut view = view.clone();
         view.target = self.wanted.retarget.unwrap_or(view.target);
-        match self.sink.put(self.file, &view)? {
+        let put = self.sink.put(self.file, &view);
+        self.is_taken = put.is_ok();
+        match put? {
             Ok(()) => self.hints += 1,
             Err(bad) => self.bad(&bad)?,
         }

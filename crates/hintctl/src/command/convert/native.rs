@@ -6,18 +6,18 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use hintstore::raw::format::file_name;
 use hintstore::{
     Bytes, Config, Durability, Hint, HintStore, Origin, OsStorage, Sequence, TargetId, UnixMillis,
 };
 
-use super::{Full, Sink, refuse_occupied, refuse_unfinished};
+use super::{Sink, refuse_occupied, refuse_unfinished};
 use crate::{
     command::verify::{Walked, tell},
     exit::usage,
     input::{Finding, Flow, HintSource, HintView, Input, Visitor},
-    interrupt::{Guard, Making},
+    interrupt::{Guard, Making, unless_stopped},
     output::Output,
 };
 
@@ -64,7 +64,8 @@ impl Store {
                 "some of the hints were added and others not: a second run adds those again";
             Guard::say(format!("{}: {words}", out.display()))
         });
-        let store = HintStore::open(importing(out))
+        // It would make the directory again.
+        let store = unless_stopped(|| HintStore::open(importing(out)))
             .with_context(|| format!("cannot open {}", out.display()))?;
         Ok(Self {
             into: store,
@@ -115,7 +116,7 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
     }
     match store.append(hint, Durability::Buffered) {
         Ok(receipt) => Ok(receipt.sequence),
-        Err(error) => Err(Full(format!("{file} at byte {}: {error}", view.position)).into()),
+        Err(error) => bail!("{file} at byte {}: {error}", view.position),
     }
 }
 
