@@ -77,9 +77,14 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             hints: 0,
             regions: 0,
             lost_bytes: 0,
+            is_written: true,
         };
         let walked = file.walk_as(&plan, &mut bar.over(found, &mut saver));
         let (saved, regions, lost_bytes) = (saver.hints, saver.regions, saver.lost_bytes);
+        if !saver.is_written {
+            // What was made would look whole.
+            return walked;
+        }
         let writer = saver.writer;
         tell(walked, &found.name, output)?;
         let written = if saved > 0 {
@@ -155,6 +160,8 @@ struct Saver<'a, W: std::io::Write> {
     hints: u64,
     regions: u64,
     lost_bytes: u64,
+    /// All that was saved could be written.
+    is_written: bool,
 }
 
 impl<W: std::io::Write> Visitor for Saver<'_, W> {
@@ -163,7 +170,9 @@ impl<W: std::io::Write> Visitor for Saver<'_, W> {
             && self.filter.has(view)
         {
             let body = encode_body(hint.creation_time_ms, hint.gcgs_s, hint.mutation);
-            self.writer.append(&body)?;
+            let written = self.writer.append(&body);
+            self.is_written = written.is_ok();
+            written?;
             self.hints += 1;
         }
         Ok(Flow::Go)

@@ -54,6 +54,8 @@ fn cassandra_file(folder: &Path, target: u8, number: i64, ages: &[i64]) {
         let mut mutation = vec![1];
         mutation.extend([9; 16]);
         mutation.extend(format!("{target} {number} {at}").bytes());
+        // More than a buffer holds: it is written while others are still read.
+        mutation.resize(if number == 2 { 100_000 } else { 100 }, 0);
         let body = encode_body(now - age * HOUR, 24 * 3600, &mutation);
         writer.append(&body).unwrap();
     }
@@ -95,7 +97,7 @@ fn damaged(root: &Path) {
         .into_iter()
         .rfind(|(name, bytes)| name.ends_with(".hints") && bytes.len() > 200)
         .unwrap();
-    *bytes.get_mut(120).unwrap() ^= 1;
+    *bytes.get_mut(220).unwrap() ^= 1;
     fs::write(root.join(name), bytes).unwrap();
 }
 
@@ -214,6 +216,19 @@ const CASES: &[Case] = &[
     Case {
         does: Does::Makes,
         setup: cassandra,
+        args: &[
+            "convert",
+            "DIR",
+            "--to",
+            "cassandra:2",
+            "--split",
+            "target",
+            "OUT",
+        ],
+    },
+    Case {
+        does: Does::Makes,
+        setup: cassandra,
         args: &["convert", "DIR", "--to", "jsonl", "OUT.jsonl"],
     },
     Case {
@@ -269,7 +284,7 @@ fn hints(folder: &Path) -> BTreeMap<String, Hints> {
     if !folder.is_dir() {
         return all;
     }
-    let run = hintctl(&["--json", "dump", folder.to_str().unwrap()]);
+    let run = hintctl(&["--json", "dump", "--recursive", folder.to_str().unwrap()]);
     for hint in run.of_kind("hint") {
         let field = |name: &str| hint.get(name).cloned().unwrap_or_default();
         if field("has_ended") != Value::Bool(true) {
