@@ -187,6 +187,8 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
         store(input, output)?;
         input.journal(output)?;
         opening(input, output)?;
+        // Each file has its own remedy.
+        output.take_damaged();
         super::ls::tell_aside(input, output)
     })?;
     filter.tell_unsure(output);

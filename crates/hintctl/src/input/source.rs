@@ -19,7 +19,7 @@ use crate::{
     exit::{Exit, code, usage},
     filter::Filter,
     interrupt::Guard,
-    output::Output,
+    output::{Output, quoted},
 };
 
 /// Looks at each source in turn, as far as files are of the targets asked for. What cannot be looked at is reported, and the others are looked at all
@@ -94,6 +94,9 @@ fn look_at(
         input.tell_left_behind(output)?;
         input.tell_other_version(output)?;
         look(&input, output)?;
+        if output.take_damaged() && !path.ends_with(STDIN) {
+            output.remark(&format!("next: hintctl verify {}", quoted(path)));
+        }
     }
     Ok(())
 }

@@ -56,6 +56,8 @@ pub(crate) struct Output {
     has_heading: bool,
     summary: Map<String, Value>,
     problems: bool,
+    /// Something damaged was met, and nobody has said yet what to do about it.
+    damaged: bool,
     io_errors: bool,
     unknown_version: bool,
     deed: Option<String>,
@@ -88,6 +90,7 @@ impl Output {
             has_heading: false,
             summary: Map::new(),
             problems: false,
+            damaged: false,
             io_errors: false,
             unknown_version: false,
             deed: None,
@@ -290,7 +293,13 @@ impl Output {
     /// A region of what was looked at is no hint.
     pub(crate) fn found_bad(&mut self, bad: &Finding) {
         self.problems |= !bad.harmless;
+        self.damaged |= !bad.harmless;
         self.unknown_version |= bad.what == What::Version;
+    }
+
+    /// Whether something damaged was met since this was asked last.
+    pub(crate) fn take_damaged(&mut self) -> bool {
+        std::mem::take(&mut self.damaged)
     }
 
     /// Tells of a region that is no hint: damage, or a note.
