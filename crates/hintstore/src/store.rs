@@ -507,7 +507,8 @@ impl HintStore {
         self.store.discarder.truncate(what)
     }
 
-    /// Discards single hints of a target, by their sequences: durable on return. The segments that have any of them are
+    /// Discards single hints of a target, by their sequences: durable on return. Hints that are accepted after the
+    /// call began are never touched. The segments that have any of them are
     /// rewritten without these, and without what is dead; [`HintStore::truncate`] is cheaper where hints go by age or
     /// namespace. Those in pages that are out end as discarded, whether or not their target has got them by now. Each
     /// hint that is discarded is in a [loss receipt](crate::Loss).
@@ -533,7 +534,8 @@ impl HintStore {
     /// [`Error::NotDurable`] where some of the target's hints are in memory and cannot be written;
     /// [`Error::Storage`] where the journal cannot be written. A crash leaves each segment as it was or as it is to
     /// be. What could not be rewritten is in [`Compaction::skipped`], and its hints stay: a segment that is damaged,
-    /// or one of hints that wait for a retry.
+    /// one of hints that wait for a retry, one that there is no room to rewrite, or whose hints ended while it was,
+    /// and, where the call was cancelled as a compaction is, all that it had not come to.
     ///
     /// # Blocking
     /// While a compaction runs, and on the disk: as [`HintStore::compact`].

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Which segment, of all that any opening of any store wrote.
-type Key = (StoreId, SegmentId);
+pub(super) type Key = (StoreId, SegmentId);
 
 /// What earlier runs found out.
 #[derive(Debug, Default)]
@@ -334,6 +334,10 @@ impl Chosen {
             superseded: swapped.superseded,
             discarded: swapped.discarded,
         }
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.entries.iter().map(|entry| (entry.store, entry.id))
     }
 
     /// The name and the key of one.

@@ -1,16 +1,20 @@
 //! Rewrites what is worth it, group by group.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use hintstore_env::{
     event, span,
     sync::{AtomicU64, Mutex, Ordering::SeqCst, Signal},
 };
-use hintstore_format::{TargetId, journal::Range};
+use hintstore_format::{Sequence, TargetId, journal::Range};
 
 use super::{
     Compact, Compaction, CompactionTotals,
-    choose::{Choice, Chosen, Known},
+    choose::{Choice, Chosen, Key, Known},
     swap::{NotSwapped, Swap},
 };
 use crate::{
@@ -162,6 +166,12 @@ impl Pass {
         let Some(target) = self.targets.get(id) else {
             return Ok(Compaction::default());
         };
+        // What is accepted from now on is not meant, whatever the ranges say.
+        let accepted = Range {
+            first: Sequence::ZERO,
+            last: target.writer.next().before(),
+        };
+        let hints = &hints.and(&Ranges::of(&[accepted]));
         // What is in memory or in the open segment comes into one that is sealed.
         if !self.env.writer.sync(&target.writer) {
             return Err(Error::NotDurable);
@@ -170,16 +180,32 @@ impl Pass {
         self.env.writer.seal_rolled();
         let started = self.cancelled.load(SeqCst);
         let mut done = Compaction::default();
+        let mut discard = ToDiscard {
+            hints,
+            settled: BTreeSet::new(),
+        };
         for _ in 0..DISCARD_TRIES {
             done.skipped.clear();
-            let next = having(&target, hints, &mut done);
-            self.rewrite(next, Some(hints), started, &mut known, &mut done)?;
+            let next = having(&target, &discard, &mut done);
+            self.rewrite(next, Some(&mut discard), started, &mut known, &mut done)?;
             let is_changed = |(_, why): &(_, String)| *why == NotSwapped::Changed.word();
-            if !done.skipped.iter().any(is_changed) {
+            if done.is_cancelled || !done.skipped.iter().any(is_changed) {
                 break;
             }
         }
-        self.totals.lock().add(&done);
+        // Whatever has any of them now is named: what was not come to, and where a hint went that came back.
+        let why = if done.is_cancelled {
+            NotSwapped::Stopped
+        } else {
+            NotSwapped::Changed
+        };
+        let mut left = Compaction::default();
+        for chosen in having(&target, &discard, &mut left) {
+            left.skipped.extend(chosen.skipped(why.word()));
+        }
+        let known: BTreeSet<String> = done.skipped.iter().map(|(name, _)| name.clone()).collect();
+        left.skipped.retain(|(name, _)| !known.contains(name));
+        done.skipped.extend(left.skipped);
         Ok(done)
     }
 
@@ -187,7 +213,7 @@ impl Pass {
     fn rewrite(
         &self,
         mut next: VecDeque<Chosen>,
-        discard: Option<&Ranges>,
+        mut discard: Option<&mut ToDiscard<'_>>,
         started: u64,
         known: &mut Known,
         done: &mut Compaction,
@@ -205,7 +231,7 @@ impl Pass {
                 fences: &self.fences,
                 target: &target,
                 entries: &chosen.entries,
-                discard,
+                discard: discard.as_deref().map(|of| of.hints),
             };
             match swap.run(|bytes| self.pace(bytes, started)) {
                 Ok(Ok(swapped)) => {
@@ -220,8 +246,11 @@ impl Pass {
                     done.compacted
                         .push(chosen.compacted(swapped.after, &swapped));
                     // An estimate that was wrong is not made again.
-                    let is_vain = swapped.after >= chosen.size();
+                    let is_vain = discard.is_none() && swapped.after >= chosen.size();
                     known.failed.extend(swapped.by.filter(|_| is_vain));
+                    if let Some(discard) = &mut discard {
+                        discard.settled.extend(swapped.by);
+                    }
                     // What was replaced goes now; the next group must not find it there.
                     self.checkpoints.checkpoint()?;
                 }
@@ -242,20 +271,25 @@ impl Pass {
                         .extend(chosen.skipped(NotSwapped::Stopped.word()));
                     break;
                 }
+                Ok(Err(NotSwapped::Nothing)) => {
+                    if let Some(discard) = &mut discard {
+                        discard.settled.extend(chosen.keys());
+                    }
+                }
                 // What changed is worth another try.
                 Ok(Err(why)) => done.skipped.extend(chosen.skipped(why.word())),
                 // One after the other they need less space, and each gives some back for the next.
                 Err(error) if error.is_disk_full() && chosen.entries.len() > 1 => {
                     let singles = chosen.singles();
                     if singles.is_empty() {
-                        done.skipped.extend(chosen.skipped(&error.to_string()));
+                        done.skipped.extend(chosen.skipped(&whole(&error)));
                     }
                     for single in singles.into_iter().rev() {
                         next.push_front(single);
                     }
                 }
                 // Others may go all the same.
-                Err(error) => done.skipped.extend(chosen.skipped(&error.to_string())),
+                Err(error) => done.skipped.extend(chosen.skipped(&whole(&error))),
             }
         }
         Ok(())
@@ -305,8 +339,23 @@ impl Pass {
     }
 }
 
-/// The segments of a target that have any of these hints, not ended yet. What cannot be rewritten is skipped.
-fn having(target: &Target, hints: &Ranges, done: &mut Compaction) -> VecDeque<Chosen> {
+/// What an error says, with what the system says of it.
+fn whole(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", whole(source)),
+        None => error.to_string(),
+    }
+}
+
+/// Hints that are to be discarded.
+struct ToDiscard<'a> {
+    hints: &'a Ranges,
+    /// Segments that have none of them, as is known by now.
+    settled: BTreeSet<Key>,
+}
+
+/// The segments of a target that may have any of these hints, not ended yet. What cannot be rewritten is skipped.
+fn having(target: &Target, discard: &ToDiscard<'_>, done: &mut Compaction) -> VecDeque<Chosen> {
     let mut chosen = VecDeque::new();
     for (place, backlog) in target.backlogs().iter().enumerate() {
         let progress = backlog.progress.lock();
@@ -318,16 +367,19 @@ fn having(target: &Target, hints: &Ranges, done: &mut Compaction) -> VecDeque<Ch
             let is_sealed = closed.is_some_and(|closed| closed.sealed.is_some());
             is_behind_cut = is_cut;
             let (first, last) = (entry.first, entry.last());
-            let here = hints.and(&Ranges::of(&[Range { first, last }]));
+            let here = discard.hints.and(&Ranges::of(&[Range { first, last }]));
             let has_any = !progress.pending_of(&here).is_empty();
-            if progress.is_gone || progress.is_done(&entry) || !has_any {
+            let is_settled = discard.settled.contains(&(entry.store, entry.id));
+            if progress.is_gone || progress.is_done(&entry) || is_settled || !has_any {
                 continue;
             }
             let why = if place > 0 {
                 "its hints wait for a retry in a segment of their own"
-            } else if !is_whole || !is_sealed {
+            } else if !is_whole {
                 // As where compaction chooses: the one that has what a failed sync moved keeps all of it.
                 "it is damaged, or a failed sync cut it short: delivery deals with it"
+            } else if !is_sealed {
+                "it could not be sealed"
             } else {
                 chosen.push_back(Chosen::to_discard(target.id, entry));
                 continue;

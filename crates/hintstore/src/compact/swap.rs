@@ -92,6 +92,8 @@ struct Sorted {
 pub(super) enum NotSwapped {
     /// Their hints changed while they were rewritten.
     Changed,
+    /// None of the hints is in them that were to be discarded.
+    Nothing,
     /// It was cancelled.
     Stopped,
     /// The one at this place is damaged, or gone: delivery deals with it.
@@ -109,6 +111,7 @@ impl NotSwapped {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Changed => "its hints changed while it was rewritten",
+            Self::Nothing => "it has none of them",
             Self::Stopped => "cancelled",
             Self::Damaged(_) => "it is damaged or gone: delivery deals with it",
         }
@@ -169,6 +172,11 @@ impl Judge<'_> {
 }
 
 impl Sorted {
+    fn ends_nothing(&self) -> bool {
+        let ended = [&self.discarded, &self.expired, &self.fenced];
+        ended.iter().all(|ranges| ranges.is_empty())
+    }
+
     fn lose(&mut self, loss: Loss) {
         if !self.last.as_mut().is_some_and(|last| last.join_near(&loss)) {
             self.losses.extend(self.last.replace(loss));
@@ -224,6 +232,10 @@ impl Swap<'_> {
             fate == Fate::Kept
         };
         let copied = match rewrite(storage, self.entries, &mut copy, keep, &mut pace) {
+            Ok(Rewritten::Whole) if self.discard.is_some() && sorted.ends_nothing() => {
+                copy.give_up();
+                return Ok(Err(NotSwapped::Nothing));
+            }
             Ok(Rewritten::Whole) if pace(0) => finish(copy)?,
             Ok(ended) => {
                 copy.give_up();

@@ -267,8 +267,7 @@ fn hints_that_are_discarded_while_their_page_is_out_end_once() {
         let mut world = mixed(100);
         let page = world.store().target(target(0)).page().unwrap().unwrap();
         let handed = page.len() as u64;
-        let all = [Sequence::ZERO..=Sequence::new(u64::MAX)];
-        let done = world.store().discard(target(0), &all).unwrap();
+        let done = world.store().discard(target(0), &ALL).unwrap();
         assert!(done.skipped.is_empty() && handed > 0, "{done:?}");
         match answer {
             0 => drop(page.delivered()),
@@ -299,6 +298,67 @@ fn what_cannot_be_rewritten_keeps_its_hints_and_is_named() {
     world.checkpoint();
     assert_eq!(world.store().ledger().pending(), 0);
     assert!(world.wrong.is_empty(), "{:?}", world.wrong);
+}
+
+/// Appends a hint, or cancels, at the first pause of what runs.
+#[derive(Debug)]
+struct InBetween(hintstore::HintStore, bool);
+
+impl Step for InBetween {
+    fn name(&self) -> &'static str {
+        "in between"
+    }
+
+    fn step(&self, _: Boot) -> Next {
+        if self.1 {
+            self.0.cancel_compaction();
+        } else {
+            let hint = Hint::new(target(0), START, LONG, b"late");
+            self.0.append(hint, Durability::Buffered).unwrap();
+        }
+        Next::WhenWoken
+    }
+}
+
+/// A store that rewrites so slowly that something comes in between.
+fn slow(cancels: bool) -> World {
+    let mut world = World::opened(config().with(|config| {
+        config.compact_bytes_per_second = Some(Bytes::kib(1));
+    }));
+    for _ in 0..300 {
+        world.append(0, 900, Durability::Durable);
+    }
+    let step = Arc::new(InBetween(world.store().clone(), cancels));
+    let begin = Next::After(5 * SECOND);
+    world.runner.start(step, Waker::default(), begin).unwrap();
+    world
+}
+
+const ALL: [std::ops::RangeInclusive<Sequence>; 1] = [Sequence::ZERO..=Sequence::new(u64::MAX)];
+
+// P8
+#[test]
+fn what_is_accepted_while_others_are_discarded_stays() {
+    let world = slow(false);
+    let done = world.store().discard(target(0), &ALL).unwrap();
+    assert!(done.skipped.is_empty() && !done.is_cancelled, "{done:?}");
+    let books = world.store().ledger();
+    assert_eq!((books.accepted, books.pending()), (301, 1), "{books:?}");
+    assert_eq!(books.ended(End::Discarded), 300);
+    // It was no compaction.
+    assert_eq!(world.store().snapshot().compaction.runs, 0);
+}
+
+#[test]
+fn a_discard_that_is_cancelled_names_what_it_did_not_come_to() {
+    let world = slow(true);
+    let done = world.store().discard(target(0), &ALL).unwrap();
+    assert!(done.is_cancelled);
+    let pending = world.store().ledger().pending();
+    assert!(pending > 100 && done.skipped.len() > 1, "{done:?}");
+    let again = world.store().discard(target(0), &ALL).unwrap();
+    assert!(again.skipped.is_empty());
+    assert_eq!(world.store().ledger().pending(), 0);
 }
 
 /// Cuts the power at one operation of a discard.
