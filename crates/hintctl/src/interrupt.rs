@@ -54,7 +54,7 @@ impl Unfinished {
             }
             Self::Path(path) if !path.exists() => return None,
             Self::Path(path) => removed(path, remove(path)),
-            Self::Contents(path) => removed(path, each_in(path, |_| true)),
+            Self::Contents(path) => removed(path, empty(path)),
             Self::Beginning(path, beginning) => {
                 removed(path, each_in(path, |name| name.starts_with(beginning)))
             }
@@ -260,6 +260,17 @@ fn remove(path: &Path) -> std::io::Result<()> {
             Ok(()) => return Ok(()),
         }
     }
+}
+
+/// Empties a directory. Others of our threads may still make something in it: then it says again that it is not whole.
+fn empty(path: &Path) -> std::io::Result<()> {
+    each_in(path, |name| name != MARK)?;
+    each_in(path, |_| true)?;
+    if std::fs::read_dir(path)?.next().is_some() {
+        std::fs::write(path.join(MARK), "stopped\n")?;
+        return Err(std::io::Error::other("something was made in it since"));
+    }
+    Ok(())
 }
 
 fn each_in(path: &Path, goes: impl Fn(&str) -> bool) -> std::io::Result<()> {

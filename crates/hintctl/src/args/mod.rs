@@ -11,11 +11,11 @@ use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hintstore::{Namespace, SyncPoint, TargetId, UnixMillis};
 
-use value::{bytes_per_second, duration, form, time};
+use value::{bytes_per_second, duration, form};
 
 pub(crate) use help::command;
 pub(crate) use printing::{Color, Follow, Format, Printing};
-pub(crate) use value::{BytesPerSecond, MIXED, Rate, To, namespace, namespace_word, rate};
+pub(crate) use value::{BytesPerSecond, MIXED, Rate, To, namespace, namespace_word, rate, time};
 pub(crate) use which::{Sources, Which};
 
 /// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
@@ -566,6 +566,21 @@ pub(crate) struct Change {
     /// The node that uses Cassandra's files is stopped: where nothing can tell whether it is
     #[arg(long)]
     pub(crate) node_is_stopped: bool,
+}
+
+impl Change {
+    /// # Errors
+    /// Where something is asked for that a native store has not: who names a place for what goes means to have it
+    /// back.
+    pub(crate) fn refuse_aside(&self) -> anyhow::Result<()> {
+        if self.aside.is_some() || self.no_aside {
+            return Err(crate::exit::usage(
+                "--aside and --no-aside are for Cassandra's files: what a native store discards is gone, so copy the \
+                 store first if it may be wanted back",
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Arguments)]

@@ -1,6 +1,6 @@
 //! Values as they are typed: times, rates, forms, ids.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use hintstore::{Clock as _, Namespace, Sequence, SystemClock, UnixMillis};
 use hintstore_cassandra::Codec;
@@ -82,8 +82,11 @@ pub(super) fn form(text: &str) -> Result<To, String> {
 /// Milliseconds since 1970 that somebody may mean: 1973 to 5138. Seconds are below.
 const PLAUSIBLE_MILLIS: std::ops::Range<i64> = 100_000_000_000..100_000_000_000_000;
 
+/// All times are counted from one moment.
+static NOW: OnceLock<UnixMillis> = OnceLock::new();
+
 /// A time: RFC 3339, a date or date and time in UTC, ms since 1970, or one that is counted from now.
-pub(super) fn time(text: &str) -> Result<UnixMillis, String> {
+pub(crate) fn time(text: &str) -> Result<UnixMillis, String> {
     if let Ok(millis) = text.parse() {
         return if PLAUSIBLE_MILLIS.contains(&millis) {
             Ok(UnixMillis::new(millis))
@@ -91,7 +94,7 @@ pub(super) fn time(text: &str) -> Result<UnixMillis, String> {
             Err("as ms since 1970 this is not between 1973 and 5138: are these seconds?".to_owned())
         };
     }
-    if let Some(time) = relative(text, SystemClock.wall()) {
+    if let Some(time) = relative(text, *NOW.get_or_init(|| SystemClock.wall())) {
         return Ok(time);
     }
     // A zone by its name; one that contradicts the offset before it is refused.

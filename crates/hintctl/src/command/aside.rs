@@ -321,6 +321,8 @@ fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<
     });
     if deed == Deed::Restore {
         refuse_twice(&chosen)?;
+        // A checksum must never lie beside a file that it is not of.
+        chosen.sort_by_key(|file| file.name.ends_with(".crc32"));
     }
     if change.apply && !chosen.is_empty() {
         input
@@ -428,6 +430,13 @@ fn refuse_twice(chosen: &[Kept]) -> anyhow::Result<()> {
 /// Puts a file of Cassandra's back, in the place of what was written since.
 fn restore(input: &Input, file: &Kept) -> anyhow::Result<()> {
     let path = file.path();
+    if let Some(side) = side_file(&file.name)
+        && input.storage.info(&side).is_ok()
+    {
+        // That of what was written since. The file as it was may have had none: its own comes behind it.
+        input.storage.unlink(&side)?;
+        input.storage.sync_directory("")?;
+    }
     input.storage.rename(&path, &file.name, Existing::Replace)?;
     // Where a crash left two names of one file, renaming one to the other does nothing.
     if input.storage.info(&path).is_ok() {
@@ -438,8 +447,7 @@ fn restore(input: &Input, file: &Kept) -> anyhow::Result<()> {
 
 /// Makes what was done durable. A folder of ours goes with its last file.
 fn sync(input: &Input, chosen: &[Kept]) -> anyhow::Result<()> {
-    let mut folders: Vec<&str> = chosen.iter().map(|file| file.folder.as_str()).collect();
-    folders.dedup();
+    let folders: BTreeSet<&str> = chosen.iter().map(|file| file.folder.as_str()).collect();
     for folder in folders {
         let path = input.storage.path(folder);
         if folder.starts_with(BESIDE) && fs::remove_dir(&path).is_ok() {

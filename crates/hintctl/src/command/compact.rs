@@ -31,6 +31,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
         }
         return merge::run(args, &input, output);
     }
+    args.change.refuse_aside()?;
     input.refuse_other_version(output)?;
     let what = if args.worthwhile {
         What::worthwhile()
@@ -87,8 +88,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     }
     output.table(&["FILE", "", "WHY", "BEFORE", "AFTER"], rows)?;
     for (file, why) in &done.skipped {
-        output.line("skipped", json!({ "file": file, "why": why }))?;
-        output.remark(&format!("{file} stays as it is: {why}"));
+        skipped(file, why, output)?;
     }
     let freed = done.freed().get();
     output.sum("files", files);
@@ -96,6 +96,9 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     output.sum("applied", args.change.apply);
     if !done.skipped.is_empty() {
         output.problem();
+    }
+    if done.compacted.is_empty() && args.change.apply && !done.skipped.is_empty() {
+        return output.text("nothing was rewritten");
     }
     if done.compacted.is_empty() {
         return output.text("nothing would come free");
@@ -113,4 +116,17 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
         "{files} would be rewritten: about {freed} would come free; nothing was changed: add --apply"
     ))?;
     next_apply(output)
+}
+
+/// Says that a segment was not rewritten, and why.
+pub(super) fn skipped(file: &str, why: &str, output: &mut Output) -> anyhow::Result<()> {
+    output.line("skipped", json!({ "file": file, "why": why }))?;
+    let text = format!("{file} stays as it is: {why}");
+    // What the system says is no matter of the file.
+    if why.contains("os error") {
+        output.fail(&text);
+    } else {
+        output.remark(&text);
+    }
+    Ok(())
 }

@@ -50,12 +50,13 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         return rewrite::run(&input, &args.change, &filter, &mut fate, output);
     }
     let apply = args.change.apply;
+    args.change.refuse_aside()?;
     input.refuse_other_version(output)?;
     let mut alive = 0;
     let mut fate = |hint: &HintView<'_>| {
         if !is_dead(UnixMillis::new(hint.expires_at_ms()), now) {
             // The limit is one of what goes.
-            alive += u64::from(args.which.limit.is_none() && filter.has(hint));
+            alive += u64::from(filter.means_hint(hint));
             return Fate::Stay;
         }
         if filter.has(hint) {
@@ -64,18 +65,25 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
             Fate::Stay
         }
     };
-    let picked = pick(&input, &mut fate, output)?;
-    let mut dead: u64 = picked.values().map(|one| one.hints).sum();
+    let picks = pick(&input, &mut fate, output)?;
+    let picked: u64 = picks.targets.values().map(|one| one.hints).sum();
     filter.tell_unsure(output);
-    let mut freed = 0;
+    let (mut freed, mut stays) = (0, picks.stuck_hints());
     if apply {
         let before = Input::open(&args.directory)?.hint_bytes();
-        dead -= pick::discard(&args.directory, &picked, output)?;
+        let left = pick::discard(&args.directory, &picks.targets, output)?;
+        stays = left.values().sum();
         let left = Input::open(&args.directory)?.hint_bytes();
         freed = before.saturating_sub(left);
-    } else if dead > 0 {
+    } else {
+        picks.tell(output);
+        output.sum("also_dead", picks.also_dead);
+    }
+    let dead = picked - stays;
+    if !apply && dead > 0 {
         output.problem();
     }
+    output.sum("stays", stays);
     output.line(
         "expire",
         json!({ "dead": dead, "alive": alive, "freed_bytes": freed, "applied": apply }),

@@ -66,8 +66,8 @@ pub(super) fn run(args: &Compact, input: &Input, output: &mut Output) -> anyhow:
     let mut aside = Aside::new(input, change)?;
     let mut failure = None;
     if change.apply {
-        let words = "each group of files is as it was or done: do it again for the rest";
-        let _guard = Guard::say(format!("{}: {words}", input.storage.path("").display()));
+        let path = input.storage.path("");
+        let _guard = Guard::say(format!("{}: {}", path.display(), aside.if_stopped()));
         for group in &mut groups {
             if let Err(error) = compact(input, group, &mut aside, &mut fate) {
                 failure = Some(error);
@@ -119,15 +119,15 @@ fn look<'a>(
         // A file that a crashed node left has no checksum beside it, and is as good: no node has it open now.
         let Some(plan) = plan.filter(|_| is_whole && bad == 0) else {
             let path = input.storage.path(&found.name);
+            let path = quoted(&path);
             let next = if regions.is_empty() {
-                "verify"
+                format!("verify {path}")
             } else {
-                "salvage"
+                format!("salvage {path} SAVED")
             };
             output.remark(&format!(
-                "{} stays as it is: see hintctl {next} {}",
-                found.name,
-                quoted(&path)
+                "{} stays as it is; next: hintctl {next}",
+                found.name
             ));
             continue;
         };

@@ -103,14 +103,7 @@ pub(crate) fn run(
     let mut failure = None;
     let _guard = change.apply.then(|| {
         let path = input.storage.path("").display().to_string();
-        let words = "each file is as it was or done: do it again for the rest";
-        Guard::say(match aside.would_keep() {
-            Some(kept) => format!(
-                "{path}: {words}; what was set aside, if anything, is in {}",
-                kept.display()
-            ),
-            None => format!("{path}: {words}"),
-        })
+        Guard::say(format!("{path}: {}", aside.if_stopped()))
     });
     if change.apply {
         // Without a hint in it a file is none: Cassandra fails over some of those. Those go first, and
@@ -383,6 +376,22 @@ impl<'a> Aside<'a> {
     /// Where something is kept.
     pub(super) fn kept(&self) -> Option<PathBuf> {
         self.would_keep().filter(|_| self.is_used)
+    }
+
+    /// What to do about a run that is stopped.
+    pub(super) fn if_stopped(&self) -> String {
+        let again = match self.place {
+            Place::There(_) => "do it again for the rest, with another --aside",
+            _ => "do it again for the rest",
+        };
+        let kept = match self.would_keep() {
+            Some(kept) => format!(
+                "; what was set aside, if anything, is in {}",
+                kept.display()
+            ),
+            None => String::new(),
+        };
+        format!("each file is as it was or as planned: {again}{kept}")
     }
 
     fn would_keep(&self) -> Option<PathBuf> {

@@ -11,7 +11,7 @@ use hintstore::{
 use serde_json::json;
 
 use super::{
-    pick::{self, Picked, pick},
+    pick::{self, Picked, Picks, pick},
     rewrite::{self, Fate},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     decode,
     exit::usage,
     filter::Filter,
-    input::{FileKind, HintView, Input},
+    input::{FileKind, HintSource, HintView, Input},
     output::{Output, count, next_apply, time},
 };
 
@@ -50,16 +50,31 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             file_name::STORE
         )));
     }
+    args.change.refuse_aside()?;
     input.refuse_other_version(output)?;
     let cut = Cut::new(args, &filter)?;
     let apply = args.change.apply;
     // Of a store that nobody has open the files say all.
-    let (picked, by_journal) = plan(&input, args, &cut, &filter, output)?;
+    let (mut picks, by_journal) = plan(&input, args, &cut, &filter, output)?;
     filter.tell_unsure(output);
-    let mut left = 0;
+    let mut stays = 0;
     if apply {
-        left = discard(args, &cut, &picked, by_journal, output)?;
+        for (target, left) in discard(args, &cut, &picks.targets, by_journal, output)? {
+            if let Some(picked) = picks.targets.get_mut(&target) {
+                picked.hints -= left;
+            }
+            stays += left;
+        }
+    } else if !by_journal {
+        picks.tell(output);
+        stays = picks.stuck_hints();
+        output.sum("also_dead", picks.also_dead);
+        for picked in picks.targets.values_mut() {
+            picked.hints -= picked.stuck;
+        }
     }
+    let picked = picks.targets;
+    output.sum("stays", stays);
     let mut rows = Vec::new();
     let (mut hints, mut mixed) = (0, 0);
     for (target, one) in &picked {
@@ -82,7 +97,6 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
             one.up_to.to_string(),
         ]);
     }
-    hints -= left;
     output.table(&["TARGET", "HINTS", "MIXED, LEFT ALONE", "UP TO"], rows)?;
     for target in &args.which.target {
         if !picked.contains_key(target) {
@@ -161,6 +175,19 @@ impl<'a> Cut<'a> {
         })
     }
 
+    /// Whether a record takes a hint.
+    fn covers(&self, hint: &HintView<'_>) -> bool {
+        let HintSource::Native { sequence, .. } = hint.from else {
+            return false;
+        };
+        let created = UnixMillis::new(hint.created_ms);
+        let namespaces = self.namespaces.as_ref();
+        (self.targets.is_empty() || self.targets.contains(&hint.target))
+            && namespaces.is_none_or(|only| only.contains(&hint.namespace))
+            && self.created_before.is_none_or(|limit| created < limit)
+            && self.up_to.is_none_or(|last| sequence <= last)
+    }
+
     /// The calls that it takes.
     fn parts(&self) -> Vec<Which> {
         let all = Which::all()
@@ -218,7 +245,7 @@ fn plan(
     cut: &Cut<'_>,
     filter: &Filter<'_>,
     output: &mut Output,
-) -> anyhow::Result<(BTreeMap<TargetId, Picked>, bool)> {
+) -> anyhow::Result<(Picks, bool)> {
     let mut by_journal = says_all(&args.which);
     let mut fate = fate(args, filter);
     let mut judge = |hint: &HintView<'_>| {
@@ -227,24 +254,22 @@ fn plan(
             return Fate::Stay;
         }
         let fate = fate(hint);
-        let namespaces = cut.namespaces.as_ref();
-        // All that it writes to is meant: its namespace does not say so.
-        let is_single = namespaces.is_some_and(|only| !only.contains(&hint.namespace));
-        by_journal &= fate != Fate::Go || !is_single;
+        // Its namespace may say something else than what it writes to.
+        by_journal &= cut.covers(hint) == (fate == Fate::Go);
         fate
     };
-    let picked = pick(input, &mut judge, output)?;
-    Ok((picked, by_journal))
+    let picks = pick(input, &mut judge, output)?;
+    Ok((picks, by_journal))
 }
 
-/// Discards what was planned; gives how many of these hints are left.
+/// Discards what was planned; gives how many of these hints are left of each target.
 fn discard(
     args: &Truncate,
     cut: &Cut<'_>,
     picked: &BTreeMap<TargetId, Picked>,
     by_journal: bool,
     output: &mut Output,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<BTreeMap<TargetId, u64>> {
     if by_journal || cut.fence.is_some() {
         let store = HintStore::open(Config::new(&args.directory))?;
         // First: what comes while hints are discarded is fenced already.
@@ -266,12 +291,13 @@ fn discard(
         store.close()?;
     }
     let left = if by_journal {
-        0
+        BTreeMap::new()
     } else {
         pick::discard(&args.directory, picked, output)?
     };
     let hints: u64 = picked.values().map(|one| one.hints).sum();
-    output.did(format!("{} went as asked", count(hints - left, "hint")));
+    let gone = hints - left.values().sum::<u64>();
+    output.did(format!("{} went as asked", count(gone, "hint")));
     Ok(left)
 }
 
@@ -282,9 +308,16 @@ fn fate<'a>(
 ) -> impl FnMut(&HintView<'_>) -> Fate + use<'a> {
     let has_mixed = args.which.table.iter().any(|of| of == MIXED);
     let keeps_mixed = filter.is_by_update() && (args.which.key.is_some() || !has_mixed);
-    move |hint| match filter.has(hint) {
-        false => Fate::Stay,
-        true if keeps_mixed && !filter.covers(hint) => Fate::Mixed,
-        true => Fate::Go,
+    move |hint| {
+        if !filter.means_hint(hint) {
+            Fate::Stay
+        } else if keeps_mixed && !filter.covers(hint) {
+            Fate::Mixed
+        } else if filter.take() {
+            // The limit is one of what goes.
+            Fate::Go
+        } else {
+            Fate::Stay
+        }
     }
 }

@@ -125,12 +125,21 @@ impl Check<'_> {
     }
 }
 
-/// At most this many small files are looked at before anything is said of them.
-const SMALL_AT_ONCE: usize = 1024;
+/// At most this many bytes of small files are looked at before anything is said of them: what is found is held.
+const TOGETHER_BYTES: u64 = 8 << 20;
 
-/// A longer file is looked at by itself: its parts are walked side by side.
-fn is_small(file: &Found) -> bool {
-    file.info.length < 1 << 20
+/// No more small files than this are.
+const TOGETHER_MAX: usize = 1024;
+
+/// How many of the files that come first are looked at side by side. A longer file is looked at by itself: its parts
+/// are walked side by side.
+fn together(files: &[&Found]) -> usize {
+    let mut bytes = 0;
+    let small = files.iter().take(TOGETHER_MAX).take_while(|file| {
+        bytes += file.info.length;
+        bytes <= TOGETHER_BYTES
+    });
+    small.count().max(1)
 }
 
 #[derive(Default)]
@@ -170,16 +179,23 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
         };
         // What only its name keeps from being delivered is looked into all the same.
         let files: Vec<&Found> = input.hints().chain(input.misnamed()).collect();
-        for some in files.chunk_by(|one, next| is_small(one) && is_small(next)) {
-            for some in some.chunks(SMALL_AT_ONCE) {
-                for (file, (check, walked)) in some.iter().zip(side_by_side(some, look)) {
-                    let Some(walked) = tell(walked, &file.name, output)? else {
-                        continue;
-                    };
-                    totals.add(&check, walked);
-                    print(file, &check, walked, output)?;
-                    remedy(input, file, &check, walked, output)?;
-                }
+        let mut rest = &files[..];
+        while !rest.is_empty() {
+            // What is asked for is counted on one thread.
+            let at_once = if filter.is_by_hint() {
+                1
+            } else {
+                together(rest)
+            };
+            let (some, behind) = rest.split_at(at_once);
+            rest = behind;
+            for (file, (check, walked)) in some.iter().zip(side_by_side(some, look)) {
+                let Some(walked) = tell(walked, &file.name, output)? else {
+                    continue;
+                };
+                totals.add(&check, walked);
+                print(file, &check, walked, output)?;
+                remedy(input, file, &check, walked, output)?;
             }
         }
         bar.finish();
@@ -394,10 +410,7 @@ fn remedy(
     let folder = input.storage.path("");
     match file.what {
         FileKind::Native => next(
-            &format!(
-                "convert {} --to native NEW takes all that is intact",
-                quoted(&folder)
-            ),
+            &format!("convert {} --to native NEW", quoted(&folder)),
             output,
         ),
         _ => next(&format!("salvage {} SAVED", quoted(&path)), output),

@@ -142,8 +142,18 @@ impl<'a> Filter<'a> {
         Ok(())
     }
 
-    /// Whether a hint is asked for.
+    /// Whether a hint is asked for, and takes it: no more than the limit are.
     pub(crate) fn has(&self, hint: &HintView<'_>) -> bool {
+        self.means_hint(hint) && self.take()
+    }
+
+    /// Takes a hint that is asked for, as long as the limit allows.
+    pub(crate) fn take(&self) -> bool {
+        self.limit == u64::MAX || self.taken.fetch_add(1, Relaxed) < self.limit
+    }
+
+    /// Whether a hint is asked for, whatever the limit.
+    pub(crate) fn means_hint(&self, hint: &HintView<'_>) -> bool {
         let which = self.which;
         let targets = &which.target;
         let created = hint.created_ms;
@@ -163,7 +173,6 @@ impl<'a> Filter<'a> {
             self.unsure.fetch_add(1, Relaxed);
         }
         touches == Touches::Yes
-            && (self.limit == u64::MAX || self.taken.fetch_add(1, Relaxed) < self.limit)
     }
 
     fn has_sequence(&self, hint: &HintView<'_>) -> bool {

@@ -197,11 +197,29 @@ pub(crate) trait Visitor {
     fn bad(&mut self, bad: &Finding) -> anyhow::Result<()>;
 }
 
+/// No more entries of a directory are looked at only to say where hints may be.
+const LOOKED_BELOW: usize = 1000;
+
 /// Where hints may be that are not in a directory.
 pub(crate) fn below(path: &Path) -> String {
     let below = path.join("hints");
     if below.is_dir() {
-        format!("; did you mean {}?", below.display())
+        return format!("; did you mean {}?", below.display());
+    }
+    let is_hints = |path: &Path| path.extension().is_some_and(|of| of == "hints");
+    let in_folder = |path: &Path| {
+        let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+        inside
+            .take(LOOKED_BELOW)
+            .any(|entry| is_hints(&entry.path()))
+    };
+    let mut folders = std::fs::read_dir(path).into_iter().flatten().flatten();
+    if folders
+        .by_ref()
+        .take(LOOKED_BELOW)
+        .any(|entry| in_folder(&entry.path()))
+    {
+        "; --recursive looks into the directories below".to_owned()
     } else {
         String::new()
     }
@@ -373,7 +391,7 @@ impl Input {
         for file in self
             .files
             .iter()
-            .filter(|file| file.what == FileKind::Unfinished)
+            .filter(|file| file.what == FileKind::Unfinished && file.name != interrupt::MARK)
         {
             let text = "hintctl is making this file, or was killed while it did: the files beside it are \
                         as they were. Remove it if none runs";
@@ -705,6 +723,9 @@ fn what(storage: &OsStorage, name: &str) -> FileKind {
     let (_, base) = name.rsplit_once('/').unwrap_or(("", name));
     if file_name::parse_segment(base).is_some() {
         return FileKind::Native;
+    }
+    if base == interrupt::MARK {
+        return FileKind::Unfinished;
     }
     let is_of_hints = |of: &str| of.contains(".hints") || of.contains(".crc32");
     if base.strip_suffix(".tmp").is_some_and(is_of_hints) {

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, env, path::Path};
 
 use super::Output;
+use crate::args::time;
 
 /// A path, as one word of a command.
 pub(crate) fn quoted(path: &Path) -> String {
@@ -19,11 +20,40 @@ pub(crate) fn next(command: &str, output: &mut Output) -> anyhow::Result<()> {
     output.text(&format!("  next: hintctl {command}"))
 }
 
+/// What takes a time.
+const TIMES: [&str; 4] = ["--since", "--until", "--older-than", "--as-of"];
+
+/// The words as they were typed, with times that are counted from now as what they were then: later they would mean
+/// other hints.
+fn absolute(typed: &[String]) -> Vec<String> {
+    let at = |text: &str| match time(text) {
+        // A date stays as it is.
+        Ok(time) if text.get(4..5) != Some("-") => time.get().to_string(),
+        _ => text.to_owned(),
+    };
+    let mut is_time = false;
+    let mut all = Vec::new();
+    for text in typed {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        all.push(if is_time {
+            at(text)
+        } else if TIMES.contains(&name) && !value.is_empty() {
+            format!("{name}={}", at(value))
+        } else {
+            text.clone()
+        });
+        is_time = !is_time && TIMES.contains(&text.as_str());
+    }
+    all
+}
+
 /// After a plan: the same again, with `--apply`.
 pub(crate) fn next_apply(output: &mut Output) -> anyhow::Result<()> {
-    let words: Vec<String> = env::args_os()
-        .skip(1)
-        .map(|typed| word(&typed.to_string_lossy()))
-        .collect();
-    next(&format!("{} --apply", words.join(" ")), output)
+    let typed = env::args_os().skip(1);
+    let typed: Vec<String> = typed.map(|of| of.to_string_lossy().into_owned()).collect();
+    let mut words: Vec<String> = absolute(&typed).iter().map(|of| word(of)).collect();
+    // Behind a word of two dashes only paths are taken.
+    let at = words.iter().position(|typed| typed == "--");
+    words.insert(at.unwrap_or(words.len()), "--apply".to_owned());
+    next(&words.join(" "), output)
 }

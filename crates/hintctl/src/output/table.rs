@@ -131,7 +131,8 @@ fn fit(columns: &mut [Column], width: usize) {
             .iter_mut()
             .filter(|column| !column.is_number && column.width > narrowest(column));
         let Some(widest) = names.max_by_key(|column| column.width) else {
-            return;
+            // It does not fit, and is as narrow as it can be.
+            break;
         };
         widest.width -= 1;
         excess -= 1;

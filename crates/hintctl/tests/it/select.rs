@@ -1,6 +1,11 @@
 //! Which hints are meant: the same words on every verb, and wherever hints come from.
 
-use std::{fs, io::Write as _, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use hintstore::{Clock as _, SystemClock};
 use serde_json::Value;
@@ -481,7 +486,90 @@ fn what_cannot_be_rewritten_of_a_native_store_stays() {
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(!done.of_kind("skipped").is_empty(), "{}", done.out);
     let gone = done.lines().pop().unwrap()["hints"].as_u64().unwrap();
-    let planned = plan["hints"].as_u64().unwrap();
-    assert!(gone > 0 && gone < planned, "{gone} of {planned}");
-    assert_eq!(left(path).len() as u64, planned - gone);
+    // The plan knows.
+    let (planned, stays) = (plan["hints"].as_u64(), plan["stays"].as_u64());
+    assert_eq!(
+        (Some(gone), Some(left(path).len() as u64)),
+        (planned, stays)
+    );
+    assert!(gone > 0 && stays > Some(0), "{plan}");
+    let lines = done.of_kind("discard").into_iter();
+    let said: u64 = lines.map(|line| line["hints"].as_u64().unwrap()).sum();
+    assert_eq!(said, gone);
+}
+
+#[test]
+fn a_plan_names_what_else_goes_and_a_command_that_means_the_same_later() {
+    let (hints, work, schema) = (testdata(V3), Folder::new("plan"), schema());
+    let store = work.join("it's a $tore");
+    let path = text(&store);
+    count(&hintctl(&[
+        "--json",
+        "convert",
+        text(&hints.0),
+        "--to",
+        "native",
+        path,
+    ]));
+    let one = [
+        "--table",
+        "shop.embeddings",
+        "--key",
+        "482",
+        "--schema",
+        &schema,
+    ];
+    let plan = hintctl(&[&["--json", "truncate", path], &one[..]].concat());
+    let plan = plan.lines().pop().unwrap();
+    assert_eq!(plan["hints"], 1);
+    let also = plan["also_dead"].as_u64().unwrap();
+    assert!(also >= 827, "{plan}");
+    // What is typed next is taken by a shell as it was typed; a time is what it was.
+    let run = hintctl(&["truncate", path, "--older-than", "1h", "--limit", "3"]);
+    let next = run.out.lines().last().unwrap().to_owned();
+    let next = next.strip_prefix("  next: hintctl ").unwrap();
+    assert!(!next.contains("1h") && next.ends_with(" --apply"), "{next}");
+    let typed = format!("{} {next}", env!("CARGO_BIN_EXE_hintctl"));
+    let done = Command::new("sh").args(["-c", &typed]).output().unwrap();
+    assert!(done.status.success(), "{typed}: {done:?}");
+    assert!(String::from_utf8_lossy(&done.stdout).contains("3 hints discarded"));
+    // Who names a place for what goes means to have it back.
+    let aside = hintctl(&["truncate", path, "--all", "--apply", "--aside", "x"]);
+    assert!(
+        aside.code == 2 && aside.err.contains("copy the store"),
+        "{}",
+        aside.err
+    );
+}
+
+/// A limit is one of what goes, not of what is left alone.
+#[test]
+fn a_limit_counts_what_goes() {
+    let (hints, schema) = (testdata(V3), schema());
+    let path = text(&hints.0);
+    let args = [
+        "--json",
+        "truncate",
+        path,
+        "--table",
+        "shop.orders",
+        "--schema",
+        &schema,
+        "--limit",
+        "50",
+    ];
+    let apply = ["--apply", "--node-is-stopped", "--no-aside"];
+    let mut gone = Vec::new();
+    loop {
+        let run = hintctl(&[&args[..], &apply].concat());
+        match count(&run) {
+            0 => break,
+            hints => gone.push(hints),
+        }
+    }
+    assert_eq!(gone.iter().sum::<u64>(), 660);
+    assert!(
+        gone.iter().rev().skip(1).all(|hints| *hints == 50),
+        "{gone:?}"
+    );
 }

@@ -71,6 +71,8 @@ pub(crate) enum Deed {
     Rename(String, String),
     Link(String, String),
     Unlink(String),
+    /// A directory is made or removed: the simulated disk has none.
+    Directory,
 }
 
 /// A call that changed something: its name, and what it did.
@@ -178,7 +180,9 @@ fn deed(root: &Path, call: &str, with: &str, came: &str) -> Option<Deed> {
         "linkat" => Deed::Link(below(0, 1)?, below(2, 3)?),
         "unlink" => Deed::Unlink(at(0)?),
         "unlinkat" if argument(2) == "0" => Deed::Unlink(below(0, 1)?),
-        "open" | "openat" | "mkdir" | "mkdirat" | "rmdir" | "unlinkat" => return None,
+        "mkdir" | "rmdir" => at(0).map(|_| Deed::Directory)?,
+        "mkdirat" | "unlinkat" => below(0, 1).map(|_| Deed::Directory)?,
+        "open" | "openat" => return None,
         _ => unimplemented!("{call}"),
     })
 }
@@ -274,6 +278,7 @@ impl Replayed {
             Deed::Rename(from, to) => disk.rename(from, to, Existing::Replace).unwrap(),
             Deed::Link(from, to) => disk.link(from, to).unwrap(),
             Deed::Unlink(name) => disk.unlink(name).unwrap(),
+            Deed::Directory => {}
         }
     }
 

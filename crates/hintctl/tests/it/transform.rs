@@ -617,3 +617,54 @@ fn hints_of_each_table_go_to_a_place_of_their_own() {
         assert_eq!(run(&args).code, 2, "it is there already");
     }
 }
+
+/// A file that its node left open has no checksum beside it, and has none again behind `aside restore`.
+#[test]
+fn what_is_restored_is_as_it_was() {
+    let hints = testdata("cluster/5.0-v3/hints");
+    let side = fs::read_dir(&hints.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|of| of == "crc32"));
+    fs::remove_file(side.unwrap()).unwrap();
+    let state = || run(&[&"verify", &hints.0]).of_kind("file")[0]["verdict"].clone();
+    let before = (state(), essences(&hints.0));
+    let stopped = "--node-is-stopped";
+    let expired = run(&[&"expire", &hints.0, &"--apply", &stopped]);
+    assert_eq!(expired.code, 0, "{}", expired.err);
+    let restored = run(&[&"aside", &"restore", &hints.0, &"--apply", &stopped]);
+    assert_eq!(restored.code, 0, "{}", restored.err);
+    assert_eq!((state(), essences(&hints.0)), before);
+    assert_eq!(fs::read_dir(&hints.0).unwrap().count(), 1);
+}
+
+#[test]
+fn what_a_fence_covers_is_left_out_of_what_is_added() {
+    let (hints, work) = (testdata("cluster/5.0-v3/hints"), Folder::new("fenced"));
+    let store = work.join("store");
+    assert_eq!(
+        run(&[&"convert", &hints.0, &"--to", &"native", &store]).code,
+        0
+    );
+    let table = "d279fb20-e6b3-11f1-bda0-935e785412f1";
+    let schema = schema("cluster/5.0-v3/schema.cql");
+    let fence = run(&[
+        &"truncate",
+        &store,
+        &"--schema",
+        &schema,
+        &"--fence",
+        &"--table",
+        &table,
+        &"--apply",
+    ]);
+    assert_eq!(fence.code, 0, "{}", fence.err);
+    let added = run(&[&"convert", &hints.0, &"--to", &"native", &store, &"--add"]);
+    let summary = added.of_kind("summary").pop().unwrap();
+    assert_eq!(
+        (added.code, &summary["bad"], &summary["hints"]),
+        (1, &1008.into(), &3372.into()),
+        "{}",
+        added.err
+    );
+}

@@ -9,14 +9,15 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context as _, bail};
 use hintstore::raw::format::file_name;
 use hintstore::{
-    Bytes, Config, Durability, Hint, HintStore, Origin, OsStorage, Sequence, TargetId, UnixMillis,
+    Bytes, Config, Durability, Hint, HintStore, Origin, OsStorage, Refusal, Sequence, TargetId,
+    UnixMillis,
 };
 
 use super::{Sink, refuse_occupied, refuse_unfinished};
 use crate::{
     command::verify::{Walked, tell},
     exit::usage,
-    input::{Finding, Flow, HintSource, HintView, Input, Visitor},
+    input::{Finding, Flow, HintSource, HintView, Input, Visitor, What},
     interrupt::{Guard, Making, unless_stopped},
     output::Output,
 };
@@ -78,9 +79,9 @@ impl Store {
 
 impl Sink for Store {
     fn put(&mut self, file: &str, view: &HintView<'_>) -> anyhow::Result<Result<(), Finding>> {
-        let sequence = append(&self.into, file, view)?;
-        self.last.insert(view.target, sequence);
-        Ok(Ok(()))
+        Ok(append(&self.into, file, view)?.map(|sequence| {
+            self.last.insert(view.target, sequence);
+        }))
     }
 
     fn finish(self: Box<Self>, _: &mut Output) -> anyhow::Result<()> {
@@ -91,7 +92,12 @@ impl Sink for Store {
     }
 }
 
-fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<Sequence> {
+/// Appends a hint; or says why the store does not have it.
+fn append(
+    store: &HintStore,
+    file: &str,
+    view: &HintView<'_>,
+) -> anyhow::Result<Result<Sequence, Finding>> {
     let created = UnixMillis::new(view.created_ms);
     let mut hint = Hint::new(view.target, created, view.lifetime.gc_grace, view.payload)
         .namespace(view.namespace)
@@ -115,7 +121,14 @@ fn append(store: &HintStore, file: &str, view: &HintView<'_>) -> anyhow::Result<
         });
     }
     match store.append(hint, Durability::Buffered) {
-        Ok(receipt) => Ok(receipt.sequence),
+        Ok(receipt) => Ok(Ok(receipt.sequence)),
+        Err(error) if error.refusal() == Some(Refusal::Fenced) => Ok(Err(Finding {
+            position: view.position,
+            ..Finding::whole(
+                What::Payload,
+                "it is older than a fence of the store: left out".to_owned(),
+            )
+        })),
         Err(error) => bail!("{file} at byte {}: {error}", view.position),
     }
 }
@@ -173,9 +186,14 @@ struct Importer<'a> {
 
 impl Visitor for Importer<'_> {
     fn hint(&mut self, view: &HintView<'_>) -> anyhow::Result<Flow> {
-        let sequence = append(self.store, &self.file, view)?;
-        self.last.insert(view.target, sequence);
-        self.hints += 1;
+        match append(self.store, &self.file, view)? {
+            Ok(sequence) => {
+                self.last.insert(view.target, sequence);
+                self.hints += 1;
+            }
+            // It has ended.
+            Err(fenced) => self.output.bad(&self.file, &fenced)?,
+        }
         Ok(Flow::Go)
     }
 
