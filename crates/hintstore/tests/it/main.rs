@@ -16,6 +16,7 @@ mod damage;
 mod defer;
 mod delivery;
 mod descriptors;
+mod discard;
 mod events;
 mod expiry;
 mod full_disk;
