@@ -45,6 +45,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
         .with(|config| config.compress_level = args.compress)
         .with(|config| config.last_write_wins.clone_from(&args.collapse));
     let done = if args.change.apply {
+        input.refuse_lost_journal()?;
         let store = HintStore::open(config)?;
         let done = store.compact(&what)?;
         for name in &store.open_report().set_aside {

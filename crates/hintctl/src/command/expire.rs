@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
     filter.tell_unsure(output);
     let (mut freed, mut stays) = (0, picks.stuck_hints());
     if apply {
+        input.refuse_lost_journal()?;
         let before = Input::open(&args.directory)?.hint_bytes();
         let left = pick::discard(&args.directory, &picks.targets, output)?;
         stays = left.values().sum();
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         picks.tell(output);
         output.sum("also_dead", picks.also_dead);
     }
-    let dead = picked - stays;
+    let dead = picked.saturating_sub(stays);
     if !apply && dead > 0 {
         output.problem();
     }

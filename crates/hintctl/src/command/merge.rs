@@ -216,14 +216,18 @@ fn print(groups: &[Group<'_>], apply: bool, output: &mut Output) -> anyhow::Resu
     if groups.is_empty() {
         return output.text("nothing would come free");
     }
+    let is_one = |group: &&Group<'_>| group.done || !apply;
+    let done: Vec<_> = groups.iter().filter(is_one).collect();
+    let files: u64 = done.iter().map(|group| group.files.len() as u64).sum();
     let (files, into) = (
-        count(files as u64, "file"),
-        groups.iter().filter(|of| of.alive > 0).count(),
+        count(files, "file"),
+        done.iter().filter(|of| of.alive > 0).count(),
     );
+    let dead: u64 = done.iter().map(|group| group.dead).sum();
     if apply {
-        let done = groups.iter().filter(|group| group.done).count();
         return output.text(&format!(
-            "{files} became {into}, without {dead} dead hints: {done} of {} groups done",
+            "{files} became {into}, without {dead} dead hints: {} of {} groups done",
+            done.len(),
             groups.len()
         ));
     }

@@ -161,7 +161,7 @@ pub(crate) fn run(
             kept.display()
         ),
         (Place::There(_), Some(kept)) => format!(
-            "; about {freed} came free; the files as they were are in {}",
+            "; about {freed} came free; the files as they were are in {}: copied back, they undo it",
             kept.display()
         ),
         _ => format!("; about {freed} came free"),

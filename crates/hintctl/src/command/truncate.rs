@@ -59,9 +59,10 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     filter.tell_unsure(output);
     let mut stays = 0;
     if apply {
+        input.refuse_lost_journal()?;
         for (target, left) in discard(args, &cut, &picks.targets, by_journal, output)? {
             if let Some(picked) = picks.targets.get_mut(&target) {
-                picked.hints -= left;
+                picked.hints = picked.hints.saturating_sub(left);
             }
             stays += left;
         }
@@ -296,7 +297,7 @@ fn discard(
         pick::discard(&args.directory, picked, output)?
     };
     let hints: u64 = picked.values().map(|one| one.hints).sum();
-    let gone = hints - left.values().sum::<u64>();
+    let gone = hints.saturating_sub(left.values().sum());
     output.did(format!("{} went as asked", count(gone, "hint")));
     Ok(left)
 }

@@ -523,6 +523,23 @@ impl Input {
         Ok(journal)
     }
 
+    /// Opening a store whose journal cannot be read begins a new one: who asks for something else does not mean
+    /// that.
+    pub(crate) fn refuse_lost_journal(&self) -> anyhow::Result<()> {
+        let journal = self.quiet_journal();
+        if journal.unreadable.is_none() || journal.is_other_version {
+            return Ok(());
+        }
+        let path = self.storage.path(file_name::JOURNAL);
+        let text = format!(
+            "{} cannot be read, and opening the store begins a new one: what was delivered or discarded before would be \
+             delivered again; nothing was changed. If that is meant, move the file away first",
+            path.display()
+        );
+        let exit = Exit::Problems;
+        Err(Coded { exit, text }.into())
+    }
+
     /// Says which files are of another version: a verb that changes something leaves them alone, and ends
     /// with the code for that. A store of another version is refused as a whole.
     pub(crate) fn refuse_other_version(&self, output: &mut Output) -> anyhow::Result<()> {

@@ -453,3 +453,28 @@ fn a_name_cannot_drive_the_terminal() {
     assert!(!run.out.contains('\u{1b}'), "{:?}", run.out);
     assert!(run.out.contains("\\u{1b}[31mred"), "{}", run.out);
 }
+
+/// Opening such a store begins a new journal: nothing that was asked for is worth that.
+#[test]
+fn nothing_is_done_to_a_store_whose_journal_cannot_be_read() {
+    let folder = Folder::new("journal");
+    let path = store(&folder, 5);
+    let journal = path.join("store.journal");
+    let mut bytes = fs::read(&journal).unwrap();
+    *bytes.get_mut(0).unwrap() ^= 1;
+    fs::write(&journal, &bytes).unwrap();
+    for (verb, more) in [
+        ("truncate", &["--all", "--apply"][..]),
+        ("expire", &["--apply"]),
+        ("compact", &["--apply"]),
+    ] {
+        let run = json(verb, &path, more);
+        assert_eq!(run.code, 1, "{verb}: {}", run.err);
+        assert!(
+            run.err.contains("move the file away"),
+            "{verb}: {}",
+            run.err
+        );
+        assert_eq!(fs::read(&journal).unwrap(), bytes);
+    }
+}

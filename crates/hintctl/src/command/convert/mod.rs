@@ -275,6 +275,12 @@ pub(crate) fn refuse_occupied(out: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     refuse_unfinished(out)?;
+    if !out.is_dir() {
+        return Err(usage(format!(
+            "{} is no directory: name another",
+            out.display()
+        )));
+    }
     let mut entries =
         std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     if entries.next().is_some() {
