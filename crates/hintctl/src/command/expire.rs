@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         let left = Input::open(&args.directory)?.hint_bytes();
         freed = before.saturating_sub(left);
     } else {
-        picks.tell(output);
+        picks.tell(true, output);
         output.sum("also_dead", picks.also_dead);
     }
     let dead = picked.saturating_sub(stays);

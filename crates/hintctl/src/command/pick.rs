@@ -29,6 +29,8 @@ pub(super) struct Picked {
     pub(super) hints: u64,
     /// Those of them that are in segments which cannot be rewritten.
     pub(super) stuck: u64,
+    /// Those of these that opening the store sets aside with their segment, whatever it is asked for.
+    pub(super) set_aside: u64,
     /// Hints that also write elsewhere, and stay.
     pub(super) mixed: u64,
     /// The last sequence that was looked at.
@@ -88,15 +90,15 @@ impl Picks {
         self.targets.values().map(|picked| picked.stuck).sum()
     }
 
-    /// Says what a plan does not get, and what it gets besides.
-    pub(super) fn tell(&self, output: &mut Output) {
+    /// Says what a plan does not get; and what it gets besides, where segments are rewritten for it.
+    pub(super) fn tell(&self, rewrites: bool, output: &mut Output) {
         if !self.stuck.is_empty() {
             output.problem();
         }
         for (file, why) in self.stuck.iter().take(STUCK_MAX) {
             output.remark(&format!("{file} would stay as it is: {why}"));
         }
-        if self.also_dead > 0 {
+        if rewrites && self.also_dead > 0 {
             output.remark(&format!(
                 "{} more would go with them, dead ones of the same segments",
                 count(self.also_dead, "hint")
@@ -104,6 +106,9 @@ impl Picks {
         }
     }
 }
+
+/// What opening the store does with a segment whose descriptor cannot be read.
+const SET_ASIDE: &str = "its descriptor is damaged: opening the store sets it aside, and its hints are there for aside retry";
 
 /// No more segments that cannot be rewritten are named.
 const STUCK_MAX: usize = 10;
@@ -189,7 +194,11 @@ impl Picker<'_> {
         match segment.stuck {
             Some(why) => {
                 self.picks.stuck.push((file.to_owned(), why));
-                self.picks.targets.entry(target).or_default().stuck += segment.picked;
+                let picked = self.picks.targets.entry(target).or_default();
+                picked.stuck += segment.picked;
+                if why == SET_ASIDE {
+                    picked.set_aside += segment.picked;
+                }
             }
             None => self.picks.also_dead += segment.also_dead,
         }
@@ -228,8 +237,13 @@ impl Visitor for Picker<'_> {
     }
 
     fn bad(&mut self, bad: &Finding) -> anyhow::Result<()> {
+        if bad.what == What::Descriptor {
+            self.segment.stuck = Some(SET_ASIDE);
+            return Ok(());
+        }
         // A hint that a crash may have torn keeps its segment from being sealed as well.
-        if !bad.harmless || [What::Frame, What::Profiles].contains(&bad.what) {
+        let is_damaged = !bad.harmless || [What::Frame, What::Profiles].contains(&bad.what);
+        if is_damaged && self.segment.stuck.is_none() {
             self.segment.stuck = Some("it is damaged, see hintctl verify");
         }
         Ok(())

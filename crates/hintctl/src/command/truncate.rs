@@ -57,23 +57,37 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     // Of a store that nobody has open the files say all.
     let (mut picks, by_journal) = plan(&input, args, &cut, &filter, output)?;
     filter.tell_unsure(output);
-    let mut stays = 0;
+    // A record takes whatever the store reads.
+    let cannot = |picked: &Picked| {
+        if by_journal {
+            picked.set_aside
+        } else {
+            picked.stuck
+        }
+    };
+    let mut stays: BTreeMap<TargetId, u64> = picks
+        .targets
+        .iter()
+        .map(|(target, picked)| (*target, cannot(picked)))
+        .collect();
+    if stays.values().any(|hints| *hints > 0) || !by_journal && !apply {
+        picks.tell(!by_journal, output);
+    }
     if apply {
         input.refuse_lost_journal()?;
-        for (target, left) in discard(args, &cut, &picks.targets, by_journal, output)? {
-            if let Some(picked) = picks.targets.get_mut(&target) {
-                picked.hints = picked.hints.saturating_sub(left);
-            }
-            stays += left;
+        let left = discard(args, &cut, &picks.targets, by_journal, output)?;
+        if !by_journal {
+            stays = left;
         }
     } else if !by_journal {
-        picks.tell(output);
-        stays = picks.stuck_hints();
         output.sum("also_dead", picks.also_dead);
-        for picked in picks.targets.values_mut() {
-            picked.hints -= picked.stuck;
+    }
+    for (target, stays) in &stays {
+        if let Some(picked) = picks.targets.get_mut(target) {
+            picked.hints = picked.hints.saturating_sub(*stays);
         }
     }
+    let stays: u64 = stays.values().sum();
     let picked = picks.targets;
     output.sum("stays", stays);
     let mut rows = Vec::new();
@@ -119,7 +133,12 @@ pub(crate) fn run(args: &Truncate, output: &mut Output) -> anyhow::Result<()> {
     if apply {
         output.text(&format!("{} discarded", count(hints, "hint")))
     } else {
-        if hints > 0 || cut.fence.is_some() {
+        let fences = input.quiet_journal().fences;
+        let is_fenced = |(of, before): &(Namespace, UnixMillis)| {
+            cut.fence
+                .is_some_and(|fence| *of == fence.0 && *before >= fence.1)
+        };
+        if hints > 0 || cut.fence.is_some() && !fences.iter().any(is_fenced) {
             // Work is left to do.
             output.problem();
             if let Err(error) = input.storage.check_writable() {

@@ -573,3 +573,51 @@ fn a_limit_counts_what_goes() {
         "{gone:?}"
     );
 }
+
+/// What opening the store sets aside is not discarded, and the plan says so: it can be brought back.
+#[test]
+fn what_is_set_aside_by_opening_is_not_said_to_be_discarded() {
+    let store = testdata("golden-1/plain");
+    let path = text(&store.0);
+    let sealed = Folder::new("sealed");
+    let copy = sealed.join("store");
+    count(&hintctl(&[
+        "--json",
+        "convert",
+        path,
+        "--to",
+        "native",
+        text(&copy),
+    ]));
+    let path = text(&copy);
+    let before = left(path).len() as u64;
+    let mut files = fs::read_dir(&copy)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let segment = files.find(|path| path.extension().is_some_and(|of| of == "hints"));
+    let segment = segment.unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    *bytes.get_mut(10).unwrap() ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let args = ["--json", "truncate", path, "--all"];
+    let plan = hintctl(&args);
+    let summary = plan.lines().pop().unwrap();
+    let (hints, stays) = (
+        summary["hints"].as_u64().unwrap(),
+        summary["stays"].as_u64().unwrap(),
+    );
+    assert!(
+        plan.code == 1 && stays > 0 && hints + stays == before,
+        "{summary}"
+    );
+    assert!(plan.err.contains("aside retry"), "{}", plan.err);
+    let done = hintctl(&[&args[..], &["--apply"]].concat());
+    let summary = done.lines().pop().unwrap();
+    assert_eq!(
+        (done.code, &summary["hints"], &summary["stays"]),
+        (1, &hints.into(), &stays.into())
+    );
+    let retried = hintctl(&["--json", "aside", "retry", path, "--apply"]);
+    assert!(retried.code <= 1, "{}", retried.err);
+    assert_eq!(left(path).len() as u64, stays);
+}
