@@ -424,7 +424,7 @@ pub(crate) enum AsideCommand {
     /// under their keys, and files that are whole go
     Retry(AsideChange),
     /// Put files of Cassandra's back as they were, in the place of what was written since
-    Restore(AsideChange),
+    Restore(AsideRestore),
     /// Write the hints in it, and the loss receipts, into a file of JSON Lines
     Export {
         /// A native store, or a directory of Cassandra's hints
@@ -472,6 +472,15 @@ pub(crate) struct AsideChange {
     /// The node that uses Cassandra's files is stopped: where nothing can tell whether it is
     #[arg(long)]
     pub(crate) node_is_stopped: bool,
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct AsideRestore {
+    #[command(flatten)]
+    pub(crate) change: AsideChange,
+    /// What `--aside DIR` kept in another place: it is copied back, and stays there
+    #[arg(long, value_name = "DIR", conflicts_with = "folder")]
+    pub(crate) from: Option<PathBuf>,
 }
 
 /// What to do with a sync point.
@@ -751,7 +760,8 @@ impl Command {
             Self::Truncate(args) => args.change.apply,
             Self::Expire(args) => args.change.apply,
             Self::Compact(args) => args.change.apply,
-            Self::Aside(AsideCommand::Retry(args) | AsideCommand::Restore(args)) => args.apply,
+            Self::Aside(AsideCommand::Retry(args)) => args.apply,
+            Self::Aside(AsideCommand::Restore(args)) => args.change.apply,
             Self::Aside(AsideCommand::Purge(args)) => args.change.apply,
             _ => false,
         }

@@ -10,14 +10,15 @@ use anyhow::Context as _;
 use hintstore::env::{Existing, Lock, LockError};
 use hintstore::raw::format::{descriptor::Kind, file_name};
 use hintstore::{Config, HintStore, Loss, Repaired, Storage as _, UnixMillis};
-use hintstore_cassandra::side_file;
+use hintstore_cassandra::{FileName, side_file};
 use serde_json::json;
 
 use super::{convert, losses, rewrite};
 use crate::{
     args::{AsideChange, AsideCommand, AsidePurge},
     exit::{Coded, Exit, usage},
-    input::{BESIDE, FileKind, Input, NativeFile},
+    input::{BESIDE, FileKind, Found, Input, NativeFile},
+    interrupt::{Guard, unless_stopped},
     output::{Output, bytes, count, next_apply, time},
 };
 
@@ -42,11 +43,14 @@ impl Kept {
 pub(crate) fn run(command: &AsideCommand, output: &mut Output) -> anyhow::Result<()> {
     match command {
         AsideCommand::Ls { directory } => ls(directory, output),
-        AsideCommand::Retry(change) => act(change, Deed::Retry, output),
-        AsideCommand::Restore(change) => act(change, Deed::Restore, output),
+        AsideCommand::Retry(change) => act(change, Deed::Retry, None, output),
+        AsideCommand::Restore(restore) => {
+            let from = restore.from.as_deref();
+            act(&restore.change, Deed::Restore, from, output)
+        }
         AsideCommand::Export { directory, out } => export(directory, out, output),
         AsideCommand::Purge(purge) if purge.losses => purge_losses(purge, output),
-        AsideCommand::Purge(purge) => act(&purge.change, Deed::Purge, output),
+        AsideCommand::Purge(purge) => act(&purge.change, Deed::Purge, None, output),
     }
 }
 
@@ -80,22 +84,27 @@ fn kept(input: &Input) -> anyhow::Result<Vec<Kept>> {
     let mut all = Vec::new();
     for folder in folders {
         let inside = Input::open(&root.join(&folder))?;
-        for found in &inside.files {
-            let metadata = fs::metadata(root.join(&folder).join(&found.name))?;
-            let written = UnixMillis::from(metadata.modified()?);
-            let (what, hints) = look(&inside, &found.name, &found.what);
-            all.push(Kept {
-                folder: folder.clone(),
-                name: found.name.clone(),
-                what,
-                is_native: found.what == FileKind::Native && what != "unreadable",
-                hints,
-                bytes: found.info.allocated,
-                written,
-            });
-        }
+        all.extend(kept_in(&inside, &folder)?);
     }
     Ok(all)
+}
+
+/// All that is kept in one folder.
+fn kept_in(inside: &Input, folder: &str) -> anyhow::Result<Vec<Kept>> {
+    let kept = |found: &Found| {
+        let metadata = fs::metadata(inside.storage.path(&found.name))?;
+        let (what, hints) = look(inside, &found.name, &found.what);
+        Ok(Kept {
+            folder: folder.to_owned(),
+            name: found.name.clone(),
+            what,
+            is_native: found.what == FileKind::Native && what != "unreadable",
+            hints,
+            bytes: found.info.allocated,
+            written: UnixMillis::from(metadata.modified()?),
+        })
+    };
+    inside.files.iter().map(kept).collect()
 }
 
 /// What a file is, and how many hints it has, where it says so.
@@ -278,7 +287,12 @@ impl Deed {
     }
 }
 
-fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<()> {
+fn act(
+    change: &AsideChange,
+    deed: Deed,
+    from: Option<&Path>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let input = open(&change.directory)?;
     let is_store = input.is_store();
     if deed == Deed::Retry && !is_store {
@@ -292,7 +306,17 @@ fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<
              appends what is intact in them",
         ));
     }
-    let mut chosen = kept(&input)?;
+    let elsewhere = from.map(open).transpose()?;
+    let mut chosen = match &elsewhere {
+        Some(there) => {
+            let files = kept_in(there, &there.shown())?.into_iter();
+            // Whatever else lies there is not meant.
+            files
+                .filter(|file| FileName::parse(&file.name).is_some())
+                .collect()
+        }
+        None => kept(&input)?,
+    };
     let has_folder = |name: &String| chosen.iter().any(|file| file.folder == *name);
     if let Some(name) = change.folder.as_ref().filter(|name| !has_folder(name)) {
         return Err(usage(format!(
@@ -343,11 +367,17 @@ fn act(change: &AsideChange, deed: Deed, output: &mut Output) -> anyhow::Result<
                 };
                 let deal = |file: &Kept| match deed {
                     Deed::Purge => Ok(input.storage.unlink(&file.path())?),
-                    _ => restore(&input, file),
+                    _ => match &elsewhere {
+                        Some(there) => copy_back(&input, there, file),
+                        None => restore(&input, file),
+                    },
                 };
                 let dealt = chosen.iter().try_for_each(deal);
                 // What was done is durable, whatever came then.
-                sync(&input, &chosen)?;
+                match elsewhere {
+                    Some(_) => input.storage.sync_directory("")?,
+                    None => sync(&input, &chosen)?,
+                }
                 dealt?;
             }
         }
@@ -430,17 +460,33 @@ fn refuse_twice(chosen: &[Kept]) -> anyhow::Result<()> {
 /// Puts a file of Cassandra's back, in the place of what was written since.
 fn restore(input: &Input, file: &Kept) -> anyhow::Result<()> {
     let path = file.path();
-    if let Some(side) = side_file(&file.name)
-        && input.storage.info(&side).is_ok()
-    {
-        // That of what was written since. The file as it was may have had none: its own comes behind it.
-        input.storage.unlink(&side)?;
-        input.storage.sync_directory("")?;
-    }
+    unlink_side(input, file)?;
     input.storage.rename(&path, &file.name, Existing::Replace)?;
     // Where a crash left two names of one file, renaming one to the other does nothing.
     if input.storage.info(&path).is_ok() {
         input.storage.unlink(&path)?;
+    }
+    Ok(())
+}
+
+/// Puts a copy of a file back that is kept in another place.
+fn copy_back(input: &Input, there: &Input, file: &Kept) -> anyhow::Result<()> {
+    let unfinished = format!("{}.tmp", file.name);
+    let _guard = Guard::remove(input.storage.path(&unfinished));
+    unless_stopped(|| rewrite::copy(&there.storage, &file.name, &input.storage, &unfinished))?;
+    unlink_side(input, file)?;
+    Ok(input
+        .storage
+        .rename(&unfinished, &file.name, Existing::Replace)?)
+}
+
+/// Removes the checksum of what was written since. The file as it was may have had none; its own comes behind it.
+fn unlink_side(input: &Input, file: &Kept) -> anyhow::Result<()> {
+    if let Some(side) = side_file(&file.name)
+        && input.storage.info(&side).is_ok()
+    {
+        input.storage.unlink(&side)?;
+        input.storage.sync_directory("")?;
     }
     Ok(())
 }

@@ -161,7 +161,7 @@ pub(crate) fn run(
             kept.display()
         ),
         (Place::There(_), Some(kept)) => format!(
-            "; about {freed} came free; the files as they were are in {}: copied back, they undo it",
+            "; about {freed} came free; the files as they were are in {}: hintctl aside restore --from copies them back",
             kept.display()
         ),
         _ => format!("; about {freed} came free"),
@@ -462,7 +462,7 @@ impl<'a> Aside<'a> {
 }
 
 /// Copies a file to another place, durable on return, with its owner.
-fn copy(from: &OsStorage, name: &str, to: &OsStorage, copy: &str) -> anyhow::Result<()> {
+pub(super) fn copy(from: &OsStorage, name: &str, to: &OsStorage, copy: &str) -> anyhow::Result<()> {
     let (source, target) = (from.path(name), to.path(copy));
     std::fs::copy(&source, &target)
         .with_context(|| format!("cannot keep {} as {}", source.display(), target.display()))?;

@@ -90,6 +90,14 @@ fn with_aside(root: &Path) {
     assert_eq!(run.code, 0, "{}", run.err);
 }
 
+/// With what `expire` set aside in another place.
+fn with_aside_elsewhere(root: &Path) {
+    cassandra(root);
+    let args = ["expire", "DIR", "--apply", STOPPED, "--aside", "ASIDE"];
+    let run = hintctl(&words(&args, root));
+    assert_eq!(run.code, 0, "{}", run.err);
+}
+
 /// One file is damaged in its middle.
 fn damaged(root: &Path) {
     cassandra(root);
@@ -187,6 +195,13 @@ const CASES: &[Case] = &[
         does: Does::Adds,
         setup: with_aside,
         args: &["aside", "restore", "DIR", "--apply", STOPPED],
+    },
+    Case {
+        does: Does::Adds,
+        setup: with_aside_elsewhere,
+        args: &[
+            "aside", "restore", "DIR", "--from", "ASIDE", "--apply", STOPPED,
+        ],
     },
     Case {
         does: Does::Discards,
@@ -452,7 +467,10 @@ impl Case {
         let again: Vec<&str> = self
             .args
             .iter()
-            .map(|arg| if *arg == "ASIDE" { "ASIDE-2" } else { *arg })
+            .map(|arg| match *arg {
+                "ASIDE" if self.does == Does::Changes => "ASIDE-2",
+                arg => arg,
+            })
             .collect();
         let run = hintctl(&words(&again, root));
         assert!(run.code <= 1, "{when}, again: {} {}", run.code, run.err);
