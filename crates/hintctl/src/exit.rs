@@ -1,6 +1,10 @@
 //! Exit codes: stable, documented in `docs/operations.md`, tested.
 
-use std::{fmt, io, process::ExitCode};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use crate::output::remark;
 
@@ -66,6 +70,26 @@ pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool, deed: Option<&s
         None => remark(&format!("{error:#}")),
     }
     code(&error)
+}
+
+/// What a run makes cannot be written: going on with the next file would make something that looks whole.
+#[derive(Debug)]
+struct Unwritten(PathBuf);
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write {}", self.0.display())
+    }
+}
+
+/// Marks an error of what is written, so that it is not taken for one of the file that is read.
+pub(crate) fn unwritten(out: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    error.into().context(Unwritten(out.to_owned()))
+}
+
+/// Whether an error is marked so.
+pub(crate) fn is_unwritten(error: &anyhow::Error) -> bool {
+    error.is::<Unwritten>()
 }
 
 /// Whether the reader of the output has gone.

@@ -507,10 +507,9 @@ impl HintStore {
         self.store.discarder.truncate(what)
     }
 
-    /// Discards single hints of a target, by their sequences: durable on return. Hints that are accepted after the
-    /// call began are never touched. The segments that have any of them are
-    /// rewritten without these, and without what is dead; [`HintStore::truncate`] is cheaper where hints go by age or
-    /// namespace. Those in pages that are out end as discarded, whether or not their target has got them by now. Each
+    /// Discards single hints of a target, by their sequences: durable on return. The segments that have any of them
+    /// are rewritten without these, and without what is dead; [`HintStore::truncate`] is cheaper where hints go by
+    /// age or namespace. Hints that are accepted after the call began are never touched. Those in pages that are out end as discarded, whether or not their target has got them by now. Each
     /// hint that is discarded is in a [loss receipt](crate::Loss).
     ///
     /// ```

@@ -1,7 +1,9 @@
 //! `compact`: rewrites segments of a native store that hold much that is dead, and merges small ones; and files
 //! of Cassandra's, by `merge`. Plans first; acts with `--apply`.
 
-use hintstore::{Compact as What, Config, HintStore, SystemClock, inspect::plan_compact};
+use hintstore::{
+    Compact as What, Compaction, Config, HintStore, SystemClock, inspect::plan_compact,
+};
 use serde_json::json;
 
 use super::merge;
@@ -88,17 +90,12 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
         ]);
     }
     output.table(&["FILE", "", "WHY", "BEFORE", "AFTER"], rows)?;
-    for (file, why) in &done.skipped {
-        skipped(file, why, output)?;
-    }
+    let has_skipped = tell_skipped(&done, output)?;
     let freed = done.freed().get();
     output.sum("files", files);
     output.sum("freed_bytes", freed);
     output.sum("applied", args.change.apply);
-    if !done.skipped.is_empty() {
-        output.problem();
-    }
-    if done.compacted.is_empty() && args.change.apply && !done.skipped.is_empty() {
+    if done.compacted.is_empty() && args.change.apply && has_skipped {
         return output.text("nothing was rewritten");
     }
     if done.compacted.is_empty() {
@@ -119,15 +116,17 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> anyhow::Result<()> {
     next_apply(output)
 }
 
-/// Says that a segment was not rewritten, and why.
-pub(super) fn skipped(file: &str, why: &str, output: &mut Output) -> anyhow::Result<()> {
-    output.line("skipped", json!({ "file": file, "why": why }))?;
-    let text = format!("{file} stays as it is: {why}");
-    // What the system says is no matter of the file.
-    if why.contains("os error") {
-        output.fail(&text);
-    } else {
-        output.remark(&text);
+/// Says which segments were not rewritten, and why; gives whether there are any.
+pub(super) fn tell_skipped(done: &Compaction, output: &mut Output) -> anyhow::Result<bool> {
+    for (file, why) in &done.skipped {
+        output.line("skipped", json!({ "file": file, "why": why }))?;
+        output.remark(&format!("{file} stays as it is: {why}"));
     }
-    Ok(())
+    if done.has_failed {
+        output.fail("the disk failed, or is full: not all could be rewritten; do it again when that is mended");
+    }
+    if !done.skipped.is_empty() {
+        output.problem();
+    }
+    Ok(!done.skipped.is_empty())
 }

@@ -7,7 +7,7 @@ use hintstore::{
     raw::format::{descriptor::Kind, expiry::is_dead},
 };
 
-use super::{rewrite::Fate, verify::tell};
+use super::{compact::tell_skipped, rewrite::Fate, verify::tell};
 use crate::{
     input::{FileKind, Finding, Flow, HintSource, HintView, Input, Pending, Visitor, What},
     output::{Output, count, quoted},
@@ -123,14 +123,14 @@ pub(super) fn discard(
     // An operator waits for it.
     let config = Config::new(directory).with(|config| config.compact_bytes_per_second = None);
     let store = HintStore::open(config)?;
-    let (mut skipped, mut gone) = (Vec::new(), 0);
+    let (mut has_skipped, mut gone) = (false, 0);
     for (target, picked) in picked {
         let done = store.discard(*target, &picked.sequences)?;
+        has_skipped |= tell_skipped(&done, output)?;
         let each = done.compacted.iter();
         gone += each
             .map(|of| of.discarded + of.expired + of.fenced)
             .sum::<u64>();
-        skipped.extend(done.skipped);
         output.did("some of the hints went as asked".to_owned());
     }
     for name in &store.open_report().set_aside {
@@ -144,12 +144,8 @@ pub(super) fn discard(
             count(gone - meant, "hint")
         ));
     }
-    if skipped.is_empty() {
+    if !has_skipped {
         return Ok(BTreeMap::new());
-    }
-    output.problem();
-    for (file, why) in &skipped {
-        super::compact::skipped(file, why, output)?;
     }
     output.remark(&format!("next: hintctl verify {}", quoted(directory)));
     let mut is_left = |hint: &HintView<'_>| match (picked.get(&hint.target), &hint.from) {

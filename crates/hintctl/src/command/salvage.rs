@@ -1,6 +1,6 @@
 //! `salvage`: every intact hint of damaged files, in new ones that Cassandra reads.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use hintstore::OsStorage;
 use hintstore::env::Existing;
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     args::Salvage,
     decode,
-    exit::usage,
+    exit::{unwritten, usage},
     filter::Filter,
     input::{CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, Visitor},
     interrupt::Making,
@@ -77,14 +77,10 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             hints: 0,
             regions: 0,
             lost_bytes: 0,
-            is_written: true,
+            out: &args.out,
         };
         let walked = file.walk_as(&plan, &mut bar.over(found, &mut saver));
         let (saved, regions, lost_bytes) = (saver.hints, saver.regions, saver.lost_bytes);
-        if !saver.is_written {
-            // What was made would look whole.
-            return walked;
-        }
         let writer = saver.writer;
         tell(walked, &found.name, output)?;
         let written = if saved > 0 {
@@ -160,8 +156,7 @@ struct Saver<'a, W: std::io::Write> {
     hints: u64,
     regions: u64,
     lost_bytes: u64,
-    /// All that was saved could be written.
-    is_written: bool,
+    out: &'a Path,
 }
 
 impl<W: std::io::Write> Visitor for Saver<'_, W> {
@@ -171,8 +166,7 @@ impl<W: std::io::Write> Visitor for Saver<'_, W> {
         {
             let body = encode_body(hint.creation_time_ms, hint.gcgs_s, hint.mutation);
             let written = self.writer.append(&body);
-            self.is_written = written.is_ok();
-            written?;
+            written.map_err(|error| unwritten(self.out, error))?;
             self.hints += 1;
         }
         Ok(Flow::Go)

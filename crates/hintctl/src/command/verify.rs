@@ -14,7 +14,7 @@ use super::judgement::Cassandra;
 use crate::{
     args::Verify,
     decode,
-    exit::{closed_pipe, is_full_disk},
+    exit::{closed_pipe, is_full_disk, is_unwritten},
     filter::Filter,
     input::{
         CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, NativeFile,
@@ -273,8 +273,9 @@ pub(crate) fn tell(
     {
         return Ok(None);
     }
-    // Reading never meets a full disk.
-    if closed_pipe(&error) || is_of_output(&error) || is_full_disk(&error) {
+    // What is made must not look whole; and reading never meets a full disk.
+    let is_written = is_unwritten(&error) || is_full_disk(&error);
+    if closed_pipe(&error) || is_of_output(&error) || is_written {
         return Err(error);
     }
     output.fail(&format!("{name}: {error:#}"));

@@ -406,7 +406,6 @@ impl CassandraFile {
             Err(error) if error.is_missing() => return SideFile::Missing,
             Err(_) => return SideFile::Unreadable,
         };
-        // What cannot be read, or is no text, is no checksum: reported as that.
         let mut text = [0; 32];
         let read = file.read_at(&mut text, 0).unwrap_or(0);
         // Its writer went on since the file was opened: what was read of it was not closed then.
@@ -414,6 +413,7 @@ impl CassandraFile {
         if info.is_ok_and(|info| info.length != self.length) {
             return SideFile::Missing;
         }
+        // What cannot be read, or is no text, is no checksum: reported as that.
         let text = std::str::from_utf8(text.get(..read).unwrap_or_default()).ok();
         text.and_then(parse_side_file)
             .map_or(SideFile::Unreadable, SideFile::Stored)

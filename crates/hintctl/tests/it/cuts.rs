@@ -148,21 +148,25 @@ fn both(root: &Path) {
 
 const STOPPED: &str = "--node-is-stopped";
 
+const fn case(does: Does, setup: fn(&Path), args: &'static [&'static str]) -> Case {
+    Case { does, setup, args }
+}
+
 const CASES: &[Case] = &[
-    Case {
-        does: Does::Changes,
-        setup: one_file,
-        args: &["expire", "DIR", "--apply", STOPPED],
-    },
-    Case {
-        does: Does::Changes,
-        setup: cassandra,
-        args: &["truncate", "DIR", "--older-than", "30h", "--apply", STOPPED],
-    },
-    Case {
-        does: Does::Changes,
-        setup: cassandra,
-        args: &[
+    case(
+        Does::Changes,
+        one_file,
+        &["expire", "DIR", "--apply", STOPPED],
+    ),
+    case(
+        Does::Changes,
+        cassandra,
+        &["truncate", "DIR", "--older-than", "30h", "--apply", STOPPED],
+    ),
+    case(
+        Does::Changes,
+        cassandra,
+        &[
             "truncate",
             "DIR",
             "--older-than",
@@ -172,11 +176,11 @@ const CASES: &[Case] = &[
             "--aside",
             "ASIDE",
         ],
-    },
-    Case {
-        does: Does::Discards,
-        setup: cassandra,
-        args: &[
+    ),
+    case(
+        Does::Discards,
+        cassandra,
+        &[
             "truncate",
             "DIR",
             "--older-than",
@@ -185,53 +189,49 @@ const CASES: &[Case] = &[
             STOPPED,
             "--no-aside",
         ],
-    },
-    Case {
-        does: Does::Changes,
-        setup: cassandra,
-        args: &["compact", "DIR", "--apply", STOPPED],
-    },
-    Case {
-        does: Does::Adds,
-        setup: with_aside,
-        args: &["aside", "restore", "DIR", "--apply", STOPPED],
-    },
-    Case {
-        does: Does::Adds,
-        setup: with_aside_elsewhere,
-        args: &[
+    ),
+    case(
+        Does::Changes,
+        cassandra,
+        &["compact", "DIR", "--apply", STOPPED],
+    ),
+    case(
+        Does::Adds,
+        with_aside,
+        &["aside", "restore", "DIR", "--apply", STOPPED],
+    ),
+    case(
+        Does::Adds,
+        with_aside_elsewhere,
+        &[
             "aside", "restore", "DIR", "--from", "ASIDE", "--apply", STOPPED,
         ],
-    },
-    Case {
-        does: Does::Discards,
-        setup: with_aside,
-        args: &["aside", "purge", "DIR", "--apply"],
-    },
-    Case {
-        does: Does::Makes,
-        setup: damaged,
-        args: &["salvage", "DIR", "OUT"],
-    },
-    Case {
-        does: Does::Makes,
-        setup: cassandra,
-        args: &["convert", "DIR", "--to", "native", "OUT"],
-    },
-    Case {
-        does: Does::Makes,
-        setup: native,
-        args: &["convert", "DIR", "--to", "native", "OUT"],
-    },
-    Case {
-        does: Does::Makes,
-        setup: cassandra,
-        args: &["convert", "DIR", "--to", "cassandra:2", "OUT"],
-    },
-    Case {
-        does: Does::Makes,
-        setup: cassandra,
-        args: &[
+    ),
+    case(
+        Does::Discards,
+        with_aside,
+        &["aside", "purge", "DIR", "--apply"],
+    ),
+    case(Does::Makes, damaged, &["salvage", "DIR", "OUT"]),
+    case(
+        Does::Makes,
+        cassandra,
+        &["convert", "DIR", "--to", "native", "OUT"],
+    ),
+    case(
+        Does::Makes,
+        native,
+        &["convert", "DIR", "--to", "native", "OUT"],
+    ),
+    case(
+        Does::Makes,
+        cassandra,
+        &["convert", "DIR", "--to", "cassandra:2", "OUT"],
+    ),
+    case(
+        Does::Makes,
+        cassandra,
+        &[
             "convert",
             "DIR",
             "--to",
@@ -240,42 +240,34 @@ const CASES: &[Case] = &[
             "target",
             "OUT",
         ],
-    },
-    Case {
-        does: Does::Makes,
-        setup: cassandra,
-        args: &["convert", "DIR", "--to", "jsonl", "OUT.jsonl"],
-    },
-    Case {
-        does: Does::Makes,
-        setup: cassandra,
-        args: &["convert", "DIR", "--to", "parquet", "OUT.parquet"],
-    },
-    Case {
-        does: Does::Adds,
-        setup: both,
-        args: &["convert", "FROM", "--to", "native", "DIR", "--add"],
-    },
-    Case {
-        does: Does::Discards,
-        setup: native,
-        args: &["truncate", "DIR", "--older-than", "30h", "--apply"],
-    },
-    Case {
-        does: Does::Discards,
-        setup: native,
-        args: &["truncate", "DIR", "--since", "75h", "--apply"],
-    },
-    Case {
-        does: Does::Discards,
-        setup: native,
-        args: &["expire", "DIR", "--apply"],
-    },
-    Case {
-        does: Does::Discards,
-        setup: native,
-        args: &["compact", "DIR", "--apply"],
-    },
+    ),
+    case(
+        Does::Makes,
+        cassandra,
+        &["convert", "DIR", "--to", "jsonl", "OUT.jsonl"],
+    ),
+    case(
+        Does::Makes,
+        cassandra,
+        &["convert", "DIR", "--to", "parquet", "OUT.parquet"],
+    ),
+    case(
+        Does::Adds,
+        both,
+        &["convert", "FROM", "--to", "native", "DIR", "--add"],
+    ),
+    case(
+        Does::Discards,
+        native,
+        &["truncate", "DIR", "--older-than", "30h", "--apply"],
+    ),
+    case(
+        Does::Discards,
+        native,
+        &["truncate", "DIR", "--since", "75h", "--apply"],
+    ),
+    case(Does::Discards, native, &["expire", "DIR", "--apply"]),
+    case(Does::Discards, native, &["compact", "DIR", "--apply"]),
 ];
 
 /// What was typed, with the paths in their places.

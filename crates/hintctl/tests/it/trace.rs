@@ -147,18 +147,21 @@ fn deed(root: &Path, call: &str, with: &str, came: &str) -> Option<Deed> {
     };
     let at = |name: usize| named(path(argument(name), '"', '"').unwrap());
     let last = arguments.len() - 1;
+    let parts = || {
+        let parts = arguments.iter().filter(|part| part.contains("iov_base"));
+        parts.flat_map(|part| bytes(part)).collect()
+    };
     Some(match call {
         "open" | "openat" if with.contains("O_CREAT") => {
             let name = named(path(came, '<', '>')?)?;
             Deed::Create(name)
         }
         "write" => Deed::Write(of(0)?, None, bytes(argument(1))),
+        "writev" => Deed::Write(of(0)?, None, parts()),
         "pwrite64" => Deed::Write(of(0)?, Some(number(3)), bytes(argument(1))),
-        "pwritev" => {
-            let parts = arguments.iter().filter(|part| part.contains("iov_base"));
-            let all = parts.flat_map(|part| bytes(part)).collect();
-            Deed::Write(of(0)?, Some(number(last)), all)
-        }
+        "pwritev" => Deed::Write(of(0)?, Some(number(last)), parts()),
+        // Flags come last.
+        "pwritev2" => Deed::Write(of(0)?, Some(number(last - 1)), parts()),
         "copy_file_range" => Deed::Copy {
             from: of(0)?,
             to: of(2)?,
@@ -183,7 +186,7 @@ fn deed(root: &Path, call: &str, with: &str, came: &str) -> Option<Deed> {
         "mkdir" | "rmdir" => at(0).map(|_| Deed::Directory)?,
         "mkdirat" | "unlinkat" => below(0, 1).map(|_| Deed::Directory)?,
         "open" | "openat" => return None,
-        _ => unimplemented!("{call}"),
+        other => unreachable!("strace was not asked for {other}"),
     })
 }
 

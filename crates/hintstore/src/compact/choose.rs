@@ -162,6 +162,7 @@ impl Choice<'_> {
                 Err(error) => {
                     let name = entry.name.to_string();
                     report.skipped.push((name, error.to_string()));
+                    report.has_failed = true;
                     None
                 }
             }

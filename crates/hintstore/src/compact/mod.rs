@@ -93,6 +93,8 @@ pub struct Compaction {
     pub compacted: Vec<Compacted>,
     /// Files that were left as they are, and why.
     pub skipped: Vec<(String, String)>,
+    /// The disk failed, or has no room: that is why for some of them.
+    pub has_failed: bool,
     /// It ended before all was done: it was cancelled, or the store is being closed.
     pub is_cancelled: bool,
 }

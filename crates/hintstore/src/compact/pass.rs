@@ -7,7 +7,7 @@ use std::{
 };
 
 use hintstore_env::{
-    event, span,
+    StorageError, event, span,
     sync::{AtomicU64, Mutex, Ordering::SeqCst, Signal},
 };
 use hintstore_format::{Sequence, TargetId, journal::Range};
@@ -186,6 +186,7 @@ impl Pass {
         };
         for _ in 0..DISCARD_TRIES {
             done.skipped.clear();
+            done.has_failed = false;
             let next = having(&target, &discard, &mut done);
             self.rewrite(next, Some(&mut discard), started, &mut known, &mut done)?;
             let is_changed = |(_, why): &(_, String)| *why == NotSwapped::Changed.word();
@@ -282,14 +283,14 @@ impl Pass {
                 Err(error) if error.is_disk_full() && chosen.entries.len() > 1 => {
                     let singles = chosen.singles();
                     if singles.is_empty() {
-                        done.skipped.extend(chosen.skipped(&whole(&error)));
+                        done.fail(&chosen, &error);
                     }
                     for single in singles.into_iter().rev() {
                         next.push_front(single);
                     }
                 }
                 // Others may go all the same.
-                Err(error) => done.skipped.extend(chosen.skipped(&whole(&error))),
+                Err(error) => done.fail(&chosen, &error),
             }
         }
         Ok(())
@@ -336,6 +337,13 @@ impl Pass {
                 .wait_until(&self.wake, Some(until), &mut || is_over());
         }
         !self.is_cancelled(started)
+    }
+}
+
+impl Compaction {
+    fn fail(&mut self, chosen: &Chosen, error: &StorageError) {
+        self.skipped.extend(chosen.skipped(&whole(error)));
+        self.has_failed = true;
     }
 }
 

@@ -342,9 +342,20 @@ fn cut(at: u64, seed: u64) -> Option<Vec<String>> {
     world.deliver(0, |number| number % 30 == 0, |_| false);
     world.checkpoint();
     world.runner.advance(20 * SECOND);
+    cut_while(world, at, seed, World::compact)
+}
+
+/// Cuts the power at one operation of what is done to 200 hints, and gives what is wrong then; nothing where that has
+/// fewer operations.
+pub(crate) fn cut_while(
+    mut world: World,
+    at: u64,
+    seed: u64,
+    act: impl FnOnce(&mut World),
+) -> Option<Vec<String>> {
     let begun = world.disk.operations();
     world.disk.cut_at(begun + at);
-    world.compact();
+    act(&mut world);
     if !world.disk.is_cut() {
         return None;
     }

@@ -4,10 +4,9 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use hintstore::{Bytes, CompactReason, Durability, End, Hint, Sequence};
 use hintstore_env::{Boot, Next, Runner as _, Step, Waker};
-use hintstore_sim::Crash;
 
 use crate::{
-    compact::{at_any_step, config},
+    compact::{at_any_step, config, cut_while},
     harness::{LONG, START, World, target},
 };
 
@@ -160,20 +159,9 @@ fn cut_discard(at: u64, seed: u64) -> Option<Vec<String>> {
     world.runner.advance(2 * SECOND);
     world.deliver(0, |number| number % 30 == 0, |_| false);
     world.checkpoint();
-    let begun = world.disk.operations();
-    world.disk.cut_at(begun + at);
-    drop(world.discard(0, |number| number % 5 == 0));
-    if !world.disk.is_cut() {
-        return None;
-    }
-    world.crash(Crash::Power { seed });
-    world.open().unwrap();
-    let books = world.store().ledger();
-    if books.accepted != 200 {
-        world.wrong.push(format!("the books: {books:?}"));
-    }
-    world.drain(1);
-    Some(world.wrong)
+    cut_while(world, at, seed, |world| {
+        drop(world.discard(0, |number| number % 5 == 0));
+    })
 }
 
 // P1

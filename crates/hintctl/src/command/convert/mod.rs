@@ -19,7 +19,7 @@ use super::verify::tell;
 use crate::{
     args::{Convert, To, Which},
     decode,
-    exit::{Exit, code, is_full_disk, usage},
+    exit::{Exit, code, unwritten, usage},
     filter::Filter,
     input::{Finding, Flow, HintSource, HintView, Input, Pending, Visitor, below, is_listing},
     interrupt::{self, Guard, Making, unless_stopped},
@@ -193,22 +193,15 @@ fn feed(
             left: wanted.limit - fed.hints,
             hints: 0,
             bad: 0,
-            is_taken: true,
+            out,
         };
         let walked = bar.walk(input, found, &mut feeder);
         let (of_file, bad_of_file) = (feeder.hints, feeder.bad);
-        let is_taken = feeder.is_taken;
-        // What cannot be read of one file is no reason to leave out the next; what cannot be written is, or
-        // what was made would look whole. So is a line that is no hint's.
-        if let Err(error) = walked {
-            if code(&error) == Exit::Usage {
-                return Err(error);
-            }
-            if !is_taken || is_full_disk(&error) {
-                return Err(error.context(format!("cannot write {}", out.display())));
-            }
-            tell(Err(error), &found.name, output)?;
-        }
+        // What cannot be read of one file is no reason to leave out the next; a line that is no hint's is.
+        match walked {
+            Err(error) if code(&error) == Exit::Usage => return Err(error),
+            walked => tell(walked, &found.name, output)?,
+        };
         fed.files += u64::from(of_file > 0);
         fed.hints += of_file;
         fed.bad += bad_of_file;
@@ -359,8 +352,8 @@ struct Feeder<'a> {
     left: u64,
     hints: u64,
     bad: u64,
-    /// What the hints go to has taken all of them.
-    is_taken: bool,
+    /// Where they go to.
+    out: &'a Path,
 }
 
 impl Visitor for Feeder<'_> {
@@ -374,8 +367,7 @@ impl Visitor for Feeder<'_> {
         let mut view = view.clone();
         view.target = self.wanted.retarget.unwrap_or(view.target);
         let put = self.sink.put(self.file, &view);
-        self.is_taken = put.is_ok();
-        match put? {
+        match put.map_err(|error| unwritten(self.out, error))? {
             Ok(()) => self.hints += 1,
             Err(bad) => self.bad(&bad)?,
         }
