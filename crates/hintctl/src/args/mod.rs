@@ -16,7 +16,7 @@ use value::{bytes_per_second, duration, form};
 pub(crate) use help::command;
 pub(crate) use printing::{Color, Follow, Format, Printing};
 pub(crate) use value::{BytesPerSecond, MIXED, Rate, To, namespace, namespace_word, rate, time};
-pub(crate) use which::{Sources, Which};
+pub(crate) use which::{AsOf, Sources, Which};
 
 /// Look into, verify, convert, replay and truncate directories of hints: those of hintstore, and
 /// those of Apache Cassandra 3.0 to 5.x.
@@ -266,9 +266,8 @@ pub(crate) struct Ls {
     pub(crate) by: By,
     #[command(flatten)]
     pub(crate) follow: Follow,
-    /// Judge ages, and what has expired, at this time instead of now
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) as_of: Option<UnixMillis>,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
     #[command(flatten)]
     pub(crate) which: Which,
 }
@@ -283,9 +282,8 @@ pub(crate) struct Stat {
     /// Write a page of its own instead: ages, sizes, expiry, tables, what is damaged where
     #[arg(long, value_name = "FILE", conflicts_with = "by")]
     pub(crate) html: Option<PathBuf>,
-    /// Judge ages, and what has expired, at this time instead of now
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) as_of: Option<UnixMillis>,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
     #[command(flatten)]
     pub(crate) which: Which,
 }
@@ -357,6 +355,8 @@ pub(crate) struct Dump {
     pub(crate) layout: bool,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
     /// How to show the payload: user data, and not shown unless asked for
     #[arg(long, value_enum, default_value = "size")]
     pub(crate) value: Value,
@@ -381,9 +381,8 @@ pub(crate) struct Salvage {
 pub(crate) struct Expire {
     /// The directory of a native store, or of Cassandra's hints
     pub(crate) directory: PathBuf,
-    /// Judge what is dead at this time instead of now
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) as_of: Option<UnixMillis>,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
     #[command(flatten)]
     pub(crate) change: Change,
     #[command(flatten)]
@@ -689,9 +688,8 @@ pub(crate) struct Replay {
     /// `stdout`, or an empty directory for one file a target
     #[arg(long, value_name = "stdout|DIR")]
     pub(crate) to: String,
-    /// Judge what is dead at this time instead of now
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) as_of: Option<UnixMillis>,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
     /// Also hints that were delivered before, as far as their files are still there
     #[arg(long)]
     pub(crate) all: bool,

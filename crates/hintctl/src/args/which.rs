@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as Arguments;
-use hintstore::{Sequence, TargetId, UnixMillis};
+use hintstore::{Clock as _, Sequence, SystemClock, TargetId, UnixMillis};
 
 use super::value::{sequence, time};
 
@@ -26,6 +26,21 @@ impl Sources {
     pub(crate) fn reads_stdin(&self) -> bool {
         let mut all = self.paths.iter().chain(&self.files_from);
         all.any(|path| path.as_os_str() == "-")
+    }
+}
+
+/// The time that hints are judged by.
+#[derive(Debug, Arguments)]
+pub(crate) struct AsOf {
+    /// Judge ages, and what has expired, at this time instead of now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    as_of: Option<UnixMillis>,
+}
+
+impl AsOf {
+    /// That time; the clock is read each time, where none was given.
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.as_of.unwrap_or_else(|| SystemClock.wall())
     }
 }
 

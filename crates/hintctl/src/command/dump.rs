@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hintstore::{Clock as _, Storage as _, SystemClock, TargetId};
+use hintstore::{Storage as _, TargetId, UnixMillis};
 use hintstore_cassandra::{DecodeError, Schema};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -200,7 +200,7 @@ impl Printer<'_> {
 
     /// The statements of a hint, behind a comment that says which it is.
     fn statements(&mut self, hint: &HintView<'_>) -> anyhow::Result<()> {
-        let line = text(hint, args::Value::Size, self.schema);
+        let line = text(hint, args::Value::Size, self.dump.as_of.now(), self.schema);
         self.heading(hint.target)?;
         self.output.text(&decode::comment(&line))?;
         let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
@@ -240,7 +240,7 @@ impl Visitor for Printer<'_> {
         } else if self.output.is_cql() {
             self.statements(hint)?;
         } else {
-            let mut line = text(hint, self.dump.value, self.schema);
+            let mut line = text(hint, self.dump.value, self.dump.as_of.now(), self.schema);
             if !is_pending {
                 line.push_str("  (ended)");
             }
@@ -412,7 +412,12 @@ pub(crate) fn add_updates(fields: &mut Value, hint: &HintView<'_>, schema: &Sche
 }
 
 /// A hint on a line: its place, its time, its size, when it expires, and what it writes where, which may be long.
-fn text(hint: &HintView<'_>, value: args::Value, schema: Option<&Schema>) -> String {
+fn text(
+    hint: &HintView<'_>,
+    value: args::Value,
+    now: UnixMillis,
+    schema: Option<&Schema>,
+) -> String {
     let place = match &hint.from {
         HintSource::Cassandra { .. } => format!("#{}", hint.index),
         HintSource::Native { sequence, .. } => sequence.to_string(),
@@ -422,7 +427,7 @@ fn text(hint: &HintView<'_>, value: args::Value, schema: Option<&Schema>) -> Str
         args::Value::Hex => format!("  {}", hex(hint.payload)),
         args::Value::Utf8 => format!("  {}", String::from_utf8_lossy(hint.payload)),
     };
-    let (expiry, now) = (hint.expires_at_ms(), SystemClock.wall().get());
+    let (expiry, now) = (hint.expires_at_ms(), now.get());
     let expires = if expiry > now { "expires" } else { "expired" };
     format!(
         "{place:<5} {}  {:>9}  {:<16}  {}{value}",

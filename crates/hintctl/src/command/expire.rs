@@ -1,7 +1,7 @@
 //! `expire`: takes away what is dead. Plans first; acts with `--apply`.
 
+use hintstore::UnixMillis;
 use hintstore::raw::format::expiry::is_dead;
-use hintstore::{Clock as _, SystemClock, UnixMillis};
 use serde_json::json;
 
 use super::{
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
             args.directory.display()
         )));
     }
-    let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
+    let now = args.as_of.now();
     output.remark(&format!("judged at {}", time(now.get())));
     output.sum("as_of_ms", now.get());
     filter.narrow(&mut input)?;

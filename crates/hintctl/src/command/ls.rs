@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Ls, output: &mut Output) -> anyhow::Result<()> {
             output.clear()?;
         }
         if matches!(args.by, By::Table | By::Hour) {
-            let now = args.as_of.unwrap_or_else(|| SystemClock.wall()).get();
+            let now = args.as_of.now().get();
             let groups = Groups::new(args.by, schema.as_ref(), now);
             by(&args.sources, &filter, is_again, groups, output)?;
         } else {
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Ls, output: &mut Output) -> anyhow::Result<()> {
 fn list(args: &Ls, filter: &Filter<'_>, is_again: bool, output: &mut Output) -> anyhow::Result<()> {
     let mut listing = Listing {
         filter,
-        now: args.as_of.unwrap_or_else(|| SystemClock.wall()).get(),
+        now: args.as_of.now().get(),
         by_file: args.files || args.by == By::File,
         totals: Totals::default(),
     };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hintstore::{Clock as _, Namespace, SystemClock, TargetId};
+use hintstore::{Namespace, TargetId};
 use hintstore_cassandra::Schema;
 
 use super::{convert::NewFile, tally::table_name, verify::tell};
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Stat, html: &std::path::Path, output: &mut Output) -> a
     let schema = decode::schema(args.which.schema.as_ref(), output)?;
     let filter = Filter::new(&args.which, schema.as_ref())?;
     let (new, file) = NewFile::create(html)?;
-    let now = args.as_of.unwrap_or_else(|| SystemClock.wall()).get();
+    let now = args.as_of.now().get();
     let mut facts = Facts {
         schema: schema.as_ref(),
         now,

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use hintstore::raw::format::expiry::is_dead;
-use hintstore::{Clock as _, OsStorage, Storage as _, SystemClock, TargetId, UnixMillis};
+use hintstore::{OsStorage, Storage as _, TargetId, UnixMillis};
 use serde_json::{Value, json};
 
 use super::dump::{add_value, fields};
@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &Replay, output: &mut Output) -> anyhow::Result<()> {
-    let now = args.as_of.unwrap_or_else(|| SystemClock.wall());
+    let now = args.as_of.now();
     let which = &args.which;
     let schema = decode::schema(which.schema.as_ref(), output)?;
     let filter = Filter::new(which, schema.as_ref())?.unlimited();

@@ -1,7 +1,6 @@
 //! `stat`: what files say of themselves.
 
 use hintstore::raw::format::block::Codec;
-use hintstore::{Clock as _, SystemClock};
 use serde_json::json;
 
 use super::{
@@ -25,7 +24,7 @@ pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
         return super::page::run(args, html, output);
     }
     if let Some(by) = args.by {
-        let now = args.as_of.unwrap_or_else(|| SystemClock.wall()).get();
+        let now = args.as_of.now().get();
         let groups = Groups::new(by, schema.as_ref(), now);
         output.rows("group", GROUP_COLUMNS)?;
         return super::ls::by(&args.sources, &filter, false, groups, output);

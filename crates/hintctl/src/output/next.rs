@@ -54,6 +54,15 @@ pub(crate) fn next_apply(output: &mut Output) -> anyhow::Result<()> {
     let mut words: Vec<String> = absolute(&typed).iter().map(|of| word(of)).collect();
     // Behind a word of two dashes only paths are taken.
     let at = words.iter().position(|typed| typed == "--");
-    words.insert(at.unwrap_or(words.len()), "--apply".to_owned());
+    let at = at.unwrap_or(words.len());
+    words.insert(at, "--apply".to_owned());
+    // What was judged by the clock is judged by what the clock said: later more would have expired.
+    let is_named = |typed: &String| typed.split('=').next() == Some("--as-of");
+    match output.summary.get("as_of_ms") {
+        Some(judged_at) if !words.iter().any(is_named) => {
+            words.insert(at, format!("--as-of {judged_at}"));
+        }
+        _ => {}
+    }
     next(&words.join(" "), output)
 }
