@@ -241,7 +241,7 @@ fn a_live_native_store_is_followed() {
         let hint = Hint::new(
             TargetId::from_u128(1),
             created,
-            Duration::from_hours(480),
+            Duration::from_hours(100 * 366 * 24),
             &payload,
         );
         store.append(hint, Durability::Durable).unwrap();

@@ -114,13 +114,37 @@ fn at_rest(directory: PathBuf) -> Config {
     })
 }
 
+const HINT: &[u8] = b"a hint";
+
+/// A hint that is alive on whatever day this runs.
+fn append(store: &HintStore) {
+    let created = UnixMillis::new(1_795_754_000_000);
+    let life = Duration::from_hours(100 * 366 * 24);
+    let hint = Hint::new(TargetId::from_u128(1), created, life, HINT);
+    store.append(hint, Durability::Durable).unwrap();
+}
+
+/// What is left of a store whose machine stopped, and whose disk lost the first of two blocks.
+fn crash(live: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    let files = fs::read_dir(live).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    for from in files.filter(|path| path.is_file()) {
+        let mut bytes = fs::read(&from).unwrap();
+        if from.extension().is_some_and(|of| of == "hints") {
+            let payload = bytes.windows(HINT.len()).position(|of| of == HINT);
+            *bytes.get_mut(payload.unwrap()).unwrap() ^= 1;
+        }
+        fs::write(to.join(from.file_name().unwrap()), bytes).unwrap();
+    }
+}
+
 struct Inputs {
     folder: Folder,
     native: Folder,
     cassandra: Folder,
     compressed: Folder,
     damaged: Folder,
-    crashed: Folder,
     live: HintStore,
 }
 
@@ -128,14 +152,9 @@ impl Inputs {
     fn new() -> Self {
         let folder = Folder::new("matrix");
         let live = HintStore::open(at_rest(folder.join("live"))).unwrap();
-        // Alive whenever this runs.
-        let hint = Hint::new(
-            TargetId::from_u128(1),
-            UnixMillis::new(1_795_754_000_000),
-            Duration::from_hours(100 * 366 * 24),
-            b"a hint",
-        );
-        live.append(hint, Durability::Durable).unwrap();
+        append(&live);
+        append(&live);
+        crash(&folder.join("live"), &folder.join("crashed"));
         fs::create_dir(folder.join("empty")).unwrap();
         let foreign = folder.join("foreign");
         fs::create_dir(&foreign).unwrap();
@@ -152,7 +171,6 @@ impl Inputs {
             cassandra: testdata("cluster/5.0-v3/hints"),
             compressed: testdata("cassandra/compressed/v2-lz4"),
             damaged: testdata("cassandra/damaged/plain-body-1"),
-            crashed: testdata("golden-1/crashed"),
             live,
         }
     }
@@ -163,7 +181,6 @@ impl Inputs {
             "cassandra" => self.cassandra.0.clone(),
             "compressed" => self.compressed.0.clone(),
             "damaged" => self.damaged.0.clone(),
-            "crashed" => self.crashed.0.clone(),
             "file" => {
                 let entries = fs::read_dir(&self.cassandra.0).unwrap();
                 let mut paths = entries.map(|entry| entry.unwrap().path());
