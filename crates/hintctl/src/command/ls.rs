@@ -20,7 +20,7 @@ use crate::{
         FileKind, Finding, Flow, Found, HintView, Input, NativeFile, Pending, SideFile, Visitor,
         each, each_again, holder,
     },
-    output::{Columns, Of, Output, age, bytes, count},
+    output::{Columns, Of, Output, age, bytes, count, time},
     progress::Bar,
 };
 
@@ -291,6 +291,7 @@ impl Listing<'_> {
         self.totals.aside += input.aside.len() as u64;
         self.totals.aside_bytes += bytes_of(&input.aside);
         self.totals.losses += journal.losses.len() as u64;
+        fences(&path, &journal, output)?;
         tell_aside(input, output)?;
         if !journal.losses.is_empty() {
             let receipts = count(journal.losses.len() as u64, "loss receipt");
@@ -458,6 +459,18 @@ fn store(input: &Input, path: &str, output: &mut Output) -> anyhow::Result<Strin
     )?;
     let opened = age(since, SystemClock.wall().get());
     Ok(format!(" (native store, opened {opened} by {owner})"))
+}
+
+/// What is neither taken nor delivered any more, by the journal.
+fn fences(path: &str, journal: &JournalView, output: &mut Output) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for (namespace, before) in &journal.fences {
+        let namespace = namespace.to_string();
+        let fields = json!({ "path": path, "namespace": namespace, "before_ms": before.get() });
+        output.line("fence", fields)?;
+        rows.push(vec![namespace, time(before.get())]);
+    }
+    output.table(&["FENCED", "WHAT WAS CREATED BEFORE"], rows)
 }
 
 fn bytes_of(files: &[Found]) -> u64 {

@@ -659,6 +659,9 @@ fn what_a_fence_covers_is_left_out_of_what_is_added() {
         &"--apply",
     ]);
     assert_eq!(fence.code, 0, "{}", fence.err);
+    let listed = run(&[&"ls", &store]).of_kind("fence").pop().unwrap();
+    let fenced = (&listed["namespace"], listed["before_ms"].as_i64());
+    assert_eq!((fenced.0, fenced.1 > Some(0)), (&table.into(), true));
     let added = run(&[&"convert", &hints.0, &"--to", &"native", &store, &"--add"]);
     let summary = added.of_kind("summary").pop().unwrap();
     assert_eq!(
