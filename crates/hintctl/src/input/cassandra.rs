@@ -64,7 +64,7 @@ impl ReadAt for Bytes {
     }
 }
 
-/// So much is read of a file at once, to begin with. It is all of most where there are many.
+/// Bytes that are read of a file at once, to begin with. It is all of most where there are many.
 pub(super) const HEAD: usize = 16 << 10;
 
 impl CassandraFile {
@@ -421,22 +421,14 @@ impl CassandraFile {
 
     /// The checksum of the whole file.
     pub(crate) fn checksum(&self) -> anyhow::Result<u32> {
-        if self.length < LONG {
-            return Ok(self.hash(0, self.length)?.finalize());
+        let borders = borders(self.length, cores() as u64);
+        if let [from, to] = borders[..] {
+            return Ok(self.hash(from, to)?.finalize());
         }
-        let count = cores() as u64;
-        let each = (self.length / count).max(LONG);
-        let starts = (0..count).map(|number| (each * number).min(self.length));
+        let ranges = borders.iter().zip(borders.iter().skip(1));
         let parts: Vec<anyhow::Result<crc32fast::Hasher>> = std::thread::scope(|scope| {
-            let hashes: Vec<_> = starts
-                .map(|from| {
-                    let to = if from + each * 2 > self.length {
-                        self.length
-                    } else {
-                        from + each
-                    };
-                    scope.spawn(move || self.hash(from, to))
-                })
+            let hashes: Vec<_> = ranges
+                .map(|(from, to)| scope.spawn(|| self.hash(*from, *to)))
                 .collect();
             let joined = hashes.into_iter().map(std::thread::ScopedJoinHandle::join);
             joined
@@ -471,6 +463,15 @@ impl CassandraFile {
 
 /// What is longer is worth a thread.
 const LONG: u64 = 16 << 20;
+
+/// Where the parts of a file begin and end that are hashed side by side, none of them short.
+fn borders(length: u64, cores: u64) -> Vec<u64> {
+    let parts = (length / LONG).clamp(1, cores.max(1));
+    let each = length / parts;
+    let mut borders: Vec<u64> = (0..parts).map(|number| number * each).collect();
+    borders.push(length);
+    borders
+}
 
 /// Notices whether all of a part is intact.
 struct Whole<'a, V> {
@@ -635,5 +636,34 @@ fn bad(item: &Item, closed: bool) -> Finding {
             text: "nothing but zeros: a power cut, or space reserved".to_owned(),
             harmless: !closed,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONG, borders};
+
+    #[test]
+    fn the_parts_of_a_file_are_all_of_it_once() {
+        let lengths = [
+            0,
+            1,
+            LONG - 1,
+            LONG,
+            LONG + 1,
+            2 * LONG - 1,
+            2 * LONG,
+            19_357_102,
+        ];
+        for length in lengths.into_iter().chain([8 * LONG + 5, u64::MAX]) {
+            for cores in 0..20 {
+                let borders = borders(length, cores);
+                assert_eq!((borders.first(), borders.last()), (Some(&0), Some(&length)));
+                assert!(borders.is_sorted() && borders.len() as u64 <= cores.max(1) + 1);
+                let is_one = borders.len() == 2;
+                let mut sizes = borders.windows(2).map(|pair| pair[1] - pair[0]);
+                assert!(is_one || sizes.all(|size| size >= LONG), "{length} {cores}");
+            }
+        }
     }
 }
