@@ -310,20 +310,26 @@ impl Backlogs {
         }
     }
 
-    /// Takes two stretches for one, and two times of expiry.
+    /// Takes two stretches for one; and two times of expiry, where that is not enough.
     fn coarsen(&mut self) {
         self.stretch_bytes *= 2;
-        self.tick_ms *= 2;
+        self.regroup(2, 1);
+        if self.groups > self.groups_max / 2 {
+            self.tick_ms *= 2;
+            self.regroup(1, 2);
+        }
+    }
+
+    fn regroup(&mut self, stretches: usize, ticks: i64) {
         self.groups = 0;
         for backlog in self.targets.values_mut() {
             let fine = std::mem::take(&mut backlog.stretches);
-            for pair in fine.chunks(2) {
+            for near in fine.chunks(stretches) {
                 let mut coarse = Stretch::new();
-                for ((namespace, expiry), sum) in pair.iter().flatten() {
-                    coarse
-                        .entry((*namespace, expiry.div_euclid(2)))
-                        .or_default()
-                        .add(*sum);
+                for ((namespace, expiry), sum) in near.iter().flatten() {
+                    // Up again.
+                    let expiry = expiry.saturating_add(ticks - 1).div_euclid(ticks);
+                    coarse.entry((*namespace, expiry)).or_default().add(*sum);
                 }
                 self.groups += coarse.len();
                 backlog.stretches.push(coarse);
@@ -473,12 +479,26 @@ mod tests {
         });
         let before = all.deliver(HINT, false, 0).0;
         all.coarsen();
-        assert_eq!(
-            (all.groups, all.tick_ms),
-            (100, 2000).min((all.groups, 2000))
-        );
-        assert!(all.targets[&TargetId::from_u128(1)].stretches.len() == 50);
-        let behind = all.deliver(HINT, false, 0).0;
-        assert_eq!(before, behind);
+        assert_eq!((all.groups, all.tick_ms), (100, 1000));
+        assert_eq!(all.targets[&TargetId::from_u128(1)].stretches.len(), 50);
+        assert_eq!(before, all.deliver(HINT, false, 0).0);
+    }
+
+    /// However coarse, nothing is said to be lost that is not, and a time is coarser only where stretches are not
+    /// enough.
+    #[test]
+    fn a_coarse_backlog_loses_nothing_more() {
+        for groups_max in [1, GROUPS_MAX] {
+            let mut all = backlogs();
+            fill(&mut all, 1, |_| 3);
+            let needed = all.needed(false, 0).unwrap();
+            all.groups_max = groups_max;
+            for _ in 0..20 {
+                all.coarsen();
+                assert!(all.deliver(HINT * 1000, false, 0).1.is_empty());
+                assert!(all.needed(false, 0).is_some_and(|coarse| coarse <= needed));
+            }
+            assert_eq!(all.tick_ms == 1000, groups_max == GROUPS_MAX);
+        }
     }
 }
