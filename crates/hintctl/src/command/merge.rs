@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     convert::FILE_MAX,
-    rewrite::{Aside, Counter, Fate, refuse_open, remove, replace},
+    rewrite::{Aside, Counter, Fate, Reached, explain, refuse_open, remove, replace},
     verify::{Walked, tell},
 };
 use crate::{
@@ -69,11 +69,13 @@ pub(super) fn run(args: &Compact, input: &Input, output: &mut Output) -> anyhow:
         let path = input.storage.path("");
         let _guard = Guard::say(format!("{}: {}", path.display(), aside.if_stopped()));
         for group in &mut groups {
-            if let Err(error) = compact(input, group, &mut aside, &mut fate) {
-                failure = Some(error);
+            let error;
+            (group.done, error) = compact(input, group, &mut aside, &mut fate).parts();
+            if let Some(error) = error {
+                let name = group.files.first().map(|first| first.name.as_str());
+                failure = Some(explain(error, name.unwrap_or_default(), &aside));
                 break;
             }
-            group.done = true;
         }
     }
     print(&groups, change.apply, output)?;
@@ -102,11 +104,21 @@ fn look<'a>(
         .iter()
         .filter(|file| file.what == FileKind::Cassandra)
     {
-        let file = CassandraFile::open(&input.storage, &found.name)?;
+        let file = match CassandraFile::open(&input.storage, &found.name) {
+            Ok(file) => file,
+            Err(error) => {
+                tell(Err(error), &found.name, output)?;
+                continue;
+            }
+        };
         let plan = file
             .salvageable(None)
             .ok()
             .filter(|plan| plan.notes.is_empty());
+        // Cassandra finds a file by its name, and opens the one that the header names: nothing is joined under
+        // another name.
+        let (_, base) = found.name.rsplit_once('/').unwrap_or(("", &found.name));
+        let plan = plan.filter(|_| file.computed_name().as_deref() == Some(base));
         drop(file);
         let mut counter = Counter::new(&mut *fate);
         let walked = bar.walk(input, found, &mut counter);
@@ -165,17 +177,19 @@ fn compact(
     group: &Group<'_>,
     aside: &mut Aside<'_>,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
-) -> anyhow::Result<()> {
+) -> Reached {
     if group.alive > 0 {
-        let name = group.files.first().map(|first| first.name.clone());
-        let replaced = replace(input, &group.files, aside, fate);
-        return replaced.with_context(|| name.unwrap_or_default());
+        return replace(input, &group.files, aside, fate);
     }
     // Without a hint in it a file is none: Cassandra fails over some of those.
     for found in &group.files {
-        remove(input, found, aside)?;
+        match remove(input, found, aside) {
+            Reached::Done => {}
+            // Nothing of the group is alive: what is gone of it was to go.
+            other => return other,
+        }
     }
-    Ok(())
+    Reached::Done
 }
 
 fn print(groups: &[Group<'_>], apply: bool, output: &mut Output) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use hintstore_cassandra::{FileWriter, encode_body, side_file};
 use serde_json::json;
 
 use super::{
-    convert::{abandon, begin, publish, refuse_occupied, unfinished_names},
+    convert::{abandon, begin, own, publish, refuse_occupied, unfinished_names},
     verify::{Walked, tell},
 };
 use crate::{
@@ -32,6 +32,37 @@ use crate::{
     interrupt::Guard,
     output::{Output, bytes, count, next_apply},
 };
+
+/// How far a file has come.
+pub(super) enum Reached {
+    /// It is as planned.
+    Done,
+    /// It is as planned, and what came behind that failed: it may not be durable, or something of what it was is
+    /// still there.
+    DoneBut(anyhow::Error),
+    /// It is as it was.
+    Untouched(anyhow::Error),
+}
+
+impl Reached {
+    /// Of the steps before a file is touched, and those behind.
+    fn by(before: anyhow::Result<()>, behind: impl FnOnce() -> anyhow::Result<()>) -> Self {
+        match before.map(|()| behind()) {
+            Ok(Ok(())) => Self::Done,
+            Ok(Err(error)) => Self::DoneBut(error),
+            Err(error) => Self::Untouched(error),
+        }
+    }
+
+    /// Whether it is as planned, and what failed.
+    pub(super) fn parts(self) -> (bool, Option<anyhow::Error>) {
+        match self {
+            Self::Done => (true, None),
+            Self::DoneBut(error) => (true, Some(error)),
+            Self::Untouched(error) => (false, Some(error)),
+        }
+    }
+}
 
 /// Whether a hint is to go, stays, or is left alone although it was meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,16 +143,17 @@ pub(crate) fn run(
         order.sort_by_key(|plan| (plan.stay > 0, std::cmp::Reverse(plan.bytes)));
         for plan in order {
             filter.restart(plan.taken_before);
-            let done = if plan.stay == 0 {
+            let reached = if plan.stay == 0 {
                 remove(input, plan.found, &mut aside)
             } else {
                 replace(input, &[plan.found], &mut aside, fate)
             };
-            if let Err(error) = done {
-                failure = Some(explain(error, plan, &aside));
+            let error;
+            (plan.done, error) = reached.parts();
+            if let Some(error) = error {
+                failure = Some(explain(error, &plan.found.name, &aside));
                 break;
             }
-            plan.done = true;
         }
     }
     let is_done = |plan: &&Plan<'_>| plan.done || !change.apply;
@@ -269,9 +301,9 @@ fn print(plans: &[Plan<'_>], change: &Change, output: &mut Output) -> anyhow::Re
 }
 
 /// What to do about a file that could not be dealt with.
-fn explain(error: anyhow::Error, plan: &Plan<'_>, aside: &Aside<'_>) -> anyhow::Error {
+pub(super) fn explain(error: anyhow::Error, name: &str, aside: &Aside<'_>) -> anyhow::Error {
     let full = is_full_disk(&error);
-    let error = error.context(plan.found.name.clone());
+    let error = error.context(name.to_owned());
     if !full {
         return error;
     }
@@ -478,26 +510,36 @@ fn with_side(input: &Input, found: &Found) -> Vec<String> {
     names.into_iter().flatten().filter(there).collect()
 }
 
-pub(super) fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> anyhow::Result<()> {
+pub(super) fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> Reached {
     let names = with_side(input, found);
-    refuse_changed(input, found)?;
-    aside.keep(&names)?;
-    for name in &names {
-        input.storage.unlink(name)?;
-    }
-    Ok(input.storage.sync_directory("")?)
+    let mut unlink_first = || {
+        refuse_changed(input, found)?;
+        aside.keep(&names)?;
+        let unlinked = input.storage.unlink(&found.name);
+        if unlinked.is_err() {
+            aside.forget(&names);
+        }
+        Ok(unlinked?)
+    };
+    // The hint file goes first: a checksum beside nothing means nothing, a file without one looks open.
+    Reached::by(unlink_first(), || {
+        for name in names.iter().filter(|name| **name != found.name) {
+            input.storage.unlink(name)?;
+        }
+        Ok(input.storage.sync_directory("")?)
+    })
 }
 
 /// Rewrites files with the hints that stay, into one under the name of the first: neighbours of one version and
-/// compression. On an error each is as it was.
+/// compression.
 pub(super) fn replace(
     input: &Input,
     files: &[&Found],
     aside: &mut Aside<'_>,
     fate: &mut dyn FnMut(&HintView<'_>) -> Fate,
-) -> anyhow::Result<()> {
+) -> Reached {
     let Some((first, others)) = files.split_first() else {
-        return Ok(());
+        return Reached::Done;
     };
     let names: Vec<String> = files
         .iter()
@@ -514,8 +556,10 @@ pub(super) fn replace(
     };
     let mut write = || {
         let (file, plan) = open(first)?;
+        let new = begin(&input.storage, &first.name)?;
+        own(&input.storage, &first.name, &input.storage, &first.name)?;
         let writer = FileWriter::new(
-            begin(&input.storage, &first.name)?,
+            new,
             plan.version,
             plan.timestamp_ms,
             *plan.target.as_bytes(),
@@ -545,17 +589,20 @@ pub(super) fn replace(
         let is_it = |info: hintstore::env::Info| info.inode == first.info.inode;
         if input.storage.info(&first.name).is_ok_and(is_it) {
             aside.forget(&names);
+            return Reached::Untouched(error);
         }
-        return Err(error);
-    }
-    // They are in the new one, which is durable.
-    for name in others.iter().flat_map(|found| with_side(input, found)) {
-        input.storage.unlink(&name)?;
+        return Reached::DoneBut(error);
     }
     if others.is_empty() {
-        return Ok(());
+        return Reached::Done;
     }
-    Ok(input.storage.sync_directory("")?)
+    // They are in the new one, which is durable.
+    Reached::by(Ok(()), || {
+        for name in others.iter().flat_map(|found| with_side(input, found)) {
+            input.storage.unlink(&name)?;
+        }
+        Ok(input.storage.sync_directory("")?)
+    })
 }
 
 struct Keeper<'a, W: std::io::Write> {

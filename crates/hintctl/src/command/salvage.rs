@@ -8,7 +8,7 @@ use hintstore_cassandra::{FileName, FileWriter, encode_body};
 use serde_json::json;
 
 use super::{
-    convert::{abandon, begin, commit, refuse_occupied, stage, unfinished_names},
+    convert::{abandon, begin, commit, own, refuse_occupied, stage, unfinished_names},
     verify::tell,
 };
 use crate::{
@@ -45,7 +45,13 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
     let mut names = BTreeSet::new();
     let bar = output.bar(input.hint_bytes());
     for found in input.files.iter().filter(is_cassandra) {
-        let file = CassandraFile::open(&input.storage, &found.name)?;
+        let file = match CassandraFile::open(&input.storage, &found.name) {
+            Ok(file) => file,
+            Err(error) => {
+                tell(Err(error), &found.name, output)?;
+                continue;
+            }
+        };
         let mut plan = match file.salvageable(args.as_target) {
             Ok(plan) => plan,
             Err(bad) => {
@@ -62,8 +68,11 @@ pub(crate) fn run(args: &Salvage, output: &mut Output) -> anyhow::Result<()> {
             plan.timestamp_ms += 1;
         }
         let name = plan.name();
+        let new = begin(&storage, &name)?;
+        // Where that cannot be it is reported when the file is whole.
+        drop(own(&input.storage, &found.name, &storage, &name));
         let writer = FileWriter::new(
-            begin(&storage, &name)?,
+            new,
             plan.version,
             plan.timestamp_ms,
             *plan.target.as_bytes(),

@@ -596,6 +596,10 @@ fn stopped_everywhere(stop: Stop) {
                         "{code:?}, {when}"
                     );
                     assert!(code != Some(3) || !err.is_empty(), "{when}");
+                    if err.contains("nothing was changed") {
+                        let now = files(root);
+                        assert!(now == expected.files, "{:?}, {when}", now.keys());
+                    }
                     // With 1 it says what stays.
                     if code == Some(0) {
                         let now = union(&hints(&root.join("dir")));

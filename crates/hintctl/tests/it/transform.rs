@@ -492,22 +492,25 @@ fn files_of_cassandra_are_merged_without_what_is_dead() {
         0
     );
     let hints = work.join("hints");
-    // Three runs make three files: each under a later name.
-    for part in 0..3 {
-        let out = work.join(&format!("part-{part}"));
-        let converted = run(&[&"convert", &store, &"--to", &"cassandra:3:lz4", &out]);
+    // Three runs make three files, each under the name of its first hint.
+    let all = run(&[&"dump", &store]).of_kind("hint");
+    let time = |at: usize| all[at]["creation_time_ms"].to_string();
+    let (first, second) = (time(1000), time(3000));
+    fs::create_dir_all(&hints).unwrap();
+    for between in [
+        ["--until", &first, "--since", "2000-01-01"],
+        ["--since", &first, "--until", &second],
+        ["--since", &second, "--until", "now"],
+    ] {
+        let out = work.join(between[1]);
+        let mut args: Vec<&dyn AsRef<OsStr>> =
+            vec![&"convert", &store, &"--to", &"cassandra:3:lz4", &out];
+        args.extend(between.iter().map(|word| word as &dyn AsRef<OsStr>));
+        let converted = run(&args);
         assert_eq!(converted.code, 0, "{}", converted.err);
-        fs::create_dir_all(&hints).unwrap();
         for entry in fs::read_dir(&out).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let (target, rest) = name.split_at_checked(36).unwrap();
-            let (time, end) = rest.trim_start_matches('-').split_once('-').unwrap();
-            let later: u64 = time.parse::<u64>().unwrap() + part;
-            fs::copy(
-                out.join(&name),
-                hints.join(format!("{target}-{later}-{end}")),
-            )
-            .unwrap();
+            let name = entry.unwrap().file_name();
+            fs::copy(out.join(&name), hints.join(&name)).unwrap();
         }
     }
     let list = |path: &Path| {
@@ -519,8 +522,19 @@ fn files_of_cassandra_are_merged_without_what_is_dead() {
         names.sort();
         names
     };
+    // What Cassandra does not open under its name is not merged, and nothing is merged under its name.
     let files = list(&hints);
     assert_eq!(files.len(), 3, "{files:?}");
+    let misnamed = hints.join("00-a-copy.hints");
+    fs::copy(hints.join(&files[0]), &misnamed).unwrap();
+    let plan = run(&[&"compact", &hints]);
+    assert!(!plan.out.contains("00-a-copy"), "{}", plan.out);
+    assert!(
+        plan.err.contains("00-a-copy.hints stays as it is"),
+        "{}",
+        plan.err
+    );
+    fs::remove_file(misnamed).unwrap();
     let before = essences(&hints);
     let plan = run(&[&"compact", &hints]);
     assert_eq!(plan.code, 1, "{}", plan.err);

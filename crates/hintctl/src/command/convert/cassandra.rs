@@ -257,11 +257,25 @@ pub(crate) fn stage(
 pub(crate) fn commit(storage: &OsStorage, name: &str, existing: Existing) -> anyhow::Result<()> {
     let side = side_file(name);
     // A checksum must never lie beside a file that it is not of: without one a file counts as open.
-    if let Some(side) = &side {
-        unlink_if_there(storage, side)?;
-        storage.sync_directory("")?;
+    let old = side.as_ref().map(|side| checksum_text(storage, side));
+    let rename = || {
+        if let Some(side) = &side {
+            unlink_if_there(storage, side)?;
+            storage.sync_directory("")?;
+        }
+        Ok(storage.rename(&unfinished(name), name, existing)?)
+    };
+    if let Err(error) = rename() {
+        // As it was.
+        let back = match (&side, old.filter(|old| !old.is_empty())) {
+            (Some(side), Some(old)) => put_back(storage, name, side, &old),
+            _ => Ok(()),
+        };
+        return Err(match back {
+            Ok(()) => error,
+            Err(also) => error.context(format!("its checksum is gone: {also:#}")),
+        });
     }
-    storage.rename(&unfinished(name), name, existing)?;
     storage.sync_directory("")?;
     if let Some(side) = side {
         storage.rename(&unfinished(&side), &side, Existing::Replace)?;
@@ -270,12 +284,45 @@ pub(crate) fn commit(storage: &OsStorage, name: &str, existing: Existing) -> any
     Ok(())
 }
 
+/// What a checksum's file says: nothing where none is there, or where it cannot be read. What is longer than this is
+/// none.
+fn checksum_text(storage: &OsStorage, name: &str) -> Vec<u8> {
+    let mut text = vec![0; 64];
+    let file = storage.open(name, false);
+    let length = file.and_then(|file| file.read_at(&mut text, 0));
+    text.truncate(length.unwrap_or(0));
+    text
+}
+
+/// Puts back a checksum that was taken away, where the file beside it stays.
+fn put_back(storage: &OsStorage, name: &str, side: &str, text: &[u8]) -> anyhow::Result<()> {
+    let file = match storage.create(side) {
+        // It was not taken away.
+        Err(error) if error.is_taken() => return Ok(()),
+        file => file?,
+    };
+    storage.copy_owner(name, storage, side)?;
+    file.write_at(&[IoSlice::new(text)], 0)?;
+    Ok(file.sync()?)
+}
+
 /// Begins a file that `publish` ends.
 pub(crate) fn begin(storage: &OsStorage, name: &str) -> anyhow::Result<BufWriter<Sequential>> {
     // What a run that was cut off has left.
     unlink_if_there(storage, &unfinished(name))?;
     let file = unless_stopped(|| storage.create(&unfinished(name)))?;
     Ok(BufWriter::new(Sequential::new(file)))
+}
+
+/// Gives a file that `begin` began the owner, group, mode and access list of another: before anything is in it that
+/// others may not read.
+pub(crate) fn own(
+    from: &OsStorage,
+    like: &str,
+    storage: &OsStorage,
+    name: &str,
+) -> anyhow::Result<()> {
+    Ok(from.copy_owner(like, storage, &unfinished(name))?)
 }
 
 /// Gives up a file that `begin` began.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub(crate) use cassandra::{
-    Directory, FILE_MAX, abandon, begin, commit, publish, stage, unfinished_names,
+    Directory, FILE_MAX, abandon, begin, commit, own, publish, stage, unfinished_names,
 };
 pub(crate) use native::{import, importing};
 use split::Split;
