@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::output::remark;
+use crate::output::{of_output, remark};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +62,7 @@ pub(crate) fn report(result: anyhow::Result<Exit>, writes: bool, deed: Option<&s
         Ok(exit) => return exit,
         Err(error) => error,
     };
-    if closed_pipe(&error) && !writes {
+    if of_output(&error) == Some(io::ErrorKind::BrokenPipe) && !writes {
         return Exit::Clean;
     }
     match deed {
@@ -90,16 +90,6 @@ pub(crate) fn unwritten(out: &Path, error: impl Into<anyhow::Error>) -> anyhow::
 /// Whether an error is marked so.
 pub(crate) fn is_unwritten(error: &anyhow::Error) -> bool {
     error.is::<Unwritten>()
-}
-
-/// Whether the reader of the output has gone.
-pub(crate) fn closed_pipe(error: &anyhow::Error) -> bool {
-    let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    error.chain().any(is_pipe)
 }
 
 /// Whether the disk that is written to is full.

@@ -41,7 +41,7 @@ TIME is how long ago (2h, 3days), now, today, yesterday, +3h for what is to come
 3339 (2026-11-22T12:00:00Z), or ms since 1970.
 
 Exit codes: 0 clean, 1 problems found or plan not applied, 2 usage, 3 I/O error, 4 locked,
-5 timed out, 6 unknown format version.";
+6 unknown format version.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -463,7 +463,7 @@ pub(crate) struct AsideChange {
     #[arg(long, value_name = "NAME")]
     pub(crate) file: Vec<String>,
     /// Only files that were last written before this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) older_than: Option<UnixMillis>,
     /// Do it: without this nothing is changed
     #[arg(long)]
@@ -615,7 +615,7 @@ pub(crate) struct Forecast {
     #[arg(long)]
     pub(crate) per_target: bool,
     /// When delivery begins [default: now]
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) begin: Option<UnixMillis>,
     #[command(flatten)]
     pub(crate) which: Which,
@@ -755,6 +755,7 @@ impl Command {
             | Self::Man { .. }
             | Self::Aside(AsideCommand::Export { .. }) => true,
             Self::Ctl(command) => !matches!(command, CtlCommand::Status { .. }),
+            Self::Replay(args) => args.to != "stdout",
             Self::Truncate(args) => args.change.apply,
             Self::Expire(args) => args.change.apply,
             Self::Compact(args) => args.change.apply,

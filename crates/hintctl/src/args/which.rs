@@ -33,7 +33,7 @@ impl Sources {
 #[derive(Debug, Arguments)]
 pub(crate) struct AsOf {
     /// Judge ages, and what has expired, at this time instead of now
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     as_of: Option<UnixMillis>,
 }
 
@@ -63,10 +63,10 @@ pub(crate) struct Which {
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
     /// Only hints created at or after this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) since: Option<UnixMillis>,
     /// Only hints created before this time
-    #[arg(long, value_name = "TIME", value_parser = time, visible_alias = "older-than")]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, visible_alias = "older-than")]
     pub(crate) until: Option<UnixMillis>,
     /// Only hints from this sequence on: of native stores
     #[arg(long, value_name = "N", value_parser = sequence)]

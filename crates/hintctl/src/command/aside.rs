@@ -346,7 +346,7 @@ fn act(
     if deed == Deed::Restore {
         refuse_twice(&chosen)?;
         // A checksum must never lie beside a file that it is not of.
-        chosen.sort_by_key(|file| file.name.ends_with(".crc32"));
+        chosen.sort_by_key(is_side);
     }
     if change.apply && !chosen.is_empty() {
         input
@@ -372,7 +372,15 @@ fn act(
                         None => restore(&input, file),
                     },
                 };
-                let dealt = chosen.iter().try_for_each(deal);
+                // Those beside hint files come last, and after the others are durable.
+                let parts = chosen.chunk_by(|file, next| is_side(file) == is_side(next));
+                let dealt = parts.into_iter().try_for_each(|part| {
+                    part.iter().try_for_each(deal)?;
+                    if deed == Deed::Restore {
+                        input.storage.sync_directory("")?;
+                    }
+                    Ok::<_, anyhow::Error>(())
+                });
                 // What was done is durable, whatever came then.
                 match elsewhere {
                     Some(_) => input.storage.sync_directory("")?,
@@ -399,6 +407,11 @@ fn act(
     next_apply(output)
 }
 
+/// Whether it is a checksum, which lies beside a hint file.
+fn is_side(file: &Kept) -> bool {
+    file.name.ends_with(".crc32")
+}
+
 fn lock(input: &Input) -> anyhow::Result<Lock> {
     let own = format!("hintctl, pid {}", std::process::id());
     let lock = input.storage.lock(file_name::LOCK, &own);
@@ -418,6 +431,7 @@ fn retry(
     chosen: &[Kept],
     output: &mut Output,
 ) -> anyhow::Result<()> {
+    input.refuse_lost_journal()?;
     let store = HintStore::open(convert::importing(directory))?;
     let (mut hints, mut left) = (0, 0);
     for file in chosen {

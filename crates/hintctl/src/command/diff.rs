@@ -177,7 +177,12 @@ pub(crate) fn run(args: &Diff, output: &mut Output) -> anyhow::Result<()> {
     }
     filter.tell_unsure(output);
     let [before, after] = &mut sides;
-    let parts = hints[0].div_ceil(HELD_MAX).max(1);
+    let parts = hints
+        .into_iter()
+        .max()
+        .unwrap_or(0)
+        .div_ceil(HELD_MAX)
+        .max(1);
     let mut targets: BTreeMap<TargetId, Counts> = BTreeMap::new();
     for part in 0..parts {
         let is_in = |identity: &Identity| {

@@ -150,7 +150,7 @@ impl Sink {
             let line = json_line("summary", json!({ "hints": hints, "complete": complete }));
             write(&path, &mut files, target, line)?;
         }
-        flush(&mut files)?;
+        sync(&mut files)?;
         making.finish()
     }
 }
@@ -162,7 +162,7 @@ fn write(
     mut line: String,
 ) -> anyhow::Result<()> {
     if files.len() >= FILES_MAX && !files.contains_key(&target) {
-        flush(files)?;
+        sync(files)?;
         files.clear();
     }
     let file = match files.entry(target) {
@@ -184,10 +184,11 @@ fn write(
         .with_context(|| format!("cannot write {target}.jsonl in {}", path.display()))
 }
 
-fn flush(files: &mut BTreeMap<TargetId, BufWriter<std::fs::File>>) -> anyhow::Result<()> {
+/// Makes what was written durable.
+fn sync(files: &mut BTreeMap<TargetId, BufWriter<std::fs::File>>) -> anyhow::Result<()> {
     for (target, file) in files {
-        file.flush()
-            .with_context(|| format!("cannot write {target}.jsonl"))?;
+        let durable = file.flush().and_then(|()| file.get_ref().sync_all());
+        durable.with_context(|| format!("cannot write {target}.jsonl"))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use hintstore::raw::format::descriptor::Kind;
+use hintstore::raw::format::{descriptor::Kind, file_name};
 use hintstore::{
     Clock as _, Namespace, Sequence, Storage as _, StoreId, SyncPoint, SyncState, SystemClock,
     TargetId,
@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::{
     args::SyncPointCommand,
-    exit::usage,
+    exit::{Coded, Exit, usage},
     input::{FileKind, Input, NativeFile},
-    output::{Output, count},
+    output::{Output, count, quoted},
 };
 
 /// The journal is read this often.
@@ -65,14 +65,18 @@ fn held(directory: &Path, namespaces: &[Namespace]) -> anyhow::Result<Held> {
     loop {
         let storage = hintstore::OsStorage::new(directory);
         let journal = read_journal(&storage)?;
+        if let Some(why) = &journal.unreadable {
+            return Err(unknown(directory, file_name::JOURNAL, why));
+        }
         let input = Input::open(directory)?;
         let mut files: BTreeMap<TargetId, Vec<_>> = BTreeMap::new();
         let mut is_whole = true;
         for file in input.hints().filter(|file| file.what == FileKind::Native) {
             let looked = NativeFile::open(&input.storage, &file.name)
-                .and_then(|file| Ok((file.summary()?, file.footer()?)));
+                .and_then(|file| Ok((file.summary()?, file.footer()?, unread(&file)?)));
             let (summary, footer) = match looked {
-                Ok(looked) => looked,
+                Ok((.., Some(why))) => return Err(unknown(directory, &file.name, &why)),
+                Ok((summary, footer, None)) => (summary, footer),
                 Err(_) if input.storage.info(&file.name).is_err() => {
                     is_whole = false;
                     break;
@@ -95,6 +99,22 @@ fn held(directory: &Path, namespaces: &[Namespace]) -> anyhow::Result<Held> {
             return Ok(Held { journal, files });
         }
     }
+}
+
+/// Why nobody knows what is in a file, where that is so: not of one that was just made, and has nothing in it.
+fn unread(file: &NativeFile) -> anyhow::Result<Option<String>> {
+    let refusal = file.refusal().filter(|_| file.target().is_none());
+    let head = file.bytes(0, 4 << 10)?;
+    let is_new = head.iter().all(|byte| *byte == 0);
+    Ok(refusal.filter(|_| !is_new).map(|refusal| refusal.text))
+}
+
+/// Nothing is said of what waits where a part of the store cannot be read.
+fn unknown(directory: &Path, name: &str, why: &str) -> anyhow::Error {
+    let path = quoted(directory);
+    let text = format!("{name}: {why}: what waits is not known; next: hintctl verify {path}");
+    let exit = Exit::Problems;
+    Coded { exit, text }.into()
 }
 
 fn create(

@@ -14,13 +14,13 @@ use super::judgement::Cassandra;
 use crate::{
     args::Verify,
     decode,
-    exit::{closed_pipe, is_full_disk, is_unwritten},
+    exit::{is_full_disk, is_unwritten},
     filter::Filter,
     input::{
         CassandraFile, FileKind, Finding, Flow, Found, HintSource, HintView, Input, NativeFile,
         SideFile, Visitor, What, each,
     },
-    output::{Output, count, is_of_output, next, quoted},
+    output::{Output, count, next, of_output, quoted},
     progress::Bar,
     side_by_side::side_by_side,
 };
@@ -259,7 +259,7 @@ pub(crate) enum Walked {
 }
 
 /// Tells whether a file was walked to its end; nothing where it was removed during the walk, which is no error.
-/// A closed pipe is the caller's.
+/// An error of standard output is the caller's.
 pub(crate) fn tell(
     walked: anyhow::Result<()>,
     name: &str,
@@ -275,7 +275,7 @@ pub(crate) fn tell(
     }
     // What is made must not look whole; and reading never meets a full disk.
     let is_written = is_unwritten(&error) || is_full_disk(&error);
-    if closed_pipe(&error) || is_of_output(&error) || is_written {
+    if of_output(&error).is_some() || is_written {
         return Err(error);
     }
     output.fail(&format!("{name}: {error:#}"));

@@ -366,26 +366,33 @@ impl Output {
             (_, _, true) => Some(Exit::Problems),
             _ => Some(Exit::Clean),
         };
+        let complete = exit.is_some_and(|exit| exit != Exit::Io);
+        self.summary.insert("complete".to_owned(), json!(complete));
+        if let Err(error) = &result {
+            let error = format!("{error:#}");
+            self.summary.insert("error".to_owned(), json!(error));
+        }
+        let ended = self.end(result.is_ok());
+        self.out.get_mut().close();
+        // Why the run failed counts, also where nobody hears its output any more.
+        result?;
+        ended?;
+        Ok(exit.unwrap_or(Exit::Io))
+    }
+
+    /// The last lines.
+    fn end(&mut self, is_whole: bool) -> anyhow::Result<()> {
         if self.is_json() {
-            let complete = exit.is_some_and(|exit| exit != Exit::Io);
-            self.summary.insert("complete".to_owned(), json!(complete));
-            if let Err(error) = &result {
-                let error = format!("{error:#}");
-                self.summary.insert("error".to_owned(), json!(error));
-            }
             let summary = Value::Object(std::mem::take(&mut self.summary));
             self.write_json("summary", summary)?;
         }
         // What was cut off gets no end.
         if let Some((_, rows)) = self.rows.take()
-            && result.is_ok()
+            && is_whole
         {
             rows.finish()?;
         }
-        self.out.flush()?;
-        self.out.get_mut().close();
-        result?;
-        Ok(exit.unwrap_or(Exit::Io))
+        Ok(self.out.flush()?)
     }
 }
 
@@ -469,16 +476,17 @@ impl fmt::Display for OfOutput {
 
 impl std::error::Error for OfOutput {}
 
-/// Whether an error is that of standard output.
-pub(crate) fn is_of_output(error: &anyhow::Error) -> bool {
+/// Which error of standard output it is, if it is one: a broken pipe where its reader has gone.
+pub(crate) fn of_output(error: &anyhow::Error) -> Option<io::ErrorKind> {
     let mut causes = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>());
-    causes.any(|error| {
+    let of_output = causes.find(|error| {
         error
             .get_ref()
             .is_some_and(<dyn std::error::Error + Send + Sync>::is::<OfOutput>)
-    })
+    });
+    of_output.map(io::Error::kind)
 }
 
 /// A line of JSON, as all of ours are.

@@ -518,6 +518,17 @@ fn a_sync_point_is_waited_for_by_files_alone() {
     let reached = wait("10s");
     assert_eq!(reached.code, 0, "{} {}", reached.out, reached.err);
     assert_eq!(reached.of_kind("summary")[0]["state"], "reached");
+    // Of what cannot be read nobody knows what waits.
+    let files = bytes_of(&path).into_iter().map(|(file, ..)| file);
+    let mut segments = files.filter(|file| file.extension().is_some_and(|of| of == "hints"));
+    let segment = path.join(segments.next().unwrap());
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes.truncate(3000);
+    bytes[8..].fill(1);
+    fs::write(&segment, bytes).unwrap();
+    let damaged = wait("0s");
+    assert_eq!(damaged.code, 1, "{}", damaged.out);
+    assert!(damaged.err.contains("hintctl verify"), "{}", damaged.err);
     let token = token.replace('1', "2");
     let wrong = run(
         "sync-point",

@@ -57,6 +57,9 @@ impl Store {
         if !is_store {
             refuse_occupied(out)?;
         }
+        if is_store {
+            Input::open(out)?.refuse_lost_journal()?;
+        }
         let making = (!is_store)
             .then(|| Making::begin(out, Some(like)))
             .transpose()?;
