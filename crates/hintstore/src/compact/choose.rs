@@ -34,8 +34,19 @@ pub(super) type Key = (StoreId, SegmentId);
 pub(super) struct Known {
     /// Segments that could not be rewritten: the store does not try these again by itself.
     pub(super) failed: BTreeSet<Key>,
-    /// When the blocks of a segment are to be looked at next, where its footer says too little.
-    pub(super) look_at: BTreeMap<Key, UnixMillis>,
+    /// What the blocks of segments said, whose footers say too little.
+    pub(super) looks: BTreeMap<Key, Look>,
+}
+
+/// A look at the blocks of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// How many hints were dead.
+    dead: u64,
+    /// How many its footer took for dead then.
+    by_footer: u64,
+    /// When to look again; sooner where the footer takes an eighth more of the hints for dead, as behind a fence.
+    next: UnixMillis,
 }
 
 /// The blocks of a segment are looked at again after this part of the time that its last hint has left to
@@ -76,9 +87,9 @@ impl Choice<'_> {
     ) -> Vec<Chosen> {
         let mut all = Vec::new();
         // What is known of segments that are gone by now is not kept.
-        let look_at = std::mem::take(&mut known.look_at);
+        let looks = std::mem::take(&mut known.looks);
         for (target, backlog) in backlogs {
-            let (entries, candidates) = self.candidates(backlog, &look_at, known, report);
+            let (entries, candidates) = self.candidates(backlog, &looks, known, report);
             for group in plan(&candidates, &self.rule) {
                 let entries = entries.get(group.first..=group.last).unwrap_or_default();
                 let of = candidates.get(group.first..=group.last).unwrap_or_default();
@@ -115,7 +126,7 @@ impl Choice<'_> {
     fn candidates(
         &self,
         backlog: &Backlog,
-        look_at: &BTreeMap<Key, UnixMillis>,
+        looks: &BTreeMap<Key, Look>,
         known: &mut Known,
         report: &mut Compaction,
     ) -> (Vec<Arc<SegmentEntry>>, Vec<Option<Candidate>>) {
@@ -145,9 +156,9 @@ impl Choice<'_> {
                 // It is to end.
                 return None;
             }
-            match self.dead(entry, frontier, look_at.get(&key).copied()) {
-                Ok((dead, look_at)) => {
-                    known.look_at.extend(look_at.map(|at| (key, at)));
+            match self.dead(entry, frontier, looks.get(&key).copied()) {
+                Ok((dead, look)) => {
+                    known.looks.extend(look.map(|look| (key, look)));
                     Some(Candidate {
                         key: (entry.store, entry.incarnation),
                         bytes: sealed.file_length,
@@ -172,13 +183,14 @@ impl Choice<'_> {
     }
 
     /// About how many hints of a segment are dead or fenced: by its footer, which is read only where any can
-    /// be; where that says little, by its blocks, but not before `look_at`. With when to look there again.
+    /// be, where that says all; else by its blocks, but not before the next look. With what that found, and when
+    /// to look there again.
     fn dead(
         &self,
         entry: &Arc<SegmentEntry>,
         frontier: Sequence,
-        look_at: Option<UnixMillis>,
-    ) -> Result<(u64, Option<UnixMillis>)> {
+        look: Option<Look>,
+    ) -> Result<(u64, Option<Look>)> {
         let Some((closed, sealed)) = entry.closed().and_then(|of| Some((of, of.sealed?))) else {
             return Ok((0, None));
         };
@@ -195,8 +207,15 @@ impl Choice<'_> {
             return Ok((0, None));
         };
         let by_footer = dead_hints(&footer, self.policy, fence, now);
-        if by_footer * 2 >= closed.count || look_at.is_some_and(|at| now < at) {
-            return Ok((by_footer, look_at));
+        if by_footer >= closed.count {
+            return Ok((by_footer, look));
+        }
+        // Where lifetimes are mixed a footer guesses: by its guess a segment would be rewritten for little.
+        let is_as_it_was = |look: &Look| {
+            now < look.next && by_footer.saturating_sub(look.by_footer) * 8 < closed.count
+        };
+        if let Some(known) = look.filter(is_as_it_was) {
+            return Ok((known.dead, look));
         }
         let blocks = closed.blocks_at..closed.end;
         let mut dead = dead_hints_by_blocks(file, entry.id, blocks, self.policy, fence, now)?;
@@ -206,7 +225,7 @@ impl Choice<'_> {
         };
         if footer.namespaces.iter().any(has_rivals) {
             let Some(superseded) = self.superseded(entry, frontier)? else {
-                return Ok((by_footer, look_at));
+                return Ok((dead, look));
             };
             // They may be the same hints.
             dead = dead.max(superseded);
@@ -214,7 +233,12 @@ impl Choice<'_> {
         let left = sealed.deadlines.max.get().saturating_sub(now.get()) / LOOKS;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let next = now.saturating_add(left.max(LOOK_AFTER));
-        Ok((by_footer.max(dead), Some(next)))
+        let look = Look {
+            dead,
+            by_footer,
+            next,
+        };
+        Ok((dead, Some(look)))
     }
 }
 

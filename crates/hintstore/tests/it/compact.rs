@@ -96,6 +96,30 @@ fn a_segment_that_is_mostly_dead_gives_its_space_back() {
     assert_eq!(world.store().ledger().ended(End::Expired), 270);
 }
 
+/// The first deadline and the last of a segment say little of those between: its blocks are asked.
+#[test]
+fn a_segment_is_rewritten_for_what_is_dead_in_it_and_not_for_a_guess() {
+    let mut world = World::opened(config());
+    for number in 0..300 {
+        let lives = if number % 5 == 0 {
+            10 * SECOND
+        } else {
+            30 * SECOND
+        };
+        world.append_living(0, 900, Durability::Durable, lives);
+    }
+    // Three quarters of the time between the deadlines have passed.
+    world.runner.advance(25 * SECOND);
+    for _ in 0..2 {
+        let plan = world.store().plan_compact(&Compact::worthwhile()).unwrap();
+        assert!(plan.compacted.is_empty(), "{plan:?}");
+    }
+    // Who asks for all of it has it.
+    let done = world.store().compact(&Compact::everything()).unwrap();
+    let expired: u64 = done.compacted.iter().map(|of| of.expired).sum();
+    assert_eq!(expired, 60);
+}
+
 #[test]
 fn a_compaction_that_is_due_while_one_is_called_waits_for_nothing() {
     let mut world = World::opened(config().with(|config| {
