@@ -317,6 +317,14 @@ fn act(
         }
         None => kept(&input)?,
     };
+    let number_in = |files: &[Kept]| {
+        let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
+        for file in files {
+            *numbers.entry(file.folder.clone()).or_default() += 1;
+        }
+        numbers
+    };
+    let all = number_in(&chosen);
     let has_folder = |name: &String| chosen.iter().any(|file| file.folder == *name);
     if let Some(name) = change.folder.as_ref().filter(|name| !has_folder(name)) {
         return Err(usage(format!(
@@ -340,14 +348,35 @@ fn act(
         let mut names = change.file.iter();
         let of_name = change.file.is_empty()
             || names.any(|name| *name == file.name || side_file(name).as_ref() == Some(&file.name));
+        // What a restore took away comes back where that is asked for.
+        let is_asked =
+            deed != Deed::Restore || change.folder.is_some() || !file.folder.starts_with(REPLACED);
         let is_old = change.older_than.is_none_or(|before| file.written < before);
-        of_folder && of_name && is_old && deed.is_for(file, is_store)
+        of_folder && of_name && is_asked && is_old && deed.is_for(file, is_store)
     });
     if deed == Deed::Restore {
         refuse_twice(&chosen)?;
         // A checksum must never lie beside a file that it is not of.
         chosen.sort_by_key(is_side);
+        let taken = number_in(&chosen);
+        if let Some((folder, _)) = taken
+            .iter()
+            .find(|(folder, number)| all.get(*folder) > Some(*number))
+        {
+            output.remark(&format!(
+                "that is a part of {folder}: after a compaction hints of one file are in another one, and a part brings \
+                 some back twice; --folder restores it as a whole"
+            ));
+        }
     }
+    // What lies under the name of a file that comes back.
+    let is_replaced = |file: &Kept| {
+        let inode = |name: &str| input.storage.info(name).ok().map(|info| info.inode);
+        let there = inode(&file.name).filter(|_| deed == Deed::Restore && !is_side(file));
+        there.is_some() && (elsewhere.is_some() || there != inode(&file.path()))
+    };
+    let replaced = chosen.iter().filter(|file| is_replaced(file)).count() as u64;
+    let mut aside = rewrite::Aside::beside(&input, REPLACED);
     if change.apply && !chosen.is_empty() {
         input
             .storage
@@ -365,17 +394,22 @@ fn act(
                     }
                     None
                 };
-                let deal = |file: &Kept| match deed {
-                    Deed::Purge => Ok(input.storage.unlink(&file.path())?),
-                    _ => match &elsewhere {
+                let mut deal = |file: &Kept| {
+                    if deed == Deed::Purge {
+                        return Ok(input.storage.unlink(&file.path())?);
+                    }
+                    if is_replaced(file) {
+                        aside.keep(&rewrite::with_side(&input, &file.name))?;
+                    }
+                    match &elsewhere {
                         Some(there) => copy_back(&input, there, file),
                         None => restore(&input, file),
-                    },
+                    }
                 };
                 // Those beside hint files come last, and after the others are durable.
                 let parts = chosen.chunk_by(|file, next| is_side(file) == is_side(next));
                 let dealt = parts.into_iter().try_for_each(|part| {
-                    part.iter().try_for_each(deal)?;
+                    part.iter().try_for_each(&mut deal)?;
                     if deed == Deed::Restore {
                         input.storage.sync_directory("")?;
                     }
@@ -396,16 +430,28 @@ fn act(
         return output.text("nothing is set aside for that");
     }
     let files = count(chosen.len() as u64, "file");
+    let others = count(replaced, "other file");
+    let replaced = match aside.kept() {
+        Some(kept) => {
+            output.sum("aside", kept.display().to_string());
+            format!(" in place of {others}, set aside in {}", kept.display())
+        }
+        None if replaced > 0 => format!(" in place of {others}, set aside in turn"),
+        None => String::new(),
+    };
     if change.apply {
-        return output.text(&format!("{files} {}", deed.done()));
+        return output.text(&format!("{files} {}{replaced}", deed.done()));
     }
     output.problem();
     output.text(&format!(
-        "{files} would be {}; nothing was changed: add --apply",
+        "{files} would be {}{replaced}; nothing was changed: add --apply",
         deed.done()
     ))?;
     next_apply(output)
 }
+
+/// Of a folder with what `restore` found in the place of what it put back.
+const REPLACED: &str = "hintctl-aside-replaced-";
 
 /// Whether it is a checksum, which lies beside a hint file.
 fn is_side(file: &Kept) -> bool {

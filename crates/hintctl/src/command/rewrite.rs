@@ -396,13 +396,22 @@ impl<'a> Aside<'a> {
                 refuse_occupied(path)?;
                 Place::There(OsStorage::new(path))
             }
-            None => Place::Beside(format!("{BESIDE}{}", SystemClock.wall().get())),
+            None => return Ok(Self::beside(input, BESIDE)),
         };
         Ok(Self {
             input,
             place,
             is_used: false,
         })
+    }
+
+    /// In a new folder beside them, whose name begins so.
+    pub(super) fn beside(input: &'a Input, name: &str) -> Self {
+        Self {
+            input,
+            place: Place::Beside(format!("{name}{}", SystemClock.wall().get())),
+            is_used: false,
+        }
     }
 
     /// Where something is kept.
@@ -436,7 +445,7 @@ impl<'a> Aside<'a> {
 
     /// Keeps files under their names; durable on return. What is kept of some of them, where others
     /// could not be, goes again.
-    fn keep(&mut self, names: &[String]) -> anyhow::Result<()> {
+    pub(super) fn keep(&mut self, names: &[String]) -> anyhow::Result<()> {
         let kept = self.try_keep(names);
         if kept.is_err() {
             self.forget(names);
@@ -504,14 +513,14 @@ pub(super) fn copy(from: &OsStorage, name: &str, to: &OsStorage, copy: &str) -> 
 }
 
 /// A hint file and the one beside it, as far as they are there.
-fn with_side(input: &Input, found: &Found) -> Vec<String> {
-    let names = [Some(found.name.clone()), side_file(&found.name)];
+pub(super) fn with_side(input: &Input, name: &str) -> Vec<String> {
+    let names = [Some(name.to_owned()), side_file(name)];
     let there = |name: &String| input.storage.path(name).exists();
     names.into_iter().flatten().filter(there).collect()
 }
 
 pub(super) fn remove(input: &Input, found: &Found, aside: &mut Aside<'_>) -> Reached {
-    let names = with_side(input, found);
+    let names = with_side(input, &found.name);
     let mut unlink_first = || {
         refuse_changed(input, found)?;
         aside.keep(&names)?;
@@ -543,7 +552,7 @@ pub(super) fn replace(
     };
     let names: Vec<String> = files
         .iter()
-        .flat_map(|found| with_side(input, found))
+        .flat_map(|found| with_side(input, &found.name))
         .collect();
     let _guards =
         unfinished_names(&first.name).map(|name| Guard::remove(input.storage.path(&name)));
@@ -598,7 +607,10 @@ pub(super) fn replace(
     }
     // They are in the new one, which is durable.
     Reached::by(Ok(()), || {
-        for name in others.iter().flat_map(|found| with_side(input, found)) {
+        for name in others
+            .iter()
+            .flat_map(|found| with_side(input, &found.name))
+        {
             input.storage.unlink(&name)?;
         }
         Ok(input.storage.sync_directory("")?)

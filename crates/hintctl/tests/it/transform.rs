@@ -497,12 +497,15 @@ fn files_of_cassandra_are_merged_without_what_is_dead() {
     let time = |at: usize| all[at]["creation_time_ms"].to_string();
     let (first, second) = (time(1000), time(3000));
     fs::create_dir_all(&hints).unwrap();
-    for between in [
+    for (part, between) in [
         ["--until", &first, "--since", "2000-01-01"],
         ["--since", &first, "--until", &second],
         ["--since", &second, "--until", "now"],
-    ] {
-        let out = work.join(between[1]);
+    ]
+    .iter()
+    .enumerate()
+    {
+        let out = work.join(&format!("part-{part}"));
         let mut args: Vec<&dyn AsRef<OsStr>> =
             vec![&"convert", &store, &"--to", &"cassandra:3:lz4", &out];
         args.extend(between.iter().map(|word| word as &dyn AsRef<OsStr>));
@@ -649,7 +652,21 @@ fn what_is_restored_is_as_it_was() {
     let restored = run(&[&"aside", &"restore", &hints.0, &"--apply", &stopped]);
     assert_eq!(restored.code, 0, "{}", restored.err);
     assert_eq!((state(), essences(&hints.0)), before);
-    assert_eq!(fs::read_dir(&hints.0).unwrap().count(), 1);
+    // What was there is kept in turn, and comes back by its folder.
+    let kept = run(&[&"aside", &"ls", &hints.0]).of_kind("aside");
+    let folder = kept[0]["folder"].as_str().unwrap();
+    assert!(kept.len() == 2 && folder.contains("replaced"), "{kept:?}");
+    let again = [
+        &"aside" as &dyn AsRef<OsStr>,
+        &"restore",
+        &hints.0,
+        &"--apply",
+        &stopped,
+    ];
+    assert_eq!(run(&again).of_kind("aside").len(), 0);
+    let redone = run(&[&again[..], &[&"--folder", &folder]].concat());
+    assert_eq!(redone.code, 0, "{}", redone.err);
+    assert!(essences(&hints.0).len() < before.1.len());
 }
 
 #[test]
