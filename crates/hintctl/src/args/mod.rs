@@ -37,11 +37,12 @@ Examples:
   hintctl convert HINTS --to native STORE      make a native store of a node's hints
   hintctl quickstart                           see the engine at work
 
-TIME is how long ago (2h, 3days), now, today, yesterday, +3h for what is to come, a date or date and time in UTC, RFC
-3339 (2026-11-22T12:00:00Z), or ms since 1970.
+TIME is how long ago (2h, 3days, 10min), now, today, yesterday, +3h for what is
+to come, a date or date and time in UTC, RFC 3339 (2026-11-22T12:00:00Z), or ms
+since 1970.
 
-Exit codes: 0 clean, 1 problems found or plan not applied, 2 usage, 3 I/O error, 4 locked,
-6 unknown format version.";
+Exit codes: 0 clean, 1 problems found or plan not applied, 2 usage, 3 I/O error,
+4 locked, 6 unknown format version.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -415,16 +416,32 @@ pub(crate) struct Compact {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AsideCommand {
     /// List it, and the loss receipts: what targets may lack
+    #[command(after_help = "\
+Examples:
+  hintctl aside ls /var/lib/cassandra/hints
+  hintctl --json aside ls STORE | jq -r 'select(.kind == \"loss\").target'")]
     Ls {
         /// A native store, or a directory of Cassandra's hints
         directory: PathBuf,
     },
     /// Have dead letters, and what is intact in damaged files, delivered again: they are appended to the store
     /// under their keys, and files that are whole go
+    #[command(after_help = "\
+Examples:
+  hintctl aside retry STORE
+  hintctl aside retry STORE --apply")]
     Retry(AsideChange),
-    /// Put files of Cassandra's back as they were, in the place of what was written since
+    /// Put files of Cassandra's back as they were, in the place of what was written since, which is set aside in turn
+    #[command(after_help = "\
+Examples:
+  hintctl aside restore HINTS --apply
+  hintctl aside restore HINTS --folder hintctl-aside-1764240000000 --apply
+  hintctl aside restore HINTS --from /mnt/kept --apply")]
     Restore(AsideRestore),
     /// Write the hints in it, and the loss receipts, into a file of JSON Lines
+    #[command(after_help = "\
+Examples:
+  hintctl aside export STORE aside.jsonl")]
     Export {
         /// A native store, or a directory of Cassandra's hints
         directory: PathBuf,
@@ -432,6 +449,10 @@ pub(crate) enum AsideCommand {
         out: PathBuf,
     },
     /// Remove files for good, or settle loss receipts
+    #[command(after_help = "\
+Examples:
+  hintctl aside purge HINTS --older-than 7days --apply
+  hintctl aside purge STORE --losses --older-than 2026-11-22 --apply")]
     Purge(AsidePurge),
 }
 
@@ -512,15 +533,28 @@ pub(crate) enum SyncPointCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlCommand {
     /// Say what goes on: the books, what to act on, each target
+    #[command(after_help = "\
+Examples:
+  hintctl ctl status SOCKET")]
     Status {
         /// The admin socket of the node
         socket: PathBuf,
     },
     /// Hand out no page of these targets until they are resumed, whatever the node says of them
+    #[command(after_help = "\
+Examples:
+  hintctl ctl pause SOCKET 9a355670-0000-4000-8000-000000000001")]
     Pause(CtlTargets),
     /// End a pause
+    #[command(after_help = "\
+Examples:
+  hintctl ctl resume SOCKET 9a355670-0000-4000-8000-000000000001")]
     Resume(CtlTargets),
     /// Deliver no more than this a second, from the next page on
+    #[command(after_help = "\
+Examples:
+  hintctl ctl limit SOCKET 20MiB
+  hintctl ctl limit SOCKET none --target 9a355670-0000-4000-8000-000000000001")]
     Limit {
         /// The admin socket of the node
         socket: PathBuf,
@@ -532,6 +566,9 @@ pub(crate) enum CtlCommand {
         target: Option<TargetId>,
     },
     /// Have the node read its settings again
+    #[command(after_help = "\
+Examples:
+  hintctl ctl reload SOCKET")]
     Reload {
         /// The admin socket of the node
         socket: PathBuf,

@@ -94,6 +94,9 @@ pub(crate) fn time(text: &str) -> Result<UnixMillis, String> {
             Err("as ms since 1970 this is not between 1973 and 5138: are these seconds?".to_owned())
         };
     }
+    if text.ends_with('M') {
+        return Err("M would be months, and m is minutes: write months, or min".to_owned());
+    }
     if let Some(time) = relative(text, *NOW.get_or_init(|| SystemClock.wall())) {
         return Ok(time);
     }

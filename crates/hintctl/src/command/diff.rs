@@ -69,20 +69,16 @@ impl One {
         })
     }
 
-    fn words(&self, sign: &str, from: Option<&str>) -> Vec<String> {
-        let mut words = vec![
+    fn words(&self, sign: &str) -> Vec<String> {
+        vec![
             format!("{sign} {}", time_ms(self.created_ms)),
             format!("{:>9}", bytes(self.payload_bytes)),
             self.table.to_string(),
             "for".to_owned(),
             self.target.to_string(),
             "in".to_owned(),
-        ];
-        if let Some(from) = from {
-            words.extend([from.to_owned(), "->".to_owned()]);
-        }
-        words.push(self.file.to_string());
-        words
+            self.file.to_string(),
+        ]
     }
 }
 
@@ -282,7 +278,17 @@ fn say(
         return Ok(());
     }
     output.line("change", one.json(change, from))?;
-    output.words(&one.words(sign, from))
+    output.words(&one.words(sign))?;
+    match from {
+        // On a line of its own: it says where to, and names are long.
+        Some(from) => output.words(&[
+            " ".to_owned(),
+            from.to_owned(),
+            "->".to_owned(),
+            one.file.to_string(),
+        ]),
+        None => Ok(()),
+    }
 }
 
 /// Called with each hint.

@@ -64,6 +64,7 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     let mut walk = |is_again: bool, output: &mut Output| {
         let look = |input: &Input, output: &mut Output| {
             if !is_again {
+                output.source_heading()?;
                 input.tell_misnamed(output)?;
             }
             let bar = output.bar(input.hint_bytes());
@@ -200,7 +201,9 @@ impl Printer<'_> {
 
     /// The statements of a hint, behind a comment that says which it is.
     fn statements(&mut self, hint: &HintView<'_>) -> anyhow::Result<()> {
-        let line = text(hint, args::Value::Size, self.dump.as_of.now(), self.schema);
+        let now = self.dump.as_of.now();
+        let (place, what) = text(hint, args::Value::Size, now, self.schema);
+        let line = format!("{place}  {what}");
         self.heading(hint.target)?;
         self.output.text(&decode::comment(&line))?;
         let (Some(schema), Some(mutation)) = (self.schema, hint.mutation()) else {
@@ -240,14 +243,15 @@ impl Visitor for Printer<'_> {
         } else if self.output.is_cql() {
             self.statements(hint)?;
         } else {
-            let mut line = text(hint, self.dump.value, self.dump.as_of.now(), self.schema);
+            let now = self.dump.as_of.now();
+            let (place, mut what) = text(hint, self.dump.value, now, self.schema);
             if !is_pending {
-                line.push_str("  (ended)");
+                what.push_str("  (ended)");
             }
             self.heading(hint.target)?;
             match self.dump.value {
-                args::Value::Size => self.output.line_of_text(&line)?,
-                _ => self.output.text(&line)?,
+                args::Value::Size => self.output.one_or_two(&place, &what)?,
+                _ => self.output.text(&format!("{place}  {what}"))?,
             }
         }
         Ok(Flow::Go)
@@ -411,13 +415,13 @@ pub(crate) fn add_updates(fields: &mut Value, hint: &HintView<'_>, schema: &Sche
     false
 }
 
-/// A hint on a line: its place, its time, its size, when it expires, and what it writes where, which may be long.
+/// A hint on a line: its place, its time, its size, when it expires; and what it writes where, which may be long.
 fn text(
     hint: &HintView<'_>,
     value: args::Value,
     now: UnixMillis,
     schema: Option<&Schema>,
-) -> String {
+) -> (String, String) {
     let place = match &hint.from {
         HintSource::Cassandra { .. } => format!("#{}", hint.index),
         HintSource::Native { sequence, .. } => sequence.to_string(),
@@ -429,13 +433,13 @@ fn text(
     };
     let (expiry, now) = (hint.expires_at_ms(), now.get());
     let expires = if expiry > now { "expires" } else { "expired" };
-    format!(
-        "{place:<5} {}  {:>9}  {:<16}  {}{value}",
+    let expires = format!("{expires} {}", age(expiry, now));
+    let first = format!(
+        "{place:<5} {}  {:>9}  {expires:<16}",
         time_ms(hint.created_ms),
         bytes(hint.payload.len() as u64),
-        format!("{expires} {}", age(expiry, now)),
-        what(hint, schema),
-    )
+    );
+    (first, what(hint, schema) + &value)
 }
 
 /// What a hint writes: table, key and kind of change, as far as that is known.

@@ -66,48 +66,53 @@ pub(crate) fn run(args: &Expire, output: &mut Output) -> anyhow::Result<()> {
         }
     };
     let picks = pick(&input, &mut fate, output)?;
-    let picked: u64 = picks.targets.values().map(|one| one.hints).sum();
     filter.tell_unsure(output);
-    let (mut freed, mut stays) = (0, picks.stuck_hints());
+    let (mut freed, mut stays) = (0, picks.stuck());
     if apply {
         input.refuse_lost_journal()?;
         let before = Input::open(&args.directory)?.hint_bytes();
-        let left = pick::discard(&args.directory, &picks.targets, output)?;
-        stays = left.values().sum();
+        stays = pick::discard(&args.directory, &picks.targets, output)?;
         let left = Input::open(&args.directory)?.hint_bytes();
         freed = before.saturating_sub(left);
     } else {
         picks.tell(true, output);
         output.sum("also_dead", picks.also_dead);
     }
-    let dead = picked.saturating_sub(stays);
-    if !apply && dead > 0 {
-        output.problem();
+    let (mut dead, mut rows) = (0, Vec::new());
+    for (target, one) in &picks.targets {
+        let hints = one
+            .hints
+            .saturating_sub(stays.get(target).copied().unwrap_or(0));
+        dead += hints;
+        let target = target.to_string();
+        output.line(
+            "discard",
+            json!({ "target": target, "hints": hints, "mixed": 0, "applied": apply }),
+        )?;
+        rows.push(vec![target, hints.to_string()]);
     }
-    output.sum("stays", stays);
-    output.line(
-        "expire",
-        json!({ "dead": dead, "alive": alive, "freed_bytes": freed, "applied": apply }),
-    )?;
-    output.sum("dead", dead);
-    output.sum("alive", alive);
+    output.table(&["TARGET", "HINTS"], rows)?;
+    output.sum("stays", stays.values().sum::<u64>());
+    output.sum("hints", dead);
+    output.sum("kept", alive);
     output.sum("freed_bytes", freed);
     output.sum("applied", apply);
     let hints = count(dead, "hint");
     if apply {
         return output.text(&format!(
-            "{hints} removed, {alive} alive; {} came free",
+            "{hints} discarded, {alive} alive; {} came free",
             bytes(freed)
         ));
     }
     if dead == 0 {
-        return output.text(&format!("{hints} dead, {alive} alive"));
+        return output.text(&format!("0 hints would be discarded, {alive} alive"));
     }
+    output.problem();
     if let Err(error) = input.storage.check_writable() {
         output.remark(&format!("--apply would fail: {error}"));
     }
     output.text(&format!(
-        "{hints} dead, {alive} alive; nothing was changed: add --apply"
+        "{hints} would be discarded, {alive} alive; nothing was changed: add --apply"
     ))?;
     next_apply(output)
 }

@@ -20,7 +20,7 @@ use crate::{
         FileKind, Finding, Flow, Found, HintView, Input, NativeFile, Pending, SideFile, Visitor,
         each, each_again, holder,
     },
-    output::{Columns, Of, Output, age, bytes, count, time},
+    output::{Columns, Of, Output, age, bytes, count, quoted, time},
     progress::Bar,
 };
 
@@ -490,14 +490,16 @@ pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<(
     if input.aside.is_empty() {
         return Ok(());
     }
+    let what = if input.is_store() {
+        "dead letters, or damaged"
+    } else {
+        "what --apply took away"
+    };
     output.text(&format!(
-        "{} of {} set aside: dead letters, or damaged; look with hintctl ls {}",
+        "{} of {} set aside: {what}; look with hintctl aside ls {}",
         count(input.aside.len() as u64, "file"),
         bytes(bytes_of(&input.aside)),
-        input
-            .storage
-            .path(hintstore::raw::format::file_name::ASIDE)
-            .display()
+        quoted(&input.storage.path(""))
     ))
 }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     args::Compact,
-    input::{CassandraFile, FileKind, Found, HintView, Input},
+    input::{CassandraFile, FileKind, Found, HintView, Input, What},
     interrupt::Guard,
     output::{Output, bytes, count, next_apply, quoted},
 };
@@ -132,7 +132,8 @@ fn look<'a>(
         let Some(plan) = plan.filter(|_| is_whole && bad == 0) else {
             let path = input.storage.path(&found.name);
             let path = quoted(&path);
-            let next = if regions.is_empty() {
+            let is_newer = regions.iter().any(|region| region.what == What::Version);
+            let next = if regions.is_empty() || is_newer {
                 format!("verify {path}")
             } else {
                 format!("salvage {path} SAVED")
@@ -206,7 +207,7 @@ fn print(groups: &[Group<'_>], apply: bool, output: &mut Output) -> anyhow::Resu
                 "files": names,
                 "reason": if group.dead > 0 { "dead" } else { "small" },
                 "before_bytes": group.bytes,
-                "dead": group.dead,
+                "expired": group.dead,
                 "alive": group.alive,
                 "applied": group.done,
             }),
@@ -225,7 +226,7 @@ fn print(groups: &[Group<'_>], apply: bool, output: &mut Output) -> anyhow::Resu
     }
     output.table(&["FILE", "", "BEFORE", "DEAD", "ALIVE"], rows)?;
     output.sum("files", files);
-    output.sum("dead", dead);
+    output.sum("expired", dead);
     output.sum("applied", apply);
     if groups.is_empty() {
         return output.text("nothing would come free");

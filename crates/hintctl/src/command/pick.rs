@@ -86,8 +86,11 @@ pub(super) fn pick(
 }
 
 impl Picks {
-    pub(super) fn stuck_hints(&self) -> u64 {
-        self.targets.values().map(|picked| picked.stuck).sum()
+    pub(super) fn stuck(&self) -> BTreeMap<TargetId, u64> {
+        let stuck = self.targets.iter();
+        stuck
+            .map(|(target, picked)| (*target, picked.stuck))
+            .collect()
     }
 
     /// Says what a plan does not get; and what it gets besides, where segments are rewritten for it.

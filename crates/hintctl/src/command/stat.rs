@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
     output.refuse_rows()?;
     let mut files = 0u64;
     each(&args.sources, &filter, output, |input, output| {
+        output.source_heading()?;
         input.tell_misnamed(output)?;
         for found in input.hints() {
             let looked = match found.what {

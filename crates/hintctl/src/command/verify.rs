@@ -159,6 +159,7 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
     let filter = Filter::new(&verify.which, schema.as_ref())?;
     let mut totals = Totals::default();
     each(&verify.sources, &filter, output, |input, output| {
+        output.source_heading()?;
         if input.holds_nothing() && !verify.allow_empty {
             // In a script that watches, a directory that is the wrong one must not be clean.
             output.nothing("nothing was verified; --allow-empty takes that for clean");

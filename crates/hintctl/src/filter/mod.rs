@@ -57,6 +57,7 @@ impl<'a> Filter<'a> {
     /// # Errors
     /// Where a name is in no schema, or a key is none of its table.
     pub(crate) fn new(which: &'a Which, schema: Option<&'a Schema>) -> anyhow::Result<Self> {
+        refuse_nothing(which)?;
         let tables = tables(which, schema)?;
         let key = which.key.as_deref();
         let key = key.map(|text| {
@@ -278,6 +279,30 @@ impl<'a> Filter<'a> {
     }
 }
 
+/// Bounds that leave nothing between them are a slip.
+fn refuse_nothing(which: &Which) -> anyhow::Result<()> {
+    if which
+        .since
+        .zip(which.until)
+        .is_some_and(|(since, until)| since >= until)
+    {
+        return Err(usage(
+            "nothing is created at or after --since and before --until",
+        ));
+    }
+    if which
+        .from_seq
+        .zip(which.to_seq)
+        .is_some_and(|(from, to)| from > to)
+    {
+        return Err(usage("no sequence is from --from-seq to --to-seq"));
+    }
+    if which.key.as_deref() == Some("") {
+        return Err(usage("--key is empty"));
+    }
+    Ok(())
+}
+
 fn tables(which: &Which, schema: Option<&Schema>) -> anyhow::Result<Option<Tables>> {
     let mut tables = Tables::default();
     for text in &which.table {
@@ -339,9 +364,11 @@ fn table_id(
         )));
     };
     let of_keyspace = |table: &Table| keyspaces.is_empty() || keyspaces.contains(&table.keyspace);
+    // As CQL spells names that are quoted there.
+    let bare = text.replace('"', "");
     let named = |table: &Table| {
         of_keyspace(table)
-            && (table.name == text || format!("{}.{}", table.keyspace, table.name) == text)
+            && (table.name == bare || format!("{}.{}", table.keyspace, table.name) == bare)
     };
     match ids(schema, named)[..] {
         [id] => Ok(id),

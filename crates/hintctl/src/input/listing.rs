@@ -91,7 +91,7 @@ impl TryFrom<String> for TargetIdText {
 }
 
 /// No line is longer than this.
-const LINE_MAX: u64 = 1 << 30;
+const LINE_MAX: u64 = 256 << 20;
 
 /// A file of JSON Lines that is being read.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl Listing {
                 continue;
             }
             let line: Line =
-                serde_json::from_str(&text).map_err(|error| self.wrong(&error.to_string()))?;
+                serde_json::from_str(&text).map_err(|error| self.wrong(&in_line(&error)))?;
             self.is_whole = line.kind == "summary" && line.complete == Some(true);
             if let (true, Some(hints)) = (line.kind == "summary", line.hints) {
                 self.said = Some(hints);
@@ -172,7 +172,7 @@ impl Listing {
             if line.hint.is_none() {
                 // Once more, for what it lacks.
                 let error = serde_json::from_str::<Hint>(&text).err();
-                let why = error.map_or_else(String::new, |error| error.to_string());
+                let why = error.map_or_else(String::new, |error| in_line(&error));
                 return Err(self.wrong(&why));
             }
             return Ok(line.hint);
@@ -211,6 +211,13 @@ impl Listing {
         let view = view.map_err(|what| self.wrong(&what))?;
         visitor.hint(&view)
     }
+}
+
+/// What is wrong with a line: which one it is says who reads it.
+fn in_line(error: &serde_json::Error) -> String {
+    error
+        .to_string()
+        .replace(" at line 1 column ", ", in column ")
 }
 
 /// A line as a hint.

@@ -29,7 +29,7 @@ use hintstore_cassandra::{Descriptor, DescriptorError, FileName, HintBody};
 use crate::{
     exit::{Coded, Exit, usage},
     interrupt,
-    output::Output,
+    output::{Output, count},
     side_by_side::side_by_side,
 };
 
@@ -54,7 +54,8 @@ const UNFINISHED: &str = "hintctl is making this directory, or was stopped while
 pub(crate) struct Input {
     pub(crate) storage: Arc<OsStorage>,
     pub(crate) files: Vec<Found>,
-    /// Files that a native store has set aside, by their path in it; they are none of `files`.
+    /// Files that a native store has set aside, or that hintctl has of Cassandra's, by their path in it; they are none
+    /// of `files`.
     pub(crate) aside: Vec<Found>,
     /// A whole directory was named, not a file.
     pub(crate) is_directory: bool,
@@ -217,6 +218,7 @@ pub(crate) fn below(path: &Path) -> String {
     if folders
         .by_ref()
         .take(LOOKED_BELOW)
+        .filter(|entry| !entry.file_name().to_string_lossy().starts_with(BESIDE))
         .any(|entry| in_folder(&entry.path()))
     {
         "; --recursive looks into the directories below".to_owned()
@@ -228,6 +230,9 @@ pub(crate) fn below(path: &Path) -> String {
 impl Input {
     /// Looks at a path.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        if path.as_os_str() == STDIN {
+            return Err(usage("this verb does not read standard input: name a file"));
+        }
         let metadata = std::fs::metadata(path).with_context(|| {
             format!(
                 "cannot read {}: name a directory of hints, or a hint file",
@@ -312,8 +317,17 @@ impl Input {
             ahead: Ahead::default(),
             storage,
         };
-        if input.is_native() && path.join(file_name::ASIDE).is_dir() {
-            input.aside = list(&input.storage, file_name::ASIDE)?;
+        let is_native = input.is_native();
+        let is_ours = |folder: &String| {
+            let is_beside = !is_native && folder.starts_with(BESIDE);
+            is_beside || is_native && folder == file_name::ASIDE
+        };
+        let entries = input.storage.list("")?.into_iter();
+        let folders = entries
+            .filter(|entry| entry.is_directory)
+            .map(|entry| entry.name);
+        for folder in folders.filter(is_ours).collect::<Vec<_>>() {
+            input.aside.extend(list(&input.storage, &folder)?);
         }
         Ok(input)
     }
@@ -451,7 +465,8 @@ impl Input {
                     visitor.bad(&Finding::note(What::Tail, text))?;
                 }
                 if listing.edited > 0 {
-                    let text = format!("{} payloads were edited since", listing.edited);
+                    let payloads = count(listing.edited, "payload");
+                    let text = format!("edited since it was written: {payloads}");
                     visitor.bad(&Finding::note(What::Payload, text))?;
                 }
                 Ok(())

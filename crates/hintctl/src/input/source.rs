@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, BufRead as _},
     os::unix::{ffi::OsStringExt as _, fs::DirBuilderExt as _},
     path::{Path, PathBuf},
 };
@@ -74,6 +75,7 @@ fn look_at(
                 continue;
             }
         };
+        output.set_source((paths.len() > 1).then(|| path.display().to_string()));
         if is_again {
             filter.narrow(&mut input)?;
             look(&input, output)?;
@@ -81,7 +83,12 @@ fn look_at(
         }
         if input.holds_nothing() {
             let below = below(path);
-            let text = format!("no hint files in {}{below}", path.display());
+            let aside = if input.aside.is_empty() {
+                String::new()
+            } else {
+                format!("; what was set aside: hintctl aside ls {}", quoted(path))
+            };
+            let text = format!("no hint files in {}{below}{aside}", path.display());
             // An empty directory is a node without a backlog; anything else is a wrong one.
             if input.files.is_empty() && below.is_empty() {
                 output.remark(&text);
@@ -98,6 +105,7 @@ fn look_at(
             output.remark(&format!("next: hintctl verify {}", quoted(path)));
         }
     }
+    output.set_source(None);
     Ok(())
 }
 
@@ -140,7 +148,7 @@ fn list(sources: &Sources, output: &mut Output) -> anyhow::Result<Listed> {
             directories(path, &mut found, output);
         }
         paths = found;
-        if paths.is_empty() {
+        if paths.is_empty() && !output.has_failed() {
             return Err(usage("there is no directory of hints below what was named"));
         }
     }
@@ -182,13 +190,29 @@ fn once(paths: &mut Vec<PathBuf>) {
     });
 }
 
+/// No list of paths is longer.
+const LIST_MAX: u64 = 64 << 20;
+
 fn lines(input: impl io::BufRead, name: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for line in input.split(b'\n') {
-        let line = line.with_context(|| format!("cannot read {name}"))?;
-        if !line.is_empty() {
-            paths.push(PathBuf::from(OsString::from_vec(line)));
+    let mut input = input.take(LIST_MAX);
+    let (mut paths, mut line) = (Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        let read = input.read_until(b'\n', &mut line);
+        if read.with_context(|| format!("cannot read {name}"))? == 0 {
+            break;
         }
+        // Also as a system with other ends of lines writes them.
+        let path = line.strip_suffix(b"\n").unwrap_or(&line);
+        let path = path.strip_suffix(b"\r").unwrap_or(path);
+        if !path.trim_ascii().is_empty() {
+            paths.push(PathBuf::from(OsString::from_vec(path.to_vec())));
+        }
+    }
+    if input.limit() == 0 {
+        return Err(usage(format!(
+            "{name} is longer than 64 MiB, and no list of paths"
+        )));
     }
     Ok(paths)
 }

@@ -54,6 +54,8 @@ pub(crate) struct Output {
     /// Of the terminal, where there is one.
     width: Option<usize>,
     has_heading: bool,
+    /// What is looked at, where several were named: files of one name lie in more than one directory.
+    source: Option<String>,
     summary: Map<String, Value>,
     problems: bool,
     /// Something damaged was met, and nobody has said yet what to do about it.
@@ -84,10 +86,14 @@ impl Output {
             colours: match printing.color {
                 Color::Always => true,
                 Color::Never => false,
-                Color::Auto => !no_color && is_terminal,
+                Color::Auto => {
+                    let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+                    !no_color && !is_dumb && is_terminal
+                }
             },
             width: number("HINTCTL_WIDTH").or(terminal.flatten()),
             has_heading: false,
+            source: None,
             summary: Map::new(),
             problems: false,
             damaged: false,
@@ -181,7 +187,14 @@ impl Output {
         self.write_json(kind, fields)
     }
 
-    fn write_json(&mut self, kind: &str, fields: Value) -> anyhow::Result<()> {
+    fn write_json(&mut self, kind: &str, mut fields: Value) -> anyhow::Result<()> {
+        if let (Some(source), Value::Object(fields)) = (&self.source, &mut fields)
+            && fields.contains_key("file")
+        {
+            fields
+                .entry("path")
+                .or_insert_with(|| source.clone().into());
+        }
         writeln!(self.out, "{}", json_line(kind, fields))?;
         Ok(())
     }
@@ -203,9 +216,35 @@ impl Output {
         }
     }
 
+    /// What is on one line where that fits, and on two where not.
+    pub(crate) fn one_or_two(&mut self, first: &str, second: &str) -> anyhow::Result<()> {
+        let line = format!("{first}  {second}");
+        match self.width {
+            Some(width) if printable(&line).width() > width => {
+                self.line_of_text(first.trim_end())?;
+                self.line_of_text(&format!("      {second}"))
+            }
+            _ => self.text(&line),
+        }
+    }
+
     /// A line of words, in which names lose their middle where the terminal is narrow.
     pub(crate) fn words(&mut self, words: &[String]) -> anyhow::Result<()> {
         self.text(&table::line(words, self.width))
+    }
+
+    /// Says what is looked at from here on, where several were named.
+    pub(crate) fn set_source(&mut self, source: Option<String>) {
+        self.source = source;
+    }
+
+    /// Prints it, apart from what came before.
+    pub(crate) fn source_heading(&mut self) -> anyhow::Result<()> {
+        match self.source.clone() {
+            Some(source) if self.is_cql() => self.text(&format!("-- {}", printable(&source))),
+            Some(source) => self.heading(&source),
+            None => Ok(()),
+        }
     }
 
     /// Prints bytes as they are.
@@ -297,6 +336,11 @@ impl Output {
         self.unknown_version |= bad.what == What::Version;
     }
 
+    /// Whether something could not be read.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.io_errors
+    }
+
     /// Whether something damaged was met since this was asked last.
     pub(crate) fn take_damaged(&mut self) -> bool {
         std::mem::take(&mut self.damaged)
@@ -366,7 +410,7 @@ impl Output {
             (_, _, true) => Some(Exit::Problems),
             _ => Some(Exit::Clean),
         };
-        let complete = exit.is_some_and(|exit| exit != Exit::Io);
+        let complete = exit.is_some_and(|exit| ![Exit::Io, Exit::Version].contains(&exit));
         self.summary.insert("complete".to_owned(), json!(complete));
         if let Err(error) = &result {
             let error = format!("{error:#}");

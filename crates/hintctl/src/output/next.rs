@@ -5,9 +5,13 @@ use std::{borrow::Cow, env, path::Path};
 use super::Output;
 use crate::args::time;
 
-/// A path, as one word of a command.
+/// A path, as one word of a command, and never taken for an option.
 pub(crate) fn quoted(path: &Path) -> String {
-    word(&path.to_string_lossy())
+    let path = path.to_string_lossy();
+    if path.starts_with('-') {
+        return word(&format!("./{path}"));
+    }
+    word(&path)
 }
 
 /// Only a word with a byte of zero in it has no quotes, and the system passes none.

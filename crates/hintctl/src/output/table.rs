@@ -112,8 +112,12 @@ pub(super) fn line(words: &[String], width: Option<usize>) -> String {
     cells.join("  ")
 }
 
-/// Whether a cell is a number, a size or an age.
+/// Whether a cell is a number, a size, an age or a time.
 fn is_number(cell: &str) -> bool {
+    let is_date = cell.get(4..5) == Some("-") && cell.get(7..8) == Some("-");
+    if is_date && cell.contains(':') && cell.len() <= 24 {
+        return true;
+    }
     let cell = cell.strip_prefix("in ").unwrap_or(cell);
     cell.is_empty()
         || ["now", "never", "-"].contains(&cell)

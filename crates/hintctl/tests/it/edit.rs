@@ -128,7 +128,7 @@ fn lines_may_be_edited_and_what_is_wrong_in_them_is_named() {
     });
     let run = convert(&edited, "cassandra:2", &back);
     assert_eq!(run.code, 0, "{}", run.err);
-    assert!(run.out.contains("1 payloads were edited"), "{}", run.out);
+    assert!(run.out.contains("written: 1 payload\""), "{}", run.out);
     let dump = hintctl(&[
         "--json",
         "dump",

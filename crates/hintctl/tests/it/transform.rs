@@ -325,14 +325,14 @@ fn a_native_store_says_what_is_dead() {
     let plan = run(&[&"expire", &store, &"--as-of", &"1795380790900"]);
     let summary = plan.of_kind("summary").pop().unwrap();
     assert_eq!(
-        (plan.code, &summary["dead"], &summary["alive"]),
+        (plan.code, &summary["hints"], &summary["kept"]),
         (1, &43.into(), &4354.into())
     );
     let apply = run(&[&"expire", &store, &"--apply"]);
     assert_eq!(apply.code, 0, "{}", apply.err);
     let both = run(&[&"expire", &store, &"--apply", &"--as-of", &"2027-01-01"]);
     assert_eq!(both.code, 0, "{}", both.err);
-    let dead = |run: &Run| run.of_kind("summary")[0]["dead"].as_u64().unwrap();
+    let dead = |run: &Run| run.of_kind("summary")[0]["hints"].as_u64().unwrap();
     // By now some are dead; by then all.
     assert!(dead(&apply) >= 43);
     assert_eq!(dead(&apply) + dead(&both), 4397);
@@ -548,7 +548,7 @@ fn files_of_cassandra_are_merged_without_what_is_dead() {
     let (dead, alive) = {
         let group = &plan.of_kind("compact")[0];
         (
-            group["dead"].as_u64().unwrap(),
+            group["expired"].as_u64().unwrap(),
             group["alive"].as_u64().unwrap(),
         )
     };
