@@ -248,7 +248,7 @@ fn hints_come_by_lists_by_search_and_by_standard_input() {
         (3, &4380.into())
     );
     assert_eq!(hintctl(&["ls", "--recursive", &missing]).code, 3);
-    // Files of one name in two directories are told apart.
+    // Files of one name in two directories have their paths.
     for verb in ["verify", "stat", "dump"] {
         let both = [verb, text(&hints.0), text(&below)];
         let texts = hintctl(&both).out;
