@@ -13,7 +13,7 @@ use crate::{
     exit::usage,
     filter::Filter,
     input::{CassandraFile, FileKind, Found, Input, NativeFile, SideFile, each},
-    output::{Output, bytes, time},
+    output::{Output, bytes, count, span, time},
 };
 
 pub(crate) fn run(args: &Stat, output: &mut Output) -> anyhow::Result<()> {
@@ -117,16 +117,16 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
             }),
         )?;
         output.text(&format!(
-            "  hints    {} in {} blocks, sequences {} to {}, {} of payload",
+            "  hints    {} in {}, sequences {} to {}, {} of payload",
             summary.count,
-            summary.blocks,
+            count(summary.blocks, "block"),
             summary.first,
             summary.last,
             bytes(summary.payload_bytes)
         ))?;
         if summary.count > 0 {
             output.text(&format!(
-                "  written  {} to {}; dead from {} to {}",
+                "  written  {} to {}; expires {} to {}",
                 time(summary.hints_created.min.get()),
                 time(summary.hints_created.max.get()),
                 time(summary.deadlines.min.get()),
@@ -161,18 +161,11 @@ fn native(input: &Input, found: &Found, output: &mut Output) -> anyhow::Result<(
             bytes(entry.payload_bytes),
             time(entry.created.min.get()),
             time(entry.created.max.get()),
-            format!("{} s", entry.gc_grace_ms.max / 1000),
+            span(entry.gc_grace_ms.max / 1000),
         ]);
     }
     output.table(
-        &[
-            "  NAMESPACE",
-            "HINTS",
-            "PAYLOAD",
-            "OLDEST",
-            "NEWEST",
-            "GC_GRACE",
-        ],
+        &["TABLE", "HINTS", "PAYLOAD", "OLDEST", "NEWEST", "GC GRACE"],
         rows,
     )
 }
