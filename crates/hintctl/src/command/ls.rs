@@ -288,11 +288,11 @@ impl Listing<'_> {
         if by_file && (input.is_directory || !output.is_text()) {
             self.targets(&path, &backlogs, &journal, output)?;
         }
-        self.totals.aside += input.aside.len() as u64;
-        self.totals.aside_bytes += bytes_of(&input.aside);
         self.totals.losses += journal.losses.len() as u64;
         fences(&path, &journal, output)?;
-        tell_aside(input, output)?;
+        let aside = tell_aside(input, output)?;
+        self.totals.aside += aside.files;
+        self.totals.aside_bytes += aside.bytes;
         if !journal.losses.is_empty() {
             let receipts = count(journal.losses.len() as u64, "loss receipt");
             output.text(&format!(
@@ -477,9 +477,16 @@ fn bytes_of(files: &[Found]) -> u64 {
     files.iter().map(|file| file.info.allocated).sum()
 }
 
-/// Says what a store has set aside, if anything.
-pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<()> {
-    for file in &input.aside {
+/// What is set aside.
+pub(crate) struct Aside {
+    pub(crate) files: u64,
+    bytes: u64,
+}
+
+/// Says what is set aside, if anything.
+pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<Aside> {
+    let all = input.aside()?;
+    for file in &all {
         let fields = json!({
             "file": file.name,
             "bytes": file.info.length,
@@ -487,8 +494,12 @@ pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<(
         });
         output.line("aside", fields)?;
     }
-    if input.aside.is_empty() {
-        return Ok(());
+    let aside = Aside {
+        files: all.len() as u64,
+        bytes: bytes_of(&all),
+    };
+    if all.is_empty() {
+        return Ok(aside);
     }
     let what = if input.is_store() {
         "dead letters, or damaged"
@@ -497,10 +508,11 @@ pub(crate) fn tell_aside(input: &Input, output: &mut Output) -> anyhow::Result<(
     };
     output.text(&format!(
         "{} of {} set aside: {what}; look with hintctl aside ls {}",
-        count(input.aside.len() as u64, "file"),
-        bytes(bytes_of(&input.aside)),
+        count(aside.files, "file"),
+        bytes(aside.bytes),
         quoted(&input.storage.path(""))
-    ))
+    ))?;
+    Ok(aside)
 }
 
 struct Counted<'a> {

@@ -200,13 +200,13 @@ pub(crate) fn run(verify: &Verify, output: &mut Output) -> anyhow::Result<()> {
             }
         }
         bar.finish();
-        totals.aside += input.aside.len() as u64;
         store(input, output)?;
         input.journal(output)?;
         opening(input, output)?;
         // Each file has its own remedy.
         output.take_damaged();
-        super::ls::tell_aside(input, output)
+        totals.aside += super::ls::tell_aside(input, output)?.files;
+        Ok(())
     })?;
     filter.tell_unsure(output);
     let Totals {

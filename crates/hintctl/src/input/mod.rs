@@ -54,9 +54,6 @@ const UNFINISHED: &str = "hintctl is making this directory, or was stopped while
 pub(crate) struct Input {
     pub(crate) storage: Arc<OsStorage>,
     pub(crate) files: Vec<Found>,
-    /// Files that a native store has set aside, or that hintctl has of Cassandra's, by their path in it; they are none
-    /// of `files`.
-    pub(crate) aside: Vec<Found>,
     /// A whole directory was named, not a file.
     pub(crate) is_directory: bool,
     ahead: Ahead,
@@ -273,7 +270,6 @@ impl Input {
         Ok(Self {
             storage,
             files: vec![found],
-            aside: Vec::new(),
             is_directory: false,
             ahead: Ahead::default(),
         })
@@ -294,7 +290,6 @@ impl Input {
         Ok(Self {
             storage,
             files: vec![found],
-            aside: Vec::new(),
             is_directory: false,
             ahead: Ahead::default(),
         })
@@ -310,26 +305,33 @@ impl Input {
 
     fn open_directory(path: &Path) -> anyhow::Result<Self> {
         let storage = Arc::new(OsStorage::new(path));
-        let mut input = Self {
+        let input = Self {
             files: list(&storage, "")?,
-            aside: Vec::new(),
             is_directory: true,
             ahead: Ahead::default(),
             storage,
         };
-        let is_native = input.is_native();
+        Ok(input)
+    }
+
+    /// Files that a native store has set aside, or that hintctl has of Cassandra's, by their path in it; they are none
+    /// of `files`.
+    pub(crate) fn aside(&self) -> anyhow::Result<Vec<Found>> {
+        if !self.is_directory {
+            return Ok(Vec::new());
+        }
+        let is_native = self.is_native();
         let is_ours = |folder: &String| {
             let is_beside = !is_native && folder.starts_with(BESIDE);
             is_beside || is_native && folder == file_name::ASIDE
         };
-        let entries = input.storage.list("")?.into_iter();
-        let folders = entries
-            .filter(|entry| entry.is_directory)
-            .map(|entry| entry.name);
-        for folder in folders.filter(is_ours).collect::<Vec<_>>() {
-            input.aside.extend(list(&input.storage, &folder)?);
+        let entries = self.storage.list("")?.into_iter();
+        let folders = entries.filter(|entry| entry.is_directory);
+        let mut all = Vec::new();
+        for folder in folders.map(|entry| entry.name).filter(is_ours) {
+            all.extend(list(&self.storage, &folder)?);
         }
-        Ok(input)
+        Ok(all)
     }
 
     /// Whether there is nothing to look at: neither hints nor a store.

@@ -83,7 +83,7 @@ fn look_at(
         }
         if input.holds_nothing() {
             let below = below(path);
-            let aside = if input.aside.is_empty() {
+            let aside = if input.aside()?.is_empty() {
                 String::new()
             } else {
                 format!("; what was set aside: hintctl aside ls {}", quoted(path))
