@@ -420,7 +420,13 @@ fn act(
                     Some(_) => input.storage.sync_directory("")?,
                     None => sync(&input, &chosen)?,
                 }
-                dealt?;
+                dealt.with_context(|| match aside.kept() {
+                    Some(kept) => format!(
+                        "not all was done; what was replaced is in {}",
+                        kept.display()
+                    ),
+                    None => "not all was done".to_owned(),
+                })?;
             }
         }
     }

@@ -183,11 +183,13 @@ fn compact(
         return replace(input, &group.files, aside, fate);
     }
     // Without a hint in it a file is none: Cassandra fails over some of those.
-    for found in &group.files {
+    for (number, found) in group.files.iter().enumerate() {
         match remove(input, found, aside) {
             Reached::Done => {}
-            // Nothing of the group is alive: what is gone of it was to go.
-            other => return other,
+            Reached::DoneBut(error) if number + 1 < group.files.len() => {
+                return Reached::NotDone(error);
+            }
+            last => return last,
         }
     }
     Reached::Done

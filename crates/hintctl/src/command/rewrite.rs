@@ -33,15 +33,15 @@ use crate::{
     output::{Output, bytes, count, next_apply},
 };
 
-/// How far a file has come.
+/// How far a file has come, or a group of them.
 pub(super) enum Reached {
     /// It is as planned.
     Done,
     /// It is as planned, and what came behind that failed: it may not be durable, or something of what it was is
     /// still there.
     DoneBut(anyhow::Error),
-    /// It is as it was.
-    Untouched(anyhow::Error),
+    /// It is not as planned: a file is as it was, and so is what is left of a group.
+    NotDone(anyhow::Error),
 }
 
 impl Reached {
@@ -50,7 +50,7 @@ impl Reached {
         match before.map(|()| behind()) {
             Ok(Ok(())) => Self::Done,
             Ok(Err(error)) => Self::DoneBut(error),
-            Err(error) => Self::Untouched(error),
+            Err(error) => Self::NotDone(error),
         }
     }
 
@@ -59,7 +59,7 @@ impl Reached {
         match self {
             Self::Done => (true, None),
             Self::DoneBut(error) => (true, Some(error)),
-            Self::Untouched(error) => (false, Some(error)),
+            Self::NotDone(error) => (false, Some(error)),
         }
     }
 }
@@ -598,7 +598,7 @@ pub(super) fn replace(
         let is_it = |info: hintstore::env::Info| info.inode == first.info.inode;
         if input.storage.info(&first.name).is_ok_and(is_it) {
             aside.forget(&names);
-            return Reached::Untouched(error);
+            return Reached::NotDone(error);
         }
         return Reached::DoneBut(error);
     }
