@@ -355,6 +355,16 @@ fn act(
         of_folder && of_name && is_asked && is_old && deed.is_for(file, is_store)
     });
     if deed == Deed::Restore {
+        // A checksum goes with its file, or follows one that came back in an earlier run.
+        let hints: BTreeSet<(String, String)> = chosen
+            .iter()
+            .filter(|file| !is_side(file))
+            .filter_map(|file| Some((file.folder.clone(), side_file(&file.name)?)))
+            .collect();
+        chosen.retain(|file| {
+            let is_with_its_file = hints.contains(&(file.folder.clone(), file.name.clone()));
+            !is_side(file) || is_with_its_file || input.storage.info(&file.name).is_err()
+        });
         refuse_twice(&chosen)?;
         // A checksum must never lie beside a file that it is not of.
         chosen.sort_by_key(is_side);
@@ -367,6 +377,16 @@ fn act(
                 "that is a part of {folder}: after a compaction hints of one file are in another one, and a part brings \
                  some back twice; --folder restores it as a whole"
             ));
+        }
+        if change
+            .folder
+            .as_ref()
+            .is_some_and(|folder| folder.starts_with(REPLACED))
+        {
+            output.remark(
+                "that undoes a restore: files that it brought back under other names stay; where it undid a compaction \
+                 their hints are in the merged file as well, and those files are to be removed",
+            );
         }
     }
     // What lies under the name of a file that comes back.
@@ -427,6 +447,15 @@ fn act(
                     ),
                     None => "not all was done".to_owned(),
                 })?;
+                output.did(match aside.kept() {
+                    Some(kept) => format!(
+                        "{} {}, and what was there is in {}",
+                        count(chosen.len() as u64, "file"),
+                        deed.done(),
+                        kept.display()
+                    ),
+                    None => format!("{} {}", count(chosen.len() as u64, "file"), deed.done()),
+                });
             }
         }
     }
@@ -456,7 +485,7 @@ fn act(
     next_apply(output)
 }
 
-/// Of a folder with what `restore` found in the place of what it put back.
+/// The beginning of the name of a folder with what `restore` found in the place of what it put back.
 const REPLACED: &str = "hintctl-aside-replaced-";
 
 /// Whether it is a checksum, which lies beside a hint file.

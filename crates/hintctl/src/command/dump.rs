@@ -64,7 +64,6 @@ pub(crate) fn run(dump: &Dump, output: &mut Output) -> anyhow::Result<()> {
     let mut walk = |is_again: bool, output: &mut Output| {
         let look = |input: &Input, output: &mut Output| {
             if !is_again {
-                output.source_heading()?;
                 input.tell_misnamed(output)?;
             }
             let bar = output.bar(input.hint_bytes());
@@ -173,7 +172,7 @@ struct Printer<'a> {
     filter: &'a Filter<'a>,
     schema: Option<&'a Schema>,
     /// The file and the target that were named last.
-    headed: &'a mut Option<(String, TargetId)>,
+    headed: &'a mut Option<(Option<String>, String, TargetId)>,
     /// What was printed of the file already.
     before: Before,
     walked: u64,
@@ -187,11 +186,16 @@ struct Printer<'a> {
 impl Printer<'_> {
     /// Whose hints follow, where it is another file or target.
     fn heading(&mut self, target: TargetId) -> anyhow::Result<()> {
-        let of = (self.file.to_owned(), target);
-        if self.headed.as_ref() == Some(&of) {
+        let source = self.output.source();
+        let headed = self
+            .headed
+            .replace((source.clone(), self.file.to_owned(), target));
+        if headed == *self.headed {
             return Ok(());
         }
-        *self.headed = Some(of);
+        if headed.is_none_or(|(headed, ..)| headed != source) {
+            self.output.source_heading()?;
+        }
         let text = format!("{}  for {target}", self.file);
         if self.output.is_cql() {
             return self.output.text(&decode::comment(&text));

@@ -27,6 +27,8 @@ use crate::{
 /// No more groups of hints are held, unless there are more targets and tables.
 const GROUPS_MAX: usize = 1 << 17;
 
+const YEAR_MS: i64 = 366 * 24 * 60 * 60 * 1000;
+
 /// How much of something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
@@ -322,6 +324,9 @@ impl Backlogs {
         }
         if self.groups > self.groups_max {
             self.coarsen();
+            while self.groups > self.groups_max / 2 && self.stretches() > self.targets.len() {
+                self.coarsen();
+            }
             // One group for each table of each target stays, however coarse they are.
             self.groups_max = self.groups_max.max(2 * self.groups);
         }
@@ -331,10 +336,17 @@ impl Backlogs {
     fn coarsen(&mut self) {
         self.stretch_bytes *= 2;
         self.regroup(2, 1);
-        if self.groups > self.groups_max / 2 {
+        // Where hints expire far apart it takes several.
+        let enough = (self.groups_max / 2).max(self.stretches());
+        while self.groups > enough && self.tick_ms < YEAR_MS {
             self.tick_ms *= 2;
             self.regroup(1, 2);
         }
+    }
+
+    fn stretches(&self) -> usize {
+        let backlogs = self.targets.values();
+        backlogs.map(|backlog| backlog.stretches.len()).sum()
     }
 
     fn regroup(&mut self, stretches: usize, ticks: i64) {
@@ -382,7 +394,7 @@ impl Backlogs {
             let Some(stretch) = stretches.and_then(|stretches| stretches.get(next)) else {
                 continue;
             };
-            // Of several nobody knows which is the last.
+            // Any of several may be the last.
             let mut all = Sum::default();
             for one in stretch.values() {
                 all.add(one.sum);
@@ -524,7 +536,22 @@ mod tests {
                 let enough = needed * 98 / 100..needed * 103 / 100;
                 assert!(enough.contains(&coarse), "{coarse} {needed}");
             }
-            assert_eq!(all.tick_ms == 1, groups_max == GROUPS_MAX);
+            assert_eq!(all.tick_ms, 1);
         }
+    }
+
+    #[test]
+    fn no_more_groups_are_held_where_hints_expire_far_apart() {
+        let mut all = backlogs();
+        all.groups_max = 10;
+        fill(&mut all, 1, |number| {
+            1000 + 7000 * i64::try_from(number).unwrap_or(0)
+        });
+        assert!(
+            all.groups_max <= 20 && all.groups <= 20,
+            "{}",
+            all.groups_max
+        );
+        assert!(all.tick_ms > 7_000_000);
     }
 }

@@ -40,12 +40,12 @@ pub(super) enum Reached {
     /// It is as planned, and what came behind that failed: it may not be durable, or something of what it was is
     /// still there.
     DoneBut(anyhow::Error),
-    /// It is not as planned: a file is as it was, and so is what is left of a group.
+    /// It is not as planned: a file is as it was, or files of a group are still there.
     NotDone(anyhow::Error),
 }
 
 impl Reached {
-    /// Of the steps before a file is touched, and those behind.
+    /// Tells by the result of the steps before a file is touched, and of those behind.
     fn by(before: anyhow::Result<()>, behind: impl FnOnce() -> anyhow::Result<()>) -> Self {
         match before.map(|()| behind()) {
             Ok(Ok(())) => Self::Done,
@@ -606,15 +606,21 @@ pub(super) fn replace(
         return Reached::Done;
     }
     // They are in the new one, which is durable.
-    Reached::by(Ok(()), || {
-        for name in others
-            .iter()
-            .flat_map(|found| with_side(input, &found.name))
-        {
-            input.storage.unlink(&name)?;
+    for found in others {
+        let names = with_side(input, &found.name);
+        let removed = names.iter().try_for_each(|name| input.storage.unlink(name));
+        if let Err(error) = removed {
+            let left = input.storage.path(&found.name);
+            return Reached::NotDone(anyhow::Error::from(error).context(format!(
+                "{} has all hints of the group, and what could not be removed would be delivered twice: remove {} and \
+                 the others of the group by hand",
+                first.name,
+                left.display()
+            )));
         }
-        Ok(input.storage.sync_directory("")?)
-    })
+    }
+    let synced = input.storage.sync_directory("");
+    Reached::by(Ok(()), || Ok(synced?))
 }
 
 struct Keeper<'a, W: std::io::Write> {

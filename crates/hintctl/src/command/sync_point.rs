@@ -101,12 +101,21 @@ fn held(directory: &Path, namespaces: &[Namespace]) -> anyhow::Result<Held> {
     }
 }
 
-/// Why nobody knows what is in a file, where that is so: not of one that was just made, and has nothing in it.
+/// Bytes that are read at once of a file that has no descriptor.
+const PIECE: usize = 64 << 10;
+
+/// Why it is not known what is in a file, if it is not. A file that was just made has nothing in it.
 fn unread(file: &NativeFile) -> anyhow::Result<Option<String>> {
-    let refusal = file.refusal().filter(|_| file.target().is_none());
-    let head = file.bytes(0, 4 << 10)?;
-    let is_new = head.iter().all(|byte| *byte == 0);
-    Ok(refusal.filter(|_| !is_new).map(|refusal| refusal.text))
+    let Some(refusal) = file.refusal().filter(|_| file.target().is_none()) else {
+        return Ok(None);
+    };
+    let length = file.inspected.info.length;
+    for at in (0..length).step_by(PIECE) {
+        if file.bytes(at, PIECE)?.iter().any(|byte| *byte != 0) {
+            return Ok(Some(refusal.text));
+        }
+    }
+    Ok(None)
 }
 
 /// Nothing is said of what waits where a part of the store cannot be read.

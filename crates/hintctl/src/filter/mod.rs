@@ -304,24 +304,27 @@ fn refuse_nothing(which: &Which) -> anyhow::Result<()> {
 }
 
 fn tables(which: &Which, schema: Option<&Schema>) -> anyhow::Result<Option<Tables>> {
+    // As CQL spells names that are quoted there.
+    let bare = |name: &String| name.replace('"', "");
+    let keyspaces: Vec<String> = which.keyspace.iter().map(bare).collect();
     let mut tables = Tables::default();
     for text in &which.table {
         if text == MIXED {
-            if !which.keyspace.is_empty() || which.key.is_some() {
+            if !keyspaces.is_empty() || which.key.is_some() {
                 return Err(usage(format!(
                     "{MIXED} is for all hints that write to several tables: not with --keyspace or --key"
                 )));
             }
             tables.mixed = true;
         } else {
-            tables.ids.insert(table_id(text, &which.keyspace, schema)?);
+            tables.ids.insert(table_id(text, &keyspaces, schema)?);
         }
     }
     if which.table.is_empty() {
         let Some(schema) = schema else {
             return Ok(None);
         };
-        for keyspace in &which.keyspace {
+        for keyspace in &keyspaces {
             let of: Vec<Namespace> = ids(schema, |table| table.keyspace == *keyspace);
             if of.is_empty() {
                 return Err(usage(format!(
@@ -330,7 +333,7 @@ fn tables(which: &Which, schema: Option<&Schema>) -> anyhow::Result<Option<Table
             }
             tables.ids.extend(of);
         }
-        if which.keyspace.is_empty() {
+        if keyspaces.is_empty() {
             return Ok(None);
         }
     }

@@ -213,7 +213,7 @@ impl Listing {
     }
 }
 
-/// What is wrong with a line: which one it is says who reads it.
+/// What is wrong with a line, without the number of the line: it is always 1 here.
 fn in_line(error: &serde_json::Error) -> String {
     error
         .to_string()

@@ -190,7 +190,7 @@ fn once(paths: &mut Vec<PathBuf>) {
     });
 }
 
-/// No list of paths is longer.
+/// The greatest length of a list of paths, in bytes.
 const LIST_MAX: u64 = 64 << 20;
 
 fn lines(input: impl io::BufRead, name: &str) -> anyhow::Result<Vec<PathBuf>> {

@@ -238,9 +238,14 @@ impl Output {
         self.source = source;
     }
 
+    /// What that is.
+    pub(crate) fn source(&self) -> Option<String> {
+        self.source.clone()
+    }
+
     /// Prints it, apart from what came before.
     pub(crate) fn source_heading(&mut self) -> anyhow::Result<()> {
-        match self.source.clone() {
+        match self.source() {
             Some(source) if self.is_cql() => self.text(&format!("-- {}", printable(&source))),
             Some(source) => self.heading(&source),
             None => Ok(()),
@@ -420,8 +425,15 @@ impl Output {
         self.out.get_mut().close();
         // Why the run failed counts, also where nobody hears its output any more.
         result?;
-        ended?;
-        Ok(exit.unwrap_or(Exit::Io))
+        let exit = exit.unwrap_or(Exit::Io);
+        match ended {
+            Err(error)
+                if exit == Exit::Clean || of_output(&error) != Some(io::ErrorKind::BrokenPipe) =>
+            {
+                Err(error)
+            }
+            _ => Ok(exit),
+        }
     }
 
     /// The last lines.

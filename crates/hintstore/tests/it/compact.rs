@@ -114,7 +114,7 @@ fn a_segment_is_rewritten_for_what_is_dead_in_it_and_not_for_a_guess() {
         let plan = world.store().plan_compact(&Compact::worthwhile()).unwrap();
         assert!(plan.compacted.is_empty(), "{plan:?}");
     }
-    // Who asks for all of it has it.
+    // Asked to rewrite everything, it does.
     let done = world.store().compact(&Compact::everything()).unwrap();
     let expired: u64 = done.compacted.iter().map(|of| of.expired).sum();
     assert_eq!(expired, 60);

@@ -266,7 +266,7 @@ pub(crate) fn commit(storage: &OsStorage, name: &str, existing: Existing) -> any
         Ok(storage.rename(&unfinished(name), name, existing)?)
     };
     if let Err(error) = rename() {
-        // As it was.
+        // The file stays, and keeps its checksum.
         let back = match (&side, old.filter(|old| !old.is_empty())) {
             (Some(side), Some(old)) => put_back(storage, name, side, &old),
             _ => Ok(()),
