@@ -75,6 +75,8 @@ fn a_filter_means_the_same_on_every_verb() {
             orders,
         ),
         (&["--keyspace", "audit"], audit),
+        (&["--keyspace", "\"audit\""], audit),
+        (&["--table", "shop.\"orders\""], orders),
         (
             &["--keyspace", "audit", "--keyspace", "shop"],
             all.len() as u64 - 4,
